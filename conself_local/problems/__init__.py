@@ -1,0 +1,1 @@
+"""Problems: what they are, where they are read from, and the starter pack."""

@@ -1,0 +1,65 @@
+"""What a problem is: a statement and test *inputs*; never an expected output on a training problem.
+
+A `reference` (a program known to be right) is allowed on validation and held-out problems only; what it
+prints on the inputs is what a program is judged by there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["function", "stdin"]
+Split = Literal["train", "validation", "held-out"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "held-out")
+
+_ENTRY_POINT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
+MAX_STATEMENT_CHARACTERS = 20_000
+MAX_INPUTS = 1_000
+
+
+@dataclass(frozen=True)
+class Problem:
+    id: str
+    statement: str
+    kind: Kind
+    inputs: tuple[object, ...]
+    """`function`: tuples of arguments; `stdin`: the text on standard input."""
+    split: Split
+    entry_point: str = ""
+    """`function` only: a name, or `Class.method` with a class that is made without arguments."""
+    starter_code: str = ""
+    """`function` only: the first lines of the answer, up to the colon of the `def`."""
+    reference: str | None = None
+    """A whole program that solves the problem; None on every training problem."""
+    origin: str = ""
+    licence: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.id or len(self.id) > 200:
+            raise ValueError("id must have 1 to 200 characters")
+        if not self.statement.strip() or len(self.statement) > MAX_STATEMENT_CHARACTERS:
+            raise ValueError(f"statement must have 1 to {MAX_STATEMENT_CHARACTERS} characters")
+        if self.split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {self.split!r}")
+        if self.kind not in ("function", "stdin"):
+            raise ValueError(f"kind must be function or stdin, not {self.kind!r}")
+        if not 1 <= len(self.inputs) <= MAX_INPUTS:
+            raise ValueError(f"inputs must be 1 to {MAX_INPUTS}, not {len(self.inputs)}")
+        if self.split == "train" and self.reference is not None:
+            raise ValueError("a training problem must have no reference: training never sees a right answer")
+        if self.kind == "function":
+            if not _ENTRY_POINT.fullmatch(self.entry_point):
+                raise ValueError(f"entry_point must be a name or Class.method, not {self.entry_point!r}")
+            if not all(isinstance(i, tuple) for i in self.inputs):
+                raise ValueError("every input of a function problem must be a tuple of arguments")
+        elif not all(isinstance(i, str) for i in self.inputs):
+            raise ValueError("every input of a stdin problem must be text")
+
+    def content_hash(self) -> str:
+        """Of everything that sampling, execution and judging depend on."""
+        content = [self.statement, self.kind, self.entry_point, self.starter_code, self.reference, repr(self.inputs)]
+        return hashlib.sha256(b"problem\0" + json.dumps(content).encode()).hexdigest()[:32]

@@ -1,0 +1,66 @@
+"""Renders the chat template of a model file: untrusted Jinja, so in the immutable sandbox and against the clock.
+
+Not covered: templates that call tools or need documents. Raises `ConselfError` for a template that is
+missing, broken, too slow or too long.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from conself_local.errors import ConselfError
+from conself_local.sampling.sampler import ChatMessage
+
+RENDER_SECONDS = 2.0
+MAX_PROMPT_CHARACTERS = 200_000
+
+
+def render_chat(template: str, messages: Sequence[ChatMessage], bos_token: str, eos_token: str) -> str:
+    """The prompt text with the generation prompt at its end. Only from a process's main thread (it sets an alarm)."""
+    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    environment.globals["raise_exception"] = _refuse
+    try:
+        with _time_limit(RENDER_SECONDS):
+            text = environment.from_string(template).render(
+                messages=[{"role": m.role, "content": m.content} for m in messages],
+                add_generation_prompt=True,
+                bos_token=bos_token,
+                eos_token=eos_token,
+            )
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError,
+            MemoryError, TimeoutError) as error:
+        raise ConselfError(
+            f"the model's chat template cannot be rendered ({type(error).__name__}: {error})",
+            "use a GGUF of an instruct model whose chat template takes plain user messages",
+        ) from error
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        raise ConselfError(
+            f"the model's chat template made {len(text)} characters of one prompt",
+            f"at most {MAX_PROMPT_CHARACTERS} are taken; use another model file",
+        )
+    return text
+
+
+def _refuse(message: str) -> NoReturn:
+    raise TemplateError(str(message))
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    def ring(signum: int, frame: FrameType | None) -> NoReturn:
+        raise TimeoutError(f"longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,46 @@
+"""From a completion's text to a program or to observations; nothing is run or parsed as Python here."""
+
+from __future__ import annotations
+
+import re
+
+_OPENING = re.compile(r"```[ \t]*(?:python3?|py)[ \t]*\r?\n", re.IGNORECASE)
+_CLOSING = re.compile(r"(?:^|\n)[ \t]*```")
+_OBSERVATION = re.compile(r"^\W*observation\s*#?\s*\d+\s*[:.\)-]?\W*?$|^\W*observation\s*#?\s*\d+\s*[:.\)-]\s*", re.IGNORECASE | re.MULTILINE)
+
+
+def extract_program(answer: str) -> str | None:
+    """The code of the first ```python block, or None where there is none; an unclosed block counts to its end.
+
+    `extract_program("Here:\\n```python\\nx = 1\\n```\\nDone.")` -> `"x = 1\\n"`.
+    """
+    opening = _OPENING.search(answer)
+    if opening is None:
+        return None
+    body = answer[opening.end() :]
+    closing = _CLOSING.search(body)
+    code = body[: closing.start()] if closing else body
+    code = code.rstrip()
+    return code + "\n" if code.strip() else None
+
+
+def block_is_closed(answer: str) -> bool:
+    """Whether the first ```python block of the answer has its closing fence."""
+    opening = _OPENING.search(answer)
+    return opening is not None and _CLOSING.search(answer, opening.end() - 1) is not None
+
+
+def parse_observations(text: str, wanted: int) -> list[str] | None:
+    """The first `wanted` observations of a text in the form `Observation 1:` newline text; None if there are fewer.
+
+    Code is no observation: what stands in a fence is left out. Each is cut at 600 characters.
+    """
+    marks = list(_OBSERVATION.finditer(text))
+    bodies = []
+    for i, mark in enumerate(marks):
+        end = marks[i + 1].start() if i + 1 < len(marks) else len(text)
+        body = re.sub(r"```.*?(```|\Z)", "", text[mark.end() : end], flags=re.DOTALL)
+        body = body.strip().strip("*#").strip()
+        if body:
+            bodies.append(body[:600])
+    return bodies[:wanted] if len(bodies) >= wanted else None

@@ -1,0 +1,168 @@
+"""Checks a GGUF file before anything loads it, and reads what the round needs to know of it.
+
+A model file from the net is untrusted: it is opened by the `gguf` package (memory-mapped, no code runs in it),
+and whatever is cut short, not a GGUF, of the wrong kind or without a chat template is refused in words.
+Not covered: whether the weights are any good.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from conself_local.errors import ConselfError
+
+_GET_A_MODEL = "give the path of a GGUF file of an instruct model, for example one that LM Studio or llama.cpp runs"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    path: Path
+    sha256: str
+    size_bytes: int
+    architecture: str
+    name: str
+    licence: str
+    formats: tuple[tuple[str, int], ...]
+    """How many tensors are of which type, most first."""
+    context_length: int
+    block_count: int
+    embedding_length: int
+    head_count: int
+    head_count_kv: int
+    chat_template: str
+    bos_token: str
+    eos_token: str
+
+    @property
+    def template_hash(self) -> str:
+        return hashlib.sha256(self.chat_template.encode()).hexdigest()[:32]
+
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """16-bit keys and values over all layers."""
+        head_size = self.embedding_length // self.head_count
+        return 2 * 2 * self.block_count * self.head_count_kv * head_size
+
+
+def load_model_file(path: Path) -> ModelFile:
+    """Read and check the metadata of a chat model. Raises ConselfError in words a person can act on."""
+    _verify_magic(path, "model")
+    fields, tensors = _read(path, "model")
+
+    def text(key: str, default: str = "") -> str:
+        value = fields.get(key, default)
+        return value if isinstance(value, str) else default
+
+    if text("general.type", "model") == "adapter":
+        raise ConselfError(f"{path} is a LoRA adapter, not a model", _GET_A_MODEL)
+    architecture = text("general.architecture")
+    if not architecture or not tensors:
+        raise ConselfError(f"{path} holds no model (no architecture or no tensors)", _GET_A_MODEL)
+    template = text("tokenizer.chat_template")
+    if not template:
+        raise ConselfError(
+            f"{path.name} has no chat template in it, so it cannot be asked in its own form",
+            "use the *instruct* version of the model: its GGUF holds the template (tokenizer.chat_template)",
+        )
+
+    def number(key: str) -> int:
+        value = fields.get(f"{architecture}.{key}")
+        if isinstance(value, list) and value:
+            value = max(value)
+        if not isinstance(value, int) or not 0 < value < 2**31:
+            raise ConselfError(f"{path.name} says no usable {architecture}.{key}", "the file is damaged; get it again")
+        return value
+
+    tokens = fields.get("tokenizer.ggml.tokens")
+    head_count = number("attention.head_count")
+    counts: dict[str, int] = {}
+    for tensor_type in tensors:
+        counts[tensor_type] = counts.get(tensor_type, 0) + 1
+    return ModelFile(
+        path=path.resolve(),
+        sha256=file_sha256(path),
+        size_bytes=path.stat().st_size,
+        architecture=architecture,
+        name=text("general.name", path.stem),
+        licence=text("general.license"),
+        formats=tuple(sorted(counts.items(), key=lambda item: -item[1])),
+        context_length=number("context_length"),
+        block_count=number("block_count"),
+        embedding_length=number("embedding_length"),
+        head_count=head_count,
+        head_count_kv=number("attention.head_count_kv") if f"{architecture}.attention.head_count_kv" in fields else head_count,
+        chat_template=template,
+        bos_token=_token(tokens, fields.get("tokenizer.ggml.bos_token_id")),
+        eos_token=_token(tokens, fields.get("tokenizer.ggml.eos_token_id")),
+    )
+
+
+def verify_adapter_file(path: Path, model: ModelFile) -> None:
+    """Refuse a GGUF LoRA that is none, or that was made for another architecture, before an engine sees it."""
+    _verify_magic(path, "adapter")
+    fields, tensors = _read(path, "adapter")
+    if fields.get("general.type") != "adapter" or fields.get("adapter.type") != "lora" or not tensors:
+        raise ConselfError(f"{path} is no LoRA adapter", "give the GGUF file that `conself adapters` names")
+    architecture = fields.get("general.architecture")
+    if architecture != model.architecture:
+        raise ConselfError(
+            f"the adapter {path.name} is for the architecture {architecture}, and the model is {model.architecture}",
+            "use the adapter with the model that it was trained on",
+        )
+
+
+def _verify_magic(path: Path, what: str) -> None:
+    if not path.is_file():
+        raise ConselfError(f"there is no {what} file at {path}", _GET_A_MODEL if what == "model" else "check the path")
+    try:
+        with path.open("rb") as file:
+            head = file.read(24)
+    except OSError as error:
+        raise ConselfError(f"{path} cannot be read: {error.strerror}", "check the file's permissions") from error
+    if head[:4] != b"GGUF":
+        raise ConselfError(f"{path} is not a GGUF file (it does not begin with GGUF)", _GET_A_MODEL)
+    if len(head) < 24 or struct.unpack("<I", head[4:8])[0] not in (2, 3):
+        raise ConselfError(f"{path} is cut short or of an unknown GGUF version", "get the file again")
+
+
+def _read(path: Path, what: str) -> tuple[dict[str, object], list[str]]:
+    import gguf
+
+    try:
+        reader = gguf.GGUFReader(path)
+        wanted = ("general.", "tokenizer.chat_template", "tokenizer.ggml.tokens", "tokenizer.ggml.bos_token_id",
+                  "tokenizer.ggml.eos_token_id", "adapter.")
+        architecture_field = reader.fields.get("general.architecture")
+        architecture = architecture_field.contents() if architecture_field else ""
+        fields = {
+            key: field.contents()
+            for key, field in reader.fields.items()
+            if key.startswith(wanted) or (architecture and key.startswith(f"{architecture}."))
+        }
+        return fields, [tensor.tensor_type.name for tensor in reader.tensors]
+    except (ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError, OSError) as error:
+        raise ConselfError(
+            f"{path} is damaged or cut short ({type(error).__name__}: {str(error)[:200]})", f"get the {what} file again"
+        ) from error
+
+
+def _token(tokens: object, index: object) -> str:
+    if isinstance(tokens, list) and isinstance(index, int) and 0 <= index < len(tokens):
+        return str(tokens[index])
+    return ""
+
+
+def file_sha256(path: Path) -> str:
+    stat = path.stat()
+    return _sha256_of(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _sha256_of(path: str, size: int, mtime_ns: int) -> str:
+    del size, mtime_ns  # part of the cache's key: a changed file is read again
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,166 @@
+"""The Sampler over llama.cpp: starts the engine process, speaks JSON lines with it, and restarts it once if it dies.
+
+A request that was under way when the engine died is asked again with the same seed. An engine that dies twice
+without an answer in between raises `EngineDiedError` with the last lines that it said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from conself_local.errors import ConselfError, EngineDiedError
+from conself_local.sampling.gguf_file import ModelFile, verify_adapter_file
+from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, SampleRequest
+
+QUEUED_PER_SLOT = 3
+
+
+class _Gone(Exception):
+    """The engine process closed its end."""
+
+
+class LlamaProcess:
+    """A `Sampler`; a context manager. `running_copy` holds the weights that run, by default the model file itself."""
+
+    def __init__(
+        self, model: ModelFile, *, slots: int, context_tokens: int, threads: int, running_copy: Path | None = None
+    ) -> None:
+        self._model = model
+        self._slots = slots
+        self._command = [
+            sys.executable, "-m", "conself_local.sampling.llama_server",
+            "--model", str(running_copy or model.path), "--described-by", str(model.path),
+            "--slots", str(slots), "--context-tokens", str(context_tokens), "--threads", str(threads),
+        ]  # fmt: skip
+        self._verified: set[Path] = set()
+        self._stderr = tempfile.TemporaryFile()
+        self._process: subprocess.Popen[str] | None = None
+        self._start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "the engine has been closed"
+        return self._process.pid
+
+    def _start(self) -> None:
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True, env=environment
+        )
+        with self._gone_is_an_error("did not start"):
+            self._read()
+
+    @contextlib.contextmanager
+    def _gone_is_an_error(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (_Gone, BrokenPipeError) as error:
+            raise EngineDiedError(f"the engine {what}: {self._last_words()}", self._way_out()) from error
+
+    def _way_out(self) -> str:
+        return "start again to go on; if it dies again, lower --slots, close other programs, or use a smaller model"
+
+    def _last_words(self) -> str:
+        code = self._process.wait() if self._process else None
+        size = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, size - 2000))
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        said = " | ".join(line.strip() for line in lines[-3:]) or "it said nothing"
+        return f"exit status {code}; {said}"
+
+    def _send(self, call: dict[str, Any]) -> None:
+        assert self._process is not None and self._process.stdin is not None, "the engine has been closed"
+        self._process.stdin.write(json.dumps(call, default=str) + "\n")
+        self._process.stdin.flush()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process is not None and self._process.stdout is not None, "the engine has been closed"
+        line = self._process.stdout.readline()
+        if not line.endswith("\n"):
+            raise _Gone
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise ConselfError(answer["error"], answer["hint"])
+        return answer
+
+    def _ask(self, call: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self._send(call)
+            return self._read()
+        except (_Gone, BrokenPipeError):
+            self._start()
+        with self._gone_is_an_error("died twice"):
+            self._send(call)
+            return self._read()
+
+    def encode(self, messages: Sequence[ChatMessage], answer_prefix: str = "") -> EncodedPrompt:
+        call = {"op": "encode", "messages": [dataclasses.asdict(m) for m in messages], "answer_prefix": answer_prefix}
+        answer = self._ask(call)
+        return EncodedPrompt(answer["text"], tuple(answer["token_ids"]))
+
+    def score(
+        self, prompt_token_ids: Sequence[int], completion_token_ids: Sequence[int], adapter: Path | None = None
+    ) -> list[float]:
+        self._verify(adapter)
+        call = {"op": "score", "prompt": list(prompt_token_ids), "completion": list(completion_token_ids), "adapter": adapter}
+        logps: list[float] = self._ask(call)["logps"]
+        return logps
+
+    def sample(self, requests: Iterable[SampleRequest]) -> Iterator[Completion]:
+        source = iter(requests)
+        under_way: dict[str, SampleRequest] = {}
+        deaths = 0
+        while True:
+            try:
+                while len(under_way) < QUEUED_PER_SLOT * self._slots and (request := next(source, None)):
+                    self._verify(request.adapter)
+                    under_way[request.key] = request
+                    self._send({"op": "sample", "request": dataclasses.asdict(request)})
+                if not under_way:
+                    return
+                answer = self._read()
+            except (_Gone, BrokenPipeError):
+                deaths += 1
+                if deaths > 1:
+                    raise EngineDiedError(f"the engine died twice: {self._last_words()}", self._way_out()) from None
+                self._start()
+                for request in under_way.values():
+                    self._send({"op": "sample", "request": dataclasses.asdict(request)})
+                continue
+            answer["token_ids"] = tuple(answer["token_ids"])
+            completion = Completion(**answer)
+            deaths = 0
+            del under_way[completion.key]
+            yield completion
+
+    def _verify(self, adapter: Path | None) -> None:
+        if adapter is not None and adapter not in self._verified:
+            verify_adapter_file(adapter, self._model)
+            self._verified.add(adapter)
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                with contextlib.suppress(BrokenPipeError):
+                    if pipe:
+                        pipe.close()
+            self._process = None
+        self._stderr.close()
+
+    def __enter__(self) -> LlamaProcess:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

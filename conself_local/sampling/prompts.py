@@ -1,0 +1,49 @@
+"""The prompts of a round: observations, a program with an observation in mind, a program from the plain problem.
+
+Source: section 1 of the method (ConSelf, arXiv 2603.29292): an observation is a key point, a constraint, a
+pitfall or a strategy, never code; the answer to a program prompt is one ```python block. The *plain* prompt is
+also the one that training sees.
+"""
+
+from __future__ import annotations
+
+from conself_local.problems.problem import Problem
+from conself_local.sampling.sampler import ChatMessage
+
+
+def observation_messages(problem: Problem, wanted: int) -> list[ChatMessage]:
+    """Ask for at least `wanted` observations in the form `Observation 1:` newline text."""
+    form = "\n".join(f"Observation {i}:\n(one or two sentences)" for i in range(1, wanted + 1))
+    return [
+        ChatMessage(
+            "user",
+            f"Here is a programming problem.\n\n{problem.statement}\n\n"
+            f"Do not write code. Write at least {wanted} short observations that help to solve it: a key point, "
+            f"a constraint, a pitfall or a strategy. Use exactly this form:\n\n{form}",
+        )
+    ]
+
+
+def program_messages(problem: Problem, observation: str | None = None) -> list[ChatMessage]:
+    """Ask for one program; without an observation this is the plain prompt."""
+    parts = [problem.statement]
+    if observation:
+        parts.append(f"Keep this in mind: {observation}")
+    if problem.kind == "stdin":
+        parts.append("The program reads from standard input (stdin) and prints to standard output (stdout).")
+    elif problem.starter_code:
+        parts.append(f"Start from this code:\n```python\n{problem.starter_code}\n```")
+    else:
+        parts.append(f"The function must be named `{problem.entry_point}`.")
+    parts.append("Answer with one ```python block that holds the whole program and nothing else.")
+    return [ChatMessage("user", "\n\n".join(parts))]
+
+
+def answer_prefix(problem: Problem) -> str:
+    """The beginning of the answer that `laptop` writes for the model: the fence and the starter code.
+
+    It ends without a newline, so that the model samples the newline and the indent in its own tokens.
+    """
+    if problem.kind == "stdin" or not problem.starter_code:
+        return "```python\n"
+    return f"```python\n{problem.starter_code}"
