@@ -1,0 +1,114 @@
+"""Child side: the canonical text of a value, by exact type, with caps; a Python literal wherever one exists.
+
+`canonical_text({'b': (1, -0.0)}, 64)` -> `"{'b': (1, -0.0)}"`. The names it needs are bound at import, before
+any program text runs: a program that patches builtins changes its own values, not this code's tools.
+Not covered: subclasses, cycles, endless iterables and objects of its own classes: all of them are refused.
+"""
+
+import datetime
+import decimal
+import fractions
+
+_type, _ascii, _repr, _sorted, _len, _str = type, ascii, repr, sorted, len, str
+_int, _float, _bool, _bytes, _bytearray = int, float, bool, bytes, bytearray
+_list, _tuple, _dict, _set, _frozenset, _complex, _range = list, tuple, dict, set, frozenset, complex, range
+_int_repr, _float_repr, _bytes_repr = int.__repr__, float.__repr__, bytes.__repr__
+_Decimal, _Fraction = decimal.Decimal, fractions.Fraction
+_date, _datetime, _time, _timedelta = datetime.date, datetime.datetime, datetime.time, datetime.timedelta
+_decimal_str, _date_repr, _datetime_repr = decimal.Decimal.__str__, datetime.date.__repr__, datetime.datetime.__repr__
+_time_repr, _timedelta_repr = datetime.time.__repr__, datetime.timedelta.__repr__
+_bit_length, _dict_items = int.bit_length, dict.items
+_join, _append = str.join, list.append
+MAX_DEPTH = 50
+
+
+class NoCanonicalText(Exception):
+    """The value's type has none, or it is nested too deep."""
+
+
+class TooLong(Exception):
+    """The text would be longer than the limit."""
+
+
+def canonical_text(value, limit):
+    """Raises NoCanonicalText or TooLong; the text has at most `limit` characters, all ASCII."""
+    budget = [limit]
+    text = _text(value, 0, budget)
+    if _len(text) > limit:
+        raise TooLong
+    return text
+
+
+def _spend(budget, n):
+    budget[0] -= n
+    if budget[0] < 0:
+        raise TooLong
+
+
+def _text(value, depth, budget):
+    if depth > MAX_DEPTH:
+        raise NoCanonicalText
+    kind = _type(value)
+    if value is None or kind is _bool:
+        _spend(budget, 4)
+        return "None" if value is None else "True" if value else "False"
+    if kind is _int:
+        _spend(budget, _bit_length(value) // 4 + 1)
+        return _int_repr(value)
+    if kind is _float:
+        _spend(budget, 3)
+        return _float_repr(value)
+    if kind is _str:
+        _spend(budget, _len(value) + 2)
+        text = _ascii(value)
+        _spend(budget, _len(text) - _len(value) - 2)
+        return text
+    if kind is _list:
+        return "[" + ", ".join([_text(v, depth + 1, budget) for v in _counted(value, budget)]) + "]"
+    if kind is _tuple:
+        parts = [_text(v, depth + 1, budget) for v in _counted(value, budget)]
+        return "(" + ", ".join(parts) + (",)" if _len(parts) == 1 else ")")
+    if kind is _dict:
+        _spend(budget, 2 * _len(value))
+        return "{" + ", ".join(
+            [_text(k, depth + 1, budget) + ": " + _text(v, depth + 1, budget) for k, v in _dict_items(value)]
+        ) + "}"
+    if kind is _set or kind is _frozenset:
+        parts = _sorted([_text(v, depth + 1, budget) for v in _counted(value, budget)])
+        inner = "{" + ", ".join(parts) + "}" if parts else ""
+        if kind is _frozenset:
+            return "frozenset(" + inner + ")"
+        return inner or "set()"
+    if kind is _bytes or kind is _bytearray:
+        _spend(budget, _len(value))
+        text = _bytes_repr(_bytes(value))
+        return text if kind is _bytes else "bytearray(" + text + ")"
+    return _call_text(value, kind, depth, budget)
+
+
+def _call_text(value, kind, depth, budget):
+    _spend(budget, 10)
+    if kind is _complex:
+        return "complex(" + _float_repr(value.real) + ", " + _float_repr(value.imag) + ")"
+    if kind is _range:
+        return "range(" + ", ".join([_text(v, depth, budget) for v in (value.start, value.stop, value.step)]) + ")"
+    if kind is _Decimal:
+        text = _decimal_str(value)
+        _spend(budget, _len(text))
+        return "Decimal('" + text + "')"
+    if kind is _Fraction:
+        return "Fraction(" + _text(value.numerator, depth, budget) + ", " + _text(value.denominator, depth, budget) + ")"
+    if kind is _date:
+        return _date_repr(value)
+    if kind is _datetime and value.tzinfo is None:
+        return _datetime_repr(value)
+    if kind is _time and value.tzinfo is None:
+        return _time_repr(value)
+    if kind is _timedelta:
+        return _timedelta_repr(value)
+    raise NoCanonicalText
+
+
+def _counted(values, budget):
+    _spend(budget, 2 * _len(values))
+    return values

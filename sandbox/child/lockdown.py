@@ -1,0 +1,221 @@
+"""Child side: the kernel layers of the sandbox (Linux): capabilities, Landlock, seccomp, resource limits.
+
+`lock_server` is called once in a fork server and inherited by every child; `lock_child` in every child on top.
+Covered: files (read the standard library only, write nothing), network (no socket of any family), processes (no
+fork, no exec, signals to itself only), the kernel's rarer doors (an allow-list of system calls).
+Not covered: time and memory of the whole machine (the parent's deadlines and RLIMIT_AS do that), side channels.
+Source of numbers: the kernel's unistd tables and include/uapi/linux/{landlock,seccomp,capability}.h.
+"""
+
+import ctypes
+import os
+import resource
+import struct
+import sys
+import sysconfig
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_ARCHES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+
+# name: (x86-64, aarch64); -1 where the architecture has no such call
+_ALLOWED = {
+    "read": (0, 63), "write": (1, 64), "close": (3, 57), "fstat": (5, 80), "lseek": (8, 62), "mmap": (9, 222),
+    "mprotect": (10, 226), "munmap": (11, 215), "brk": (12, 214), "rt_sigaction": (13, 134),
+    "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139), "pread64": (17, 67), "pwrite64": (18, 68),
+    "readv": (19, 65), "writev": (20, 66), "access": (21, -1), "pipe": (22, -1), "select": (23, -1),
+    "sched_yield": (24, 124), "mremap": (25, 216), "msync": (26, 227), "mincore": (27, 232), "madvise": (28, 233),
+    "dup": (32, 23), "dup2": (33, -1), "pause": (34, -1), "nanosleep": (35, 101), "getitimer": (36, 102),
+    "alarm": (37, -1), "setitimer": (38, 103), "getpid": (39, 172), "socketpair": (53, 199), "sendto": (44, 206),
+    "getsockname": (51, 204), "getsockopt": (55, 209), "recvfrom": (45, 207), "sendmsg": (46, 211), "recvmsg": (47, 212), "shutdown": (48, 210), "clone": (56, 220),
+    "fork": (57, -1), "exit": (60, 93), "wait4": (61, 260), "kill": (62, 129), "uname": (63, 160),
+    "fsync": (74, 82), "getdents": (78, -1), "getcwd": (79, 17), "chdir": (80, 49), "readlink": (89, -1),
+    "gettimeofday": (96, 169), "getrlimit": (97, 163), "getrusage": (98, 165), "times": (100, 153),
+    "getuid": (102, 174), "getgid": (104, 176), "geteuid": (107, 175), "getegid": (108, 177),
+    "getppid": (110, 173), "getpgrp": (111, -1), "setsid": (112, 157), "getpgid": (121, 155), "getsid": (124, 156),
+    "sigaltstack": (131, 132), "statfs": (137, 43), "fstatfs": (138, 44), "arch_prctl": (158, -1),
+    "prctl": (157, 167), "gettid": (186, 178), "tkill": (200, 130), "time": (201, -1), "futex": (202, 98),
+    "sched_getaffinity": (204, 123), "epoll_create": (213, -1), "getdents64": (217, 61),
+    "set_tid_address": (218, 96), "clock_gettime": (228, 113), "clock_getres": (229, 114),
+    "clock_nanosleep": (230, 115), "exit_group": (231, 94), "epoll_wait": (232, -1), "epoll_ctl": (233, 21),
+    "tgkill": (234, 131), "openat": (257, 56), "open": (2, -1), "stat": (4, -1), "lstat": (6, -1), "poll": (7, -1),
+    "newfstatat": (262, 79), "readlinkat": (267, 78), "faccessat": (269, 48), "faccessat2": (439, 439),
+    "pselect6": (270, 72), "ppoll": (271, 73), "set_robust_list": (273, 99), "epoll_pwait": (281, 22),
+    "timerfd_create": (283, 85), "timerfd_settime": (286, 86), "eventfd2": (290, 19), "epoll_create1": (291, 20),
+    "dup3": (292, 24), "pipe2": (293, 59), "getrandom": (318, 278), "membarrier": (324, 283), "statx": (332, 291),
+    "rseq": (334, 293), "close_range": (436, 436), "seccomp": (317, 277), "getcpu": (309, 168), "umask": (95, 166),
+}  # fmt: skip
+_ANSWER_ZERO = {"chmod": (90, -1), "fchmod": (91, 52), "fchmodat": (268, 53), "utimensat": (280, 88)}
+_CLONE3, _CLONE, _FCNTL, _IOCTL, _PRLIMIT = (435, 435), (56, 220), (72, 25), (16, 29), (302, 261)
+_FCNTL_COMMANDS = (0, 1, 2, 3, 4, 1030)  # DUPFD, GETFD, SETFD, GETFL, SETFL, DUPFD_CLOEXEC
+_IOCTL_COMMANDS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, GWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
+_DENIED_IN_CHILD = {
+    "fork": (57, -1), "vfork": (58, -1), "setsid": (112, 157), "prctl": (157, 167), "seccomp": (317, 277),
+    "wait4": (61, 260), "tkill": (200, 130),
+}  # fmt: skip
+_KILL, _TGKILL = (62, 129), (234, 131)
+
+_ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
+_EPERM, _ENOSYS = 1, 38
+_CLONE_THREAD = 0x00010000
+
+
+def _statement(code, k, jt=0, jf=0):
+    return struct.pack("HBBI", code, jt, jf, k & 0xFFFFFFFF)
+
+
+def _load(offset):
+    return _statement(0x20, offset)  # BPF_LD | BPF_W | BPF_ABS of struct seccomp_data
+
+
+def _argument(n):
+    return _load(16 + 8 * n)  # the low word
+
+
+def _return(value):
+    return _statement(0x06, value)
+
+
+def _equal(k, jt, jf):
+    return _statement(0x15, k, jt, jf)
+
+
+def _machine():
+    machine = os.uname().machine
+    if machine not in _ARCHES:
+        raise OSError(f"no table of system calls for {machine}")
+    return machine, (0 if machine == "x86_64" else 1)
+
+
+def _prologue(machine):
+    program = [_load(4), _equal(_ARCHES[machine], 1, 0), _return(_KILL_PROCESS), _load(0)]
+    if machine == "x86_64":
+        program += [_statement(0x35, 0x40000000, 0, 1), _return(_KILL_PROCESS)]  # x32
+    return program
+
+
+def _rule(number, action):
+    return [_equal(number, 0, 1), _return(action)] if number >= 0 else []
+
+
+def _only_with_argument(number, argument, values, otherwise):
+    """Allow the call where its argument is one of `values`; the numbers of other calls fall through."""
+    body = [_argument(argument)]
+    for value in values:
+        body += [_equal(value, 0, 1), _return(_ALLOW)]
+    body += [_return(otherwise)]
+    return [_equal(number, 0, len(body)), *body]
+
+
+def _server_filter():
+    machine, column = _machine()
+    program = _prologue(machine)
+    for numbers in _ALLOWED.values():
+        program += _rule(numbers[column], _ALLOW)
+    for numbers in _ANSWER_ZERO.values():
+        program += _rule(numbers[column], _ERRNO)
+    program += _rule(_CLONE3[column], _ERRNO | _ENOSYS)
+    program += _only_with_argument(_FCNTL[column], 1, _FCNTL_COMMANDS, _ERRNO | _EPERM)
+    program += _only_with_argument(_IOCTL[column], 1, _IOCTL_COMMANDS, _ERRNO | _EPERM)
+    program += _only_with_argument(_PRLIMIT[column], 0, (0,), _ERRNO | _EPERM)
+    program += [_return(_ERRNO | _EPERM)]
+    return b"".join(program)
+
+
+def _child_filter(pid):
+    machine, column = _machine()
+    program = _prologue(machine)
+    for numbers in _DENIED_IN_CHILD.values():
+        program += _rule(numbers[column], _ERRNO | _EPERM)
+    threads = [_argument(0), _statement(0x45, _CLONE_THREAD, 0, 1), _return(_ALLOW), _return(_ERRNO | _EPERM)]
+    program += [_equal(_CLONE[column], 0, len(threads)), *threads]
+    program += _only_with_argument(_KILL[column], 0, (pid,), _ERRNO | _EPERM)
+    program += _only_with_argument(_TGKILL[column], 0, (pid,), _ERRNO | _EPERM)
+    program += [_return(_ALLOW)]
+    return b"".join(program)
+
+
+class _SockFprog(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
+
+def _install_filter(code):
+    program = _SockFprog(len(code) // 8, code)
+    if _libc.prctl(22, 2, ctypes.byref(program), 0, 0) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+        raise OSError(ctypes.get_errno(), "the seccomp filter was not taken")
+
+
+def landlock_abi():
+    """The version that this kernel offers, 0 where it has none."""
+    version = _libc.syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint(1))
+    return max(0, version)
+
+
+def _restrict_files(read_paths):
+    abi = landlock_abi()
+    if abi < 1:
+        raise OSError("this kernel has no Landlock")
+    handled = (1 << 13) - 1
+    handled |= (1 << 13 if abi >= 2 else 0) | (1 << 14 if abi >= 3 else 0) | (1 << 15 if abi >= 5 else 0)
+    attribute = struct.pack("QQQ", handled, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)
+    size = 24 if abi >= 6 else 16 if abi >= 4 else 8
+    ruleset = _libc.syscall(444, attribute, ctypes.c_size_t(size), ctypes.c_uint(0))
+    if ruleset < 0:
+        raise OSError(ctypes.get_errno(), "no Landlock ruleset")
+    for path in read_paths:
+        try:
+            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        access = 4 | 8 if os.path.isdir(path) else 4  # READ_FILE, READ_DIR
+        rule = struct.pack("=Qi", access, descriptor)
+        if _libc.syscall(445, ruleset, 1, rule, 0) != 0:
+            raise OSError(ctypes.get_errno(), "a Landlock rule was not taken")
+        os.close(descriptor)
+    if _libc.syscall(446, ruleset, 0) != 0:
+        raise OSError(ctypes.get_errno(), "Landlock did not restrict")
+    os.close(ruleset)
+
+
+def _drop_capabilities():
+    """As root: nothing of root's power is left but the user id."""
+    for capability in range(64):
+        if _libc.prctl(24, capability, 0, 0, 0) != 0:  # PR_CAPBSET_DROP
+            break
+    _libc.prctl(28, 0x2F, 0, 0, 0)  # PR_SET_SECUREBITS: NOROOT, NO_SETUID_FIXUP, both locked, no ambient
+    header = struct.pack("Ii", 0x20080522, 0)
+    if _libc.capset(header, bytes(24)) != 0:
+        raise OSError(ctypes.get_errno(), "capabilities could not be dropped")
+
+
+def lock_server(layers):
+    """Once in the fork server; `layers` names what to install: capabilities, landlock, seccomp."""
+    if sys.platform != "linux":
+        return
+    _libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+    _libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE):
+        resource.setrlimit(limit, (0, 0))
+    if "capabilities" in layers and os.geteuid() == 0:
+        _drop_capabilities()
+    if "landlock" in layers:
+        paths = sysconfig.get_paths()
+        _restrict_files(
+            [paths["stdlib"], paths["platstdlib"], "/usr/lib", "/lib", "/lib64", "/usr/share/zoneinfo", "/dev/urandom"]
+        )
+    if "seccomp" in layers:
+        _install_filter(_server_filter())
+
+
+def lock_child(parent, memory_bytes, cpu_seconds, open_files, layers):
+    """In every child, before it reads anything of a program."""
+    if sys.platform == "linux":
+        _libc.prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL
+        if os.getppid() != parent:
+            os._exit(1)
+        _libc.prctl(4, 0, 0, 0, 0)
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
+    if "seccomp" in layers:
+        _install_filter(_child_filter(os.getpid()))

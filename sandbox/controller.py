@@ -1,0 +1,187 @@
+"""Parent side: the `Sandbox`, a pool of workers with fork servers, a self-test at the start, results as they come.
+
+Covered: running thousands of hostile programs a minute; a program that ends its fork server costs a restart.
+Not covered: what a program answers about itself (it may lie); side channels; a bug in the kernel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Collection, Iterable, Iterator
+from types import TracebackType
+
+from sandbox.conversation import Run, run_program
+from sandbox.fork_server import ForkServer, ServerGoneError
+from sandbox.guarantees import ALL_LAYERS, available_layers
+from sandbox.self_test import SELF_TEST
+from sandbox.types import Inputs, Limits, Output, Program, ProgramResult, SandboxError, Status
+
+_HASH_SEEDS = (1, 2)
+_TRIES = 2
+
+
+class Sandbox:
+    """Runs untrusted programs; a context manager. Raises SandboxError where this computer cannot protect itself.
+
+    `accept_weaker` names the layers (`landlock`, `seccomp`, `capabilities`) that may be missing; only what the
+    user has agreed to by name belongs there.
+    """
+
+    def __init__(
+        self, limits: Limits | None = None, workers: int = 2, inputs: Inputs = "one-at-a-time",
+        repeat: bool = True, strict: bool | None = None, accept_weaker: Collection[str] = (),
+    ) -> None:  # fmt: skip
+        if workers < 1:
+            raise ValueError(f"workers must be at least 1, not {workers}")
+        if strict:
+            raise SandboxError("strict mode is not there yet; run without it")
+        self._limits, self._inputs, self._repeat = limits or Limits(), inputs, repeat
+        self._layers = available_layers()
+        lacking = [layer for layer in ALL_LAYERS if layer not in self._layers and layer not in accept_weaker]
+        if lacking:
+            raise SandboxError(f"this computer lacks {', '.join(lacking)}, which keeps programs from your files and network")
+        self._workers = [_Worker(self._layers, self._limits, inputs, repeat) for _ in range(workers)]
+        try:
+            self._test_itself()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def server_pids(self) -> list[int]:
+        return [pid for worker in self._workers for pid in worker.server_pids]
+
+    def _test_itself(self) -> None:
+        if set(ALL_LAYERS) - set(self._layers):
+            return
+        result = self._workers[0].run(SELF_TEST)
+        if result.outputs[0].text != "[]":
+            raise SandboxError(f"the sandbox failed its own test: {result.outputs[0].text or result.outputs[0].detail}")
+
+    def run(self, programs: Iterable[Program]) -> Iterator[ProgramResult]:
+        """Results in order of completion; the iterable is read only as fast as programs run."""
+        todo: queue.Queue[Program | None] = queue.Queue(maxsize=2 * len(self._workers))
+        results: queue.Queue[ProgramResult | BaseException | None] = queue.Queue()
+        stop = threading.Event()
+        threads = [threading.Thread(target=_feed, args=(programs, todo, results, stop, len(self._workers)), daemon=True)]
+        threads += [threading.Thread(target=_work, args=(w, todo, results, stop), daemon=True) for w in self._workers]
+        for thread in threads:
+            thread.start()
+        working = len(self._workers)
+        try:
+            while working:
+                result = results.get()
+                if result is None:
+                    working -= 1
+                elif isinstance(result, BaseException):
+                    raise result
+                else:
+                    yield result
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.close()
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _feed(
+    programs: Iterable[Program], todo: queue.Queue[Program | None],
+    results: queue.Queue[ProgramResult | BaseException | None], stop: threading.Event, workers: int,
+) -> None:  # fmt: skip
+    try:
+        for program in programs:
+            if not _put(todo, program, stop):
+                return
+    except BaseException as error:
+        results.put(error)
+    for _ in range(workers):
+        _put(todo, None, stop)
+
+
+def _put(todo: queue.Queue[Program | None], item: Program | None, stop: threading.Event) -> bool:
+    while not stop.is_set():
+        with contextlib.suppress(queue.Full):
+            todo.put(item, timeout=0.1)
+            return True
+    return False
+
+
+def _work(
+    worker: _Worker, todo: queue.Queue[Program | None],
+    results: queue.Queue[ProgramResult | BaseException | None], stop: threading.Event,
+) -> None:  # fmt: skip
+    try:
+        while not stop.is_set():
+            try:
+                program = todo.get(timeout=0.1)
+            except queue.Empty:
+                continue
+            if program is None:
+                break
+            results.put(worker.run(program))
+    except BaseException as error:
+        results.put(error)
+    results.put(None)
+
+
+class _Worker:
+    """Two fork servers with different hash seeds: one for evidence, one for the repetition."""
+
+    def __init__(self, layers: tuple[str, ...], limits: Limits, inputs: Inputs, repeat: bool) -> None:
+        self._layers, self._limits, self._inputs = layers, limits, inputs
+        self._servers: list[ForkServer | None] = [None] * (2 if repeat else 1)
+
+    @property
+    def server_pids(self) -> list[int]:
+        return [server.pid for server in self._servers if server]
+
+    def run(self, program: Program) -> ProgramResult:
+        forward = range(len(program.inputs))
+        first = self._run_once(0, program, forward)
+        if first is None:
+            lost = Output(Status.SANDBOX_FAILED, None, "the fork server died twice", 0.0, 0.0)
+            return ProgramResult(program.id, lost, tuple(lost for _ in forward), None)
+        deterministic: bool | None = None
+        if len(self._servers) == 2 and any(o.status is Status.OK for o in first.outputs):
+            second = self._run_once(1, program, forward[::-1])
+            deterministic = None if second is None else _agree(first, second)
+        return ProgramResult(program.id, first.load, first.outputs, deterministic)
+
+    def _run_once(self, which: int, program: Program, order: range) -> Run | None:
+        for _ in range(_TRIES):
+            try:
+                server = self._servers[which] or ForkServer(self._layers, _HASH_SEEDS[which])
+                self._servers[which] = server
+                return run_program(server, program, order, self._limits, self._inputs)
+            except ServerGoneError:
+                broken = self._servers[which]
+                if broken:
+                    broken.close()
+                self._servers[which] = None
+        return None
+
+    def close(self) -> None:
+        for server in self._servers:
+            if server:
+                server.close()
+        self._servers = [None] * len(self._servers)
+
+
+def _agree(first: Run, second: Run) -> bool:
+    """A time-out on one side says nothing: the machine may have been busy."""
+    unclear = (Status.TIMEOUT, Status.SANDBOX_FAILED)
+    return all(
+        a.status in unclear or b.status in unclear or (a.status, a.text) == (b.status, b.text)
+        for a, b in zip(first.outputs, second.outputs, strict=True)
+    )

@@ -1,0 +1,220 @@
+"""Parent side: one program, run from first input to last, over as many children as it needs.
+
+The parent alone decides the status: from its own clock, from what the kernel says of the child's end, and from
+frames that arrive exactly when they are due. A frame before its input was sent, a wrong length or an unknown
+status is `refused` for the whole program. After a death at input i a fresh child goes on with i + 1.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sandbox.fork_server import Child, ForkServer
+from sandbox.types import Inputs, Limits, Output, Program, Status
+from sandbox.values import encode_input
+
+_FRAME = struct.Struct("!HI")
+NOT_COMPILED = "does not compile"
+_EXCEPTION_NAMES = {n for n, v in vars(builtins).items() if isinstance(v, type) and issubclass(v, BaseException)}
+_MEMORY_NEAR_LIMIT = 0.9
+
+
+class _Refused(Exception):
+    """The child broke the protocol."""
+
+
+class _Ended(Exception):
+    """The child closed its end."""
+
+
+class _Late(Exception):
+    """The deadline passed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    load: Output
+    outputs: tuple[Output, ...]
+
+
+def run_program(server: ForkServer, program: Program, order: Sequence[int], limits: Limits, inputs: Inputs) -> Run:
+    """Run `program` on its inputs in the given order; `outputs` stand in the order of the inputs."""
+    answers: dict[int, Output] = {}
+    load: Output | None = None
+    pending = list(order)
+    timeouts = 0
+    while load is None or pending:
+        batch = pending[:1] if inputs == "fork-each" else pending
+        this_load, outputs = _Conversation(server, program, batch, limits, inputs == "together").run()
+        load = load or this_load
+        if this_load.status is not Status.OK:
+            for index in pending:
+                answers[index] = Output(this_load.status, None, this_load.detail, 0.0, 0.0)
+            break
+        for index, output in zip(batch, outputs, strict=False):
+            answers[index] = output
+            timeouts += output.status is Status.TIMEOUT
+        if any(o.status is Status.REFUSED and o.detail == _BROKE_PROTOCOL for o in outputs):
+            answers = {i: _refused() for i in order}
+            break
+        pending = pending[len(outputs) :]
+        if limits.max_timeouts is not None and timeouts >= limits.max_timeouts:
+            for index in pending:
+                answers[index] = Output(Status.TIMEOUT, None, "not run: too many time-outs before", 0.0, 0.0)
+            break
+    return Run(load, tuple(answers[i] for i in range(len(program.inputs))))
+
+
+_BROKE_PROTOCOL = "broke the protocol of the sandbox"
+
+
+def _refused() -> Output:
+    return Output(Status.REFUSED, None, _BROKE_PROTOCOL, 0.0, 0.0)
+
+
+class _Conversation:
+    """One child: loads the program, answers inputs until it ends or they do."""
+
+    def __init__(
+        self, server: ForkServer, program: Program, batch: Sequence[int], limits: Limits, together: bool
+    ) -> None:
+        self._server, self._program, self._batch = server, program, batch
+        self._limits, self._together = limits, together
+        cpu = limits.cpu_s if limits.cpu_s is not None else limits.wall_s * (len(batch) + 1)
+        self._cpu_seconds = max(1, math.ceil(cpu))
+        self._raw = [encode_input(program.inputs[i]) for i in batch]
+
+    def run(self) -> tuple[Output, list[Output]]:
+        child = self._server.fork(
+            self._program.kind, together=self._together, n_inputs=len(self._batch),
+            cpu_seconds=self._cpu_seconds, limits=self._limits,
+        )  # fmt: skip
+        outputs: list[Output] = []
+        load: Output | None = None
+        failure: Exception | None = None
+        self._cpu_before, started = 0.0, time.monotonic()
+        try:
+            self._send_program(child)
+            load = self._frame(child, started)
+            if load.status is Status.OK:
+                self._answers(child, outputs)
+        except (_Refused, _Ended, _Late, OSError) as error:
+            failure = error
+        end = self._server.end(child)
+        if failure is not None:
+            last = self._explain(failure, end.exit_status, end.peak_bytes, time.monotonic() - started, end.cpu_s)
+            if load is None:
+                load = last
+            else:
+                outputs.append(last)
+        assert load is not None, "either a load frame came or its absence was explained"
+        return load, outputs
+
+    def _answers(self, child: Child, outputs: list[Output]) -> None:
+        for raw in self._raw:
+            started = time.monotonic()
+            if not self._together:
+                if select.select([child.channel], [], [], 0)[0]:
+                    self._check_early(child)
+                child.channel.settimeout(self._limits.wall_s)
+                child.channel.sendall(struct.pack("!I", len(raw)) + raw)
+            if self._program.kind == "stdin":
+                _send_file(child.channel, raw)
+            outputs.append(self._frame(child, started))
+
+    def _check_early(self, child: Child) -> None:
+        if child.channel.recv(1, socket.MSG_PEEK):
+            raise _Refused
+        raise _Ended
+
+    def _send_program(self, child: Child) -> None:
+        child.channel.settimeout(self._limits.wall_s)
+        source = self._program.source.encode("utf-8", "surrogatepass")
+        blocks = [self._program.entry_point.encode(), source]
+        if self._together:
+            blocks += self._raw
+        child.channel.sendall(b"".join(struct.pack("!I", len(b)) + b for b in blocks))
+
+    def _frame(self, child: Child, started: float) -> Output:
+        deadline = started + self._limits.wall_s
+        status, length = _FRAME.unpack(self._exactly(child, _FRAME.size, deadline))
+        if length > self._limits.output_bytes * 4 or status > 5:
+            raise _Refused
+        payload = self._exactly(child, length, deadline)
+        wall = time.monotonic() - started
+        cpu = child.cpu_s()
+        spent, self._cpu_before = max(0.0, cpu - self._cpu_before), cpu
+        return self._output(status, payload, wall, spent)
+
+    def _exactly(self, child: Child, size: int, deadline: float) -> bytes:
+        parts = b""
+        while len(parts) < size:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise _Late
+            child.channel.settimeout(left)
+            try:
+                part = child.channel.recv(size - len(parts))
+            except TimeoutError:
+                raise _Late from None
+            if not part:
+                raise _Ended
+            parts += part
+        return parts
+
+    def _output(self, status: int, payload: bytes, wall: float, cpu: float) -> Output:
+        if status == 0:
+            try:
+                text = payload.decode("utf-8" if self._program.kind == "stdin" else "ascii")
+            except UnicodeDecodeError:
+                raise _Refused from None
+            if len(text) > self._limits.output_bytes:
+                return Output(Status.OUTPUT_LIMITED, None, "more output than the limit", wall, cpu)
+            return Output(Status.OK, text, "", wall, cpu)
+        if status == 2:
+            return Output(Status.OUTPUT_LIMITED, None, "more output than the limit", wall, cpu)
+        if status == 3:
+            return Output(Status.REFUSED, None, "returned a value that has no canonical text", wall, cpu)
+        if status == 4:
+            return Output(Status.MEMORY_LIMITED, None, "MemoryError", wall, cpu)
+        name = payload[:60].decode("ascii", "replace")
+        name = name if name in _EXCEPTION_NAMES else "an exception of its own"
+        return Output(Status.ERROR, None, f"{NOT_COMPILED}: {name}" if status == 5 else name, wall, cpu)
+
+    def _explain(self, failure: Exception, exit_status: int, peak: int, wall: float, cpu: float) -> Output:
+        if isinstance(failure, _Late | TimeoutError):
+            return Output(Status.TIMEOUT, None, f"longer than {self._limits.wall_s:g} s", wall, cpu)
+        if isinstance(failure, _Refused):
+            return Output(Status.REFUSED, None, _BROKE_PROTOCOL, wall, cpu)
+        if os.WIFSIGNALED(exit_status) and os.WTERMSIG(exit_status) == signal.SIGXCPU:
+            return Output(Status.TIMEOUT, None, "CPU time is used up", wall, cpu)
+        if peak > self._limits.memory_bytes * _MEMORY_NEAR_LIMIT:
+            return Output(Status.MEMORY_LIMITED, None, "vanished near its memory limit", wall, cpu)
+        return Output(Status.CRASHED, None, "the process vanished", wall, cpu)
+
+
+def _send_file(channel: socket.socket, raw: bytes) -> None:
+    """Hand the child an unlinked in-memory file with the input, for its descriptor 0."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("stdin")
+    else:
+        import tempfile
+
+        descriptor, path = tempfile.mkstemp()
+        os.unlink(path)
+    try:
+        view = memoryview(raw)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        socket.send_fds(channel, [b"D"], [descriptor])
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,127 @@
+"""Parent side: starts a fork server, asks it for children, signals and reaps them. Knows no program text.
+
+Raises `SandboxError` where the server cannot lock itself down, `ServerGoneError` where it has vanished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.types import Limits, ProgramKind, SandboxError
+
+_HEADER = struct.Struct("!c?IQIII")
+_SERVER_FILE = Path(__file__).parent / "child" / "server.py"
+_START_SECONDS = 30.0
+_REAP_SECONDS = 10.0
+
+
+class ServerGoneError(Exception):
+    """The fork server died or does not answer."""
+
+
+@dataclass(frozen=True)
+class ChildEnd:
+    exit_status: int
+    """As by waitpid."""
+    cpu_s: float
+    peak_bytes: int
+
+
+class Child:
+    """One forked process and the socket on which it speaks."""
+
+    def __init__(self, pid: int, channel: socket.socket) -> None:
+        self.pid = pid
+        self.channel = channel
+        self._clock = (~pid << 3) | 2  # the process's CPU clock (MAKE_PROCESS_CPUCLOCK)
+
+    def cpu_s(self) -> float:
+        """CPU seconds so far; 0.0 where the kernel does not tell."""
+        import time
+
+        try:
+            return time.clock_gettime(self._clock)
+        except OSError:
+            return 0.0
+
+
+class ForkServer:
+    """One process of `child/server.py`, locked down with `layers`, its hash seed fixed."""
+
+    def __init__(self, layers: tuple[str, ...], hash_seed: int) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        environment = {"PYTHONHASHSEED": str(hash_seed), "LC_ALL": "C.UTF-8"}
+        command = [sys.executable, "-s", "-S", "-P", "-B", str(_SERVER_FILE)]
+        command += [str(theirs.fileno()), ",".join(layers), str(hash_seed)]
+        self._control = ours
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            start_new_session=True,
+        )
+        theirs.close()
+        self._control.settimeout(_START_SECONDS)
+        try:
+            answer = self._control.recv(256)
+        except OSError:
+            answer = b""
+        if answer != b"K":
+            self.close()
+            reason = answer[1:].decode(errors="replace") or "the fork server did not start"
+            raise SandboxError(f"the sandbox cannot be set up here: {reason}")
+        self._control.settimeout(_REAP_SECONDS)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def fork(self, kind: ProgramKind, *, together: bool, n_inputs: int, cpu_seconds: int, limits: Limits) -> Child:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        header = _HEADER.pack(
+            b"s" if kind == "stdin" else b"f", together, n_inputs,
+            limits.memory_bytes, cpu_seconds, limits.open_files, limits.output_bytes,
+        )  # fmt: skip
+        try:
+            socket.send_fds(self._control, [b"F" + header], [theirs.fileno()])
+            answer = self._control.recv(4)
+        except OSError as error:
+            ours.close()
+            raise ServerGoneError from error
+        finally:
+            theirs.close()
+        if len(answer) != 4:
+            ours.close()
+            raise ServerGoneError
+        return Child(struct.unpack("!I", answer)[0], ours)
+
+    def end(self, child: Child) -> ChildEnd:
+        """Kill the child (it may be dead already: its pid is kept by the server) and reap it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, signal.SIGKILL)
+        child.channel.close()
+        try:
+            self._control.sendall(b"R")
+            answer = self._control.recv(64)
+        except OSError as error:
+            raise ServerGoneError from error
+        if len(answer) != 20:
+            raise ServerGoneError
+        return ChildEnd(*struct.unpack("!idQ", answer))
+
+    def close(self) -> None:
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
