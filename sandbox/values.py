@@ -1,6 +1,6 @@
 """Test inputs as text for the child, and how many bytes of it are taken.
 
-A value becomes a Python literal with `nan` and `inf` as names; the child reads it by a parser of literals
+A value becomes a Python literal (infinity as 1e999, `nan` as a name); the child reads it by a parser of literals
 (`child/literals.py`), never by `eval`. Covered types: None, bool, int, float, str, bytes, list, tuple, dict, set.
 """
 
@@ -26,8 +26,8 @@ def _literal(value: object, depth: int) -> str:
         return repr(value)
     if kind is str:
         return ascii(value)
-    if kind is float:
-        return repr(value)
+    if isinstance(value, float) and kind is float:
+        return repr(value).replace("inf", "1e999")
     if isinstance(value, list) and kind is list:
         return "[" + ",".join(_literal(v, depth + 1) for v in value) + "]"
     if isinstance(value, tuple) and kind is tuple:

@@ -37,6 +37,7 @@ class LlamaProcess:
     ) -> None:
         self._model = model
         self._slots = slots
+        self.runs_shipped = running_copy in (None, model.path)
         self._command = [
             sys.executable, "-m", "conself_local.sampling.llama_server",
             "--model", str(running_copy or model.path), "--described-by", str(model.path),
@@ -55,7 +56,8 @@ class LlamaProcess:
     def _start(self) -> None:
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True, env=environment
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True,
+            env=environment, start_new_session=True,
         )
         with self._gone_is_an_error("did not start"):
             self._read()

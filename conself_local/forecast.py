@@ -1,0 +1,66 @@
+"""How much memory sampling and training will take, and whether it is there: told before anything is loaded.
+
+Sampling: the weights that run, 16-bit keys and values of the whole context, and what llama.cpp needs beside them.
+Training: loading a GGUF as a dense model passes through float32, which is the peak for small models.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from conself_local.errors import ConselfError
+from conself_local.sampling.gguf_file import ModelFile
+
+_ENGINE_BASE_BYTES = 400 * 2**20
+_TRAINER_BASE_BYTES = 1500 * 2**20
+_TRAINER_BYTES_PER_WEIGHT = 12
+_BITS_PER_WEIGHT = {"Q4_0": 4.5, "Q4_1": 5.0, "Q4_K": 4.5, "Q5_0": 5.5, "Q5_1": 6.0, "Q5_K": 5.5, "Q6_K": 6.56,
+                    "Q8_0": 8.5, "F16": 16.0, "BF16": 16.0, "F32": 32.0}  # fmt: skip
+DISK_NEEDED_BYTES = 200 * 2**20
+
+
+def sampling_bytes(model: ModelFile, weights: Path, context_tokens: int) -> int:
+    """Predicted peak of the engine process."""
+    return weights.stat().st_size + model.kv_bytes_per_token * context_tokens + _ENGINE_BASE_BYTES
+
+
+def training_bytes(model: ModelFile) -> int:
+    """Predicted peak of the trainer process."""
+    kind = next((k for k, _ in model.formats if k in _BITS_PER_WEIGHT and k != "F32"), "F32")
+    weights = int(model.size_bytes * 8 / _BITS_PER_WEIGHT[kind])
+    return _TRAINER_BASE_BYTES + _TRAINER_BYTES_PER_WEIGHT * weights
+
+
+def available_memory_bytes() -> int | None:
+    """What the system could give to a new process now; None where it does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return None
+
+
+def verify_memory(what: str, needed: int, hint: str) -> None:
+    available = available_memory_bytes()
+    if available is not None and needed > available:
+        raise ConselfError(f"{what} needs about {gib(needed)}, and {gib(available)} are free", hint)
+
+
+def verify_disk(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < DISK_NEEDED_BYTES:
+        raise ConselfError(
+            f"only {free >> 20} MiB are free on the disk of {folder}; a round needs {DISK_NEEDED_BYTES >> 20} MiB",
+            "make room, or choose another disk with --home DIR",
+        )
+
+
+def gib(n: int) -> str:
+    return f"{n / 2**30:.1f} GiB"

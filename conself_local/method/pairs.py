@@ -1,0 +1,54 @@
+"""Preference pairs: the programs of highest consensus against programs of lower consensus. Source: arXiv 2603.29292."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from conself_local.method.behaviour import Behaviour, is_crashed
+
+Rejected = Literal["lowest-first", "ran-first"]
+
+
+@dataclass(frozen=True)
+class ScoredSample:
+    id: str
+    observation: int
+    index: int
+    code: str
+    compiled: bool
+    behaviour: Behaviour
+    consensus: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    chosen: ScoredSample
+    rejected: ScoredSample
+    weight: float
+    """The consensus of the chosen."""
+
+
+def build_pairs(
+    samples: Sequence[ScoredSample], *, rejected: Rejected, max_pairs: int, distinct_code: bool = False
+) -> list[Pair]:
+    """At most `max_pairs` pairs of one problem's samples; never equal code on both sides.
+
+    Chosen: every sample of the highest consensus; each takes the compiled samples of lower consensus, lowest first
+    (`ran-first`: those that ran on some input before those that failed on all, so that a pair teaches more than
+    not to crash). Ties go by (observation, index). `distinct_code`: samples of equal code are one candidate.
+    """
+    if rejected not in ("lowest-first", "ran-first"):
+        raise ValueError(f"rejected must be lowest-first or ran-first, not {rejected!r}")
+    candidates = sorted(samples, key=lambda s: (s.observation, s.index))
+    if distinct_code:
+        first = {s.code: s for s in reversed(candidates)}
+        candidates = [s for s in candidates if first[s.code] is s]
+    highest = max((s.consensus for s in candidates), default=0.0)
+    chosen = [s for s in candidates if s.consensus == highest and highest > 0]
+    losers = [s for s in candidates if s.consensus < highest and s.compiled]
+    crashed_last = rejected == "ran-first"
+    losers.sort(key=lambda s: (crashed_last and is_crashed(s.behaviour), s.consensus, s.observation, s.index))
+    pairs = [Pair(c, r, c.consensus) for c in chosen for r in losers if c.code != r.code]
+    return pairs[:max_pairs]

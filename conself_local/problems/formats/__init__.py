@@ -1,0 +1,1 @@
+"""Problem files: one module a format, `load.py` tells them apart."""

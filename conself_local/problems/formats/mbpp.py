@@ -1,0 +1,60 @@
+"""MBPP (Austin et al. 2021, CC BY 4.0), read from the user's file.
+
+Test inputs are the literal arguments of the asserts; expected outputs are dropped. The function's name and
+argument count go into the prompt. Splits as published: 601-974 train, 511-600 validation, 11-510 held-out.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from conself_local.problems.problem import Problem, Split
+
+
+def is_mbpp(record: dict[str, Any]) -> bool:
+    return {"task_id", "code", "test_list"} <= set(record) and ("text" in record or "prompt" in record)
+
+
+def problem_of(record: dict[str, Any]) -> Problem | None:
+    """None for tasks 1-10, the few-shot examples. Raises ValueError where no assert has literal arguments."""
+    number = int(record["task_id"])
+    if number <= 10:
+        return None
+    split: Split = "held-out" if number <= 510 else "validation" if number <= 600 else "train"
+    code = str(record["code"]).replace("\r\n", "\n")
+    try:
+        defined = {node.name for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)}
+        calls = [call for test in record["test_list"] for call in _calls(test, defined)]
+    except SyntaxError as error:
+        raise ValueError(f"its code does not parse: {error.msg}") from error
+    if not calls:
+        raise ValueError("no assert calls a function of its code with literal arguments")
+    name = calls[0][0]
+    inputs = tuple(dict.fromkeys(repr(arguments) for called, arguments in calls if called == name))
+    count = len(calls[0][1])
+    parameters = ", ".join(f"arg{i}" for i in range(1, count + 1))
+    return Problem(
+        id=f"mbpp/{number}",
+        statement=f"{record.get('text') or record['prompt']}\n\nName the function `{name}`; it takes {count} argument{'s' * (count != 1)}.",
+        kind="function",
+        inputs=tuple(ast.literal_eval(text) for text in inputs),
+        split=split,
+        entry_point=name,
+        starter_code=f"def {name}({parameters}):",
+        reference=None if split == "train" else code,
+        origin="MBPP",
+        licence="CC-BY-4.0",
+    )
+
+
+def _calls(test: str, defined: set[str]) -> list[tuple[str, tuple[object, ...]]]:
+    found = []
+    for node in ast.walk(ast.parse(test)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in defined and not node.keywords:
+            try:
+                arguments = tuple(ast.literal_eval(a) for a in node.args)
+            except ValueError:
+                continue
+            found.append((node.func.id, arguments))
+    return found

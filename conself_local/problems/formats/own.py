@@ -1,0 +1,48 @@
+"""Our own format: JSON lines, one problem a line.
+
+Fields: id, statement, kind (`function` or `stdin`), inputs (texts: a Python literal of a tuple of arguments each, or
+what stands on standard input), split; for functions entry_point and starter_code; optional reference (never on a
+training problem), origin, licence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conself_local.problems.literals import input_text, parse_input
+from conself_local.problems.problem import Problem
+
+_KNOWN = {
+    "id", "statement", "kind", "inputs", "split", "entry_point", "starter_code", "reference", "origin", "licence",
+}  # fmt: skip
+
+
+def is_own(record: dict[str, Any]) -> bool:
+    return "statement" in record and "inputs" in record
+
+
+def problem_of(record: dict[str, Any]) -> Problem:
+    """Raises ValueError that names the field."""
+    unknown = sorted(set(record) - _KNOWN)
+    if unknown:
+        raise ValueError(f"unknown field {unknown[0]!r}; known are {', '.join(sorted(_KNOWN))}")
+    texts = record.get("inputs")
+    if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
+        raise ValueError("inputs must be a list of texts")
+    for name in ("id", "statement", "kind", "split"):
+        if not isinstance(record.get(name), str):
+            raise ValueError(f"{name} is missing or no text")
+    values = {key: record[key] for key in _KNOWN - {"inputs"} if record.get(key) is not None}
+    inputs: tuple[object, ...] = tuple(texts) if record["kind"] == "stdin" else tuple(parse_input(t) for t in texts)
+    return Problem(**values, inputs=inputs)
+
+
+def record_of(problem: Problem) -> dict[str, Any]:
+    """The line that `problem_of` reads back."""
+    record: dict[str, Any] = {"id": problem.id, "split": problem.split, "kind": problem.kind}
+    if problem.kind == "function":
+        record |= {"entry_point": problem.entry_point, "starter_code": problem.starter_code}
+    record |= {"statement": problem.statement, "inputs": [input_text(i) for i in problem.inputs]}
+    if problem.reference is not None:
+        record["reference"] = problem.reference
+    return record | {"origin": problem.origin, "licence": problem.licence}

@@ -1,0 +1,188 @@
+"""READ THIS FIRST: one self-improvement round, the stages in order.
+
+problem -> observations -> programs -> behaviours -> (entropy, clusters, consensus) -> selected problems -> pairs
+-> adapter -> evaluation -> accept or reject. Every stage reads what the stage before it stored and stores its own,
+item by item, so a round that was stopped or killed goes on where it was: `run_round` is called again and asks the
+store what is pending. Source: arXiv 2603.29292.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from conself_local.errors import ConselfError
+from conself_local.events import Notice, OnEvent, StageDone
+from conself_local.forecast import sampling_bytes, training_bytes, verify_disk, verify_memory
+from conself_local.home import Home
+from conself_local.sampling.gguf_file import ModelFile, file_sha256
+from conself_local.sampling.llama_process import LlamaProcess
+from conself_local.sampling.running_copy import ensure_running_copy
+from conself_local.settings import Settings
+from conself_local.stages.evaluate import Benchmark, evaluate
+from conself_local.stages.execute import MakeSandbox, execute_programs
+from conself_local.stages.sample import sample_observations, sample_programs
+from conself_local.stages.score import build_round_pairs, score_problems
+from conself_local.stages.train import train_adapter
+from conself_local.store.reports import round_report
+from conself_local.store.store import RoundInfo, Store
+
+STAGES = ("observe", "sample", "execute", "score", "pair", "train", "evaluate", "decide")
+PROMPT_TOKENS = 1024
+"""Room for a prompt in a slot's share of the context."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What of this computer a round may use."""
+
+    slots: int
+    threads: int
+    workers: int
+    shipped_only: bool = False
+    """Sample from the model file itself, never from a running copy."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Everything that a round works with."""
+
+    store: Store
+    home: Home
+    model: ModelFile
+    machine: Machine
+    make_sandbox: MakeSandbox
+    on_event: OnEvent
+
+
+def run_round(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], until: str = "decide") -> dict[str, Any]:
+    """Bring the round to its end, or to the end of stage `until`; returns its report (see `store/reports.py`)."""
+    verify_disk(shop.home.path)
+    wanted = STAGES[: STAGES.index(until) + 1]
+    store = shop.store
+    if "observe" in wanted and not _sampled(store, round_, "sample" in wanted):
+        with open_engine(shop, round_.settings) as sampler:
+            adapter = _gguf_path(store, round_.base_adapter_id)
+            sample_observations(store, round_, sampler, adapter, shop.on_event)
+            if "sample" in wanted:
+                sample_programs(store, round_, sampler, adapter, shop.on_event)
+                _measure_running_copy(shop, round_, sampler, adapter)
+    if "execute" in wanted:
+        execute_programs(store, round_, shop.make_sandbox, shop.on_event)
+    if "score" in wanted:
+        score_problems(store, round_, shop.on_event)
+    trained = store.value("select id from adapters where round_id = ?", round_.id)
+    if "pair" in wanted and not trained:
+        build_round_pairs(store, round_, shop.on_event)
+    if "train" in wanted and not trained:
+        verify_memory("training", training_bytes(shop.model), "close other programs, or train a smaller model")
+        train_adapter(store, round_, shop.model, shop.home, shop.on_event)
+    adapter_id = store.value("select id from adapters where round_id = ?", round_.id)
+    if "evaluate" in wanted and adapter_id:
+        _evaluate_all(shop, round_, benchmarks, adapter_id)
+    if "decide" in wanted:
+        _decide(shop, round_, adapter_id)
+    report = round_report(store, round_.id)
+    if "decide" in wanted:
+        store.finish_round(round_.id, report)
+    return report
+
+
+@contextmanager
+def open_engine(shop: Workshop, settings: Settings, *, shipped: bool = False) -> Iterator[LlamaProcess]:
+    """The engine process over the running copy, or over the shipped file; memory is checked before it loads."""
+    model, machine = shop.model, shop.machine
+    only_shipped = shipped or machine.shipped_only
+    weights = model.path if only_shipped else ensure_running_copy(model, shop.home.cache)
+    per_slot = min(model.context_length, PROMPT_TOKENS + settings.max_new_tokens)
+    context_tokens = max(per_slot, machine.slots * per_slot)
+    hint = "use fewer slots (--slots), close other programs, or use a smaller model"
+    verify_memory("sampling", sampling_bytes(model, weights, context_tokens), hint)
+    with LlamaProcess(
+        model, slots=machine.slots, context_tokens=context_tokens, threads=machine.threads, running_copy=weights
+    ) as engine:
+        yield engine
+
+
+def _sampled(store: Store, round_: RoundInfo, with_programs: bool) -> bool:
+    problems = int(store.value("select count(*) from round_problems where round_id = ?", round_.id))
+    observed = int(store.value("select count(distinct problem_id) from observations where round_id = ?", round_.id))
+    if not with_programs:
+        return observed == problems
+    samples = int(store.value("select count(*) from samples where round_id = ?", round_.id))
+    measured = store.stage_summary(round_.id, "running copy") is not None
+    return samples == problems * round_.settings.samples_per_problem and measured
+
+
+def _measure_running_copy(shop: Workshop, round_: RoundInfo, sampler: LlamaProcess, adapter: Path | None) -> None:
+    """The gap in log-probability between the copy that samples and the shipped file, on samples of this round."""
+    sql = """select p.token_ids as prompt, s.token_ids as completion from samples s join prompts p on p.id = s.prompt_id
+             where s.round_id = ? and s.program_id is not null order by s.id limit 8"""
+    rows = [(json.loads(r["prompt"]), json.loads(r["completion"])) for r in shop.store.rows(sql, round_.id)]
+    if sampler.runs_shipped or not rows:
+        summary = "samples from the shipped file itself"
+    else:
+        running = [sampler.score(prompt, completion, adapter) for prompt, completion in rows]
+        with open_engine(shop, round_.settings, shipped=True) as shipped:
+            exact = [shipped.score(prompt, completion, adapter) for prompt, completion in rows]
+        gaps = [abs(a - b) for ours, theirs in zip(running, exact, strict=True) for a, b in zip(ours, theirs, strict=True)]
+        summary = f"samples from a BF16 copy, mean gap in log-probability to the shipped file {fmean(gaps):.4f} nats a token"
+    shop.store.finish_stage(round_.id, "running copy", summary)
+    shop.on_event(Notice(summary))
+
+
+def _evaluate_all(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], adapter_id: int) -> None:
+    done = {r["benchmark"] for r in shop.store.rows("select benchmark from evaluations where round_id = ?", round_.id)}
+    pending = [b for b in benchmarks if b.name not in done]
+    if not pending:
+        return
+    adapters = {"base": _gguf_path(shop.store, round_.base_adapter_id), "adapter": _gguf_path(shop.store, adapter_id)}
+    with open_engine(shop, round_.settings) as sampler:
+        for benchmark in pending:
+            evaluate(shop.store, round_, benchmark, sampler, adapters, shop.make_sandbox, shop.on_event)
+
+
+def _gguf_path(store: Store, adapter_id: int | None) -> Path | None:
+    """The file of an adapter, its sha256 checked: a changed file is not what was judged."""
+    if adapter_id is None:
+        return None
+    row = store.adapter(adapter_id)
+    path = Path(row["gguf_path"])
+    if not path.is_file() or file_sha256(path) != row["gguf_sha256"]:
+        raise ConselfError(
+            f"the adapter file {path} is missing or has changed", "start from the base model with --from-base"
+        )
+    return path
+
+
+def _decide(shop: Workshop, round_: RoundInfo, adapter_id: int | None) -> None:
+    """Accept the adapter only if it is not worse on the validation split (mean pass@1 over its problems)."""
+    store = shop.store
+    raw = store.value("select result from evaluations where round_id = ? and benchmark = 'validation'", round_.id)
+    if adapter_id is None:
+        summary = "no adapter was trained; the model stays as it was"
+    elif raw is None:
+        summary = "not judged on the validation split, so the adapter stays a candidate"
+    else:
+        difference = json.loads(raw)["difference"]
+        accepted = difference >= 0
+        store.set_adapter_state(adapter_id, "accepted" if accepted else "rejected")
+        points = f"{100 * difference:+.1f} points pass@1 on the validation split"
+        summary = (
+            f"accepted: {points}, not worse; the next round begins with this adapter"
+            if accepted
+            else f"rejected: {points}, worse; the model stays as it was"
+        )
+    store.finish_stage(round_.id, "decide", summary)
+    shop.on_event(StageDone("decide", summary))
+
+
+def default_machine() -> Machine:
+    cores = os.cpu_count() or 1
+    return Machine(slots=16, threads=cores, workers=cores)

@@ -1,0 +1,164 @@
+"""Stage 7: the model before the round against the model after it, on the same problems with the same seeds.
+
+`base` is the model as the round began with it, `adapter` the model with the round's adapter. A program is judged by
+what the reference prints on the same inputs in the same sandbox.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from conself_local.evaluation.compare import ArmSamples, compare
+from conself_local.evaluation.judge import is_correct
+from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
+from conself_local.problems.problem import Problem
+from conself_local.sampling.extract import extract_program
+from conself_local.sampling.prompts import answer_prefix, program_messages
+from conself_local.sampling.sampler import SampleRequest, Sampler
+from conself_local.stages.execute import MakeSandbox, limits_key, limits_of, run_and_store
+from conself_local.stages.seeds import seed_for
+from conself_local.store.hashes import program_id
+from conself_local.store.store import RoundInfo, Row, Store, now_utc
+
+ARMS = ("base", "adapter")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    name: str
+    problems: Sequence[Problem]
+    samples: int
+    """Samples a problem beside the greedy one."""
+
+
+def evaluate(
+    store: Store, round_: RoundInfo, benchmark: Benchmark, sampler: Sampler, adapters: dict[str, Path | None],
+    make_sandbox: MakeSandbox, on_event: OnEvent,
+) -> None:  # fmt: skip
+    """Both arms on one benchmark; leaves one row in `evaluations`."""
+    stage = f"evaluate {benchmark.name}"
+    if store.value("select 1 from evaluations where round_id = ? and benchmark = ?", round_.id, benchmark.name):
+        return
+    store.ensure_problems(benchmark.problems)
+    _sample_arms(store, round_, benchmark, sampler, adapters, on_event)
+    _execute(store, round_, benchmark, make_sandbox)
+    _judge(store, round_, benchmark)
+    result = compare(load_arms(store, round_, benchmark), seed=round_.seed)
+    row = {"round_id": round_.id, "benchmark": benchmark.name, "result": json.dumps(result), "created_at_utc": now_utc()}
+    store.db["evaluations"].insert(row)
+    store.finish_stage(round_.id, stage, result["verdict"])
+    on_event(StageDone(stage, result["verdict"]))
+
+
+def _sample_arms(
+    store: Store, round_: RoundInfo, benchmark: Benchmark, sampler: Sampler, adapters: dict[str, Path | None],
+    on_event: OnEvent,
+) -> None:  # fmt: skip
+    stage = f"evaluate {benchmark.name}"
+    sql = "select id from evaluation_samples where round_id = ? and benchmark = ?"
+    stored = {row["id"] for row in store.rows(sql, round_.id, benchmark.name)}
+    total, done = len(ARMS) * len(benchmark.problems) * (1 + benchmark.samples), len(stored)
+    on_event(StageStarted(stage, done, total))
+    contexts: dict[str, tuple[Row, Problem, str]] = {}
+    for completion in sampler.sample(_requests(round_, benchmark, sampler, adapters, stored, contexts)):
+        row, problem, prefix = contexts.pop(completion.key)
+        code = extract_program(prefix + completion.text)
+        with store.transaction():
+            store.db["evaluation_samples"].insert(row | {
+                "program_id": store.ensure_program(problem, code) if code else None, "text": completion.text,
+                "finish": completion.finish, "tokens": len(completion.token_ids),
+            })  # fmt: skip
+        done += 1
+        on_event(ItemStored(stage, done, total, problem.id))
+
+
+def _requests(
+    round_: RoundInfo, benchmark: Benchmark, sampler: Sampler, adapters: dict[str, Path | None], stored: set[str],
+    contexts: dict[str, tuple[Row, Problem, str]],
+) -> Iterator[SampleRequest]:  # fmt: skip
+    settings = round_.settings
+    for arm in ARMS:
+        for problem in benchmark.problems:
+            prefix = answer_prefix(problem) if settings.answer_prefix else ""
+            prompt = sampler.encode(program_messages(problem), prefix)
+            for number in range(-1, benchmark.samples):
+                key = f"{round_.id}/{benchmark.name}/{arm}/{problem.id}/{number}"
+                if key in stored:
+                    continue
+                greedy = number == -1
+                seed = seed_for(round_.seed, "evaluation", problem.id, number)
+                row = {
+                    "id": key, "round_id": round_.id, "benchmark": benchmark.name, "arm": arm, "problem_id": problem.id,
+                    "mode": "greedy" if greedy else "sampled", "number": number, "seed": seed,
+                }  # fmt: skip
+                contexts[key] = (row, problem, prefix)
+                yield SampleRequest(
+                    key, prompt.token_ids, 0.0 if greedy else settings.evaluation_temperature, settings.evaluation_top_p,
+                    settings.evaluation_max_new_tokens, seed, prefix, settings.stop_at_fence,
+                    settings.stop_at_repetition, adapters[arm],
+                )  # fmt: skip
+
+
+def _execute(store: Store, round_: RoundInfo, benchmark: Benchmark, make_sandbox: MakeSandbox) -> None:
+    with store.transaction():
+        references = [store.ensure_program(p, p.reference) for p in benchmark.problems if p.reference]
+    limits = limits_of(round_.settings)
+    sampled = "select program_id from evaluation_samples where round_id = ? and benchmark = ? and program_id is not null"
+    pending = store.pending_programs(sampled, limits_key(limits), round_.id, benchmark.name)
+    marks = ",".join("?" * len(references))
+    pending += store.pending_programs(marks, limits_key(limits), *references)
+    unique = list({row["id"]: row for row in pending}.values())
+    for _ in run_and_store(store, unique, limits, make_sandbox):
+        pass
+
+
+def _judge(store: Store, round_: RoundInfo, benchmark: Benchmark) -> None:
+    with store.transaction():
+        for problem in benchmark.problems:
+            for id, _, correct in judged_correct(store, round_, benchmark.name, problem):
+                store.db["evaluation_samples"].update(id, {"correct": correct})
+
+
+def judged_correct(
+    store: Store, round_: RoundInfo, benchmark: str, problem: Problem
+) -> Iterator[tuple[str, int | None, int]]:
+    """(sample, what is stored, what the reference says) for every sample of one problem."""
+    key = limits_key(limits_of(round_.settings))
+    sql = """select v.id, v.correct, v.program_id, b.outputs from evaluation_samples v
+             left join executions e on e.program_id = v.program_id and e.limits = ?
+             left join behaviours b on b.id = e.behaviour_id where v.round_id = ? and v.benchmark = ? and v.problem_id = ?"""
+    reference_sql = """select b.outputs from executions e join behaviours b on b.id = e.behaviour_id
+                       where e.program_id = ? and e.limits = ?"""
+    reference = program_id(problem.content_hash(), problem.reference or "")
+    expected = _texts(store.value(reference_sql, reference, key))
+    verdicts: dict[str | None, bool] = {None: False}
+    for row in store.rows(sql, key, round_.id, benchmark, problem.id):
+        program = row["program_id"]
+        if program not in verdicts:
+            verdicts[program] = is_correct(_texts(row["outputs"]), expected, kind=problem.kind)
+        yield row["id"], row["correct"], int(verdicts[program])
+
+
+def _texts(outputs_json: str) -> list[str | None]:
+    return [text if status == "ok" else None for status, text, _ in json.loads(outputs_json)]
+
+
+def load_arms(store: Store, round_: RoundInfo, benchmark: Benchmark) -> dict[str, ArmSamples]:
+    """What `compare` needs, problems in the benchmark's order."""
+    sql = """select v.arm, v.problem_id, v.mode, v.correct, v.tokens, e.compiled, b.outputs
+             from evaluation_samples v left join executions e on e.program_id = v.program_id and e.limits = ?
+             left join behaviours b on b.id = e.behaviour_id where v.round_id = ? and v.benchmark = ?"""
+    arms = {arm: ArmSamples({p.id: [] for p in benchmark.problems}, {}, [], [], []) for arm in ARMS}
+    for row in store.rows(sql, limits_key(limits_of(round_.settings)), round_.id, benchmark.name):
+        arm = arms[row["arm"]]
+        if row["mode"] == "greedy":
+            arm.greedy[row["problem_id"]] = bool(row["correct"])
+        else:
+            arm.sampled[row["problem_id"]].append(bool(row["correct"]))
+        arm.parsed.append(bool(row["compiled"]))
+        arm.crashed.append(row["outputs"] is None or all(text is None for text in _texts(row["outputs"])))
+        arm.tokens.append(row["tokens"])
+    return arms

@@ -1,0 +1,123 @@
+"""Stages 1 and 2: observations, then programs. What is stored already is not asked again.
+
+A problem is done when it has all its observations and all its samples. A completion with no code block is stored
+without a program.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
+from conself_local.problems.problem import Problem
+from conself_local.sampling.extract import extract_program, parse_observations
+from conself_local.sampling.prompts import answer_prefix, observation_messages, program_messages
+from conself_local.sampling.sampler import Completion, SampleRequest, Sampler
+from conself_local.stages.seeds import seed_for
+from conself_local.store.store import RoundInfo, Store
+
+
+def sample_observations(store: Store, round_: RoundInfo, sampler: Sampler, adapter: Path | None, on_event: OnEvent) -> None:
+    """For every problem `settings.observations` observations; past the tries, None (sample from the plain prompt)."""
+    settings = round_.settings
+    problems = store.round_problems(round_.id)
+    done_ids = {r["problem_id"] for r in store.rows("select distinct problem_id from observations where round_id = ?", round_.id)}
+    total, done, given = len(problems), len(done_ids), 0
+    on_event(StageStarted("observe", done, total))
+    pending = [p for p in problems if p.id not in done_ids]
+    for attempt in range(1, settings.observation_tries + 1):
+        by_id = {p.id: p for p in pending}
+        failed: list[Problem] = []
+        for completion in sampler.sample(_observation_requests(round_, pending, sampler, adapter, attempt)):
+            problem = by_id[completion.key]
+            texts = parse_observations(completion.text, settings.observations)
+            if texts is None and attempt < settings.observation_tries:
+                failed.append(problem)
+                continue
+            given += texts is not None
+            store.insert_observations(round_.id, problem.id, texts or [None] * settings.observations, attempt)
+            done += 1
+            on_event(ItemStored("observe", done, total, problem.id))
+        order = {p.id: i for i, p in enumerate(problems)}
+        pending = sorted(failed, key=lambda p: order[p.id])
+    sql = "select count(distinct problem_id) from observations where round_id = ? and outcome = 'given'"
+    summary = f"{store.value(sql, round_.id)} of {total} problems got observations; the others sample from the plain prompt"
+    store.finish_stage(round_.id, "observe", summary)
+    on_event(StageDone("observe", summary))
+
+
+def _observation_requests(
+    round_: RoundInfo, problems: list[Problem], sampler: Sampler, adapter: Path | None, attempt: int
+) -> Iterator[SampleRequest]:
+    settings = round_.settings
+    for problem in problems:
+        prompt = sampler.encode(observation_messages(problem, settings.observations))
+        yield SampleRequest(
+            problem.id, prompt.token_ids, settings.observation_temperature, settings.observation_top_p,
+            settings.observation_max_new_tokens, seed_for(round_.seed, problem.id, "observations", attempt),
+            stop_at_repetition=settings.stop_at_repetition, adapter=adapter,
+        )  # fmt: skip
+
+
+def sample_programs(store: Store, round_: RoundInfo, sampler: Sampler, adapter: Path | None, on_event: OnEvent) -> None:
+    """observations x programs_per_observation samples for every problem, each stored as it ends."""
+    problems = {p.id: p for p in store.round_problems(round_.id)}
+    total = len(problems) * round_.settings.samples_per_problem
+    stored = {row["id"] for row in store.rows("select id from samples where round_id = ?", round_.id)}
+    on_event(StageStarted("sample", len(stored), total))
+    done = len(stored)
+    contexts: dict[str, tuple[Problem, int, int, str, str]] = {}
+    for completion in sampler.sample(_program_requests(store, round_, problems, sampler, adapter, stored, contexts)):
+        problem, observation, number, prompt_key, prefix = contexts.pop(completion.key)
+        _store_sample(store, round_, problem, observation, number, prompt_key, prefix, completion)
+        done += 1
+        on_event(ItemStored("sample", done, total, problem.id))
+    sql = "select count(*), count(program_id), count(distinct program_id) from samples where round_id = ?"
+    samples, with_program, programs = store.db.execute(sql, [round_.id]).fetchone()
+    summary = f"{samples} samples, {with_program} with a program, {programs} different programs"
+    store.finish_stage(round_.id, "sample", summary)
+    on_event(StageDone("sample", summary))
+
+
+def _program_requests(
+    store: Store, round_: RoundInfo, problems: dict[str, Problem], sampler: Sampler, adapter: Path | None,
+    stored: set[str], contexts: dict[str, tuple[Problem, int, int, str, str]],
+) -> Iterator[SampleRequest]:  # fmt: skip
+    settings = round_.settings
+    for problem in problems.values():
+        prefix = answer_prefix(problem) if settings.answer_prefix else ""
+        plain = sampler.encode(program_messages(problem), prefix)
+        store.set_plain_prompt(round_.id, problem.id, store.ensure_prompt(plain.text, plain.token_ids))
+        sql = "select number, text from observations where round_id = ? and problem_id = ? order by number"
+        for row in store.rows(sql, round_.id, problem.id):
+            keys = [(n, f"{round_.id}/{problem.id}/{row['number']}/{n}") for n in range(settings.programs_per_observation)]
+            wanted = [(n, key) for n, key in keys if key not in stored]
+            if not wanted:
+                continue
+            prompt = sampler.encode(program_messages(problem, row["text"]), prefix) if row["text"] else plain
+            prompt_key = store.ensure_prompt(prompt.text, prompt.token_ids)
+            for n, key in wanted:
+                contexts[key] = (problem, row["number"], n, prompt_key, prefix)
+                yield SampleRequest(
+                    key, prompt.token_ids, settings.temperature, settings.top_p, settings.max_new_tokens,
+                    seed_for(round_.seed, problem.id, row["number"], n), prefix, settings.stop_at_fence,
+                    settings.stop_at_repetition, adapter,
+                )  # fmt: skip
+
+
+def _store_sample(
+    store: Store, round_: RoundInfo, problem: Problem, observation: int, number: int, prompt_key: str, prefix: str,
+    completion: Completion,
+) -> None:  # fmt: skip
+    code = extract_program(prefix + completion.text)
+    with store.transaction():
+        store.insert_sample({
+            "id": completion.key, "round_id": round_.id, "problem_id": problem.id, "observation": observation,
+            "number": number, "prompt_id": prompt_key,
+            "program_id": store.ensure_program(problem, code) if code else None, "text": completion.text,
+            "token_ids": json.dumps(completion.token_ids), "finish": completion.finish, "mean_nll": completion.mean_nll,
+            "mean_entropy_bits": completion.mean_entropy_bits,
+            "seed": seed_for(round_.seed, problem.id, observation, number),
+        })  # fmt: skip

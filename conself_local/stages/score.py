@@ -1,0 +1,130 @@
+"""Stages 4 and 5: entropy, consensus and selection of every problem; then the preference pairs of the selected.
+
+Both are cheap and pure given what is stored, so they are made in one transaction each, anew at every start.
+Samples are counted, not programs: crash rate, entropy and consensus weigh a program by how often it was sampled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from statistics import fmean
+
+from conself_local.events import OnEvent, StageDone, StageStarted
+from conself_local.method.behaviour import Behaviour, comparison_key, crash_rate
+from conself_local.method.consensus import consensus
+from conself_local.method.curriculum import ProblemScore, normalise_entropy, select_learnable
+from conself_local.method.entropy import clusters, semantic_entropy_bits
+from conself_local.method.pairs import ScoredSample, build_pairs
+from conself_local.problems.problem import Problem
+from conself_local.settings import Settings
+from conself_local.stages.execute import limits_key, limits_of
+from conself_local.store.hashes import content_id
+from conself_local.store.store import RoundInfo, Row, Store
+
+
+@dataclass(frozen=True)
+class ProblemEvidence:
+    """The samples of one problem that count, with their behaviours, in order of (observation, index)."""
+
+    problem_id: str
+    rows: list[Row]
+    behaviours: list[Behaviour]
+    sampled: int
+    """All samples, those without a program and those left out as nondeterministic included."""
+
+    def score(self) -> ProblemScore:
+        valid = sum(c is not None for c in clusters(self.behaviours))
+        return ProblemScore(crash_rate(self.behaviours), semantic_entropy_bits(self.behaviours), valid)
+
+
+def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemEvidence:
+    sql = """select s.id, s.observation, s.number, s.mean_nll, s.mean_entropy_bits, p.code, e.compiled, e.deterministic, b.outputs
+             from samples s left join programs p on p.id = s.program_id
+             left join executions e on e.program_id = s.program_id and e.limits = ?
+             left join behaviours b on b.id = e.behaviour_id
+             where s.round_id = ? and s.problem_id = ? order by s.observation, s.number"""
+    rows = store.rows(sql, limits_key(limits_of(round_.settings)), round_.id, problem.id)
+    counted = [r for r in rows if r["outputs"] is not None and (round_.settings.keep_nondeterministic or r["deterministic"] != 0)]
+    behaviours = [behaviour_of(r["outputs"], problem, round_.settings) for r in counted]
+    return ProblemEvidence(problem.id, counted, behaviours, len(rows))
+
+
+def behaviour_of(outputs_json: str, problem: Problem, settings: Settings) -> Behaviour:
+    """The comparison keys of a stored behaviour; the printed text of a stdin program is its own key."""
+    exact = settings.exact_behaviour or problem.kind == "stdin"
+    texts = [text if status == "ok" else None for status, text, _ in json.loads(outputs_json)]
+    return tuple(t if t is None or exact else comparison_key(t) for t in texts)
+
+
+def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
+    """Metrics of every problem and scores of every counted sample; marks the selected problems."""
+    settings = round_.settings
+    problems = store.round_problems(round_.id)
+    on_event(StageStarted("score", 0, len(problems)))
+    evidence = {p.id: load_evidence(store, round_, p) for p in problems}
+    scores = {id: e.score() for id, e in evidence.items()}
+    normalised = normalise_entropy(scores, normaliser=settings.normaliser, max_crash_rate=settings.max_crash_rate)
+    selected = set(select_learnable(
+        scores, normaliser=settings.normaliser, threshold=settings.threshold, max_crash_rate=settings.max_crash_rate
+    ))  # fmt: skip
+    with store.transaction():
+        store.db.execute("delete from metrics where round_id = ?", [round_.id])
+        store.db.execute("delete from sample_scores where sample_id in (select id from samples where round_id = ?)", [round_.id])
+        for id, one in evidence.items():
+            numbers = clusters(one.behaviours)
+            score, valid = scores[id], [n for n in numbers if n is not None]
+            store.db["metrics"].insert({
+                "round_id": round_.id, "problem_id": id, "samples": one.sampled,
+                "without_program": one.sampled - len(one.rows), "valid": score.valid, "clusters": len(set(valid)),
+                "largest_share": Counter(valid)[0] / len(valid) if valid else None, "crash_rate": score.crash_rate,
+                "entropy_bits": score.entropy_bits, "normalised": normalised.get(id),
+                "mean_nll": fmean(r["mean_nll"] for r in one.rows) if one.rows else None,
+                "mean_entropy_bits": fmean(r["mean_entropy_bits"] for r in one.rows) if one.rows else None,
+                "selected": id in selected,
+            })  # fmt: skip
+            for row, number, value in zip(one.rows, numbers, consensus(one.behaviours), strict=True):
+                store.db["sample_scores"].insert({"sample_id": row["id"], "cluster": number, "consensus": value})
+    summary = f"{len(normalised)} of {len(problems)} problems are informative, {len(selected)} are learnable"
+    store.finish_stage(round_.id, "score", summary)
+    on_event(StageDone("score", summary))
+
+
+def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
+    """The pairs that this round's evidence gives for one problem, as rows without a place in the round."""
+    settings, one = round_.settings, load_evidence(store, round_, problem)
+    samples = [
+        ScoredSample(r["id"], r["observation"], r["number"], r["code"], bool(r["compiled"]), b, c)
+        for r, b, c in zip(one.rows, one.behaviours, consensus(one.behaviours), strict=True)
+    ]
+    built = build_pairs(
+        samples, rejected=settings.rejected, max_pairs=settings.max_pairs, distinct_code=settings.distinct_code
+    )
+    return [
+        {
+            "id": content_id("pair", [pair.chosen.id, pair.rejected.id]), "round_id": round_.id, "problem_id": problem.id,
+            "chosen_id": pair.chosen.id, "rejected_id": pair.rejected.id, "weight": pair.weight,
+        }
+        for pair in built
+    ]  # fmt: skip
+
+
+def build_round_pairs(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
+    """The pairs of every selected problem; a pair that the user excluded stays excluded."""
+    on_event(StageStarted("pair", 0, 1))
+    sql = """select m.problem_id, r.plain_prompt_id from metrics m join round_problems r using (round_id, problem_id)
+             where m.round_id = ? and m.selected order by r.position"""
+    excluded = {r["id"] for r in store.rows("select id from pairs where round_id = ? and excluded", round_.id)}
+    position = 0
+    with store.transaction():
+        store.db.execute("delete from pairs where round_id = ?", [round_.id])
+        for row in store.rows(sql, round_.id):
+            for pair in pairs_of(store, round_, store.problem(row["problem_id"])):
+                place = {"position": position, "prompt_id": row["plain_prompt_id"], "excluded": pair["id"] in excluded}
+                store.db["pairs"].insert(pair | place)
+                position += 1
+    problems = int(store.value("select count(distinct problem_id) from pairs where round_id = ?", round_.id))
+    summary = f"{position} pairs from {problems} problems"
+    store.finish_stage(round_.id, "pair", summary)
+    on_event(StageDone("pair", summary))

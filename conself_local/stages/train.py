@@ -1,0 +1,94 @@
+"""Stage 6: one adapter from the round's pairs; every step is stored, and training goes on from its last checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from conself_local.errors import ConselfError
+from conself_local.events import ItemStored, Notice, OnEvent, StageDone, StageStarted, StepDone
+from conself_local.home import Home
+from conself_local.sampling.gguf_file import ModelFile, file_sha256
+from conself_local.store.store import RoundInfo, Store
+from conself_local.training.job import TokenPair, TrainingJob
+from conself_local.training.trainer_process import run_trainer
+
+_STEP_FIELDS = StepDone.__dataclass_fields__
+
+
+def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEvent) -> TrainingJob:
+    """The pairs that are not excluded and fit `max_tokens`, as token ids."""
+    settings = round_.settings
+    sql = """select q.prompt_id, q.weight, c.token_ids as chosen, r.token_ids as rejected from pairs q
+             join samples c on c.id = q.chosen_id join samples r on r.id = q.rejected_id
+             where q.round_id = ? and not q.excluded order by q.position"""
+    pairs, too_long = [], 0
+    for row in store.rows(sql, round_.id):
+        prompt = store.prompt_token_ids(row["prompt_id"])
+        pair = TokenPair(prompt, tuple(json.loads(row["chosen"])), tuple(json.loads(row["rejected"])), row["weight"])
+        if len(prompt) + max(len(pair.chosen), len(pair.rejected)) > settings.max_tokens:
+            too_long += 1
+            continue
+        pairs.append(pair)
+    if too_long:
+        on_event(Notice(f"{too_long} pairs are longer than {settings.max_tokens} tokens and are left out"))
+    parent = store.adapter(round_.base_adapter_id)["peft_path"] if round_.base_adapter_id else None
+    return TrainingJob(
+        str(model.path), model.architecture, parent, tuple(pairs), round_.seed, settings.beta, settings.lora_rank,
+        settings.lora_alpha, settings.learning_rate, settings.epochs, settings.batch_pairs, settings.warmup_share,
+        settings.max_gradient_norm, settings.sft_weight, threads=os.cpu_count() or 1,
+    )  # fmt: skip
+
+
+def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home, on_event: OnEvent) -> None:
+    """Leaves a `candidate` adapter of this round in the store; without a pair there is none, and the summary says so."""
+    if store.value("select id from adapters where round_id = ?", round_.id):
+        return
+    job = make_job(store, round_, model, on_event)
+    if not job.pairs:
+        _finish(store, round_, "no pairs, so nothing was trained", on_event)
+        return
+    done = int(store.value("select count(*) from training_steps where round_id = ?", round_.id))
+    on_event(StageStarted("train", done, job.steps))
+    folder = home.training_folder(round_.id)
+    last: dict[str, Any] = {}
+    for report in run_trainer(job, folder):
+        if "step" in report:
+            store.db["training_steps"].upsert({"round_id": round_.id, **report}, pk=("round_id", "step"))
+            on_event(StepDone(**{key: report[key] for key in _STEP_FIELDS}))
+            on_event(ItemStored("train", report["step"], report["steps"], f"loss {report['loss']:.4f}"))
+        last = report
+    adapter_id = _keep_adapter(store, round_, folder, home.adapter_folder(round_.id))
+    first_loss, last_loss = (
+        store.value(f"select loss from training_steps where round_id = ? order by step {way} limit 1", round_.id)
+        for way in ("asc", "desc")
+    )
+    change = last["mean_absolute_change_per_token"]
+    summary = (
+        f"{job.steps} steps on {len(job.pairs)} pairs, loss {first_loss:.4f} to {last_loss:.4f}; mean absolute change of "
+        f"log-probability on the pairs {change:.4f} nats a token; adapter {adapter_id}"
+    )
+    _finish(store, round_, summary, on_event)
+
+
+def _keep_adapter(store: Store, round_: RoundInfo, folder: Path, target: Path) -> int:
+    """Copy the finished files out of the training folder, then name them in the store."""
+    try:
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(folder / "adapter", target / "peft")
+        shutil.copy2(folder / "adapter.gguf", target / "adapter.gguf")
+    except OSError as error:
+        raise ConselfError(f"the adapter cannot be kept in {target}: {error.strerror}", "make room and start again") from error
+    gguf = target / "adapter.gguf"
+    return store.insert_adapter({
+        "name": f"round-{round_.id}", "round_id": round_.id, "parent_id": round_.base_adapter_id,
+        "peft_path": str(target / "peft"), "gguf_path": str(gguf), "gguf_sha256": file_sha256(gguf),
+    })  # fmt: skip
+
+
+def _finish(store: Store, round_: RoundInfo, summary: str, on_event: OnEvent) -> None:
+    store.finish_stage(round_.id, "train", summary)
+    on_event(StageDone("train", summary))

@@ -1,0 +1,197 @@
+"""`conself verify`: derives again what the store holds, and names what differs.
+
+Covered: problem hashes, program, prompt and behaviour addresses, sample counts and programs of samples, executions'
+verdicts, metrics, consensus, pairs, adapter files, judged samples, evaluation results. Not covered: whether a
+program run today would behave the same, and what the model would sample today.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from conself_local.evaluation.compare import compare
+from conself_local.method.consensus import consensus
+from conself_local.method.curriculum import normalise_entropy, select_learnable
+from conself_local.method.entropy import clusters
+from conself_local.sampling.extract import extract_program
+from conself_local.sampling.gguf_file import file_sha256
+from conself_local.sampling.prompts import answer_prefix
+from conself_local.stages.evaluate import Benchmark, judged_correct, load_arms
+from conself_local.stages.score import load_evidence, pairs_of
+from conself_local.stages.seeds import seed_for
+from conself_local.store.hashes import behaviour_id, program_id, prompt_id
+from conself_local.store.store import RoundInfo, Store
+
+
+def verify_store(store: Store) -> list[str]:
+    """One sentence for every difference, the table and the row named; empty when there is none."""
+    problems = list(_verify_contents(store)) + list(_verify_executions(store)) + list(_verify_adapters(store))
+    for row in store.rows("select id from rounds order by id"):
+        round_ = store.round(row["id"])
+        problems += _verify_samples(store, round_)
+        if store.stage_summary(round_.id, "score"):
+            problems += _verify_metrics(store, round_)
+        if store.stage_summary(round_.id, "pair"):
+            problems += _verify_pairs(store, round_)
+        problems += _verify_steps(store, round_)
+        problems += _verify_evaluations(store, round_)
+    for row in store.rows("pragma foreign_key_check"):
+        problems.append(f"{row['table']}: a row points to a missing row of {row['parent']}")
+    return problems
+
+
+def _verify_contents(store: Store) -> Iterator[str]:
+    hashes = {}
+    for row in store.rows("select id, content_hash from problems"):
+        hashes[row["id"]] = row["content_hash"]
+        try:
+            differs = store.problem(row["id"]).content_hash() != row["content_hash"]
+        except ValueError as error:
+            yield f"problems: {row['id']}: {error}"
+            continue
+        if differs:
+            yield f"problems: {row['id']} does not have the content that its hash names"
+    for row in store.rows("select id, problem_id, code from programs"):
+        if program_id(hashes[row["problem_id"]], row["code"]) != row["id"]:
+            yield f"programs: {row['id']} does not have the code that its id names"
+    for row in store.rows("select id, text, token_ids from prompts"):
+        if prompt_id(row["text"], json.loads(row["token_ids"])) != row["id"]:
+            yield f"prompts: {row['id']} does not have the text and tokens that its id names"
+    for row in store.rows("select id, outputs from behaviours"):
+        if behaviour_id(json.loads(row["outputs"])) != row["id"]:
+            yield f"behaviours: {row['id']} does not have the outputs that its id names"
+
+
+def _verify_executions(store: Store) -> Iterator[str]:
+    sql = """select e.*, b.outputs, p.problem_id, q.inputs from executions e join behaviours b on b.id = e.behaviour_id
+             join programs p on p.id = e.program_id join problems q on q.id = p.problem_id"""
+    for row in store.rows(sql):
+        outputs = json.loads(row["outputs"])
+        name = f"executions: {row['program_id']}"
+        if len(outputs) != len(json.loads(row["inputs"])):
+            yield f"{name} has not one output an input"
+        if not row["compiled"] and any(status == "ok" for status, _, _ in outputs):
+            yield f"{name} did not compile and yet answered"
+        if (row["load_status"] != "ok") != bool(row["load_detail"]):
+            yield f"{name} has a load status that its detail contradicts"
+        if row["load_status"] != "ok" and any(status != row["load_status"] for status, _, _ in outputs):
+            yield f"{name} did not load and yet has another status on an input"
+        if any((status == "ok") != (text is not None) for status, text, _ in outputs):
+            yield f"{name} has a text without ok, or ok without a text"
+
+
+def _verify_samples(store: Store, round_: RoundInfo) -> Iterator[str]:
+    settings = round_.settings
+    expected = {(o, n) for o in range(settings.observations) for n in range(settings.programs_per_observation)}
+    rounds_samples: dict[str, set[tuple[int, int]]] = {}
+    problems = {p.id: p for p in store.round_problems(round_.id)}
+    for row in store.rows("select * from samples where round_id = ?", round_.id):
+        problem = problems[row["problem_id"]]
+        place = (row["observation"], row["number"])
+        rounds_samples.setdefault(problem.id, set()).add(place)
+        if row["id"] != f"{round_.id}/{problem.id}/{place[0]}/{place[1]}" or place not in expected:
+            yield f"samples: {row['id']} is not at the place that its id names"
+        if row["seed"] != seed_for(round_.seed, problem.id, *place):
+            yield f"samples: {row['id']} has not the seed of its place"
+        prefix = answer_prefix(problem) if settings.answer_prefix else ""
+        code = extract_program(prefix + row["text"])
+        if row["program_id"] != (program_id(problem.content_hash(), code) if code else None):
+            yield f"samples: {row['id']} names another program than its text holds"
+        if row["mean_nll"] is not None and not (row["mean_nll"] >= 0 and 0 <= row["mean_entropy_bits"] <= math.log2(15) + 1e-9):
+            yield f"samples: {row['id']} has an impossible likelihood or entropy"
+    if store.stage_summary(round_.id, "sample"):
+        for id in problems:
+            if rounds_samples.get(id, set()) != expected:
+                yield f"samples: {id} has {len(rounds_samples.get(id, set()))} samples in round {round_.id}, not {len(expected)}"
+
+
+def _close(stored: float | None, derived: float | None) -> bool:
+    if stored is None or derived is None:
+        return stored is derived
+    return math.isclose(stored, derived, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def _verify_metrics(store: Store, round_: RoundInfo) -> Iterator[str]:
+    settings = round_.settings
+    evidence = {p.id: load_evidence(store, round_, p) for p in store.round_problems(round_.id)}
+    scores = {id: e.score() for id, e in evidence.items()}
+    normalised = normalise_entropy(scores, normaliser=settings.normaliser, max_crash_rate=settings.max_crash_rate)
+    selected = select_learnable(
+        scores, normaliser=settings.normaliser, threshold=settings.threshold, max_crash_rate=settings.max_crash_rate
+    )
+    stored = {r["problem_id"]: r for r in store.rows("select * from metrics where round_id = ?", round_.id)}
+    for id, score in scores.items():
+        row = stored.get(id)
+        if row is None:
+            yield f"metrics: {id} has none in round {round_.id}"
+            continue
+        if not _close(row["entropy_bits"], score.entropy_bits):
+            yield f"metrics: {id} has entropy {row['entropy_bits']}, derived {score.entropy_bits}"
+        if not _close(row["crash_rate"], score.crash_rate) or row["valid"] != score.valid:
+            yield f"metrics: {id} has crash rate {row['crash_rate']}, derived {score.crash_rate}"
+        if not _close(row["normalised"], normalised.get(id)) or bool(row["selected"]) != (id in selected):
+            yield f"metrics: {id} is selected={row['selected']} at {row['normalised']}, derived otherwise"
+        if row["samples"] != evidence[id].sampled or row["clusters"] != len({c for c in clusters(evidence[id].behaviours) if c is not None}):
+            yield f"metrics: {id} has other counts than its samples"
+        yield from _verify_scores(store, evidence[id].rows, consensus(evidence[id].behaviours), clusters(evidence[id].behaviours))
+
+
+def _verify_scores(store: Store, rows: list[dict[str, object]], values: list[float], numbers: list[int | None]) -> Iterator[str]:
+    for row, value, number in zip(rows, values, numbers, strict=True):
+        stored = store.rows("select cluster, consensus from sample_scores where sample_id = ?", row["id"])
+        if not stored or not _close(stored[0]["consensus"], value) or stored[0]["cluster"] != number:
+            yield f"sample_scores: {row['id']} has {stored}, derived consensus {value} in cluster {number}"
+
+
+def _verify_pairs(store: Store, round_: RoundInfo) -> Iterator[str]:
+    sql = "select problem_id from metrics where round_id = ? and selected"
+    derived = {
+        pair["id"]: pair
+        for row in store.rows(sql, round_.id)
+        for pair in pairs_of(store, round_, store.problem(row["problem_id"]))
+    }
+    stored = {r["id"]: r for r in store.rows("select * from pairs where round_id = ?", round_.id)}
+    for id in derived.keys() | stored.keys():
+        if id not in stored or id not in derived:
+            yield f"pairs: {id} is {'missing' if id not in stored else 'not built by the evidence'}"
+        elif any(stored[id][key] != derived[id][key] for key in ("chosen_id", "rejected_id", "problem_id")) or not _close(
+            stored[id]["weight"], derived[id]["weight"]
+        ):
+            yield f"pairs: {id} has other sides or another weight than the evidence gives"
+
+
+def _verify_steps(store: Store, round_: RoundInfo) -> Iterator[str]:
+    rows = store.rows("select * from training_steps where round_id = ? order by step", round_.id)
+    if [r["step"] for r in rows] != list(range(1, len(rows) + 1)):
+        yield f"training_steps: round {round_.id} has a gap or a doubled step"
+    for row in rows:
+        if not all(math.isfinite(row[key]) for key in ("loss", "margin", "gradient_norm")) or row["step"] > row["steps"]:
+            yield f"training_steps: step {row['step']} of round {round_.id} has an impossible value"
+
+
+def _verify_adapters(store: Store) -> Iterator[str]:
+    for row in store.rows("select * from adapters"):
+        path = Path(row["gguf_path"])
+        if not path.is_file():
+            yield f"adapters: the file of {row['name']} is missing: {path}"
+        elif file_sha256(path) != row["gguf_sha256"]:
+            yield f"adapters: the file of {row['name']} is not the one whose sha256 is stored"
+
+
+def _verify_evaluations(store: Store, round_: RoundInfo) -> Iterator[str]:
+    for row in store.rows("select * from evaluations where round_id = ?", round_.id):
+        name = row["benchmark"]
+        sql = """select v.problem_id from evaluation_samples v where round_id = ? and benchmark = ? and arm = 'base'
+                 and mode = 'greedy' order by v.rowid"""
+        ids = [r["problem_id"] for r in store.rows(sql, round_.id, name)]
+        order = json.loads(row["result"]).get("order", ids)
+        benchmark = Benchmark(name, [store.problem(id) for id in order], 0)
+        for problem in benchmark.problems:
+            for id, stored, derived in judged_correct(store, round_, name, problem):
+                if stored != derived:
+                    yield f"evaluation_samples: {id} is stored as correct={stored}, judged {derived}"
+        if compare(load_arms(store, round_, benchmark), seed=round_.seed) != json.loads(row["result"]):
+            yield f"evaluations: {name} of round {round_.id} has another result than its samples give"

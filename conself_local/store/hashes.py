@@ -1,0 +1,27 @@
+"""Content addresses: tagged SHA-256 over canonical JSON, cut to 128 bits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+
+def content_id(tag: str, content: Any) -> str:
+    """32 hex digits; the tag keeps equal contents of different kinds apart."""
+    text = json.dumps(content, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(tag.encode() + b"\0" + text.encode()).hexdigest()[:32]
+
+
+def program_id(problem_hash: str, code: str) -> str:
+    return content_id("program", [problem_hash, code])
+
+
+def prompt_id(text: str, token_ids: Sequence[int]) -> str:
+    return content_id("prompt", [text, list(token_ids)])
+
+
+def behaviour_id(outputs: Sequence[Sequence[str | None]]) -> str:
+    """`outputs`: (status, canonical text, detail) an input."""
+    return content_id("behaviour", [list(o) for o in outputs])

@@ -1,0 +1,94 @@
+"""The schema, as numbered migrations: a store of any earlier version is brought up to date when it is opened."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("conself")
+
+_SCHEMA = """
+create table problems (
+  id text primary key, content_hash text not null unique, split text not null, kind text not null,
+  statement text not null, entry_point text not null, starter_code text not null, inputs text not null,
+  reference text, origin text not null, licence text not null
+);
+create table adapters (
+  id integer primary key, name text not null unique, round_id integer not null, parent_id integer references adapters(id),
+  peft_path text not null, gguf_path text not null, gguf_sha256 text not null,
+  state text not null check (state in ('candidate', 'accepted', 'rejected')), created_at_utc text not null
+);
+create table rounds (
+  id integer primary key, seed integer not null, settings text not null, model_path text not null,
+  model_sha256 text not null, template_hash text not null, base_adapter_id integer references adapters(id),
+  versions text not null, request text not null, state text not null check (state in ('running', 'done', 'abandoned')),
+  report text, created_at_utc text not null
+);
+create table round_problems (
+  round_id integer not null references rounds(id), problem_id text not null references problems(id),
+  position integer not null, plain_prompt_id text references prompts(id), primary key (round_id, problem_id)
+);
+create table prompts (id text primary key, text text not null, token_ids text not null);
+create table observations (
+  round_id integer not null references rounds(id), problem_id text not null references problems(id),
+  number integer not null, text text, outcome text not null check (outcome in ('given', 'plain')),
+  tries integer not null, primary key (round_id, problem_id, number)
+);
+create table programs (id text primary key, problem_id text not null references problems(id), code text not null);
+create table samples (
+  id text primary key, round_id integer not null references rounds(id), problem_id text not null references problems(id),
+  observation integer not null, number integer not null, prompt_id text not null references prompts(id),
+  program_id text references programs(id), text text not null, token_ids text not null, finish text not null,
+  mean_nll real, mean_entropy_bits real, seed integer not null
+);
+create table behaviours (id text primary key, outputs text not null);
+create table executions (
+  program_id text not null references programs(id), limits text not null,
+  behaviour_id text not null references behaviours(id), load_status text not null, load_detail text not null,
+  compiled integer not null, deterministic integer, wall_s real not null, cpu_s real not null,
+  primary key (program_id, limits)
+);
+create table metrics (
+  round_id integer not null references rounds(id), problem_id text not null references problems(id),
+  samples integer not null, without_program integer not null, valid integer not null, clusters integer not null,
+  largest_share real, crash_rate real not null, entropy_bits real, normalised real, mean_nll real,
+  mean_entropy_bits real, selected integer not null, primary key (round_id, problem_id)
+);
+create table sample_scores (
+  sample_id text primary key references samples(id), cluster integer, consensus real not null
+);
+create table pairs (
+  id text primary key, round_id integer not null references rounds(id), problem_id text not null references problems(id),
+  position integer not null, chosen_id text not null references samples(id),
+  rejected_id text not null references samples(id), prompt_id text not null references prompts(id),
+  weight real not null, excluded integer not null default 0
+);
+create table stages (
+  round_id integer not null references rounds(id), stage text not null, summary text not null,
+  primary key (round_id, stage)
+);
+create table training_steps (
+  round_id integer not null references rounds(id), step integer not null, steps integer not null, loss real not null,
+  margin real not null, reward_accuracy real not null, chosen_logp_shift real not null, learning_rate real not null,
+  gradient_norm real not null, memory_bytes integer not null, seconds real not null, primary key (round_id, step)
+);
+create table evaluation_samples (
+  id text primary key, round_id integer not null references rounds(id), benchmark text not null, arm text not null,
+  problem_id text not null references problems(id), mode text not null, number integer not null,
+  program_id text references programs(id), text text not null, finish text not null, tokens integer not null,
+  seed integer not null, correct integer
+);
+create table evaluations (
+  round_id integer not null references rounds(id), benchmark text not null, result text not null,
+  created_at_utc text not null, primary key (round_id, benchmark)
+);
+create index samples_by_round on samples(round_id, problem_id);
+create index samples_by_program on samples(program_id);
+create index evaluation_samples_by_round on evaluation_samples(round_id, benchmark, arm);
+"""
+
+
+@migrations(name="0001_first_schema")
+def first_schema(db: Database) -> None:
+    for statement in _SCHEMA.split(";"):
+        if statement.strip():
+            db.execute(statement)

@@ -1,0 +1,87 @@
+"""What the store says of a round, as plain JSON values: for the report, `status` and the screen. No decisions here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from conself_local.store.store import Store
+
+HISTOGRAM_BINS = 8
+
+
+def round_report(store: Store, round_id: int) -> dict[str, Any]:
+    """Everything that a person is told of a round; stages that have not run leave empty parts."""
+    info = store.round(round_id)
+    samples, with_program, programs = store.db.execute(
+        "select count(*), count(program_id), count(distinct program_id) from samples where round_id = ?", [round_id]
+    ).fetchone()
+    metrics = store.rows("select * from metrics where round_id = ? order by problem_id", round_id)
+    steps = store.rows("select * from training_steps where round_id = ? order by step", round_id)
+    adapters = store.rows("select id, name, state, gguf_path, peft_path from adapters where round_id = ?", round_id)
+    stages = {r["stage"]: r["summary"] for r in store.rows("select stage, summary from stages where round_id = ?", round_id)}
+    evaluations = store.rows("select benchmark, result from evaluations where round_id = ? order by rowid", round_id)
+    return {
+        "round": round_id,
+        "state": info.state,
+        "seed": info.seed,
+        "preset": info.settings.preset,
+        "model": info.model_path.name,
+        "problems": int(store.value("select count(*) from round_problems where round_id = ?", round_id)),
+        "problems_sampled": int(store.value("select count(distinct problem_id) from samples where round_id = ?", round_id)),
+        "samples": samples,
+        "samples_with_program": with_program,
+        "programs": programs,
+        "mean_crash_rate": _mean([m["crash_rate"] for m in metrics]),
+        "informative": sum(m["normalised"] is not None for m in metrics),
+        "learnable": sum(m["selected"] for m in metrics),
+        "entropy_histogram": entropy_histogram([m["entropy_bits"] for m in metrics]),
+        "selected_problems": [m["problem_id"] for m in metrics if m["selected"]],
+        "pairs": int(store.value("select count(*) from pairs where round_id = ? and not excluded", round_id)),
+        "steps": len(steps),
+        "first_loss": steps[0]["loss"] if steps else None,
+        "last_loss": steps[-1]["loss"] if steps else None,
+        "chosen_logp_shift": steps[-1]["chosen_logp_shift"] if steps else None,
+        "reward_accuracy": steps[-1]["reward_accuracy"] if steps else None,
+        "trainer_peak_bytes": max((s["memory_bytes"] for s in steps), default=None),
+        "stages": stages,
+        "evaluations": {e["benchmark"]: json.loads(e["result"]) for e in evaluations},
+        "held_out_judged": int(store.value("select count(*) from evaluations where benchmark = 'held-out'")),
+        "adapter": adapters[0] if adapters else None,
+    }
+
+
+def entropy_histogram(values: list[float | None]) -> list[dict[str, Any]]:
+    """Problems by entropy in half bits: first those at exactly 0, last those with no valid program."""
+    known = [v for v in values if v is not None]
+    bins = [{"label": "0", "count": sum(v == 0 for v in known)}]
+    for i in range(HISTOGRAM_BINS):
+        low, high = i / 2, (i + 1) / 2
+        bins.append({"label": f"{low:g}-{high:g}", "count": sum(low < v <= high for v in known)})
+    bins.append({"label": "none valid", "count": sum(v is None for v in values)})
+    return bins
+
+
+def progress(store: Store, round_id: int) -> list[dict[str, Any]]:
+    """(stage, done, total) of the stages whose items are counted, for a screen that asks again and again."""
+    info = store.round(round_id)
+    problems = int(store.value("select count(*) from round_problems where round_id = ?", round_id))
+    programs = "select program_id from samples where round_id = ? and program_id is not null"
+    counts = [
+        ("observe", "select count(distinct problem_id) from observations where round_id = ?", problems),
+        ("sample", "select count(*) from samples where round_id = ?", problems * info.settings.samples_per_problem),
+        ("execute", f"select count(distinct program_id) from executions where program_id in ({programs})",
+         int(store.value(f"select count(distinct program_id) from ({programs})", round_id))),
+        ("score", "select count(*) from metrics where round_id = ?", problems),
+        ("pair", "select count(*) from pairs where round_id = ?",
+         int(store.value("select count(*) from pairs where round_id = ?", round_id))),
+        ("train", "select count(*) from training_steps where round_id = ?",
+         int(store.value("select coalesce(max(steps), 0) from training_steps where round_id = ?", round_id))),
+        ("evaluate", "select count(*) from evaluation_samples where round_id = ?",
+         int(info.request.get("evaluation_samples", 0))),
+    ]  # fmt: skip
+    return [{"stage": stage, "done": int(store.value(sql, round_id)), "total": total} for stage, sql, total in counts]
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
