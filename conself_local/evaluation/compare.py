@@ -44,7 +44,7 @@ def compare(arms: Mapping[str, ArmSamples], *, seed: int) -> dict[str, Any]:
     """The result of one benchmark as plain JSON values; `arms` holds `base` and `adapter` over the same problems."""
     base, adapter = arms["base"], arms["adapter"]
     before, after = problem_scores(base), problem_scores(adapter)
-    problems = list(before)
+    problems = sorted(before)
     difference, low, high = paired_bootstrap([before[p] for p in problems], [after[p] for p in problems], seed=seed)
     gained = [p for p in problems if adapter.greedy[p] and not base.greedy[p]]
     lost = [p for p in problems if base.greedy[p] and not adapter.greedy[p]]

@@ -184,11 +184,9 @@ def _verify_adapters(store: Store) -> Iterator[str]:
 def _verify_evaluations(store: Store, round_: RoundInfo) -> Iterator[str]:
     for row in store.rows("select * from evaluations where round_id = ?", round_.id):
         name = row["benchmark"]
-        sql = """select v.problem_id from evaluation_samples v where round_id = ? and benchmark = ? and arm = 'base'
-                 and mode = 'greedy' order by v.rowid"""
+        sql = "select distinct problem_id from evaluation_samples where round_id = ? and benchmark = ?"
         ids = [r["problem_id"] for r in store.rows(sql, round_.id, name)]
-        order = json.loads(row["result"]).get("order", ids)
-        benchmark = Benchmark(name, [store.problem(id) for id in order], 0)
+        benchmark = Benchmark(name, [store.problem(id) for id in ids], 0)
         for problem in benchmark.problems:
             for id, stored, derived in judged_correct(store, round_, name, problem):
                 if stored != derived:

@@ -1,0 +1,260 @@
+"""The command line: one verb a stage, and `run` for all of them. It prints; it decides nothing.
+
+Heavy parts are imported inside the verbs, so that `conself --help` stays quick. Standard output is data,
+standard error is talk; exit codes are in `errors.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from conself_local import __version__
+from conself_local.errors import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, ConselfError
+
+if TYPE_CHECKING:
+    from conself_local.home import Home
+    from conself_local.stages.execute import MakeSandbox
+    from conself_local.store.store import Store
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+class _Group(click.Group):
+    """The one edge where errors become a message, a way out and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConselfError as error:
+            _fail(error.message, error.hint)
+        except KeyboardInterrupt:
+            click.echo("stopped; what was stored stays, and the next `conself run` goes on", err=True)
+            sys.exit(EXIT_STOPPED)
+        except sqlite3.DatabaseError as error:
+            _fail(f"the store cannot be read or written: {error}", "check the disk; `conself verify` checks the store")
+        except OSError as error:
+            _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), "check the disk and the permissions")
+
+
+def _fail(message: str, hint: str) -> None:
+    click.echo(f"conself: {message}", err=True)
+    if hint:
+        click.echo(f"  -> {hint}", err=True)
+    sys.exit(EXIT_USAGE)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="conself")
+@click.option("--home", type=click.Path(path_type=Path), help="Where everything is kept (default: your data folder).")
+@click.option("--accept-weaker-sandbox", "weaker", multiple=True, metavar="NAME",
+              type=click.Choice(["landlock", "seccomp", "capabilities"]),
+              help="Run although this computer lacks the named protection.")  # fmt: skip
+@click.pass_context
+def main(ctx: click.Context, home: Path | None, weaker: tuple[str, ...]) -> None:
+    """A quantized coding model teaches itself to code better, on your own machine, offline."""
+    ctx.obj = {"home": home, "weaker": weaker}
+
+
+@contextmanager
+def _open(ctx: click.Context) -> Iterator[tuple[Home, Store]]:
+    from conself_local.home import Home
+    from conself_local.store.store import Store
+
+    home = Home(ctx.obj["home"])
+    with Store(home.database) as store:
+        yield home, store
+
+
+def _sandbox_maker(ctx: click.Context, workers: int) -> MakeSandbox:
+    from sandbox import Limits, Sandbox, SandboxError
+
+    def make(limits: Limits) -> Sandbox:
+        try:
+            return Sandbox(limits, workers=workers, accept_weaker=ctx.obj["weaker"])
+        except SandboxError as error:
+            raise ConselfError(
+                str(error), "`conself doctor` tells more; --accept-weaker-sandbox=NAME runs without a protection"
+            ) from error
+
+    return make
+
+
+_run_options = [
+    click.option("--model", type=click.Path(path_type=Path), help="A GGUF file (default: the bundled model)."),
+    click.option("--problems", type=click.Path(path_type=Path), help="A problems file (default: the starter pack)."),
+    click.option("--preset", type=click.Choice(["laptop", "paper"]), help="Default: laptop."),
+    click.option("--limit", type=int, help="Only so many training problems, drawn by the seed."),
+    click.option("--seed", type=int, help="Default: 0."),
+    click.option("--benchmark", "benchmarks", multiple=True, help="validation, held-out, humaneval (default: all)."),
+    click.option("--from-base", is_flag=True, help="Begin from the base model, not from the last accepted adapter."),
+    click.option("--new", is_flag=True, help="Leave an unfinished round behind and begin another."),
+    click.option("--slots", type=click.IntRange(1, 64), default=16, help="Sequences sampled at once."),
+    click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: all cores)."),
+    click.option("--running-copy", type=click.Choice(["auto", "shipped"]), default="auto",
+                 help="Sample from a faster BF16 copy where that pays, or from the file itself."),
+    _json_option,
+]  # fmt: skip
+
+
+def _with_run_options(function: Any) -> Any:
+    for option in reversed(_run_options):
+        function = option(function)
+    return function
+
+
+@main.command()
+@_with_run_options
+@click.option("--rounds", type=click.IntRange(1), default=1, help="How many rounds, one after the other.")
+@click.pass_context
+def run(ctx: click.Context, rounds: int, **options: Any) -> None:
+    """Run a whole round (or go on with an unfinished one): sample, execute, score, pair, train, evaluate, decide."""
+    for number in range(rounds):
+        if number:
+            options |= {"new": False, "from_base": False, "seed": (options["seed"] or 0) + 1}
+        _run(ctx, "decide", **options)
+
+
+def _stage_command(name: str, until: str, help_text: str) -> None:
+    @main.command(name, help=help_text)
+    @_with_run_options
+    @click.pass_context
+    def command(ctx: click.Context, **options: Any) -> None:
+        _run(ctx, until, **options)
+
+
+_stage_command("sample", "sample", "Run the round up to its samples.")
+_stage_command("execute", "execute", "Run the round up to the executed programs.")
+_stage_command("score", "score", "Run the round up to entropy and selection.")
+_stage_command("pairs", "pair", "Run the round up to its preference pairs.")
+_stage_command("train", "train", "Run the round up to its adapter.")
+_stage_command("evaluate", "evaluate", "Run the round up to the comparison of base and adapter.")
+
+
+def _run(ctx: click.Context, until: str, *, slots: int, threads: int | None, running_copy: str, as_json: bool,
+         benchmarks: tuple[str, ...], **asked: Any) -> None:  # fmt: skip
+    from conself_local.progress import Progress, print_report
+    from conself_local.round import Machine, Workshop, run_round
+    from conself_local.session import Request, open_round
+
+    cores = os.cpu_count() or 1
+    machine = Machine(slots, threads or cores, cores, shipped_only=running_copy == "shipped")
+    make_sandbox = _sandbox_maker(ctx, machine.workers)
+    request = Request(**asked, benchmarks=benchmarks or None)
+    with _open(ctx) as (home, store), home.lock():
+        round_, model, judged_on = open_round(store, request, make_sandbox)
+        with Progress() as progress:
+            progress.say(f"round {round_.id} on {model.name} ({model.path.name}), preset {round_.settings.preset}")
+            shop = Workshop(store, home, model, machine, make_sandbox, progress.on_event)
+            report = run_round(shop, round_, judged_on, until)
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        print_report(report)
+
+
+@main.command()
+@click.option("--round", "round_id", type=int, help="Default: the latest.")
+@_json_option
+@click.pass_context
+def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
+    """Where a round is, and its report so far; may be asked while it runs."""
+    from conself_local.progress import print_progress, print_report
+    from conself_local.store.reports import progress, round_report
+
+    with _open(ctx) as (_, store):
+        latest = store.latest_round()
+        if latest is None:
+            raise ConselfError("this home has no round yet", "begin one with: conself run")
+        wanted = latest.id if round_id is None else store.round(round_id).id
+        report, lanes = round_report(store, wanted), progress(store, wanted)
+    if as_json:
+        click.echo(json.dumps(report | {"progress": lanes}, indent=2))
+    else:
+        print_progress(lanes)
+        print_report(report)
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@_json_option
+@click.pass_context
+def problems(ctx: click.Context, path: Path | None, as_json: bool) -> None:
+    """List the problems of a file (default: the starter pack), and what was left out."""
+    from conself_local.problems.load import LoadedProblems, load_problems, load_starter
+
+    loaded = load_problems(path, _sandbox_maker(ctx, 1)) if path else LoadedProblems(tuple(load_starter()), ())
+    rows = [{"id": p.id, "split": p.split, "kind": p.kind, "inputs": len(p.inputs), "statement": p.statement} for p in loaded.problems]
+    if as_json:
+        click.echo(json.dumps({"problems": rows, "left_out": loaded.left_out}, indent=2))
+        return
+    for row in rows:
+        click.echo(f"{row['id']:<28} {row['split']:<10} {row['kind']:<8} {row['inputs']:>3} inputs  {str(row['statement']).splitlines()[0][:70]}")
+    for sentence in loaded.left_out:
+        click.echo(f"left out: {sentence}", err=True)
+
+
+@main.command()
+@_json_option
+@click.pass_context
+def adapters(ctx: click.Context, as_json: bool) -> None:
+    """List the adapters of this home, their lineage and their files."""
+    with _open(ctx) as (_, store):
+        rows = store.rows("select * from adapters order by id")
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        parent = f"from adapter {row['parent_id']}" if row["parent_id"] else "from the base model"
+        click.echo(f"{row['id']:>3} {row['name']:<16} {row['state']:<10} {parent:<20} {row['gguf_path']}")
+    if not rows:
+        click.echo("no adapters yet; `conself run` trains one", err=True)
+
+
+@main.command()
+@_json_option
+@click.pass_context
+def verify(ctx: click.Context, as_json: bool) -> None:
+    """Derive hashes, entropies, consensus, pairs and results again from what is stored; name what differs."""
+    from conself_local.stages.verify import verify_store
+
+    with _open(ctx) as (_, store):
+        found = verify_store(store)
+    if as_json:
+        click.echo(json.dumps({"differences": found}, indent=2))
+    else:
+        for sentence in found:
+            click.echo(sentence)
+        click.echo(f"{len(found)} differences" if found else "nothing differs")
+    if found:
+        sys.exit(EXIT_FAILED)
+
+
+@main.command()
+@_json_option
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """This computer: what the sandbox guarantees on it, memory, the bundled model, HumanEval."""
+    from conself_local.doctor import diagnose, print_diagnosis
+
+    found = diagnose(ctx.obj["home"])
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        print_diagnosis(found)
+
+
+@main.command()
+@click.pass_context
+def tui(ctx: click.Context) -> None:
+    """Open the terminal UI."""
+    arguments = ["--home", str(ctx.obj["home"])] if ctx.obj["home"] else []
+    os.execv(sys.executable, [sys.executable, "-m", "tui", *arguments])

@@ -1,0 +1,137 @@
+"""How a round looks on a terminal: progress bars with rate and time left, and the report as text."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
+
+from conself_local.events import Event, ItemStored, Notice, StageDone, StageStarted, StepDone
+
+_PLAIN_SECONDS = 20.0
+
+
+class Progress:
+    """One bar a stage on a terminal; a line now and then where standard error is no terminal."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        self._bars = RichProgress(
+            TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"), console=self.console, disable=not self.console.is_terminal,
+        )  # fmt: skip
+        self._stage: tuple[str, Any, float, int] | None = None
+        self._spoke = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def say(self, text: str) -> None:
+        self._bars.console.print(Text(text))
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, StageStarted):
+            task = self._bars.add_task(event.stage, total=event.total, completed=event.done, rate="", note="")
+            self._stage = (event.stage, task, time.monotonic(), event.done)
+        elif isinstance(event, ItemStored) and self._stage:
+            self._advance(event)
+        elif isinstance(event, StageDone):
+            self.say(f"{event.stage}: {event.summary}")
+        elif isinstance(event, Notice):
+            self.say(event.text)
+        elif isinstance(event, StepDone):
+            self._say_now_and_then(
+                f"step {event.step}/{event.steps}: loss {event.loss:.4f}, margin {event.margin:+.3f}, "
+                f"reward accuracy {event.reward_accuracy:.2f}, chosen {event.chosen_logp_shift:+.4f} nats a token"
+            )
+
+    def _advance(self, event: ItemStored) -> None:
+        assert self._stage is not None, "an item comes after its stage began"
+        _, task, started, before = self._stage
+        elapsed = max(1e-6, time.monotonic() - started)
+        rate = (event.done - before) / elapsed
+        self._bars.update(task, completed=event.done, rate=f"{rate:.1f}/s", note=event.note[:30])
+        left = (event.total - event.done) / rate if rate else 0
+        self._say_now_and_then(f"{event.stage}: {event.done}/{event.total}, {rate:.1f}/s, about {left:.0f} s left")
+
+    def _say_now_and_then(self, text: str) -> None:
+        if not self.console.is_terminal and time.monotonic() - self._spoke > _PLAIN_SECONDS:
+            self._spoke = time.monotonic()
+            self.say(text)
+
+
+def print_progress(lanes: list[dict[str, Any]]) -> None:
+    for lane in lanes:
+        print(f"{lane['stage']:<10} {lane['done']:>7} / {lane['total']}")
+    print()
+
+
+def print_report(report: dict[str, Any]) -> None:
+    """The report of a round, for people, on standard output."""
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    out = console.print
+    out(Text(f"Round {report['round']} ({report['state']}), preset {report['preset']}, seed {report['seed']}, model {report['model']}"))
+    out(Text(f"problems sampled   {report['problems_sampled']} of {report['problems']}"))
+    out(Text(f"samples            {report['samples']}, with a program {report['samples_with_program']}, different programs {report['programs']}"))
+    if report["mean_crash_rate"] is not None:
+        out(Text(f"mean crash rate    {report['mean_crash_rate']:.3f}"))
+        out(Text(f"informative        {report['informative']} problems; learnable {report['learnable']}"))
+        out(Text("semantic entropy   (bits: problems)"))
+        _print_histogram(report["entropy_histogram"], out)
+    if report["selected_problems"]:
+        out(Text("selected           " + ", ".join(report["selected_problems"])))
+    out(Text(f"pairs              {report['pairs']}"))
+    if report["steps"]:
+        out(Text(f"training           {report['steps']} steps, loss {report['first_loss']:.4f} -> {report['last_loss']:.4f}, "
+                 f"reward accuracy {report['reward_accuracy']:.2f}, chosen {report['chosen_logp_shift']:+.4f} nats a token, "
+                 f"peak memory {report['trainer_peak_bytes'] / 2**30:.1f} GiB"))  # fmt: skip
+    for stage in ("train", "running copy"):
+        if stage in report["stages"]:
+            out(Text(f"{stage:<18} {report['stages'][stage]}"))
+    if report["evaluations"]:
+        out(_evaluation_table(report["evaluations"]))
+        for name, result in report["evaluations"].items():
+            out(Text(f"{name}: {result['verdict']}"))
+            for what in ("gained", "lost"):
+                if result[what]:
+                    out(Text(f"  {what} (greedy): {', '.join(result[what])}"))
+        out(Text(f"the held-out split has been judged on {report['held_out_judged']} times in this home"))
+    if report["adapter"]:
+        out(Text(f"adapter            {report['adapter']['gguf_path']} ({report['adapter']['state']})"))
+    if "decide" in report["stages"]:
+        out(Text(f"verdict            {report['stages']['decide']}"))
+
+
+def _print_histogram(bins: list[dict[str, Any]], out: Any) -> None:
+    most = max([b["count"] for b in bins] + [1])
+    for b in bins:
+        out(Text(f"  {b['label']:>10} {b['count']:>4} {'#' * round(40 * b['count'] / most)}"))
+
+
+def _evaluation_table(evaluations: dict[str, Any]) -> Table:
+    table = Table(title="base against adapter")
+    for name in ("benchmark", "problems", "arm", "greedy", "pass@1", "pass@k", "parsed", "crashed", "tokens"):
+        table.add_column(name)
+    for name, result in evaluations.items():
+        for arm in ("base", "adapter"):
+            values = result[arm]
+            ks = list(values["pass_at"])
+            table.add_row(
+                name, str(result["problems"]), arm, f"{values['greedy_pass_at_1']:.3f}",
+                f"{values['pass_at']['1']:.3f}" if ks else "-",
+                f"{values['pass_at'][ks[-1]]:.3f} (k={ks[-1]})" if ks else "-",
+                f"{values['parsed_share']:.3f}", f"{values['crashed_share']:.3f}", f"{values['mean_tokens']:.0f}",
+            )  # fmt: skip
+    return table

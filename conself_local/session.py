@@ -1,0 +1,154 @@
+"""From what the user asked for to a round that can run: model, problems, benchmarks, the round to go on with.
+
+Everything that must be checked before work begins is checked here, in words.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conself_local.bundled import bundled_model
+from conself_local.errors import ConselfError
+from conself_local.problems.formats.human_eval import packaged_file
+from conself_local.problems.load import LoadedProblems, load_problems, load_starter
+from conself_local.problems.problem import Problem
+from conself_local.sampling.gguf_file import ModelFile, load_model_file
+from conself_local.settings import PRESETS
+from conself_local.stages.evaluate import ARMS, Benchmark
+from conself_local.stages.execute import MakeSandbox
+from conself_local.store.store import RoundInfo, Store
+
+BENCHMARKS = ("validation", "held-out", "humaneval")
+_VERSIONED = ("conself-local", "llama-cpp-python", "torch", "transformers", "peft", "numpy", "gguf", "sqlite-utils")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `conself run` was asked for."""
+
+    model: Path | None = None
+    problems: Path | None = None
+    preset: str | None = None
+    limit: int | None = None
+    seed: int | None = None
+    benchmarks: tuple[str, ...] | None = None
+    from_base: bool = False
+    new: bool = False
+    """Leave an unfinished round behind instead of going on with it."""
+
+
+def open_round(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
+    """The unfinished round of this home, or a new one as requested."""
+    unfinished = store.latest_round()
+    if unfinished is not None and unfinished.state == "running":
+        if not request.new:
+            return _reopen(store, unfinished, request, make_sandbox)
+        store.db["rounds"].update(unfinished.id, {"state": "abandoned"})
+    return _start(store, request, make_sandbox)
+
+
+def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
+    settings = PRESETS[request.preset or "laptop"]
+    model = load_model_file(request.model or bundled_model())
+    loaded = _load(request.problems, make_sandbox)
+    seed = 0 if request.seed is None else request.seed
+    training = pick_problems(loaded.of("train"), request.limit, seed)
+    if not training:
+        raise ConselfError(f"{request.problems} holds no training problem", "give at least one problem with split \"train\"")
+    names = request.benchmarks if request.benchmarks is not None else BENCHMARKS
+    benchmarks = load_benchmarks(names, loaded, settings.evaluation_samples, make_sandbox)
+    base = None if request.from_base else _latest_accepted(store, model)
+    asked: dict[str, Any] = {
+        "problems": str(request.problems.resolve()) if request.problems else None, "limit": request.limit,
+        "benchmarks": list(names),
+        "evaluation_samples": sum(len(ARMS) * len(b.problems) * (1 + b.samples) for b in benchmarks),
+    }  # fmt: skip
+    round_ = store.start_round(
+        seed=seed, settings=settings, model_path=model.path, model_sha256=model.sha256, template_hash=model.template_hash,
+        base_adapter_id=base, versions=package_versions(), request=asked, problems=training,
+    )  # fmt: skip
+    return round_, model, benchmarks
+
+
+def _reopen(
+    store: Store, round_: RoundInfo, request: Request, make_sandbox: MakeSandbox
+) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
+    asked = round_.request
+    differs = [
+        name
+        for name, given, stored in (
+            ("--model", request.model and str(request.model.resolve()), str(round_.model_path)),
+            ("--problems", request.problems and str(request.problems.resolve()), asked["problems"]),
+            ("--preset", request.preset, round_.settings.preset),
+            ("--limit", request.limit, asked["limit"]),
+            ("--seed", request.seed, round_.seed),
+        )
+        if given is not None and given != stored
+    ]
+    if differs:
+        raise ConselfError(
+            f"round {round_.id} is not finished, and it began with another {', '.join(differs)}",
+            "leave those options out to go on with it, or add --new to leave it behind and begin another",
+        )
+    model = load_model_file(round_.model_path)
+    if model.sha256 != round_.model_sha256:
+        raise ConselfError(f"{round_.model_path} has changed since round {round_.id} began", "put it back, or begin with --new")
+    loaded = _load(Path(asked["problems"]) if asked["problems"] else None, make_sandbox)
+    benchmarks = load_benchmarks(asked["benchmarks"], loaded, round_.settings.evaluation_samples, make_sandbox)
+    return round_, model, benchmarks
+
+
+def _load(path: Path | None, make_sandbox: MakeSandbox) -> LoadedProblems:
+    return load_problems(path, make_sandbox) if path else LoadedProblems(tuple(load_starter()), ())
+
+
+def pick_problems(problems: Sequence[Problem], limit: int | None, seed: int) -> list[Problem]:
+    """All, or `limit` of them drawn by the seed, in their own order."""
+    if limit is None or limit >= len(problems):
+        return list(problems)
+    if limit < 1:
+        raise ConselfError(f"--limit must be at least 1, not {limit}", "leave it out to take every problem")
+    drawn = set(random.Random(f"limit/{seed}").sample(range(len(problems)), limit))
+    return [p for i, p in enumerate(problems) if i in drawn]
+
+
+def load_benchmarks(
+    names: Sequence[str], loaded: LoadedProblems, samples: int, make_sandbox: MakeSandbox
+) -> list[Benchmark]:
+    """The user's own validation and held-out problems where the file has them, else the starter pack's."""
+    benchmarks = []
+    for name in names:
+        if name == "humaneval":
+            benchmarks.append(Benchmark(name, load_problems(packaged_file(), make_sandbox).problems, 0))
+        elif name == "validation":
+            benchmarks.append(Benchmark(name, loaded.of("validation") or load_starter(("validation",)), samples))
+        elif name == "held-out":
+            benchmarks.append(Benchmark(name, loaded.of("held-out") or load_starter(("held-out",)), samples))
+        else:
+            raise ConselfError(f"there is no benchmark {name!r}", f"known are {', '.join(BENCHMARKS)}")
+    return benchmarks
+
+
+def _latest_accepted(store: Store, model: ModelFile) -> int | None:
+    adapter: int | None = store.value(
+        """select a.id from adapters a join rounds r on r.id = a.round_id
+           where a.state = 'accepted' and r.model_sha256 = ? order by a.id desc limit 1""",
+        model.sha256,
+    )
+    return adapter
+
+
+def package_versions() -> dict[str, str]:
+    """Of what a result depends on; read from the packages' metadata, nothing is imported."""
+    versions = {}
+    for name in _VERSIONED:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
