@@ -46,6 +46,9 @@ class LlamaProcess:
         self._verified: set[Path] = set()
         self._stderr = tempfile.TemporaryFile()
         self._process: subprocess.Popen[str] | None = None
+        self._under_way: dict[str, SampleRequest] = {}
+        self._arrived: list[dict[str, Any]] = []
+        self._deaths = 0
         self._start()
 
     @property
@@ -96,14 +99,29 @@ class LlamaProcess:
         return answer
 
     def _ask(self, call: dict[str, Any]) -> dict[str, Any]:
-        try:
-            self._send(call)
-            return self._read()
-        except (_Gone, BrokenPipeError):
-            self._start()
-        with self._gone_is_an_error("died twice"):
-            self._send(call)
-            return self._read()
+        """One call and its answer; completions that come in between are kept for `sample`."""
+        while True:
+            try:
+                self._send(call)
+                while "key" in (answer := self._read()):
+                    self._arrived.append(answer)
+                return answer
+            except (_Gone, BrokenPipeError):
+                self._restart()
+
+    def _restart(self) -> None:
+        """After a death: begin again with what was under way; a second death without an answer is told."""
+        self._deaths += 1
+        if self._deaths > 1:
+            raise EngineDiedError(f"the engine died twice: {self._last_words()}", self._way_out())
+        self._start()
+        arrived = {answer["key"] for answer in self._arrived}
+        for key, request in self._under_way.items():
+            if key not in arrived:
+                self._submit(request)
+
+    def _submit(self, request: SampleRequest) -> None:
+        self._send({"op": "sample", "request": dataclasses.asdict(request)})
 
     def encode(self, messages: Sequence[ChatMessage], answer_prefix: str = "") -> EncodedPrompt:
         call = {"op": "encode", "messages": [dataclasses.asdict(m) for m in messages], "answer_prefix": answer_prefix}
@@ -119,31 +137,32 @@ class LlamaProcess:
         return logps
 
     def sample(self, requests: Iterable[SampleRequest]) -> Iterator[Completion]:
+        """One call at a time; making the requests may itself `encode`."""
         source = iter(requests)
-        under_way: dict[str, SampleRequest] = {}
-        deaths = 0
+        self._under_way.clear()
+        self._arrived.clear()
         while True:
-            try:
-                while len(under_way) < QUEUED_PER_SLOT * self._slots and (request := next(source, None)):
-                    self._verify(request.adapter)
-                    under_way[request.key] = request
-                    self._send({"op": "sample", "request": dataclasses.asdict(request)})
-                if not under_way:
-                    return
-                answer = self._read()
-            except (_Gone, BrokenPipeError):
-                deaths += 1
-                if deaths > 1:
-                    raise EngineDiedError(f"the engine died twice: {self._last_words()}", self._way_out()) from None
-                self._start()
-                for request in under_way.values():
-                    self._send({"op": "sample", "request": dataclasses.asdict(request)})
-                continue
+            while len(self._under_way) < QUEUED_PER_SLOT * self._slots and (request := next(source, None)):
+                self._verify(request.adapter)
+                self._under_way[request.key] = request
+                with contextlib.suppress(BrokenPipeError):  # the read below sees that it is gone
+                    self._submit(request)
+            if not self._under_way:
+                return
+            answer = self._next_completion()
             answer["token_ids"] = tuple(answer["token_ids"])
             completion = Completion(**answer)
-            deaths = 0
-            del under_way[completion.key]
+            self._deaths = 0
+            del self._under_way[completion.key]
             yield completion
+
+    def _next_completion(self) -> dict[str, Any]:
+        while not self._arrived:
+            try:
+                return self._read()
+            except _Gone:
+                self._restart()
+        return self._arrived.pop(0)
 
     def _verify(self, adapter: Path | None) -> None:
         if adapter is not None and adapter not in self._verified:
