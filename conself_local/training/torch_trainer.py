@@ -16,6 +16,7 @@ import resource
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def _end_with_the_conductor() -> None:
     os._exit(1)
 
 
-def train(job: TrainingJob, folder: Path, report: Any) -> None:
+def train(job: TrainingJob, folder: Path, report: Callable[[dict[str, Any]], object]) -> None:
     """All steps from the last checkpoint on; `report` takes one dict a step and one at the end."""
     torch.set_num_threads(job.threads)
     device = pick_device()

@@ -1,0 +1,1 @@
+"""One widget a file; a widget knows neither screen nor app."""

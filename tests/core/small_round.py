@@ -1,0 +1,52 @@
+"""A round small enough for a test: real model, real sandbox, real trainer; a few of the starter pack's problems."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from conself_local.problems.formats.own import record_of
+from conself_local.problems.load import load_starter
+from conself_local.store.store import Store
+
+TRAIN = ("starter/add-numbers", "starter/square", "starter/reverse-string", "starter/list-length")
+JUDGED = ("starter/add-ten", "starter/triple", "starter/quote", "starter/is-zero", "starter/upper-all")
+
+
+def write_problems(path: Path) -> Path:
+    wanted = set(TRAIN + JUDGED)
+    records = [record_of(p) for p in load_starter() if p.id in wanted]
+    assert len(records) == len(wanted), "the starter pack has the problems that the tests name"
+    path.write_text("".join(json.dumps(r) + "\n" for r in records))
+    return path
+
+
+def command(home: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "conself_local", "--home", str(home), *arguments]
+
+
+def run_arguments(problems: Path, *, slots: int = 1, verb: str = "run") -> list[str]:
+    arguments = [verb, "--problems", str(problems), "--seed", "5", "--slots", str(slots)]
+    return [*arguments, "--benchmark", "validation", "--benchmark", "held-out"]
+
+
+def run_conself(home: Path, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(home, *arguments), capture_output=True, text=True, timeout=timeout, env=dict(os.environ), check=False
+    )
+
+
+def dump(home: Path, tables: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """What a round made, without what differs from run to run (times, paths)."""
+    changing = {"wall_s", "cpu_s", "seconds", "memory_bytes", "created_at_utc", "peft_path", "gguf_path", "report"}
+    with Store(home / "conself.db") as store:
+        contents = {}
+        for table in tables:
+            rows = [{k: v for k, v in row.items() if k not in changing} for row in store.rows(f"select * from {table}")]
+            contents[table] = sorted(rows, key=lambda row: json.dumps(row, sort_keys=True))
+        return contents

@@ -1,0 +1,81 @@
+"""The canonical text, read back by Python's parser of literals, gives the value; inputs reach the child unchanged."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sandbox
+from sandbox.values import encode_input
+
+
+def _child_module(name: str) -> ModuleType:
+    """Child-side code is a file; only this test loads it in the parent, to look at it."""
+    path = Path(sandbox.__file__).parent / "child" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"child_{name}", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[f"child_{name}"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+canonical, literals = _child_module("canonical"), _child_module("literals")
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.binary(),
+    lambda inner: st.lists(inner, max_size=4) | st.lists(inner, max_size=4).map(tuple) | st.dictionaries(st.text(), inner, max_size=4)
+    | st.sets(st.integers() | st.text(), max_size=4),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(plain)
+def test_text_read_back_gives_the_value(value: object) -> None:
+    text = canonical.canonical_text(value, 1_000_000)
+    assert text.isascii()
+    back = ast.literal_eval(text) if text != "set()" else set()
+    assert repr(back) == repr(value) or back == value
+    assert canonical.canonical_text(back, 1_000_000) == text
+
+
+@given(st.lists(plain, max_size=3).map(tuple))
+def test_inputs_reach_the_child_unchanged(arguments: tuple[object, ...]) -> None:
+    back = literals.decode_value(encode_input(arguments).decode("utf-8", "surrogatepass"))
+    assert canonical.canonical_text(back, 10**6) == canonical.canonical_text(arguments, 10**6)
+
+
+def test_infinities_and_nan_reach_the_child() -> None:
+    back = literals.decode_value(encode_input((float("inf"), -float("inf"), [float("nan")], "nan")).decode())
+    assert canonical.canonical_text(back, 100) == "(inf, -inf, [nan], 'nan')"
+
+
+@given(plain, st.integers(0, 30))
+def test_the_limit_holds(value: object, limit: int) -> None:
+    try:
+        assert len(canonical.canonical_text(value, limit)) <= limit
+    except canonical.TooLong:
+        assert len(canonical.canonical_text(value, 10**6)) > limit // 4
+
+
+def test_cycles_and_depth_are_refused() -> None:
+    cycle: list[object] = []
+    cycle.append(cycle)
+    with pytest.raises(canonical.NoCanonicalText):
+        canonical.canonical_text(cycle, 10**6)
+
+
+def test_inputs_of_other_types_are_refused_in_the_parent() -> None:
+    with pytest.raises(ValueError, match="plain Python values only"):
+        encode_input((object(),))
+    with pytest.raises(ValueError, match="nested"):
+        deep: list[object] = []
+        for _ in range(60):
+            deep = [deep]
+        encode_input((deep,))

@@ -1,0 +1,28 @@
+"""`python -m tui --home DIR`: what `conself tui` becomes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from conself_local.errors import EXIT_USAGE, ConselfError
+from conself_local.home import Home
+from conself_local.store.store import Store
+from tui.app import ConselfApp
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="conself tui")
+    parser.add_argument("--home", type=Path)
+    options = parser.parse_args()
+    try:
+        with Store(Home(options.home).database) as store:
+            ConselfApp(store).run()
+    except ConselfError as error:
+        print(f"conself: {error.message}\n  -> {error.hint}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+
+
+if __name__ == "__main__":
+    main()
