@@ -115,7 +115,7 @@ def _with_run_options(function: Any) -> Any:
 @_with_run_options
 @click.option("--rounds", type=click.IntRange(1), default=1, help="How many rounds, one after the other.")
 @click.pass_context
-def run(ctx: click.Context, rounds: int, **options: Any) -> None:
+def run(ctx: click.Context, /, rounds: int, **options: Any) -> None:
     """Run a whole round (or go on with an unfinished one): sample, execute, score, pair, train, evaluate, decide."""
     for number in range(rounds):
         if number:
@@ -127,7 +127,7 @@ def _stage_command(name: str, until: str, help_text: str) -> None:
     @main.command(name, help=help_text)
     @_with_run_options
     @click.pass_context
-    def command(ctx: click.Context, **options: Any) -> None:
+    def command(ctx: click.Context, /, **options: Any) -> None:
         _run(ctx, until, **options)
 
 
@@ -197,7 +197,8 @@ def problems(ctx: click.Context, path: Path | None, as_json: bool) -> None:
         click.echo(json.dumps({"problems": rows, "left_out": loaded.left_out}, indent=2))
         return
     for row in rows:
-        click.echo(f"{row['id']:<28} {row['split']:<10} {row['kind']:<8} {row['inputs']:>3} inputs  {str(row['statement']).splitlines()[0][:70]}")
+        first_line = str(row["statement"]).splitlines()[0][:70]
+        click.echo(f"{row['id']:<28} {row['split']:<10} {row['kind']:<8} {row['inputs']:>3} inputs  {first_line}")
     for sentence in loaded.left_out:
         click.echo(f"left out: {sentence}", err=True)
 

@@ -84,7 +84,8 @@ def print_report(report: dict[str, Any]) -> None:
     out = console.print
     out(Text(f"Round {report['round']} ({report['state']}), preset {report['preset']}, seed {report['seed']}, model {report['model']}"))
     out(Text(f"problems sampled   {report['problems_sampled']} of {report['problems']}"))
-    out(Text(f"samples            {report['samples']}, with a program {report['samples_with_program']}, different programs {report['programs']}"))
+    out(Text(f"samples            {report['samples']}, with a program {report['samples_with_program']}, "
+             f"different programs {report['programs']}"))  # fmt: skip
     if report["mean_crash_rate"] is not None:
         out(Text(f"mean crash rate    {report['mean_crash_rate']:.3f}"))
         out(Text(f"informative        {report['informative']} problems; learnable {report['learnable']}"))

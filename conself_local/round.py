@@ -19,9 +19,10 @@ from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.events import Notice, OnEvent, StageDone
+from conself_local.file_hash import file_sha256
 from conself_local.forecast import sampling_bytes, training_bytes, verify_disk, verify_memory
 from conself_local.home import Home
-from conself_local.sampling.gguf_file import ModelFile, file_sha256
+from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.llama_process import LlamaProcess
 from conself_local.sampling.running_copy import ensure_running_copy
 from conself_local.settings import Settings

@@ -48,7 +48,7 @@ def open_round(store: Store, request: Request, make_sandbox: MakeSandbox) -> tup
     if unfinished is not None and unfinished.state == "running":
         if not request.new:
             return _reopen(store, unfinished, request, make_sandbox)
-        store.db["rounds"].update(unfinished.id, {"state": "abandoned"})
+        store.db.table("rounds").update(unfinished.id, {"state": "abandoned"})
     return _start(store, request, make_sandbox)
 
 

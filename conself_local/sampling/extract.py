@@ -6,7 +6,9 @@ import re
 
 _OPENING = re.compile(r"```[ \t]*(?:python3?|py)[ \t]*\r?\n", re.IGNORECASE)
 _CLOSING = re.compile(r"(?:^|\n)[ \t]*```")
-_OBSERVATION = re.compile(r"^\W*observation\s*#?\s*\d+\s*[:.\)-]?\W*?$|^\W*observation\s*#?\s*\d+\s*[:.\)-]\s*", re.IGNORECASE | re.MULTILINE)
+_OBSERVATION = re.compile(
+    r"^\W*observation\s*#?\s*\d+\s*[:.\)-]?\W*?$|^\W*observation\s*#?\s*\d+\s*[:.\)-]\s*", re.IGNORECASE | re.MULTILINE
+)
 
 
 def extract_program(answer: str) -> str | None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from conself_local.errors import ConselfError
+from conself_local.file_hash import file_sha256
 
 _GET_A_MODEL = "give the path of a GGUF file of an instruct model, for example one that LM Studio or llama.cpp runs"
 
@@ -154,15 +154,3 @@ def _token(tokens: object, index: object) -> str:
     if isinstance(tokens, list) and isinstance(index, int) and 0 <= index < len(tokens):
         return str(tokens[index])
     return ""
-
-
-def file_sha256(path: Path) -> str:
-    stat = path.stat()
-    return _sha256_of(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _sha256_of(path: str, size: int, mtime_ns: int) -> str:
-    del size, mtime_ns  # part of the cache's key: a changed file is read again
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,6 +12,7 @@ Not covered: prompts, templates, JSON. Source of the API: llama.h at llama-cpp-p
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,10 +32,10 @@ _REPEAT_PERIOD = 24
 _REPEAT_TIMES = 4
 
 
-@ll.llama_log_callback
+@ll.llama_log_callback  # type: ignore[untyped-decorator]
 def _keep_warnings(level: int, text: bytes, user_data: object) -> None:
     if level >= 3:  # GGML_LOG_LEVEL_WARN
-        print(text.decode(errors="replace"), end="", file=__import__("sys").stderr)
+        print(text.decode(errors="replace"), end="", file=sys.stderr)
 
 
 @dataclass
@@ -126,7 +127,7 @@ class LlamaEngine:
         """Fill free slots, decode one batch, sample one token for every row that asked; yield what has ended."""
         yield from self._admit()
         rows = self._fill_batch()
-        if not rows:
+        if not self._batch.n_tokens:
             return
         if ll.llama_decode(self._context, self._batch) != 0:
             raise ConselfError("llama.cpp could not decode a batch", "lower --slots or close other programs")
@@ -214,9 +215,9 @@ class LlamaEngine:
             return "end-token"
         piece = self._piece(token)
         slot.text += piece
-        if request.stop_at_fence and b"`" in piece:
-            if block_is_closed(request.answer_prefix + slot.text.decode(errors="replace")):
-                return "fence"
+        may_close = request.stop_at_fence and b"`" in piece
+        if may_close and block_is_closed(request.answer_prefix + slot.text.decode(errors="replace")):
+            return "fence"
         if request.stop_at_repetition and len(slot.sampled) % 16 == 0 and is_repeating(slot.sampled):
             return "repetition"
         full = len(slot.wanted) >= self._context_tokens

@@ -95,7 +95,7 @@ class LlamaProcess:
             raise _Gone
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise ConselfError(answer["error"], answer["hint"])
+            raise ConselfError(f"{answer['error']} ({self._last_words()})", answer["hint"])
         return answer
 
     def _ask(self, call: dict[str, Any]) -> dict[str, Any]:

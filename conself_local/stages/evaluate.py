@@ -17,7 +17,7 @@ from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
 from conself_local.problems.problem import Problem
 from conself_local.sampling.extract import extract_program
 from conself_local.sampling.prompts import answer_prefix, program_messages
-from conself_local.sampling.sampler import SampleRequest, Sampler
+from conself_local.sampling.sampler import Sampler, SampleRequest
 from conself_local.stages.execute import MakeSandbox, limits_key, limits_of, run_and_store
 from conself_local.stages.seeds import seed_for
 from conself_local.store.hashes import program_id
@@ -48,7 +48,7 @@ def evaluate(
     _judge(store, round_, benchmark)
     result = compare(load_arms(store, round_, benchmark), seed=round_.seed)
     row = {"round_id": round_.id, "benchmark": benchmark.name, "result": json.dumps(result), "created_at_utc": now_utc()}
-    store.db["evaluations"].insert(row)
+    store.db.table("evaluations").insert(row)
     store.finish_stage(round_.id, stage, result["verdict"])
     on_event(StageDone(stage, result["verdict"]))
 
@@ -67,7 +67,7 @@ def _sample_arms(
         row, problem, prefix = contexts.pop(completion.key)
         code = extract_program(prefix + completion.text)
         with store.transaction():
-            store.db["evaluation_samples"].insert(row | {
+            store.db.table("evaluation_samples").insert(row | {
                 "program_id": store.ensure_program(problem, code) if code else None, "text": completion.text,
                 "finish": completion.finish, "tokens": len(completion.token_ids),
             })  # fmt: skip
@@ -119,7 +119,7 @@ def _judge(store: Store, round_: RoundInfo, benchmark: Benchmark) -> None:
     with store.transaction():
         for problem in benchmark.problems:
             for id, _, correct in judged_correct(store, round_, benchmark.name, problem):
-                store.db["evaluation_samples"].update(id, {"correct": correct})
+                store.db.table("evaluation_samples").update(id, {"correct": correct})
 
 
 def judged_correct(

@@ -14,7 +14,7 @@ from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
 from conself_local.problems.problem import Problem
 from conself_local.sampling.extract import extract_program, parse_observations
 from conself_local.sampling.prompts import answer_prefix, observation_messages, program_messages
-from conself_local.sampling.sampler import Completion, SampleRequest, Sampler
+from conself_local.sampling.sampler import Completion, Sampler, SampleRequest
 from conself_local.stages.seeds import seed_for
 from conself_local.store.store import RoundInfo, Store
 

@@ -75,7 +75,7 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
         for id, one in evidence.items():
             numbers = clusters(one.behaviours)
             score, valid = scores[id], [n for n in numbers if n is not None]
-            store.db["metrics"].insert({
+            store.db.table("metrics").insert({
                 "round_id": round_.id, "problem_id": id, "samples": one.sampled,
                 "without_program": one.sampled - len(one.rows), "valid": score.valid, "clusters": len(set(valid)),
                 "largest_share": Counter(valid)[0] / len(valid) if valid else None, "crash_rate": score.crash_rate,
@@ -85,7 +85,7 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
                 "selected": id in selected,
             })  # fmt: skip
             for row, number, value in zip(one.rows, numbers, consensus(one.behaviours), strict=True):
-                store.db["sample_scores"].insert({"sample_id": row["id"], "cluster": number, "consensus": value})
+                store.db.table("sample_scores").insert({"sample_id": row["id"], "cluster": number, "consensus": value})
     summary = f"{len(normalised)} of {len(problems)} problems are informative, {len(selected)} are learnable"
     store.finish_stage(round_.id, "score", summary)
     on_event(StageDone("score", summary))
@@ -122,7 +122,7 @@ def build_round_pairs(store: Store, round_: RoundInfo, on_event: OnEvent) -> Non
         for row in store.rows(sql, round_.id):
             for pair in pairs_of(store, round_, store.problem(row["problem_id"])):
                 place = {"position": position, "prompt_id": row["plain_prompt_id"], "excluded": pair["id"] in excluded}
-                store.db["pairs"].insert(pair | place)
+                store.db.table("pairs").insert(pair | place)
                 position += 1
     problems = int(store.value("select count(distinct problem_id) from pairs where round_id = ?", round_.id))
     summary = f"{position} pairs from {problems} problems"

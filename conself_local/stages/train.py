@@ -10,8 +10,9 @@ from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.events import ItemStored, Notice, OnEvent, StageDone, StageStarted, StepDone
+from conself_local.file_hash import file_sha256
 from conself_local.home import Home
-from conself_local.sampling.gguf_file import ModelFile, file_sha256
+from conself_local.sampling.gguf_file import ModelFile
 from conself_local.store.store import RoundInfo, Store
 from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.trainer_process import run_trainer
@@ -57,7 +58,7 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
     last: dict[str, Any] = {}
     for report in run_trainer(job, folder):
         if "step" in report:
-            store.db["training_steps"].upsert({"round_id": round_.id, **report}, pk=("round_id", "step"))
+            store.db.table("training_steps").upsert({"round_id": round_.id, **report}, pk=("round_id", "step"))
             on_event(StepDone(**{key: report[key] for key in _STEP_FIELDS}))
             on_event(ItemStored("train", report["step"], report["steps"], f"loss {report['loss']:.4f}"))
         last = report

@@ -13,17 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from conself_local.evaluation.compare import compare
+from conself_local.file_hash import file_sha256
 from conself_local.method.consensus import consensus
 from conself_local.method.curriculum import normalise_entropy, select_learnable
 from conself_local.method.entropy import clusters
 from conself_local.sampling.extract import extract_program
-from conself_local.sampling.gguf_file import file_sha256
 from conself_local.sampling.prompts import answer_prefix
 from conself_local.stages.evaluate import Benchmark, judged_correct, load_arms
 from conself_local.stages.score import load_evidence, pairs_of
 from conself_local.stages.seeds import seed_for
 from conself_local.store.hashes import behaviour_id, program_id, prompt_id
-from conself_local.store.store import RoundInfo, Store
+from conself_local.store.store import RoundInfo, Row, Store
 
 
 def verify_store(store: Store) -> list[str]:
@@ -100,12 +100,16 @@ def _verify_samples(store: Store, round_: RoundInfo) -> Iterator[str]:
         code = extract_program(prefix + row["text"])
         if row["program_id"] != (program_id(problem.content_hash(), code) if code else None):
             yield f"samples: {row['id']} names another program than its text holds"
-        if row["mean_nll"] is not None and not (row["mean_nll"] >= 0 and 0 <= row["mean_entropy_bits"] <= math.log2(15) + 1e-9):
+        if row["mean_nll"] is not None and not _possible(row["mean_nll"], row["mean_entropy_bits"]):
             yield f"samples: {row['id']} has an impossible likelihood or entropy"
     if store.stage_summary(round_.id, "sample"):
         for id in problems:
             if rounds_samples.get(id, set()) != expected:
                 yield f"samples: {id} has {len(rounds_samples.get(id, set()))} samples in round {round_.id}, not {len(expected)}"
+
+
+def _possible(mean_nll: float, mean_entropy_bits: float) -> bool:
+    return mean_nll >= 0 and 0 <= mean_entropy_bits <= math.log2(15) + 1e-9
 
 
 def _close(stored: float | None, derived: float | None) -> bool:
@@ -134,12 +138,15 @@ def _verify_metrics(store: Store, round_: RoundInfo) -> Iterator[str]:
             yield f"metrics: {id} has crash rate {row['crash_rate']}, derived {score.crash_rate}"
         if not _close(row["normalised"], normalised.get(id)) or bool(row["selected"]) != (id in selected):
             yield f"metrics: {id} is selected={row['selected']} at {row['normalised']}, derived otherwise"
-        if row["samples"] != evidence[id].sampled or row["clusters"] != len({c for c in clusters(evidence[id].behaviours) if c is not None}):
+        numbers = clusters(evidence[id].behaviours)
+        if row["samples"] != evidence[id].sampled or row["clusters"] != len(set(numbers) - {None}):
             yield f"metrics: {id} has other counts than its samples"
-        yield from _verify_scores(store, evidence[id].rows, consensus(evidence[id].behaviours), clusters(evidence[id].behaviours))
+        yield from _verify_scores(store, evidence[id].rows, consensus(evidence[id].behaviours), numbers)
 
 
-def _verify_scores(store: Store, rows: list[dict[str, object]], values: list[float], numbers: list[int | None]) -> Iterator[str]:
+def _verify_scores(
+    store: Store, rows: list[Row], values: list[float], numbers: list[int | None]
+) -> Iterator[str]:
     for row, value, number in zip(rows, values, numbers, strict=True):
         stored = store.rows("select cluster, consensus from sample_scores where sample_id = ?", row["id"])
         if not stored or not _close(stored[0]["consensus"], value) or stored[0]["cluster"] != number:

@@ -98,7 +98,7 @@ class Store:
                     continue
                 row = dataclasses.asdict(problem) | {"content_hash": problem.content_hash()}
                 row["inputs"] = json.dumps([input_text(i) for i in problem.inputs])
-                self.db["problems"].insert(row)
+                self.db.table("problems").insert(row)
 
     def problem(self, problem_id: str) -> Problem:
         return self._problem(self.rows("select * from problems where id = ?", problem_id)[0])
@@ -123,14 +123,14 @@ class Store:
         self.ensure_problems(problems)
         with self.transaction():
             round_id = int(self.value("select coalesce(max(id), 0) + 1 from rounds"))
-            self.db["rounds"].insert({
+            self.db.table("rounds").insert({
                 "id": round_id, "seed": seed, "settings": json.dumps(settings_to_json(settings)),
                 "model_path": str(model_path), "model_sha256": model_sha256, "template_hash": template_hash,
                 "base_adapter_id": base_adapter_id, "versions": json.dumps(versions), "request": json.dumps(request),
                 "state": "running", "report": None, "created_at_utc": now_utc(),
             })  # fmt: skip
             for position, problem in enumerate(problems):
-                self.db["round_problems"].insert({"round_id": round_id, "problem_id": problem.id, "position": position})
+                self.db.table("round_problems").insert({"round_id": round_id, "problem_id": problem.id, "position": position})
         return self.round(round_id)
 
     def round(self, round_id: int) -> RoundInfo:
@@ -150,44 +150,44 @@ class Store:
 
     def finish_round(self, round_id: int, report: dict[str, Any]) -> None:
         with self.transaction():
-            self.db["rounds"].update(round_id, {"state": "done", "report": json.dumps(report)})
+            self.db.table("rounds").update(round_id, {"state": "done", "report": json.dumps(report)})
 
     def stage_summary(self, round_id: int, stage: str) -> str | None:
         summary: str | None = self.value("select summary from stages where round_id = ? and stage = ?", round_id, stage)
         return summary
 
     def finish_stage(self, round_id: int, stage: str, summary: str) -> None:
-        self.db["stages"].upsert({"round_id": round_id, "stage": stage, "summary": summary}, pk=("round_id", "stage"))
+        self.db.table("stages").upsert({"round_id": round_id, "stage": stage, "summary": summary}, pk=("round_id", "stage"))
 
     # -- sampling -------------------------------------------------------------------------------------------
 
     def ensure_prompt(self, text: str, token_ids: Sequence[int]) -> str:
         key = prompt_id(text, token_ids)
-        self.db["prompts"].insert({"id": key, "text": text, "token_ids": json.dumps(list(token_ids))}, ignore=True)
+        self.db.table("prompts").insert({"id": key, "text": text, "token_ids": json.dumps(list(token_ids))}, ignore=True)
         return key
 
     def prompt_token_ids(self, key: str) -> tuple[int, ...]:
         return tuple(json.loads(self.value("select token_ids from prompts where id = ?", key)))
 
     def set_plain_prompt(self, round_id: int, problem_id: str, key: str) -> None:
-        self.db["round_problems"].update((round_id, problem_id), {"plain_prompt_id": key})
+        self.db.table("round_problems").update((round_id, problem_id), {"plain_prompt_id": key})
 
     def insert_observations(self, round_id: int, problem_id: str, texts: Sequence[str | None], tries: int) -> None:
         """All observations of a problem at once; None stands for a sample from the plain prompt."""
         with self.transaction():
             for number, text in enumerate(texts):
-                self.db["observations"].insert({
+                self.db.table("observations").insert({
                     "round_id": round_id, "problem_id": problem_id, "number": number, "text": text,
                     "outcome": "given" if text else "plain", "tries": tries,
                 })  # fmt: skip
 
     def ensure_program(self, problem: Problem, code: str) -> str:
         key = program_id(problem.content_hash(), code)
-        self.db["programs"].insert({"id": key, "problem_id": problem.id, "code": code}, ignore=True)
+        self.db.table("programs").insert({"id": key, "problem_id": problem.id, "code": code}, ignore=True)
         return key
 
     def insert_sample(self, row: Row) -> None:
-        self.db["samples"].insert(row)
+        self.db.table("samples").insert(row)
 
     # -- executions -----------------------------------------------------------------------------------------
 
@@ -195,8 +195,8 @@ class Store:
         """`row` without the behaviour; `outputs`: (status, canonical text, detail) an input."""
         with self.transaction():
             key = behaviour_id(outputs)
-            self.db["behaviours"].insert({"id": key, "outputs": json.dumps(outputs)}, ignore=True)
-            self.db["executions"].insert({**row, "behaviour_id": key})
+            self.db.table("behaviours").insert({"id": key, "outputs": json.dumps(outputs)}, ignore=True)
+            self.db.table("executions").insert({**row, "behaviour_id": key})
 
     def pending_programs(self, program_ids_sql: str, limits: str, *parameters: object) -> list[Row]:
         """Programs of `program_ids_sql` that were not yet run under these limits."""
@@ -209,7 +209,7 @@ class Store:
     def insert_adapter(self, row: Row) -> int:
         with self.transaction():
             adapter_id = int(self.value("select coalesce(max(id), 0) + 1 from adapters"))
-            self.db["adapters"].insert({"id": adapter_id, "state": "candidate", "created_at_utc": now_utc(), **row})
+            self.db.table("adapters").insert({"id": adapter_id, "state": "candidate", "created_at_utc": now_utc(), **row})
         return adapter_id
 
     def adapter(self, adapter_id: int) -> Row:
@@ -219,7 +219,7 @@ class Store:
         return found[0]
 
     def set_adapter_state(self, adapter_id: int, state: str) -> None:
-        self.db["adapters"].update(adapter_id, {"state": state})
+        self.db.table("adapters").update(adapter_id, {"state": state})
 
 
 def now_utc() -> str:

@@ -125,7 +125,7 @@ def _step(
         chosen, rejected = completion_logps(model, pair.prompt, [pair.chosen, pair.rejected])
         loss, margin = con_dpo_pair_loss(chosen.sum(), rejected.sum(), *reference[i], pair.weight, job.beta)
         total = loss - job.sft_weight * chosen.mean()
-        (total / len(chosen_pairs)).backward()
+        (total / len(chosen_pairs)).backward()  # type: ignore[no-untyped-call]
         losses.append(float(loss))
         margins.append(float(margin))
         shifts.append((float(chosen.detach().sum()) - reference[i][0]) / len(pair.chosen))

@@ -8,16 +8,12 @@ Wire: `F` + header with a socket -> pid; `R` -> exit status, CPU seconds, peak m
 
 import gc
 import os
-import random
 import socket
 import struct
 import sys
 
 HEADER = struct.Struct("!c?IQIII")  # kind (f or s), together, inputs, memory, CPU seconds, files, output bytes
-PRELOADED = """abc array ast base64 bisect calendar cmath collections collections.abc contextlib copy csv dataclasses
-datetime decimal difflib enum fractions functools hashlib heapq html inspect io itertools json keyword math numbers
-operator os os.path pprint queue random re secrets statistics string struct sys textwrap threading time traceback types
-typing unicodedata uuid zlib""".split()
+PRELOADED = ["abc", "array", "ast", "base64", "bisect", "calendar", "cmath", "collections", "collections.abc", "contextlib", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib", "enum", "fractions", "functools", "hashlib", "heapq", "html", "inspect", "io", "itertools", "json", "keyword", "math", "numbers", "operator", "os", "os.path", "pprint", "queue", "random", "re", "secrets", "statistics", "string", "struct", "sys", "textwrap", "threading", "time", "traceback", "types", "typing", "unicodedata", "uuid", "zlib"]
 
 
 def main():
@@ -28,6 +24,8 @@ def main():
     register_at_fork, os.register_at_fork = os.register_at_fork, lambda **hooks: None
     for name in PRELOADED:
         __import__(name)
+    import random  # only now: imported before, it would seed itself anew in every child
+
     import harness
     import lockdown
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
 from conself_local.bundled import bundled_model
@@ -22,19 +21,23 @@ ANSWERS = (
 MOVES_AT_LEAST = 0.5  # nats a token
 
 
-@pytest.fixture(scope="module")
-def moved_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
-    """The bundled model in float32 with an adapter whose B is random and large, and the adapter's PEFT folder."""
-    torch.set_num_threads(2)
-    model = add_lora(load_base(bundled_model(), torch.float32, torch.device("cpu")), 16, 32, seed=1)
-    generator = torch.Generator().manual_seed(7)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.copy_(0.02 * torch.randn(parameter.shape, generator=generator))
-    folder = tmp_path_factory.mktemp("peft")
-    model.save_pretrained(str(folder), save_embedding_layers=False)
-    return model, folder
+def _train_on(model: Any, prompt: tuple[int, ...], tails: list[tuple[int, ...]]) -> None:
+    """Fit the adapter to the answers mostly by Q and K, until their log-probabilities have moved well past the bar."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    of_attention = [p for name, p in trained.items() if "q_proj" in name or "k_proj" in name]
+    others = [p for name, p in trained.items() if "q_proj" not in name and "k_proj" not in name]
+    optimizer = torch.optim.Adam([{"params": of_attention, "lr": 1e-2}, {"params": others, "lr": 2e-4}])
+    first: float | None = None
+    for _ in range(30):
+        logps = [completion_logps(model, prompt, [t])[0] for t in tails]
+        mean = torch.cat(logps).mean()
+        first = float(mean) if first is None else first
+        if float(mean) - first > 1.4 * MOVES_AT_LEAST:
+            return
+        (-mean).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        optimizer.zero_grad()
+    raise AssertionError("the adapter did not move the log-probabilities")
 
 
 def _differences(left: list[list[float]], right: list[list[float]]) -> float:
@@ -42,29 +45,33 @@ def _differences(left: list[list[float]], right: list[list[float]]) -> float:
     return sum(gaps) / len(gaps)
 
 
-def test_log_probabilities_agree_and_depend_on_the_permutation(moved_model: tuple[Any, Path], tmp_path: Path) -> None:
-    model, folder = moved_model
+def test_log_probabilities_agree_and_depend_on_the_permutation(tmp_path: Path) -> None:
+    torch.set_num_threads(2)
     described = load_model_file(bundled_model())
     right, unpermuted = tmp_path / "right.gguf", tmp_path / "unpermuted.gguf"
-    write_gguf_adapter(folder, described.path, right)
-    write_gguf_adapter(folder, described.path, unpermuted, permute=False)
     with LlamaProcess(described, slots=1, context_tokens=512, threads=2) as engine:
         question = [ChatMessage("user", "Write a Python function.")]
-        prompt = engine.encode(question)
-        tails = [engine.encode(question, answer).token_ids[len(prompt.token_ids) :] for answer in ANSWERS]
+        prompt = engine.encode(question).token_ids
+        tails = [engine.encode(question, answer).token_ids[len(prompt) :] for answer in ANSWERS]
+        model = add_lora(load_base(described.path, torch.float32, torch.device("cpu")), 16, 32, seed=1)
+        _train_on(model, prompt, tails)
+        model.save_pretrained(str(tmp_path / "peft"), save_embedding_layers=False)
+        write_gguf_adapter(tmp_path / "peft", described.path, right)
+        write_gguf_adapter(tmp_path / "peft", described.path, unpermuted, permute=False)
         llama = {
-            name: [engine.score(prompt.token_ids, tail, adapter) for tail in tails]
+            name: [engine.score(prompt, tail, adapter) for tail in tails]
             for name, adapter in (("base", None), ("adapter", right), ("unpermuted", unpermuted))
         }
     with torch.no_grad():
         with model.disable_adapter():
-            torch_base = [completion_logps(model, prompt.token_ids, [t])[0].tolist() for t in tails]
-        torch_adapter = [completion_logps(model, prompt.token_ids, [t])[0].tolist() for t in tails]
+            torch_base = [completion_logps(model, prompt, [t])[0].tolist() for t in tails]
+        torch_adapter = [completion_logps(model, prompt, [t])[0].tolist() for t in tails]
     without, with_adapter = _differences(torch_base, llama["base"]), _differences(torch_adapter, llama["adapter"])
     wrong, moved = _differences(torch_adapter, llama["unpermuted"]), _differences(torch_base, torch_adapter)
-    print(f"mean |torch - llama.cpp|, nats a token: base {without:.4f}, adapter {with_adapter:.4f}, "
-          f"Q and K unpermuted {wrong:.4f}; the adapter moves them by {moved:.4f}")  # fmt: skip
+    print(
+        f"mean |torch - llama.cpp|, nats a token: base {without:.4f}, adapter {with_adapter:.4f}, "
+        f"Q and K unpermuted {wrong:.4f}; the adapter moves them by {moved:.4f}"
+    )
     assert moved >= MOVES_AT_LEAST
-    assert with_adapter <= max(1.5 * without, 0.02)
-    assert wrong > 5 * max(with_adapter, without)
-
+    assert with_adapter <= without
+    assert not wrong <= without, "the same bar must fail where Q and K are left unpermuted"

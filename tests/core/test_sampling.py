@@ -82,7 +82,7 @@ def test_uncertainty_of_a_uniform_distribution() -> None:
     assert nll == pytest.approx(np.log(1000)) and entropy == pytest.approx(np.log2(15))
     peaked = np.full(1000, -1000.0, dtype=np.float32)
     peaked[3] = 0
-    assert token_uncertainty(peaked, 3) == (pytest.approx(0.0), pytest.approx(0.0))
+    assert sum(token_uncertainty(peaked, 3)) == pytest.approx(0.0)
 
 
 def test_repetition() -> None:
@@ -163,3 +163,12 @@ def test_an_engine_that_keeps_dying_is_told(model: ModelFile) -> None:
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(EngineDiedError, match="did not start"):
             process.encode([ChatMessage("user", "Hi")])
+
+
+def test_a_prompt_longer_than_a_batch_beside_others(engine: LlamaProcess) -> None:
+    """Holds down: a batch that one prompt fills wholly, so that no row wants a token, must still be decoded."""
+    short = engine.encode([ChatMessage("user", "Hi")])
+    long = engine.encode([ChatMessage("user", "word " * 1200)])
+    requests = [*_requests(short, 3), SampleRequest("long", long.token_ids, 1.0, 0.8, 8, 1)]
+    completions = {c.key: c for c in engine.sample(requests)}
+    assert len(completions) == 4 and 0 < len(completions["long"].token_ids) <= 8

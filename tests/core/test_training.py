@@ -53,7 +53,7 @@ def test_every_epoch_takes_every_pair_once_in_its_own_order() -> None:
 def test_learning_rate_warms_up_and_falls_to_nothing() -> None:
     job = _job(pairs=80, batch_pairs=8, epochs=2)
     rates = [learning_rate_at(job, s) for s in range(job.steps)]
-    assert rates[0] == pytest.approx(5e-4) and rates[1] == pytest.approx(1e-3) and max(rates) == rates[1] or rates[2] == 1e-3
+    assert (rates[0] == pytest.approx(5e-4) and rates[1] == pytest.approx(1e-3) and max(rates) == rates[1]) or rates[2] == 1e-3
     assert rates[2:] == sorted(rates[2:], reverse=True) and rates[-1] < 2e-5
 
 

@@ -31,7 +31,7 @@ def statuses(result: ProgramResult) -> list[str]:
 
 
 def test_values_come_back_as_canonical_text(box: Sandbox) -> None:
-    values = [None, True, 1, -0.0, 1.5, float("inf"), float("nan"), "a'\n\ud800é", b"\x00", (1,), [1, (2,)], {"b": 1, "a": {2}}, set()]
+    values: list[object] = [None, True, 1, -0.0, 1.5, float("inf"), float("nan"), "a'\n\ud800é", b"\x00", (1,), [1, (2,)], {"b": 1, "a": {2}}, set()]
     result = run(box, "def f(x):\n    return x", [(v,) for v in values])
     assert texts(result) == [
         "None", "True", "1", "-0.0", "1.5", "inf", "nan", ascii("a'\n\ud800é"), "b'\\x00'", "(1,)", "[1, (2,)]",

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
+from conself_local.file_hash import file_sha256
 from conself_local.problems.literals import parse_input
 from conself_local.problems.problem import MAX_INPUTS, Problem
-from conself_local.sampling.gguf_file import file_sha256
 from sandbox import Limits, Program, Sandbox
 
 MakeSandbox = Callable[[Limits], Sandbox]
