@@ -24,6 +24,7 @@ from conself_local.stages.execute import MakeSandbox
 from conself_local.store.store import RoundInfo, Store
 
 BENCHMARKS = ("validation", "held-out", "humaneval")
+DEFAULT_BENCHMARKS = ("validation", "held-out")
 _VERSIONED = ("conself-local", "llama-cpp-python", "torch", "transformers", "peft", "numpy", "gguf", "sqlite-utils")
 
 
@@ -60,7 +61,7 @@ def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[R
     training = pick_problems(loaded.of("train"), request.limit, seed)
     if not training:
         raise ConselfError(f"{request.problems} holds no training problem", "give at least one problem with split \"train\"")
-    names = request.benchmarks if request.benchmarks is not None else BENCHMARKS
+    names = request.benchmarks if request.benchmarks is not None else DEFAULT_BENCHMARKS
     benchmarks = load_benchmarks(names, loaded, settings.evaluation_samples, make_sandbox)
     base = None if request.from_base else _latest_accepted(store, model)
     asked: dict[str, Any] = {

@@ -13,7 +13,13 @@ import struct
 import sys
 
 HEADER = struct.Struct("!c?IQIII")  # kind (f or s), together, inputs, memory, CPU seconds, files, output bytes
-PRELOADED = ["abc", "array", "ast", "base64", "bisect", "calendar", "cmath", "collections", "collections.abc", "contextlib", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib", "enum", "fractions", "functools", "hashlib", "heapq", "html", "inspect", "io", "itertools", "json", "keyword", "math", "numbers", "operator", "os", "os.path", "pprint", "queue", "random", "re", "secrets", "statistics", "string", "struct", "sys", "textwrap", "threading", "time", "traceback", "types", "typing", "unicodedata", "uuid", "zlib"]
+PRELOADED = [
+    "abc", "array", "ast", "base64", "bisect", "calendar", "cmath", "collections", "collections.abc",
+    "contextlib", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib", "enum", "fractions",
+    "functools", "hashlib", "heapq", "html", "inspect", "io", "itertools", "json", "keyword", "math", "numbers",
+    "operator", "os", "os.path", "pprint", "queue", "random", "re", "secrets", "statistics", "string", "struct",
+    "sys", "textwrap", "threading", "time", "traceback", "types", "typing", "unicodedata", "uuid", "zlib",
+]  # fmt: skip
 
 
 def main():

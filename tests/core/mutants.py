@@ -54,6 +54,10 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
         yield "value", ast.IfExp(node.value, node.value, ast.Constant(None))
         yield "value", ast.Call(ast.Name("str", ast.Load()), [node.value], [])
         yield "value", ast.UnaryOp(ast.Not(), node.value)
+        yield "value", ast.BinOp(node.value, ast.Add(), node.value)
+        yield "value", ast.Subscript(node.value, ast.Slice(ast.Constant(1)), ast.Load())
+    if isinstance(node, ast.Return) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
+        yield "value", node.value.func.value
     if isinstance(node, ast.If | ast.While | ast.IfExp):
         yield "test", ast.UnaryOp(ast.Not(), node.test)
     if isinstance(node, ast.comprehension) and node.ifs:
@@ -61,4 +65,7 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print" and node.args:
         yield "args", node.args[:-1]
         yield "args", [*node.args, ast.Constant("!")]
+        yield "args", [*node.args, *node.args]
+        yield "args", [ast.Constant("0"), *node.args]
+        yield "keywords", [ast.keyword("end", ast.Constant("."))]
         yield "args", [ast.Call(ast.Name("repr", ast.Load()), [a.value if isinstance(a, ast.Starred) else a], []) for a in node.args]

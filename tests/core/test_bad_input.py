@@ -84,13 +84,13 @@ def test_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], "", lines[1][:-5], *lines[2:]]))
     _fails(tmp_path / "h", "run", "--problems", str(path), says=f"{path}, line 3: no JSON")
-    record = json.loads(lines[0])
+    record = json.loads(next(line for line in lines if json.loads(line)["kind"] == "function" and json.loads(line)["split"] == "train"))
     for change, says in (
-        ({"inputs": ["(1,"]}, "no Python literal"), ({"kind": "macro"}, "kind must be"), ({"colour": 1}, "unknown field 'colour'"),
-        ({"inputs": ["__import__('os')"]}, "no Python literal"), ({"reference": "x = 1", "split": "train"}, "must have no reference"),
+        ({"inputs": ["(1,"]}, "an input is no Python literal"), ({"kind": "macro"}, "kind must be"), ({"colour": 1}, "unknown field 'colour'"),
+        ({"inputs": ["__import__('os')"]}, "an input is no Python literal"), ({"reference": "x = 1", "split": "train"}, "a training problem must have no reference"),
     ):  # fmt: skip
-        path.write_text(lines[1] + "\n" + json.dumps(record | change) + "\n")
-        _fails(tmp_path / "h", "problems", str(path), says=f"line 2: {says}" if "line" not in says else says)
+        path.write_text(lines[-1] + "\n" + json.dumps(record | change) + "\n")
+        _fails(tmp_path / "h", "problems", str(path), says=f"line 2: {says}")
 
 
 def test_missing_problems_file(tmp_path: Path) -> None:
