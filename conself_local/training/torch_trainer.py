@@ -51,6 +51,7 @@ def _end_with_the_conductor() -> None:
 
 def train(job: TrainingJob, folder: Path, report: Callable[[dict[str, Any]], object]) -> None:
     """All steps from the last checkpoint on; `report` takes one dict a step and one at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(job.threads)
     device = pick_device()
     base = load_base(Path(job.model_path), pick_dtype(device), device)

@@ -79,6 +79,7 @@ def _failure(error):
 
 def serve(channel, kind, output_bytes, together, n_inputs):
     """The whole life of a child after it has been locked down."""
+    builtins.exit = builtins.quit = sys.exit  # as `site` would give them
     entry_point = _read_block(channel).decode()
     source = _read_block(channel)
     inputs = [_read_block(channel) for _ in range(n_inputs)] if together else None
