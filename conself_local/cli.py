@@ -94,7 +94,7 @@ _run_options = [
     click.option("--preset", type=click.Choice(["laptop", "paper"]), help="Default: laptop."),
     click.option("--limit", type=int, help="Only so many training problems, drawn by the seed."),
     click.option("--seed", type=int, help="Default: 0."),
-    click.option("--benchmark", "benchmarks", multiple=True, help="validation, held-out (the default) or humaneval; may be given more than once."),
+    click.option("--benchmark", "benchmarks", multiple=True, help="validation, held-out (both: the default), humaneval; repeatable."),
     click.option("--from-base", is_flag=True, help="Begin from the base model, not from the last accepted adapter."),
     click.option("--new", is_flag=True, help="Leave an unfinished round behind and begin another."),
     click.option("--slots", type=click.IntRange(1, 64), default=16, help="Sequences sampled at once."),

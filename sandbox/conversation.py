@@ -23,6 +23,7 @@ from sandbox.types import Inputs, Limits, Output, Program, Status
 from sandbox.values import encode_input
 
 _FRAME = struct.Struct("!HI")
+_LOADING = 0x100
 NOT_COMPILED = "does not compile"
 _EXCEPTION_NAMES = {n for n, v in vars(builtins).items() if isinstance(v, type) and issubclass(v, BaseException)}
 _MEMORY_NEAR_LIMIT = 0.9
@@ -104,7 +105,7 @@ class _Conversation:
         self._cpu_before, started = 0.0, time.monotonic()
         try:
             self._send_program(child)
-            load = self._frame(child, started)
+            load = self._frame(child, started, _LOADING)
             if load.status is Status.OK:
                 self._answers(child, outputs)
         except (_Refused, _Ended, _Late, OSError) as error:
@@ -129,7 +130,9 @@ class _Conversation:
                 child.channel.sendall(struct.pack("!I", len(raw)) + raw)
             if self._program.kind == "stdin":
                 _send_file(child.channel, raw)
-            outputs.append(self._frame(child, started))
+            outputs.append(self._frame(child, started, 0))
+        if select.select([child.channel], [], [], 0)[0] and child.channel.recv(1, socket.MSG_PEEK):
+            raise _Refused
 
     def _check_early(self, child: Child) -> None:
         if child.channel.recv(1, socket.MSG_PEEK):
@@ -144,9 +147,10 @@ class _Conversation:
             blocks += self._raw
         child.channel.sendall(b"".join(struct.pack("!I", len(b)) + b for b in blocks))
 
-    def _frame(self, child: Child, started: float) -> Output:
+    def _frame(self, child: Child, started: float, about: int) -> Output:
         deadline = started + self._limits.wall_s
         status, length = _FRAME.unpack(self._exactly(child, _FRAME.size, deadline))
+        status ^= about
         if length > self._limits.output_bytes * 4 or status > 5:
             raise _Refused
         payload = self._exactly(child, length, deadline)

@@ -70,7 +70,9 @@ class Store:
         self.close()
 
     def rows(self, sql: str, *parameters: object) -> list[Row]:
-        return list(self.db.query(sql, list(parameters)))
+        cursor = self.db.execute(sql, list(parameters))
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def value(self, sql: str, *parameters: object) -> Any:
         """The first column of the first row, or None."""

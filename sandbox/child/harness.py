@@ -18,6 +18,7 @@ from canonical import NoCanonicalText, TooLong, canonical_text
 from literals import decode_value
 
 OK, ERROR, OUTPUT_LIMITED, NO_TEXT, MEMORY, NOT_COMPILED = 0, 1, 2, 3, 4, 5
+LOADING = 0x100  # set in the status of the frame about loading, so that it is never taken for an answer
 
 _exec, _compile, _BaseException, _MemoryError, _SystemExit = exec, compile, BaseException, MemoryError, SystemExit
 _type, _getattr, _isinstance, _pack, _unpack, _len, _int = type, getattr, isinstance, struct.pack, struct.unpack, len, int
@@ -87,18 +88,19 @@ def serve(channel, kind, output_bytes, together, n_inputs):
         code = _compile(source, "<program>", "exec", dont_inherit=True)
     except _BaseException as error:
         status, payload = _failure(error)
-        _answer(channel, NOT_COMPILED if status == ERROR else status, payload)
+        _answer(channel, LOADING | (NOT_COMPILED if status == ERROR else status), payload)
         return
     if kind == "stdin":
-        _answer(channel, OK)
+        _answer(channel, LOADING | OK)
         _serve_stdin(channel, code, output_bytes, n_inputs, inputs)
         return
     try:
         function = _load_function(code, entry_point)
     except _BaseException as error:
-        _answer(channel, *_failure(error))
+        status, payload = _failure(error)
+        _answer(channel, LOADING | status, payload)
         return
-    _answer(channel, OK)
+    _answer(channel, LOADING | OK)
     for i in range(n_inputs):
         raw = inputs[i] if together else _read_block(channel)
         _answer(channel, *_call(function, raw, output_bytes))

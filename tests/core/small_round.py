@@ -31,7 +31,7 @@ def command(home: Path, *arguments: str) -> list[str]:
 
 
 def run_arguments(problems: Path, *, slots: int = 1, verb: str = "run") -> list[str]:
-    arguments = [verb, "--problems", str(problems), "--seed", "5", "--slots", str(slots)]
+    arguments = [verb, "--problems", str(problems), "--seed", "5", "--slots", str(slots), "--threads", "1"]
     return [*arguments, "--benchmark", "validation", "--benchmark", "held-out"]
 
 

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import gguf
@@ -150,7 +151,7 @@ def test_disk_that_fills_up_keeps_what_was_stored(small_disk: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, str(small_disk)], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert "full" in done.stderr and "check the disk" in done.stderr
-    with sqlite3.connect(small_disk / "conself.db") as connection:
+    with closing(sqlite3.connect(small_disk / "conself.db")) as connection:
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
         assert connection.execute("select count(*) from prompts").fetchone()[0] > 5
 

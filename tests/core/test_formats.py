@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -57,12 +58,12 @@ def test_human_eval_inputs_are_recorded_in_the_sandbox() -> None:
     assert len(loaded.problems) + len(loaded.left_out) == 164 and len(loaded.problems) >= 160
     by_id = {p.id: p for p in loaded.problems}
     assert ([1.0, 2.0, 3.9, 4.0, 5.0, 2.2], 0.3) in by_id["HumanEval/0"].inputs
-    assert all(p.split == "held-out" and p.reference and p.reference.startswith(p.starter_code[:20]) for p in loaded.problems)
+    assert all(p.split == "held-out" and p.reference and p.starter_code[:20] in p.reference for p in loaded.problems)
 
 
 def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
     path = tmp_path / "cut.jsonl.gz"
-    path.write_bytes(gzip.compress(b'{"a": 1}\n' * 5000)[:40])
+    path.write_bytes(gzip.compress(os.urandom(5000).hex().encode())[:2000])
     with pytest.raises(ConselfError, match="cannot be read"):
         load_problems(path, _sandbox)
 

@@ -49,7 +49,7 @@ def test_log_probabilities_agree_and_depend_on_the_permutation(tmp_path: Path) -
     torch.set_num_threads(2)
     described = load_model_file(bundled_model())
     right, unpermuted = tmp_path / "right.gguf", tmp_path / "unpermuted.gguf"
-    with LlamaProcess(described, slots=1, context_tokens=512, threads=2) as engine:
+    with LlamaProcess(described, slots=1, context_tokens=512, threads=1) as engine:
         question = [ChatMessage("user", "Write a Python function.")]
         prompt = engine.encode(question).token_ids
         tails = [engine.encode(question, answer).token_ids[len(prompt) :] for answer in ANSWERS]

@@ -97,7 +97,7 @@ def model() -> ModelFile:
 
 @pytest.fixture(scope="module")
 def engine(model: ModelFile) -> Iterator[LlamaProcess]:
-    with LlamaProcess(model, slots=4, context_tokens=4 * 512, threads=2) as process:
+    with LlamaProcess(model, slots=4, context_tokens=4 * 512, threads=1) as process:
         yield process
 
 
@@ -138,7 +138,7 @@ def test_a_prompt_that_does_not_fit_is_told(engine: LlamaProcess) -> None:
 
 
 def test_greedy_at_one_slot_is_the_same_whatever_ran_before(model: ModelFile) -> None:
-    with LlamaProcess(model, slots=1, context_tokens=512, threads=2) as one:
+    with LlamaProcess(model, slots=1, context_tokens=512, threads=1) as one:
         prompt = one.encode([ChatMessage("user", "Count to ten.")])
         other = one.encode([ChatMessage("user", "Name a colour.")])
         first = [c.token_ids for c in one.sample(_requests(prompt, 2))]
@@ -147,7 +147,7 @@ def test_greedy_at_one_slot_is_the_same_whatever_ran_before(model: ModelFile) ->
 
 
 def test_an_engine_that_dies_once_is_restarted_and_loses_nothing(model: ModelFile) -> None:
-    with LlamaProcess(model, slots=2, context_tokens=1024, threads=2) as process:
+    with LlamaProcess(model, slots=2, context_tokens=1024, threads=1) as process:
         prompt = process.encode([ChatMessage("user", "Tell a story.")])
         keys = []
         for i, completion in enumerate(process.sample(_requests(prompt, 8))):

@@ -38,7 +38,8 @@ async def test_running_round_is_followed(tmp_path: Path) -> None:
         round_ = _round(store)
         app = ConselfApp(store)
         async with app.run_test(size=(80, 24)) as pilot:
-            store.insert_observations(round_.id, "starter/add-numbers", ["a", "b", "c"], 1)
+            with Store(tmp_path / "conself.db") as conductor:
+                conductor.insert_observations(round_.id, "starter/add-numbers", ["a", "b", "c"], 1)
             await pilot.press("r")
             await _settled(app)
             await pilot.pause()
