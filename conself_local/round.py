@@ -9,7 +9,6 @@ store what is pending. Source: arXiv 2603.29292.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -183,7 +182,3 @@ def _decide(shop: Workshop, round_: RoundInfo, adapter_id: int | None) -> None:
     store.finish_stage(round_.id, "decide", summary)
     shop.on_event(StageDone("decide", summary))
 
-
-def default_machine() -> Machine:
-    cores = os.cpu_count() or 1
-    return Machine(slots=16, threads=cores, workers=cores)

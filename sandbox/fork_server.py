@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +46,6 @@ class Child:
 
     def cpu_s(self) -> float:
         """CPU seconds so far; 0.0 where the kernel does not tell."""
-        import time
-
         try:
             return time.clock_gettime(self._clock)
         except OSError:

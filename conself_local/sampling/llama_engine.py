@@ -85,6 +85,7 @@ class LlamaEngine:
         self._vocab = ll.llama_model_get_vocab(self._model)
         self._vocab_size = ll.llama_vocab_n_tokens(self._vocab)
         self._context_tokens = int(ll.llama_n_ctx(self._context))
+        self._longest = min(self._context_tokens, int(ll.llama_model_n_ctx_train(self._model)))
         self._batch = ll.llama_batch_init(BATCH_TOKENS, 0, 1)
         self._slots = [Slot(i) for i in range(slots)]
         self._queue: deque[SampleRequest] = deque()
@@ -140,7 +141,7 @@ class LlamaEngine:
         while self._queue:
             request = self._queue[0]
             size = len(request.prompt_token_ids)
-            if not size or size + 1 > self._context_tokens:
+            if not size or size + 1 > self._longest:
                 self._queue.popleft()
                 yield Completion(request.key, "", (), "too-long", None, None)
                 continue
@@ -150,7 +151,7 @@ class LlamaEngine:
                     return
                 self.use_adapter(request.adapter)
             free = [s for s in self._slots if not s.request]
-            reserved = min(size + request.max_new_tokens, self._context_tokens)
+            reserved = min(size + request.max_new_tokens, self._longest)
             if not free or sum(s.reserved for s in active) + reserved > self._context_tokens:
                 return
             self._queue.popleft()
@@ -220,7 +221,7 @@ class LlamaEngine:
             return "fence"
         if request.stop_at_repetition and len(slot.sampled) % 16 == 0 and is_repeating(slot.sampled):
             return "repetition"
-        full = len(slot.wanted) >= self._context_tokens
+        full = len(slot.wanted) >= self._longest
         return "length" if full or len(slot.sampled) >= request.max_new_tokens else None
 
     def _release(self, slot: Slot, finish: Finish) -> Completion:

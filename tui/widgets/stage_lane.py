@@ -36,9 +36,9 @@ class StageLane(Horizontal):
         self._redraw()
 
     def _redraw(self) -> None:
-        if not self.is_mounted:
+        if not self.query(ProgressBar):  # not composed yet
             return
-        self.query_one(ProgressBar).update(total=max(1, self.total), progress=self.done)
+        self.query_one(ProgressBar).update(total=max(1, self.total), progress=self.done if self.total else 0)
         self.query_one(".stage-count", Label).update(f"{self.done} / {self.total}" if self.total else "-")
         self.set_class(0 < self.total == self.done, "-done")
         self.set_class(0 < self.done < self.total, "-running")
