@@ -14,7 +14,7 @@ from conself_local.errors import ConselfError
 from conself_local.sampling.gguf_file import ModelFile
 
 _ENGINE_BASE_BYTES = 400 * 2**20
-_TRAINER_BASE_BYTES = 1000 * 2**20
+_TRAINER_BASE_BYTES = 1600 * 2**20
 _TRAINER_BYTES_PER_WEIGHT = 6
 _BITS_PER_WEIGHT = {"Q4_0": 4.5, "Q4_1": 5.0, "Q4_K": 4.5, "Q5_0": 5.5, "Q5_1": 6.0, "Q5_K": 5.5, "Q6_K": 6.56,
                     "Q8_0": 8.5, "F16": 16.0, "BF16": 16.0, "F32": 32.0}  # fmt: skip

@@ -10,7 +10,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
-from rich.table import Table
 from rich.text import Text
 
 from conself_local.events import Event, ItemStored, Notice, StageDone, StageStarted, StepDone
@@ -102,9 +101,10 @@ def print_report(report: dict[str, Any]) -> None:
         if stage in report["stages"]:
             out(Text(f"{stage:<18} {report['stages'][stage]}"))
     if report["evaluations"]:
-        out(_evaluation_table(report["evaluations"]))
+        out(Text("base against adapter (parsed, crashed: shares of all answers; tokens: mean length)"))
         for name, result in report["evaluations"].items():
-            out(Text(f"{name}: {result['verdict']}"))
+            _print_arms(name, result, out)
+            out(Text(f"  {result['verdict']}; McNemar on greedy p = {result['mcnemar_p']:.3f}"))
             for what in ("gained", "lost"):
                 if result[what]:
                     out(Text(f"  {what} (greedy): {', '.join(result[what])}"))
@@ -121,18 +121,10 @@ def _print_histogram(bins: list[dict[str, Any]], out: Any) -> None:
         out(Text(f"  {b['label']:>10} {b['count']:>4} {'#' * round(40 * b['count'] / most)}"))
 
 
-def _evaluation_table(evaluations: dict[str, Any]) -> Table:
-    table = Table(title="base against adapter")
-    for name in ("benchmark", "problems", "arm", "greedy", "pass@1", "pass@k", "parsed", "crashed", "tokens"):
-        table.add_column(name)
-    for name, result in evaluations.items():
-        for arm in ("base", "adapter"):
-            values = result[arm]
-            ks = list(values["pass_at"])
-            table.add_row(
-                name, str(result["problems"]), arm, f"{values['greedy_pass_at_1']:.3f}",
-                f"{values['pass_at']['1']:.3f}" if ks else "-",
-                f"{values['pass_at'][ks[-1]]:.3f} (k={ks[-1]})" if ks else "-",
-                f"{values['parsed_share']:.3f}", f"{values['crashed_share']:.3f}", f"{values['mean_tokens']:.0f}",
-            )  # fmt: skip
-    return table
+def _print_arms(name: str, result: dict[str, Any], out: Any) -> None:
+    out(Text(f"{name}: {result['problems']} problems, {result['samples_per_problem']} samples each beside the greedy one"))
+    for arm in ("base", "adapter"):
+        values = result[arm]
+        sampled = [f"pass@{k} {values['pass_at'][k]:.3f}" for k in values["pass_at"] if k in ("1", "5", "10")]
+        shares = f"parsed {values['parsed_share']:.3f}, crashed {values['crashed_share']:.3f}, tokens {values['mean_tokens']:.0f}"
+        out(Text(f"  {arm:<8} " + ", ".join([f"greedy {values['greedy_pass_at_1']:.3f}", *sampled, shares])))

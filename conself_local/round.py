@@ -88,10 +88,9 @@ def run_round(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], un
         _evaluate_all(shop, round_, benchmarks, adapter_id)
     if "decide" in wanted:
         _decide(shop, round_, adapter_id)
-    report = round_report(store, round_.id)
     if "decide" in wanted:
-        store.finish_round(round_.id, report)
-    return report
+        store.finish_round(round_.id)
+    return round_report(store, round_.id)
 
 
 @contextmanager

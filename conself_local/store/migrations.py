@@ -21,7 +21,7 @@ create table rounds (
   id integer primary key, seed integer not null, settings text not null, model_path text not null,
   model_sha256 text not null, template_hash text not null, base_adapter_id integer references adapters(id),
   versions text not null, request text not null, state text not null check (state in ('running', 'done', 'abandoned')),
-  report text, created_at_utc text not null
+  created_at_utc text not null
 );
 create table round_problems (
   round_id integer not null references rounds(id), problem_id text not null references problems(id),

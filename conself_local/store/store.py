@@ -40,7 +40,6 @@ class RoundInfo:
     request: dict[str, Any]
     """What the user asked for: limit, problems, benchmarks."""
     state: str
-    report: dict[str, Any] | None
     created_at_utc: str
 
 
@@ -129,7 +128,7 @@ class Store:
                 "id": round_id, "seed": seed, "settings": json.dumps(settings_to_json(settings)),
                 "model_path": str(model_path), "model_sha256": model_sha256, "template_hash": template_hash,
                 "base_adapter_id": base_adapter_id, "versions": json.dumps(versions), "request": json.dumps(request),
-                "state": "running", "report": None, "created_at_utc": now_utc(),
+                "state": "running", "created_at_utc": now_utc(),
             })  # fmt: skip
             for position, problem in enumerate(problems):
                 self.db.table("round_problems").insert({"round_id": round_id, "problem_id": problem.id, "position": position})
@@ -143,16 +142,15 @@ class Store:
         return RoundInfo(
             row["id"], row["seed"], settings_from_json(json.loads(row["settings"])), Path(row["model_path"]),
             row["model_sha256"], row["base_adapter_id"], json.loads(row["request"]), row["state"],
-            json.loads(row["report"]) if row["report"] else None, row["created_at_utc"],
+            row["created_at_utc"],
         )  # fmt: skip
 
     def latest_round(self) -> RoundInfo | None:
         round_id = self.value("select max(id) from rounds")
         return self.round(round_id) if round_id else None
 
-    def finish_round(self, round_id: int, report: dict[str, Any]) -> None:
-        with self.transaction():
-            self.db.table("rounds").update(round_id, {"state": "done", "report": json.dumps(report)})
+    def finish_round(self, round_id: int) -> None:
+        self.db.table("rounds").update(round_id, {"state": "done"})
 
     def stage_summary(self, round_id: int, stage: str) -> str | None:
         summary: str | None = self.value("select summary from stages where round_id = ? and stage = ?", round_id, stage)

@@ -43,7 +43,7 @@ def run_conself(home: Path, *arguments: str, timeout: float = 900) -> subprocess
 
 def dump(home: Path, tables: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """What a round made, without what differs from run to run (times, paths)."""
-    changing = {"wall_s", "cpu_s", "seconds", "memory_bytes", "created_at_utc", "peft_path", "gguf_path", "report"}
+    changing = {"wall_s", "cpu_s", "seconds", "memory_bytes", "created_at_utc", "peft_path", "gguf_path"}
     with Store(home / "conself.db") as store:
         contents = {}
         for table in tables:
