@@ -19,6 +19,7 @@ import pytest
 from tests.core.small_round import TRAIN, command, dump, run_arguments, run_conself, write_problems
 
 SAMPLES = len(TRAIN) * 15
+pytestmark = pytest.mark.timeout(1500)  # the first test of each fixture waits for whole rounds
 TABLES = (
     "observations", "samples", "programs", "behaviours", "executions", "metrics", "sample_scores", "pairs",
     "training_steps", "adapters", "evaluation_samples", "evaluations",
