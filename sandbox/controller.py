@@ -19,7 +19,7 @@ from sandbox.self_test import SELF_TEST
 from sandbox.types import Inputs, Limits, Output, Program, ProgramResult, SandboxError, Status
 
 _HASH_SEEDS = (1, 2)
-_TRIES = 2
+_TRIES = 3
 
 
 class Sandbox:
@@ -150,7 +150,7 @@ class _Worker:
         forward = range(len(program.inputs))
         first = self._run_once(0, program, forward)
         if first is None:
-            lost = Output(Status.SANDBOX_FAILED, None, "the fork server died twice", 0.0, 0.0)
+            lost = Output(Status.SANDBOX_FAILED, None, "the fork server died again and again", 0.0, 0.0)
             return ProgramResult(program.id, lost, tuple(lost for _ in forward), None)
         deterministic: bool | None = None
         if len(self._servers) == 2 and any(o.status is Status.OK for o in first.outputs):

@@ -53,7 +53,10 @@ class Child:
 
 
 class ForkServer:
-    """One process of `child/server.py`, locked down with `layers`, its hash seed fixed."""
+    """One process of `child/server.py`, locked down with `layers`, its hash seed fixed.
+
+    Raises SandboxError where a layer is not taken, ServerGoneError where the process died while it started.
+    """
 
     def __init__(self, layers: tuple[str, ...], hash_seed: int) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -79,8 +82,9 @@ class ForkServer:
             answer = b""
         if answer != b"K":
             self.close()
-            reason = answer[1:].decode(errors="replace") or "the fork server did not start"
-            raise SandboxError(f"the sandbox cannot be set up here: {reason}")
+            if not answer:
+                raise ServerGoneError
+            raise SandboxError(f"the sandbox cannot be set up here: {answer[1:].decode(errors='replace')}")
         self._control.settimeout(_REAP_SECONDS)
 
     @property

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from sandbox.fork_server import ForkServer
+from sandbox.fork_server import ForkServer, ServerGoneError
 from sandbox.types import SandboxError
 
 ALL_LAYERS = ("capabilities", "landlock", "seccomp")
@@ -37,7 +37,7 @@ def available_layers() -> tuple[str, ...]:
     for layer in ALL_LAYERS:
         try:
             ForkServer((layer,), 0).close()
-        except SandboxError:
+        except (SandboxError, ServerGoneError):
             continue
         found.append(layer)
     return tuple(found)

@@ -56,7 +56,10 @@ def run_and_store(
     with make_sandbox(limits) as sandbox:
         for result in sandbox.run(_program(problems[row["problem_id"]], row) for row in pending):
             if result.load.status is Status.SANDBOX_FAILED:
-                raise ConselfError("the sandbox failed twice on one program", "start again to go on; `conself doctor` tells more")
+                raise ConselfError(
+                    f"the sandbox failed on program {result.program_id}: {result.load.detail}",
+                    "start again to go on; `conself doctor` tells more",
+                )
             row = {
                 "program_id": result.program_id, "limits": key, "load_status": result.load.status.value,
                 "load_detail": result.load.detail, "compiled": not result.load.detail.startswith(NOT_COMPILED),

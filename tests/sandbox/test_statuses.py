@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox import NOT_COMPILED, Limits, Program, ProgramResult, Sandbox, Status
+from sandbox.fork_server import ForkServer, ServerGoneError
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,23 @@ def test_a_killed_fork_server_is_replaced() -> None:
                 for pid in box.server_pids:
                     os.kill(pid, signal.SIGKILL)
     assert sorted(seen) == sorted((str(i), str(i), Status.OK) for i in range(40))
+
+
+def test_a_fork_server_that_dies_while_it_starts_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Holds down: a kill before the server's first word was taken for a computer that cannot be protected."""
+    deaths = iter([True, True, False, True, False, False])
+
+    def dies_at_first(layers: tuple[str, ...], hash_seed: int) -> ForkServer:
+        server = ForkServer(layers, hash_seed)
+        if next(deaths, False):
+            server.close()
+            raise ServerGoneError
+        return server
+
+    monkeypatch.setattr("sandbox.controller.ForkServer", dies_at_first)
+    with Sandbox(workers=1) as box:
+        result = run(box, "def f(x):\n    return x", [(1,)])
+    assert texts(result) == ["1"] and result.deterministic is True
 
 
 def test_an_error_in_the_iterable_is_raised_and_the_sandbox_stays_usable() -> None:
