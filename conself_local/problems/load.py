@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -12,10 +12,9 @@ from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.problems.formats import human_eval, mbpp, own
+from conself_local.problems.formats.human_eval import MakeSandbox
 from conself_local.problems.problem import SPLITS, Problem, Split
-from sandbox import Limits, Sandbox
 
-MakeSandbox = Callable[[Limits], Sandbox]
 MAX_LINE_CHARACTERS = 16 * 2**20
 MAX_PROBLEMS = 200_000
 
