@@ -32,17 +32,19 @@ class Sandbox:
     def __init__(
         self, limits: Limits | None = None, workers: int = 2, inputs: Inputs = "one-at-a-time",
         repeat: bool = True, strict: bool | None = None, accept_weaker: Collection[str] = (),
+        layers: Collection[str] | None = None,
     ) -> None:  # fmt: skip
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
-        if strict:
-            raise SandboxError("strict mode is not there yet; run without it")
         self._limits, self._inputs, self._repeat = limits or Limits(), inputs, repeat
-        self._layers = available_layers()
-        lacking = [layer for layer in ALL_LAYERS if layer not in self._layers and layer not in accept_weaker]
+        self._layers = available_layers() if layers is None else tuple(layers)
+        accept_weaker = accept_weaker if layers is None else ALL_LAYERS
+        self._strict = "seccomp" in self._layers and ("landlock" not in self._layers if strict is None else strict)
+        stands_in = ("landlock",) if self._strict else ()
+        lacking = [x for x in ALL_LAYERS if x not in (*self._layers, *stands_in, *accept_weaker)]
         if lacking:
             raise SandboxError(f"this computer lacks {', '.join(lacking)}, which keeps programs from your files and network")
-        self._workers = [_Worker(self._layers, self._limits, inputs, repeat) for _ in range(workers)]
+        self._workers = [_Worker(self._layers, self._limits, inputs, repeat, self._strict) for _ in range(workers)]
         try:
             self._test_itself()
         except BaseException:
@@ -138,8 +140,8 @@ def _work(
 class _Worker:
     """Two fork servers with different hash seeds: one for evidence, one for the repetition."""
 
-    def __init__(self, layers: tuple[str, ...], limits: Limits, inputs: Inputs, repeat: bool) -> None:
-        self._layers, self._limits, self._inputs = layers, limits, inputs
+    def __init__(self, layers: tuple[str, ...], limits: Limits, inputs: Inputs, repeat: bool, strict: bool) -> None:
+        self._strict, self._layers, self._limits, self._inputs = strict, layers, limits, inputs
         self._servers: list[ForkServer | None] = [None] * (2 if repeat else 1)
 
     @property
@@ -161,7 +163,7 @@ class _Worker:
     def _run_once(self, which: int, program: Program, order: range) -> Run | None:
         for _ in range(_TRIES):
             try:
-                server = self._servers[which] or ForkServer(self._layers, _HASH_SEEDS[which])
+                server = self._servers[which] or ForkServer(self._layers, _HASH_SEEDS[which], self._limits, self._strict)
                 self._servers[which] = server
                 return run_program(server, program, order, self._limits, self._inputs)
             except ServerGoneError:

@@ -8,6 +8,7 @@ status is `refused` for the whole program. After a death at input i a fresh chil
 from __future__ import annotations
 
 import builtins
+import marshal
 import math
 import os
 import select
@@ -16,17 +17,19 @@ import socket
 import struct
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sandbox.fork_server import Child, ForkServer
 from sandbox.types import Inputs, Limits, Output, Program, Status
-from sandbox.values import encode_input
+from sandbox.values import pack_input
 
 _FRAME = struct.Struct("!HI")
 _LOADING = 0x100
 NOT_COMPILED = "does not compile"
 _EXCEPTION_NAMES = {n for n, v in vars(builtins).items() if isinstance(v, type) and issubclass(v, BaseException)}
 _MEMORY_NEAR_LIMIT = 0.9
+_RECEIVE_BYTES = 1 << 16
+_BULK_TICK_SECONDS = 0.02
 
 
 class _Refused(Exception):
@@ -92,17 +95,19 @@ class _Conversation:
         self._limits, self._together = limits, together
         cpu = limits.cpu_s if limits.cpu_s is not None else limits.wall_s * (len(batch) + 1)
         self._cpu_seconds = max(1, math.ceil(cpu))
-        self._raw = [encode_input(program.inputs[i]) for i in batch]
+        self._poller: select.poll | None = None
+        self._buffer = b""
+        self._raw = [pack_input(program.inputs[i]) for i in batch]
 
     def run(self) -> tuple[Output, list[Output]]:
         child = self._server.fork(
             self._program.kind, together=self._together, n_inputs=len(self._batch),
-            cpu_seconds=self._cpu_seconds, limits=self._limits,
+            cpu_seconds=self._cpu_seconds, output_bytes=self._limits.output_bytes,
         )  # fmt: skip
         outputs: list[Output] = []
         load: Output | None = None
         failure: Exception | None = None
-        self._cpu_before, started = 0.0, time.monotonic()
+        self._buffer, self._cpu_before, started = b"", 0.0, time.monotonic()
         try:
             self._send_program(child)
             load = self._frame(child, started, _LOADING)
@@ -110,9 +115,14 @@ class _Conversation:
                 self._answers(child, outputs)
         except (_Refused, _Ended, _Late, OSError) as error:
             failure = error
+        finally:
+            self._poller = None
         end = self._server.end(child)
+        wall = time.monotonic() - started
+        if self._together:
+            outputs = [replace(o, wall_s=wall / len(outputs), cpu_s=end.cpu_s / len(outputs)) for o in outputs]
         if failure is not None:
-            last = self._explain(failure, end.exit_status, end.peak_bytes, time.monotonic() - started, end.cpu_s)
+            last = self._explain(failure, end.exit_status, end.peak_bytes, wall, end.cpu_s)
             if load is None:
                 load = last
             else:
@@ -123,29 +133,29 @@ class _Conversation:
     def _answers(self, child: Child, outputs: list[Output]) -> None:
         for raw in self._raw:
             started = time.monotonic()
-            if not self._together:
-                if select.select([child.channel], [], [], 0)[0]:
-                    self._check_early(child)
+            if self._program.kind == "stdin":
+                self._check_early(child)
+                _send_file(child.channel, raw)
+            elif not self._together:
+                self._check_early(child)
                 child.channel.settimeout(self._limits.wall_s)
                 child.channel.sendall(struct.pack("!I", len(raw)) + raw)
-            if self._program.kind == "stdin":
-                _send_file(child.channel, raw)
             outputs.append(self._frame(child, started, 0))
-        if select.select([child.channel], [], [], 0)[0] and child.channel.recv(1, socket.MSG_PEEK):
+        if self._buffer or (select.select([child.channel], [], [], 0)[0] and child.channel.recv(1, socket.MSG_PEEK)):
             raise _Refused
 
     def _check_early(self, child: Child) -> None:
-        if child.channel.recv(1, socket.MSG_PEEK):
+        """Nothing may have been said since the last answer."""
+        if self._buffer:
             raise _Refused
-        raise _Ended
+        if select.select([child.channel], [], [], 0)[0]:
+            raise _Refused if child.channel.recv(1, socket.MSG_PEEK) else _Ended
 
     def _send_program(self, child: Child) -> None:
         child.channel.settimeout(self._limits.wall_s)
-        source = self._program.source.encode("utf-8", "surrogatepass")
-        blocks = [self._program.entry_point.encode(), source]
-        if self._together:
-            blocks += self._raw
-        child.channel.sendall(b"".join(struct.pack("!I", len(b)) + b for b in blocks))
+        sent_now = self._raw if self._together and self._program.kind == "function" else []
+        block = marshal.dumps((self._program.entry_point, self._program.source, *sent_now))
+        child.channel.sendall(struct.pack("!I", len(block)) + block)
 
     def _frame(self, child: Child, started: float, about: int) -> Output:
         deadline = started + self._limits.wall_s
@@ -154,26 +164,39 @@ class _Conversation:
         if length > self._limits.output_bytes * 4 or status > 5:
             raise _Refused
         payload = self._exactly(child, length, deadline)
+        if self._together:
+            return self._output(status, payload, 0.0, 0.0)
         wall = time.monotonic() - started
         cpu = child.cpu_s()
         spent, self._cpu_before = max(0.0, cpu - self._cpu_before), cpu
         return self._output(status, payload, wall, spent)
 
     def _exactly(self, child: Child, size: int, deadline: float) -> bytes:
-        parts = b""
-        while len(parts) < size:
+        while len(self._buffer) < size:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise _Late
+            if self._together and self._program.kind == "function":
+                self._wait_for_the_end(child, left)
             child.channel.settimeout(left)
             try:
-                part = child.channel.recv(size - len(parts))
+                part = child.channel.recv(_RECEIVE_BYTES)
             except TimeoutError:
                 raise _Late from None
+            except BlockingIOError:
+                continue
             if not part:
                 raise _Ended
-            parts += part
-        return parts
+            self._buffer += part
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return taken
+
+    def _wait_for_the_end(self, child: Child, left: float) -> None:
+        """Sleep until the child has closed its end, or a moment: bulk frames need not wake the parent one by one."""
+        if self._poller is None:
+            self._poller = select.poll()
+            self._poller.register(child.channel, 0)  # POLLHUP is always reported
+        self._poller.poll(min(left, _BULK_TICK_SECONDS) * 1000)
 
     def _output(self, status: int, payload: bytes, wall: float, cpu: float) -> Output:
         if status == 0:

@@ -14,11 +14,12 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from sandbox.types import Limits, ProgramKind, SandboxError
 
-_HEADER = struct.Struct("!c?IQIII")
+_HEADER = struct.Struct("!c?III")
 _SERVER_FILE = Path(__file__).parent / "child" / "server.py"
 _START_SECONDS = 30.0
 _REAP_SECONDS = 10.0
@@ -39,15 +40,21 @@ class ChildEnd:
 class Child:
     """One forked process and the socket on which it speaks."""
 
-    def __init__(self, pid: int, channel: socket.socket) -> None:
-        self.pid = pid
+    def __init__(self, server: ForkServer, channel: socket.socket) -> None:
+        self._server = server
         self.channel = channel
-        self._clock = (~pid << 3) | 2  # the process's CPU clock (MAKE_PROCESS_CPUCLOCK)
+
+    @cached_property
+    def pid(self) -> int:
+        """Waits until the server has forked. Raises ServerGoneError."""
+        return self._server.forked_pid()
 
     def cpu_s(self) -> float:
-        """CPU seconds so far; 0.0 where the kernel does not tell."""
+        """CPU seconds so far; 0.0 where the system does not tell."""
+        if sys.platform != "linux":
+            return 0.0
         try:
-            return time.clock_gettime(self._clock)
+            return time.clock_gettime((~self.pid << 3) | 2)  # the process's CPU clock (MAKE_PROCESS_CPUCLOCK)
         except OSError:
             return 0.0
 
@@ -58,11 +65,13 @@ class ForkServer:
     Raises SandboxError where a layer is not taken, ServerGoneError where the process died while it started.
     """
 
-    def __init__(self, layers: tuple[str, ...], hash_seed: int) -> None:
+    def __init__(self, layers: tuple[str, ...], hash_seed: int, limits: Limits | None = None, strict: bool = False) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        limits = limits or Limits()
         environment = {"PYTHONHASHSEED": str(hash_seed), "LC_ALL": "C.UTF-8"}
         command = [sys.executable, "-s", "-S", "-P", "-B", str(_SERVER_FILE)]
         command += [str(theirs.fileno()), ",".join(layers), str(hash_seed)]
+        command += [str(limits.memory_bytes), str(limits.open_files), str(int(strict))]
         self._control = ours
         self._process = subprocess.Popen(
             command,
@@ -91,30 +100,35 @@ class ForkServer:
     def pid(self) -> int:
         return self._process.pid
 
-    def fork(self, kind: ProgramKind, *, together: bool, n_inputs: int, cpu_seconds: int, limits: Limits) -> Child:
+    def fork(self, kind: ProgramKind, *, together: bool, n_inputs: int, cpu_seconds: int, output_bytes: int) -> Child:
+        """Ask for a child; the answer is not waited for, so that the program can be sent meanwhile."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        header = _HEADER.pack(
-            b"s" if kind == "stdin" else b"f", together, n_inputs,
-            limits.memory_bytes, cpu_seconds, limits.open_files, limits.output_bytes,
-        )  # fmt: skip
+        header = _HEADER.pack(b"s" if kind == "stdin" else b"f", together, n_inputs, cpu_seconds, output_bytes)
         try:
             socket.send_fds(self._control, [b"F" + header], [theirs.fileno()])
-            answer = self._control.recv(4)
         except OSError as error:
             ours.close()
             raise ServerGoneError from error
         finally:
             theirs.close()
+        return Child(self, ours)
+
+    def forked_pid(self) -> int:
+        try:
+            answer = self._control.recv(4)
+        except OSError as error:
+            raise ServerGoneError from error
         if len(answer) != 4:
-            ours.close()
             raise ServerGoneError
-        return Child(struct.unpack("!I", answer)[0], ours)
+        return int.from_bytes(answer, "big")
 
     def end(self, child: Child) -> ChildEnd:
         """Kill the child (it may be dead already: its pid is kept by the server) and reap it."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child.pid, signal.SIGKILL)
-        child.channel.close()
+        try:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid, signal.SIGKILL)
+        finally:
+            child.channel.close()
         try:
             self._control.sendall(b"R")
             answer = self._control.recv(64)

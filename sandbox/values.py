@@ -1,39 +1,45 @@
-"""Test inputs as text for the child, and how many bytes of it are taken.
+"""Test inputs packed for the child: plain values by marshal, text as it is; types, depth and size are checked first.
 
-A value becomes a Python literal (infinity as 1e999, `nan` as a name); the child reads it by a parser of literals
-(`child/literals.py`), never by `eval`. Covered types: None, bool, int, float, str, bytes, list, tuple, dict, set.
+Marshal goes from the parent to the child only. Nothing that a child sends is ever unpacked.
+Covered types: None, bool, int, float, str, bytes, list, tuple, dict, set (sets are packed in a fixed order).
 """
 
 from __future__ import annotations
 
+import marshal
+
 MAX_INPUT_BYTES = 4 * 2**20
+MAX_DEPTH = 50
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+_NO_SHARING = 2
+"""The version of marshal that writes no references: two equal arguments never become one object."""
 
 
-def encode_input(value: object) -> bytes:
-    """The literal text of one input. Raises ValueError for a type that has none, or for one that is too large."""
-    text = value if isinstance(value, str) else _literal(value, 0)
-    raw = text.encode("utf-8", "surrogatepass")
+def pack_input(value: object) -> bytes:
+    """The bytes of one input. Raises ValueError for a type that is not plain, or for a value that is too large."""
+    if isinstance(value, str):
+        raw = value.encode("utf-8", "surrogatepass")
+    else:
+        check_plain(value)
+        raw = marshal.dumps(value, _NO_SHARING)
     if len(raw) > MAX_INPUT_BYTES:
         raise ValueError(f"an input of {len(raw)} bytes is larger than {MAX_INPUT_BYTES}")
     return raw
 
 
-def _literal(value: object, depth: int) -> str:
-    if depth > 50:
-        raise ValueError("an input is nested more than 50 deep")
+def check_plain(value: object, depth: int = 0) -> None:
+    """Raises ValueError unless `value` is made of plain values by exact type, at most 50 deep."""
     kind = type(value)
-    if kind in (type(None), bool, int, bytes):
-        return repr(value)
-    if kind is str:
-        return ascii(value)
-    if isinstance(value, float) and kind is float:
-        return repr(value).replace("inf", "1e999")
-    if isinstance(value, list) and kind is list:
-        return "[" + ",".join(_literal(v, depth + 1) for v in value) + "]"
-    if isinstance(value, tuple) and kind is tuple:
-        return "(" + "".join(_literal(v, depth + 1) + "," for v in value) + ")"
-    if isinstance(value, set) and kind is set:
-        return "{" + ",".join(sorted(_literal(v, depth + 1) for v in value)) + "}" if value else "set()"
+    if kind in _PLAIN:
+        return
+    if depth > MAX_DEPTH:
+        raise ValueError("an input is nested more than 50 deep")
     if isinstance(value, dict) and kind is dict:
-        return "{" + ",".join(f"{_literal(k, depth + 1)}:{_literal(v, depth + 1)}" for k, v in value.items()) + "}"
-    raise ValueError(f"an input holds a {kind.__name__}; plain Python values only")
+        for key, item in value.items():
+            check_plain(key, depth + 1)
+            check_plain(item, depth + 1)
+    elif isinstance(value, list | tuple | set) and kind in (list, tuple, set):
+        for item in value:
+            check_plain(item, depth + 1)
+    else:
+        raise ValueError(f"an input holds a {kind.__name__}; plain Python values only")

@@ -7,12 +7,35 @@ from __future__ import annotations
 
 import ast
 
-from sandbox.values import MAX_INPUT_BYTES, encode_input
+from sandbox.values import MAX_INPUT_BYTES, check_plain
 
 
 def input_text(value: object) -> str:
     """`(1, 'a')` -> `"(1,'a',)"`; text stays text. Raises ValueError for a value that has no literal."""
-    return encode_input(value).decode("utf-8", "surrogatepass")
+    if isinstance(value, str):
+        return value
+    check_plain(value)
+    text = _literal(value)
+    if len(text) > MAX_INPUT_BYTES:
+        raise ValueError(f"an input of {len(text)} bytes is larger than {MAX_INPUT_BYTES}")
+    return text
+
+
+def _literal(value: object) -> str:
+    """Infinity is written as 1e999, so that every reader of literals takes it."""
+    if isinstance(value, str):
+        return ascii(value)
+    if isinstance(value, float):
+        return repr(value).replace("inf", "1e999")
+    if isinstance(value, list):
+        return "[" + ",".join(_literal(v) for v in value) + "]"
+    if isinstance(value, tuple):
+        return "(" + "".join(_literal(v) + "," for v in value) + ")"
+    if isinstance(value, set):
+        return "{" + ",".join(sorted(_literal(v) for v in value)) + "}" if value else "set()"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_literal(k)}:{_literal(v)}" for k, v in value.items()) + "}"
+    return repr(value)
 
 
 def parse_input(text: str) -> tuple[object, ...]:

@@ -1,6 +1,6 @@
 """Child side: reads one program and its inputs from the parent, runs them, and answers in frames.
 
-Wire, from the parent: `!I` length + bytes for the header (kind, entry point, source) and for every input.
+Wire, from the parent: `!I` length + marshal of (entry point, source, inputs sent together), then each further input.
 Wire, to the parent: 2-byte status, 4-byte length, payload; one frame for loading, then one an input.
 The names it needs are bound before any program text runs. A program can still lie about its own answers: it could
 as well just return the lie. What it cannot reach is other inputs' right answers (there are none here), its
@@ -9,22 +9,21 @@ status of time and memory, or other programs.
 
 import builtins
 import io
+import marshal
 import os
 import socket
 import struct
 import sys
 
 from canonical import NoCanonicalText, TooLong, canonical_text
-from literals import decode_value
 
 OK, ERROR, OUTPUT_LIMITED, NO_TEXT, MEMORY, NOT_COMPILED = 0, 1, 2, 3, 4, 5
 LOADING = 0x100  # set in the status of the frame about loading, so that it is never taken for an answer
 
 _exec, _compile, _BaseException, _MemoryError, _SystemExit = exec, compile, BaseException, MemoryError, SystemExit
 _type, _getattr, _isinstance, _pack, _unpack, _len, _int = type, getattr, isinstance, struct.pack, struct.unpack, len, int
-_recv, _send, _recv_fds, _dup2, _close, _lseek = (
-    socket.socket.recv, socket.socket.sendall, socket.recv_fds, os.dup2, os.close, os.lseek,
-)  # fmt: skip
+_read, _write, _recv_fds, _dup2, _close, _lseek = os.read, os.write, socket.recv_fds, os.dup2, os.close, os.lseek
+_decode = marshal.loads  # from the parent, never to it
 _StringIO, _FileIO, _BufferedReader, _TextIOWrapper = io.StringIO, io.FileIO, io.BufferedReader, io.TextIOWrapper
 _BUILTIN_EXCEPTIONS = {
     value: name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)
@@ -51,11 +50,15 @@ class _CappedText(_StringIO):
 
 
 def _read_exactly(channel, size):
-    parts = []
+    part = _read(channel, size)
+    if _len(part) == size:
+        return part
+    parts = [part]
+    size -= _len(part)
     while size:
-        part = _recv(channel, min(size, 1 << 20))
         if not part:
             os._exit(0)
+        part = _read(channel, min(size, 1 << 20))
         parts.append(part)
         size -= _len(part)
     return b"".join(parts)
@@ -66,7 +69,9 @@ def _read_block(channel):
 
 
 def _answer(channel, status, payload=b""):
-    _send(channel, _pack("!HI", status, _len(payload)) + payload)
+    frame = _pack("!HI", status, _len(payload)) + payload
+    while frame:
+        frame = frame[_write(channel, frame) :]
 
 
 def _failure(error):
@@ -78,12 +83,24 @@ def _failure(error):
     return ERROR, name.encode()
 
 
-def serve(channel, kind, output_bytes, together, n_inputs):
-    """The whole life of a child after it has been locked down."""
+def warm_up():
+    """Once in the fork server: what a child runs first is then loaded, cached and specialised for all of them."""
     builtins.exit = builtins.quit = sys.exit  # as `site` would give them
-    entry_point = _read_block(channel).decode()
-    source = _read_block(channel)
-    inputs = [_read_block(channel) for _ in range(n_inputs)] if together else None
+    for _ in range(20):
+        code = _compile("def f(x):\n    return [x, 1.5, 'a', (None, {'b': 2})]\n", "<program>", "exec", dont_inherit=True)
+        _call(_load_function(code, "f"), marshal.dumps((1,)), 100)
+    sys.modules.pop("program")
+
+
+def serve(channel, kind, output_bytes, together, n_inputs, lock_paths=None):
+    """The whole life of a child after it has been locked down; `channel` is a descriptor.
+
+    `lock_paths` is called before any program text runs, after the modules that it names are imported (strict mode).
+    """
+    entry_point, source, *inputs = _decode(_read_block(channel))
+    if lock_paths:
+        _import_named(source)
+        lock_paths()
     try:
         code = _compile(source, "<program>", "exec", dont_inherit=True)
     except _BaseException as error:
@@ -92,7 +109,7 @@ def serve(channel, kind, output_bytes, together, n_inputs):
         return
     if kind == "stdin":
         _answer(channel, LOADING | OK)
-        _serve_stdin(channel, code, output_bytes, n_inputs, inputs)
+        _serve_stdin(channel, code, output_bytes, n_inputs, together)
         return
     try:
         function = _load_function(code, entry_point)
@@ -119,8 +136,7 @@ def _load_function(code, entry_point):
 
 def _call(function, raw, output_bytes):
     try:
-        arguments = decode_value(raw.decode("utf-8", "surrogatepass"))
-        value = function(*arguments)
+        value = function(*_decode(raw))
         return OK, canonical_text(value, output_bytes).encode("ascii")
     except TooLong:
         return OUTPUT_LIMITED, b""
@@ -130,17 +146,36 @@ def _call(function, raw, output_bytes):
         return _failure(error)
 
 
-def _serve_stdin(channel, code, output_bytes, n_inputs, inputs):
-    for i in range(n_inputs):
-        raw = inputs[i] if inputs is not None else _read_block(channel)
-        _, descriptors, _, _ = _recv_fds(channel, 1, 1)
-        if not descriptors:
-            os._exit(0)
-        _dup2(descriptors[0], 0)
-        _close(descriptors[0])
-        _lseek(0, 0, 0)
-        del raw
-        _answer(channel, *_run_script(code, output_bytes))
+def _serve_stdin(channel, code, output_bytes, n_inputs, together):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=channel) as speaking:
+        for _ in range(n_inputs):
+            _, descriptors, _, _ = _recv_fds(speaking, 1, 1)
+            if not descriptors:
+                os._exit(0)
+            _dup2(descriptors[0], 0)
+            _close(descriptors[0])
+            _lseek(0, 0, 0)
+            _answer(channel, *_run_script(code, output_bytes))
+
+
+def _import_named(source):
+    """Strict mode: import the standard modules that a program names, while files can still be opened."""
+    import ast
+
+    try:
+        tree = ast.parse(source)
+    except _BaseException:
+        return
+    for node in ast.walk(tree):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [node.module]
+        for name in names:
+            if name.partition(".")[0] in sys.stdlib_module_names:
+                try:
+                    __import__(name)
+                except _BaseException:
+                    continue
 
 
 def _run_script(code, output_bytes):

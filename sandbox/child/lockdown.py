@@ -15,6 +15,7 @@ import sys
 import sysconfig
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_prctl = getattr(_libc, "prctl", None)
 _ARCHES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
 # name: (x86-64, aarch64); -1 where the architecture has no such call
@@ -28,13 +29,13 @@ _ALLOWED = {
     "alarm": (37, -1), "setitimer": (38, 103), "getpid": (39, 172), "socketpair": (53, 199), "sendto": (44, 206),
     "getsockname": (51, 204), "getsockopt": (55, 209), "recvfrom": (45, 207), "sendmsg": (46, 211),
     "recvmsg": (47, 212), "shutdown": (48, 210), "clone": (56, 220),
-    "fork": (57, -1), "exit": (60, 93), "wait4": (61, 260), "kill": (62, 129), "uname": (63, 160),
+    "exit": (60, 93), "wait4": (61, 260), "kill": (62, 129), "uname": (63, 160),
     "fsync": (74, 82), "getdents": (78, -1), "getcwd": (79, 17), "chdir": (80, 49), "readlink": (89, -1),
     "gettimeofday": (96, 169), "getrlimit": (97, 163), "getrusage": (98, 165), "times": (100, 153),
     "getuid": (102, 174), "getgid": (104, 176), "geteuid": (107, 175), "getegid": (108, 177),
-    "getppid": (110, 173), "getpgrp": (111, -1), "setsid": (112, 157), "getpgid": (121, 155), "getsid": (124, 156),
+    "getppid": (110, 173), "getpgrp": (111, -1), "getpgid": (121, 155), "getsid": (124, 156),
     "sigaltstack": (131, 132), "statfs": (137, 43), "fstatfs": (138, 44), "arch_prctl": (158, -1),
-    "prctl": (157, 167), "gettid": (186, 178), "tkill": (200, 130), "time": (201, -1), "futex": (202, 98),
+    "gettid": (186, 178), "time": (201, -1), "futex": (202, 98),
     "sched_getaffinity": (204, 123), "epoll_create": (213, -1), "getdents64": (217, 61),
     "set_tid_address": (218, 96), "clock_gettime": (228, 113), "clock_getres": (229, 114),
     "clock_nanosleep": (230, 115), "exit_group": (231, 94), "epoll_wait": (232, -1), "epoll_ctl": (233, 21),
@@ -43,16 +44,19 @@ _ALLOWED = {
     "pselect6": (270, 72), "ppoll": (271, 73), "set_robust_list": (273, 99), "epoll_pwait": (281, 22),
     "timerfd_create": (283, 85), "timerfd_settime": (286, 86), "eventfd2": (290, 19), "epoll_create1": (291, 20),
     "dup3": (292, 24), "pipe2": (293, 59), "getrandom": (318, 278), "membarrier": (324, 283), "statx": (332, 291),
-    "rseq": (334, 293), "close_range": (436, 436), "seccomp": (317, 277), "getcpu": (309, 168), "umask": (95, 166),
+    "rseq": (334, 293), "close_range": (436, 436), "getcpu": (309, 168), "umask": (95, 166),
 }  # fmt: skip
 _ANSWER_ZERO = {"chmod": (90, -1), "fchmod": (91, 52), "fchmodat": (268, 53), "utimensat": (280, 88)}
 _CLONE3, _CLONE, _FCNTL, _IOCTL, _PRLIMIT = (435, 435), (56, 220), (72, 25), (16, 29), (302, 261)
 _FCNTL_COMMANDS = (0, 1, 2, 3, 4, 1030)  # DUPFD, GETFD, SETFD, GETFL, SETFL, DUPFD_CLOEXEC
 _IOCTL_COMMANDS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, GWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
-_DENIED_IN_CHILD = {
-    "fork": (57, -1), "vfork": (58, -1), "setsid": (112, 157), "prctl": (157, 167), "seccomp": (317, 277),
-    "wait4": (61, 260), "tkill": (200, 130),
+_PATH_CALLS = {
+    "open": (2, -1), "stat": (4, -1), "lstat": (6, -1), "access": (21, -1), "chdir": (80, 49), "readlink": (89, -1),
+    "statfs": (137, 43), "openat": (257, 56), "newfstatat": (262, 79), "readlinkat": (267, 78), "faccessat": (269, 48),
+    "faccessat2": (439, 439), "statx": (332, 291), "getcwd": (79, 17), "getdents": (78, -1), "getdents64": (217, 61),
 }  # fmt: skip
+"""Every allowed call that takes a path, or lists what a path led to: what strict mode takes away."""
+_PRCTL, _PRCTL_OPTIONS = (157, 167), (3, 15, 16, 22)  # GET_DUMPABLE, SET_NAME, GET_NAME, SET_SECCOMP (only ever stricter)
 _KILL, _TGKILL = (62, 129), (234, 131)
 
 _ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
@@ -118,21 +122,32 @@ def _server_filter():
     program += _only_with_argument(_FCNTL[column], 1, _FCNTL_COMMANDS, _ERRNO | _EPERM)
     program += _only_with_argument(_IOCTL[column], 1, _IOCTL_COMMANDS, _ERRNO | _EPERM)
     program += _only_with_argument(_PRLIMIT[column], 0, (0,), _ERRNO | _EPERM)
+    others = [_argument(0), *[x for option in _PRCTL_OPTIONS for x in (_equal(option, 0, 1), _return(_ALLOW))]]
+    others += [_return(_ERRNO | _EPERM)]
+    # PR_SET_PDEATHSIG only with SIGKILL: a program cannot take back that it dies with its fork server
+    body = [_argument(0), _equal(1, 0, 4), _argument(1), _equal(9, 0, 1), _return(_ALLOW), _return(_ERRNO | _EPERM), *others]
+    program += [_equal(_PRCTL[column], 0, len(body)), *body]
     program += [_return(_ERRNO | _EPERM)]
     return b"".join(program)
 
 
 def _child_filter(pid):
+    """What a fork server may and its children may not: processes, and signals to anything but themselves."""
     machine, column = _machine()
-    program = _prologue(machine)
-    for numbers in _DENIED_IN_CHILD.values():
-        program += _rule(numbers[column], _ERRNO | _EPERM)
+    program = [_load(0)]  # foreign architectures are killed by the server's filter
     threads = [_argument(0), _statement(0x45, _CLONE_THREAD, 0, 1), _return(_ALLOW), _return(_ERRNO | _EPERM)]
     program += [_equal(_CLONE[column], 0, len(threads)), *threads]
     program += _only_with_argument(_KILL[column], 0, (pid,), _ERRNO | _EPERM)
     program += _only_with_argument(_TGKILL[column], 0, (pid,), _ERRNO | _EPERM)
-    program += [_return(_ALLOW)]
-    return b"".join(program)
+    return b"".join([*program, _return(_ALLOW)])
+
+
+def _no_paths_filter():
+    _, column = _machine()
+    program = [_load(0)]
+    for numbers in _PATH_CALLS.values():
+        program += _rule(numbers[column], _ERRNO | _EPERM)
+    return b"".join([*program, _return(_ALLOW)])
 
 
 class _SockFprog(ctypes.Structure):
@@ -141,7 +156,7 @@ class _SockFprog(ctypes.Structure):
 
 def _install_filter(code):
     program = _SockFprog(len(code) // 8, code)
-    if _libc.prctl(22, 2, ctypes.byref(program), 0, 0) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+    if _prctl(22, 2, ctypes.byref(program), 0, 0) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
         raise OSError(ctypes.get_errno(), "the seccomp filter was not taken")
 
 
@@ -180,22 +195,26 @@ def _restrict_files(read_paths):
 def _drop_capabilities():
     """As root: nothing of root's power is left but the user id."""
     for capability in range(64):
-        if _libc.prctl(24, capability, 0, 0, 0) != 0:  # PR_CAPBSET_DROP
+        if _prctl(24, capability, 0, 0, 0) != 0:  # PR_CAPBSET_DROP
             break
-    _libc.prctl(28, 0x2F, 0, 0, 0)  # PR_SET_SECUREBITS: NOROOT, NO_SETUID_FIXUP, both locked, no ambient
+    _prctl(28, 0x2F, 0, 0, 0)  # PR_SET_SECUREBITS: NOROOT, NO_SETUID_FIXUP, both locked, no ambient
     header = struct.pack("Ii", 0x20080522, 0)
     if _libc.capset(header, bytes(24)) != 0:
         raise OSError(ctypes.get_errno(), "capabilities could not be dropped")
 
 
-def lock_server(layers):
+def lock_server(layers, memory_bytes, open_files):
     """Once in the fork server; `layers` names what to install: capabilities, landlock, seccomp."""
+    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_MEMLOCK):
+        resource.setrlimit(limit, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
     if sys.platform != "linux":
         return
-    _libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
-    _libc.prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
-    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE):
-        resource.setrlimit(limit, (0, 0))
+    resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_SIGPENDING, (64, 64))
+    _prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+    _prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE, inherited by every child
     if "capabilities" in layers and os.geteuid() == 0:
         _drop_capabilities()
     if "landlock" in layers:
@@ -204,19 +223,28 @@ def lock_server(layers):
             [paths["stdlib"], paths["platstdlib"], "/usr/lib", "/lib", "/lib64", "/usr/share/zoneinfo", "/dev/urandom"]
         )
     if "seccomp" in layers:
+        _child_template[:] = _child_filter(_PID_PLACE)
         _install_filter(_server_filter())
 
 
-def lock_child(parent, memory_bytes, cpu_seconds, open_files, layers):
-    """In every child, before it reads anything of a program."""
+_PID_PLACE = 0x5A5A5A5A
+_child_template = bytearray()
+
+
+def lock_child(parent, cpu_seconds, layers):
+    """In every child, before it reads anything of a program; memory, files and the rest are inherited."""
     if sys.platform == "linux":
-        _libc.prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL
+        _prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL
         if os.getppid() != parent:
             os._exit(1)
-        _libc.prctl(4, 0, 0, 0, 0)
-    os.setsid()
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    else:
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
     if "seccomp" in layers:
-        _install_filter(_child_filter(os.getpid()))
+        pid = struct.pack("I", os.getpid())
+        _install_filter(bytes(_child_template).replace(struct.pack("I", _PID_PLACE), pid))
+
+
+def lock_paths():
+    """Strict mode: from here on no call that takes a path; files that are open stay readable."""
+    _install_filter(_no_paths_filter())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import marshal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sandbox
-from sandbox.values import encode_input
+from sandbox.values import pack_input
 
 
 def _child_module(name: str) -> ModuleType:
@@ -27,7 +28,7 @@ def _child_module(name: str) -> ModuleType:
     return module
 
 
-canonical, literals = _child_module("canonical"), _child_module("literals")
+canonical = _child_module("canonical")
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.binary(),
     lambda inner: st.lists(inner, max_size=4) | st.lists(inner, max_size=4).map(tuple) | st.dictionaries(st.text(), inner, max_size=4)
@@ -47,12 +48,12 @@ def test_text_read_back_gives_the_value(value: object) -> None:
 
 @given(st.lists(plain, max_size=3).map(tuple))
 def test_inputs_reach_the_child_unchanged(arguments: tuple[object, ...]) -> None:
-    back = literals.decode_value(encode_input(arguments).decode("utf-8", "surrogatepass"))
+    back = marshal.loads(pack_input(arguments))
     assert canonical.canonical_text(back, 10**6) == canonical.canonical_text(arguments, 10**6)
 
 
 def test_infinities_and_nan_reach_the_child() -> None:
-    back = literals.decode_value(encode_input((float("inf"), -float("inf"), [float("nan")], "nan")).decode())
+    back = marshal.loads(pack_input((float("inf"), -float("inf"), [float("nan")], "nan")))
     assert canonical.canonical_text(back, 100) == "(inf, -inf, [nan], 'nan')"
 
 
@@ -73,9 +74,9 @@ def test_cycles_and_depth_are_refused() -> None:
 
 def test_inputs_of_other_types_are_refused_in_the_parent() -> None:
     with pytest.raises(ValueError, match="plain Python values only"):
-        encode_input((object(),))
+        pack_input((object(),))
     with pytest.raises(ValueError, match="nested"):
         deep: list[object] = []
         for _ in range(60):
             deep = [deep]
-        encode_input((deep,))
+        pack_input((deep,))

@@ -126,8 +126,8 @@ def test_a_fork_server_that_dies_while_it_starts_is_replaced(monkeypatch: pytest
     """Holds down: a kill before the server's first word was taken for a computer that cannot be protected."""
     deaths = iter([True, True, False, True, False, False])
 
-    def dies_at_first(layers: tuple[str, ...], hash_seed: int) -> ForkServer:
-        server = ForkServer(layers, hash_seed)
+    def dies_at_first(layers: tuple[str, ...], hash_seed: int, limits: Limits, strict: bool) -> ForkServer:
+        server = ForkServer(layers, hash_seed, limits, strict)
         if next(deaths, False):
             server.close()
             raise ServerGoneError
