@@ -100,10 +100,7 @@ class _Conversation:
         self._raw = [pack_input(program.inputs[i]) for i in batch]
 
     def run(self) -> tuple[Output, list[Output]]:
-        child = self._server.fork(
-            self._program.kind, together=self._together, n_inputs=len(self._batch),
-            cpu_seconds=self._cpu_seconds, output_bytes=self._limits.output_bytes,
-        )  # fmt: skip
+        child = self._server.fork()
         outputs: list[Output] = []
         load: Output | None = None
         failure: Exception | None = None
@@ -154,7 +151,8 @@ class _Conversation:
     def _send_program(self, child: Child) -> None:
         child.channel.settimeout(self._limits.wall_s)
         sent_now = self._raw if self._together and self._program.kind == "function" else []
-        block = marshal.dumps((self._program.entry_point, self._program.source, *sent_now))
+        how = (self._program.kind, self._together, len(self._batch), self._cpu_seconds, self._limits.output_bytes)
+        block = marshal.dumps((*how, self._program.entry_point, self._program.source, *sent_now))
         child.channel.sendall(struct.pack("!I", len(block)) + block)
 
     def _frame(self, child: Child, started: float, about: int) -> Output:

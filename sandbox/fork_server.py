@@ -13,16 +13,18 @@ import struct
 import subprocess
 import sys
 import time
+from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from sandbox.types import Limits, ProgramKind, SandboxError
+from sandbox.types import Limits, SandboxError
 
-_HEADER = struct.Struct("!c?III")
+_END = struct.Struct("!idQ")
 _SERVER_FILE = Path(__file__).parent / "child" / "server.py"
 _START_SECONDS = 30.0
 _REAP_SECONDS = 10.0
+_CLOSE_SECONDS = 1.0
 
 
 class ServerGoneError(Exception):
@@ -47,7 +49,7 @@ class Child:
     @cached_property
     def pid(self) -> int:
         """Waits until the server has forked. Raises ServerGoneError."""
-        return self._server.forked_pid()
+        return self._server.pid_of(self)
 
     def cpu_s(self) -> float:
         """CPU seconds so far; 0.0 where the system does not tell."""
@@ -73,6 +75,8 @@ class ForkServer:
         command += [str(theirs.fileno()), ",".join(layers), str(hash_seed)]
         command += [str(limits.memory_bytes), str(limits.open_files), str(int(strict))]
         self._control = ours
+        self._unnamed: deque[Child] = deque()
+        self._spare: Child | None = None
         self._process = subprocess.Popen(
             command,
             env=environment,
@@ -100,27 +104,41 @@ class ForkServer:
     def pid(self) -> int:
         return self._process.pid
 
-    def fork(self, kind: ProgramKind, *, together: bool, n_inputs: int, cpu_seconds: int, output_bytes: int) -> Child:
-        """Ask for a child; the answer is not waited for, so that the program can be sent meanwhile."""
+    def fork(self) -> Child:
+        """A locked-down child that waits for its program; the next one is forked while this one works."""
+        child = self._spare or self._ask_for_child()
+        self._spare = None
+        self._spare = self._ask_for_child()
+        return child
+
+    def _ask_for_child(self) -> Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        header = _HEADER.pack(b"s" if kind == "stdin" else b"f", together, n_inputs, cpu_seconds, output_bytes)
         try:
-            socket.send_fds(self._control, [b"F" + header], [theirs.fileno()])
+            socket.send_fds(self._control, [b"F"], [theirs.fileno()])
         except OSError as error:
             ours.close()
             raise ServerGoneError from error
         finally:
             theirs.close()
-        return Child(self, ours)
+        child = Child(self, ours)
+        self._unnamed.append(child)
+        return child
 
-    def forked_pid(self) -> int:
+    def pid_of(self, child: Child) -> int:
+        while child in self._unnamed:
+            self._take_pid(self._receive())
+        return child.pid
+
+    def _take_pid(self, message: bytes) -> None:
+        if len(message) != 4:
+            raise ServerGoneError
+        self._unnamed.popleft().__dict__["pid"] = int.from_bytes(message, "big")
+
+    def _receive(self) -> bytes:
         try:
-            answer = self._control.recv(4)
+            return self._control.recv(64)
         except OSError as error:
             raise ServerGoneError from error
-        if len(answer) != 4:
-            raise ServerGoneError
-        return int.from_bytes(answer, "big")
 
     def end(self, child: Child) -> ChildEnd:
         """Kill the child (it may be dead already: its pid is kept by the server) and reap it."""
@@ -131,14 +149,24 @@ class ForkServer:
             child.channel.close()
         try:
             self._control.sendall(b"R")
-            answer = self._control.recv(64)
         except OSError as error:
             raise ServerGoneError from error
-        if len(answer) != 20:
+        message = self._receive()
+        while len(message) == 4:
+            self._take_pid(message)
+            message = self._receive()
+        if len(message) != _END.size:
             raise ServerGoneError
-        return ChildEnd(*struct.unpack("!idQ", answer))
+        return ChildEnd(*_END.unpack(message))
 
     def close(self) -> None:
+        """The server kills and reaps its children when the control socket closes; it is killed where it does not."""
+        if self._spare:
+            self._spare.channel.close()
+            self._spare = None
         self._control.close()
-        self._process.kill()
-        self._process.wait()
+        try:
+            self._process.wait(_CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

@@ -5,21 +5,42 @@ any program text runs: a program that patches builtins changes its own values, n
 Not covered: subclasses, cycles, endless iterables and objects of its own classes: all of them are refused.
 """
 
-import datetime
-import decimal
-import fractions
-
 _type, _ascii, _repr, _sorted, _len, _str = type, ascii, repr, sorted, len, str
 _int, _float, _bool, _bytes, _bytearray = int, float, bool, bytes, bytearray
 _list, _tuple, _dict, _set, _frozenset, _complex, _range = list, tuple, dict, set, frozenset, complex, range
 _int_repr, _float_repr, _bytes_repr = int.__repr__, float.__repr__, bytes.__repr__
-_Decimal, _Fraction = decimal.Decimal, fractions.Fraction
-_date, _datetime, _time, _timedelta = datetime.date, datetime.datetime, datetime.time, datetime.timedelta
-_decimal_str, _date_repr, _datetime_repr = decimal.Decimal.__str__, datetime.date.__repr__, datetime.datetime.__repr__
-_time_repr, _timedelta_repr = datetime.time.__repr__, datetime.timedelta.__repr__
 _bit_length, _dict_items = int.bit_length, dict.items
-_join, _append = str.join, list.append
+_getattr, _isascii = getattr, str.isascii
 MAX_DEPTH = 50
+MAX_CALL_BITS = 10_000
+
+
+_WRITTEN_BY = {}
+"""Exact type -> how its value is written; of the standard types whose modules the program mentions."""
+
+
+def bind_standard_types(source):
+    """Before any program text runs. A module that the source does not lead to costs nothing."""
+    if "datetime" in source or "calendar" in source:
+        import datetime
+
+        for kind in (datetime.date, datetime.datetime, datetime.time, datetime.timedelta):
+            _WRITTEN_BY[kind] = kind.__repr__
+    if "decimal" in source or "fractions" in source or "statistics" in source:
+        import decimal
+        import fractions
+
+        to_text, numerator, denominator = decimal.Decimal.__str__, fractions.Fraction.numerator, fractions.Fraction.denominator
+        _WRITTEN_BY[decimal.Decimal] = lambda value: "Decimal('" + to_text(value) + "')"
+        _WRITTEN_BY[fractions.Fraction] = lambda value: (
+            "Fraction(" + _small(numerator.fget(value)) + ", " + _small(denominator.fget(value)) + ")"
+        )
+
+
+def _small(number):
+    if _bit_length(number) > MAX_CALL_BITS:
+        raise TooLong
+    return _int_repr(number)
 
 
 class NoCanonicalText(Exception):
@@ -92,21 +113,14 @@ def _call_text(value, kind, depth, budget):
         return "complex(" + _float_repr(value.real) + ", " + _float_repr(value.imag) + ")"
     if kind is _range:
         return "range(" + ", ".join([_text(v, depth, budget) for v in (value.start, value.stop, value.step)]) + ")"
-    if kind is _Decimal:
-        text = _decimal_str(value)
-        _spend(budget, _len(text))
-        return "Decimal('" + text + "')"
-    if kind is _Fraction:
-        return "Fraction(" + _text(value.numerator, depth, budget) + ", " + _text(value.denominator, depth, budget) + ")"
-    if kind is _date:
-        return _date_repr(value)
-    if kind is _datetime and value.tzinfo is None:
-        return _datetime_repr(value)
-    if kind is _time and value.tzinfo is None:
-        return _time_repr(value)
-    if kind is _timedelta:
-        return _timedelta_repr(value)
-    raise NoCanonicalText
+    write = _WRITTEN_BY.get(kind)
+    if write is None or _getattr(value, "tzinfo", None) is not None:
+        raise NoCanonicalText
+    text = write(value)
+    if _type(text) is not _str or not _isascii(text):
+        raise NoCanonicalText
+    _spend(budget, _len(text))
+    return text
 
 
 def _counted(values, budget):

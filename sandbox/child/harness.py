@@ -1,6 +1,7 @@
 """Child side: reads one program and its inputs from the parent, runs them, and answers in frames.
 
-Wire, from the parent: `!I` length + marshal of (entry point, source, inputs sent together), then each further input.
+Wire, from the parent: `!I` length + marshal of (kind, together, number of inputs, CPU seconds, output bytes, entry
+point, source, inputs sent together), then each further input with its length.
 Wire, to the parent: 2-byte status, 4-byte length, payload; one frame for loading, then one an input.
 The names it needs are bound before any program text runs. A program can still lie about its own answers: it could
 as well just return the lie. What it cannot reach is other inputs' right answers (there are none here), its
@@ -11,24 +12,27 @@ import builtins
 import io
 import marshal
 import os
-import socket
 import struct
 import sys
 
-from canonical import NoCanonicalText, TooLong, canonical_text
+import _socket
+
+from canonical import NoCanonicalText, TooLong, bind_standard_types, canonical_text
 
 OK, ERROR, OUTPUT_LIMITED, NO_TEXT, MEMORY, NOT_COMPILED = 0, 1, 2, 3, 4, 5
 LOADING = 0x100  # set in the status of the frame about loading, so that it is never taken for an answer
 
 _exec, _compile, _BaseException, _MemoryError, _SystemExit = exec, compile, BaseException, MemoryError, SystemExit
 _type, _getattr, _isinstance, _pack, _unpack, _len, _int = type, getattr, isinstance, struct.pack, struct.unpack, len, int
-_read, _write, _recv_fds, _dup2, _close, _lseek = os.read, os.write, socket.recv_fds, os.dup2, os.close, os.lseek
+_read, _write, _dup2, _close, _lseek = os.read, os.write, os.dup2, os.close, os.lseek
+_recvmsg = _socket.socket.recvmsg
 _decode = marshal.loads  # from the parent, never to it
 _StringIO, _FileIO, _BufferedReader, _TextIOWrapper = io.StringIO, io.FileIO, io.BufferedReader, io.TextIOWrapper
 _BUILTIN_EXCEPTIONS = {
     value: name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)
 }
 _module_type = type(sys)
+_random_seed = 0
 
 
 class _Flood(BaseException):
@@ -47,6 +51,12 @@ class _CappedText(_StringIO):
             self.flooded = True
             raise _Flood
         return super().write(text)
+
+
+def receive_descriptor(channel, size):
+    """(message, descriptor or None) as it came with SCM_RIGHTS."""
+    message, ancillary, _, _ = _recvmsg(channel, size, 24)
+    return message, _unpack("i", ancillary[0][2][:4])[0] if ancillary else None
 
 
 def _read_exactly(channel, size):
@@ -83,8 +93,10 @@ def _failure(error):
     return ERROR, name.encode()
 
 
-def warm_up():
+def warm_up(hash_seed):
     """Once in the fork server: what a child runs first is then loaded, cached and specialised for all of them."""
+    global _random_seed
+    _random_seed = hash_seed
     builtins.exit = builtins.quit = sys.exit  # as `site` would give them
     for _ in range(20):
         code = _compile("def f(x):\n    return [x, 1.5, 'a', (None, {'b': 2})]\n", "<program>", "exec", dont_inherit=True)
@@ -92,12 +104,18 @@ def warm_up():
     sys.modules.pop("program")
 
 
-def serve(channel, kind, output_bytes, together, n_inputs, lock_paths=None):
+def serve(channel, limit_cpu, lock_paths=None):
     """The whole life of a child after it has been locked down; `channel` is a descriptor.
 
     `lock_paths` is called before any program text runs, after the modules that it names are imported (strict mode).
     """
-    entry_point, source, *inputs = _decode(_read_block(channel))
+    kind, together, n_inputs, cpu_seconds, output_bytes, entry_point, source, *inputs = _decode(_read_block(channel))
+    limit_cpu(cpu_seconds)
+    bind_standard_types(source)
+    if "random" in source:
+        import random
+
+        random.seed(_random_seed)
     if lock_paths:
         _import_named(source)
         lock_paths()
@@ -109,7 +127,7 @@ def serve(channel, kind, output_bytes, together, n_inputs, lock_paths=None):
         return
     if kind == "stdin":
         _answer(channel, LOADING | OK)
-        _serve_stdin(channel, code, output_bytes, n_inputs, together)
+        _serve_stdin(channel, code, output_bytes, n_inputs)
         return
     try:
         function = _load_function(code, entry_point)
@@ -146,16 +164,16 @@ def _call(function, raw, output_bytes):
         return _failure(error)
 
 
-def _serve_stdin(channel, code, output_bytes, n_inputs, together):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno=channel) as speaking:
-        for _ in range(n_inputs):
-            _, descriptors, _, _ = _recv_fds(speaking, 1, 1)
-            if not descriptors:
-                os._exit(0)
-            _dup2(descriptors[0], 0)
-            _close(descriptors[0])
-            _lseek(0, 0, 0)
-            _answer(channel, *_run_script(code, output_bytes))
+def _serve_stdin(channel, code, output_bytes, n_inputs):
+    speaking = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=channel)
+    for _ in range(n_inputs):
+        _, descriptor = receive_descriptor(speaking, 1)
+        if descriptor is None:
+            os._exit(0)
+        _dup2(descriptor, 0)
+        _close(descriptor)
+        _lseek(0, 0, 0)
+        _answer(channel, *_run_script(code, output_bytes))
 
 
 def _import_named(source):

@@ -231,7 +231,7 @@ _PID_PLACE = 0x5A5A5A5A
 _child_template = bytearray()
 
 
-def lock_child(parent, cpu_seconds, layers):
+def lock_child(parent, layers):
     """In every child, before it reads anything of a program; memory, files and the rest are inherited."""
     if sys.platform == "linux":
         _prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL
@@ -239,10 +239,14 @@ def lock_child(parent, cpu_seconds, layers):
             os._exit(1)
     else:
         resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 1))
     if "seccomp" in layers:
         pid = struct.pack("I", os.getpid())
         _install_filter(bytes(_child_template).replace(struct.pack("I", _PID_PLACE), pid))
+
+
+def limit_cpu(seconds):
+    """In a child only: a fork server would reach it after some ten thousand forks."""
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
 
 
 def lock_paths():

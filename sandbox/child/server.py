@@ -3,44 +3,38 @@
 It never sees source, inputs or outputs, since its heap is inherited by every later child: each request hands it
 a socket (SCM_RIGHTS) on which the child speaks with the parent directly. A dead child stays a zombie until the
 parent says so; its pid cannot be taken by another process before the parent's last signal.
-Wire: `F` + header with a socket -> pid; `R` -> exit status, CPU seconds, peak memory.
+Wire: `F` with a socket -> pid; `R` -> exit status, CPU seconds, peak memory of the oldest child.
 """
 
 import gc
 import os
-import socket
 import struct
 import sys
 
-HEADER = struct.Struct("!c?III")  # kind (f or s), together, inputs, CPU seconds, output bytes
-PRELOADED = [
-    "abc", "bisect", "collections", "collections.abc", "contextlib", "copy", "datetime", "decimal", "enum",
-    "fractions", "functools", "heapq", "io", "itertools", "math", "operator", "os", "re", "string", "struct", "sys",
-    "time", "types", "typing",
-]  # fmt: skip
-"""Every module costs each fork its pages and mappings: only what many programs import, or the harness itself."""
+import _socket  # `socket` itself would cost every fork the mappings of three more libraries
+
+PRELOADED = ["collections.abc", "contextlib", "copy", "functools", "itertools", "math", "operator", "re", "string", "typing"]
+"""Every module costs each fork its pages and mappings: only what many programs import."""
 PRELOADED_STRICT = [
-    "array", "ast", "base64", "calendar", "cmath", "concurrent.futures.thread", "csv", "dataclasses", "difflib",
-    "encodings.idna", "encodings.latin_1", "encodings.utf_16", "hashlib", "html", "inspect", "json", "numbers", "pprint",
-    "queue", "secrets", "statistics", "textwrap", "threading", "traceback", "unicodedata", "uuid", "zlib", "_strptime",
+    "array", "ast", "base64", "bisect", "calendar", "cmath", "concurrent.futures.thread", "csv", "dataclasses", "datetime", "decimal", "difflib",
+    "encodings.idna", "encodings.latin_1", "encodings.utf_16", "fractions", "hashlib", "heapq", "html", "inspect", "json", "numbers", "pprint",
+    "queue", "random", "secrets", "socket", "statistics", "textwrap", "threading", "traceback",
+    "unicodedata", "uuid", "zlib", "_strptime",
 ]  # fmt: skip
 """Strict mode opens no file once a program runs, so what modules load late must be there."""
 
 
 def main():
-    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=int(sys.argv[1]))
+    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=int(sys.argv[1]))
     layers = tuple(name for name in sys.argv[2].split(",") if name)
     seed, memory_bytes, open_files, strict = (int(argument) for argument in sys.argv[3:7])
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    register_at_fork, os.register_at_fork = os.register_at_fork, lambda **hooks: None
+    os.register_at_fork = lambda **hooks: None  # a child never forks: hooks of `random` and `threading` only cost
     for name in PRELOADED + (PRELOADED_STRICT if strict else []):
         __import__(name)
-    import random  # only now: imported before, it would seed itself anew in every child
-
     import harness
     import lockdown
 
-    os.register_at_fork = register_at_fork
     sys.path.pop(0)
     os.chdir("/")
     try:
@@ -48,8 +42,7 @@ def main():
     except OSError as error:
         control.sendall(b"E" + str(error).encode()[:200])
         return
-    harness.warm_up()
-    random.seed(seed)
+    harness.warm_up(seed)
     gc.collect()
     gc.freeze()
     control.sendall(b"K")
@@ -57,31 +50,34 @@ def main():
 
 
 def _serve(control, layers, harness, lockdown, lock_paths):
-    me, child = os.getpid(), 0
+    me, children = os.getpid(), []
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 1 + HEADER.size, 1)
-        if not message:
-            os._exit(0)
-        if message[:1] == b"F":
+        message, descriptor = harness.receive_descriptor(control, 1)
+        if message == b"F":
             child = os.fork()
             if child == 0:
-                os.close(control.fileno())
-                _be_child(message[1:], descriptors[0], me, layers, harness, lockdown, lock_paths)
-            os.close(descriptors[0])
+                _be_child(control, descriptor, me, layers, harness, lockdown, lock_paths)
+            os.close(descriptor)
+            children.append(child)
             control.sendall(struct.pack("!I", child))
-        else:
-            _, status, usage = os.wait4(child, 0)
+        elif message:
+            _, status, usage = os.wait4(children.pop(0), 0)
             peak = usage.ru_maxrss * (1024 if sys.platform == "linux" else 1)
             control.sendall(struct.pack("!idQ", status, usage.ru_utime + usage.ru_stime, peak))
+        else:
+            for child in children:
+                os.kill(child, 9)
+                os.waitpid(child, 0)
+            os._exit(0)
 
 
-def _be_child(header, descriptor, parent, layers, harness, lockdown, lock_paths):
+def _be_child(control, descriptor, parent, layers, harness, lockdown, lock_paths):
     try:
-        kind, together, n_inputs, cpu, output = HEADER.unpack(header)
-        lockdown.lock_child(parent, cpu, layers)
+        os.close(control.fileno())
+        lockdown.lock_child(parent, layers)
         for name in ("harness", "lockdown", "canonical", "__main__"):
             sys.modules.pop(name, None)
-        harness.serve(descriptor, "stdin" if kind == b"s" else "function", output, together, n_inputs, lock_paths)
+        harness.serve(descriptor, lockdown.limit_cpu, lock_paths)
     finally:
         os._exit(0)
 
