@@ -29,7 +29,7 @@ _ALLOWED = {
     "alarm": (37, -1), "setitimer": (38, 103), "getpid": (39, 172), "socketpair": (53, 199), "sendto": (44, 206),
     "getsockname": (51, 204), "getsockopt": (55, 209), "recvfrom": (45, 207), "sendmsg": (46, 211),
     "recvmsg": (47, 212), "shutdown": (48, 210), "clone": (56, 220),
-    "exit": (60, 93), "wait4": (61, 260), "kill": (62, 129), "uname": (63, 160),
+    "exit": (60, 93), "wait4": (61, 260), "kill": (62, 129),
     "fsync": (74, 82), "getdents": (78, -1), "getcwd": (79, 17), "chdir": (80, 49), "readlink": (89, -1),
     "gettimeofday": (96, 169), "getrlimit": (97, 163), "getrusage": (98, 165), "times": (100, 153),
     "getuid": (102, 174), "getgid": (104, 176), "geteuid": (107, 175), "getegid": (108, 177),
@@ -201,6 +201,13 @@ def _drop_capabilities():
     header = struct.pack("Ii", 0x20080522, 0)
     if _libc.capset(header, bytes(24)) != 0:
         raise OSError(ctypes.get_errno(), "capabilities could not be dropped")
+
+
+def hide_host_name():
+    """The system call is denied; modules that ask at import (`platform`, `uuid`) get an answer that says nothing."""
+    real = os.uname()
+    nameless = os.uname_result((real.sysname, "localhost", "", "", real.machine))
+    os.uname = sys.modules["posix"].uname = lambda: nameless
 
 
 def lock_server(layers, memory_bytes, open_files):

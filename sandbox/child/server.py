@@ -36,6 +36,7 @@ def main():
     import lockdown
 
     sys.path.pop(0)
+    lockdown.hide_host_name()
     os.chdir("/")
     try:
         lockdown.lock_server(layers, memory_bytes, open_files)
