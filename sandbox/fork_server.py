@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from sandbox.seatbelt import seatbelt_prefix
 from sandbox.types import Limits, SandboxError
 
-_END = struct.Struct("!idQ")
+_REPLY = struct.Struct("!cIidQ")  # kind, pid, exit status, CPU seconds, peak memory
 _SERVER_FILE = Path(__file__).parent / "child" / "server.py"
 _START_SECONDS = 30.0
 _REAP_SECONDS = 10.0
@@ -68,10 +69,11 @@ class ForkServer:
     """
 
     def __init__(self, layers: tuple[str, ...], hash_seed: int, limits: Limits | None = None, strict: bool = False) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         limits = limits or Limits()
         environment = {"PYTHONHASHSEED": str(hash_seed), "LC_ALL": "C.UTF-8"}
-        command = [sys.executable, "-s", "-S", "-P", "-B", str(_SERVER_FILE)]
+        command = list(seatbelt_prefix()) if "seatbelt" in layers else []
+        command += [sys.executable, "-s", "-S", "-P", "-B", str(_SERVER_FILE)]
         command += [str(theirs.fileno()), ",".join(layers), str(hash_seed)]
         command += [str(limits.memory_bytes), str(limits.open_files), str(int(strict))]
         self._control = ours
@@ -90,14 +92,15 @@ class ForkServer:
         theirs.close()
         self._control.settimeout(_START_SECONDS)
         try:
-            answer = self._control.recv(256)
+            answer = self._control.recv(1)
+            reason = self._control.recv(256) if answer == b"E" else b""
         except OSError:
-            answer = b""
+            answer, reason = b"", b""
         if answer != b"K":
             self.close()
             if not answer:
                 raise ServerGoneError
-            raise SandboxError(f"the sandbox cannot be set up here: {answer[1:].decode(errors='replace')}")
+            raise SandboxError(f"the sandbox cannot be set up here: {reason.decode(errors='replace')}")
         self._control.settimeout(_REAP_SECONDS)
 
     @property
@@ -126,19 +129,22 @@ class ForkServer:
 
     def pid_of(self, child: Child) -> int:
         while child in self._unnamed:
-            self._take_pid(self._receive())
+            self._receive()
         return child.pid
 
-    def _take_pid(self, message: bytes) -> None:
-        if len(message) != 4:
-            raise ServerGoneError
-        self._unnamed.popleft().__dict__["pid"] = int.from_bytes(message, "big")
-
-    def _receive(self) -> bytes:
+    def _receive(self) -> ChildEnd | None:
+        """The next reply: a new child's pid is noted, a child's end is returned."""
         try:
-            return self._control.recv(64)
+            message = self._control.recv(_REPLY.size, socket.MSG_WAITALL)
         except OSError as error:
             raise ServerGoneError from error
+        if len(message) != _REPLY.size:
+            raise ServerGoneError
+        kind, pid, exit_status, cpu_s, peak_bytes = _REPLY.unpack(message)
+        if kind == b"E":
+            return ChildEnd(exit_status, cpu_s, peak_bytes)
+        self._unnamed.popleft().__dict__["pid"] = pid
+        return None
 
     def end(self, child: Child) -> ChildEnd:
         """Kill the child (it may be dead already: its pid is kept by the server) and reap it."""
@@ -151,13 +157,10 @@ class ForkServer:
             self._control.sendall(b"R")
         except OSError as error:
             raise ServerGoneError from error
-        message = self._receive()
-        while len(message) == 4:
-            self._take_pid(message)
-            message = self._receive()
-        if len(message) != _END.size:
-            raise ServerGoneError
-        return ChildEnd(*_END.unpack(message))
+        while True:
+            end = self._receive()
+            if end is not None:
+                return end
 
     def close(self) -> None:
         """The server kills and reaps its children when the control socket closes; it is killed where it does not."""

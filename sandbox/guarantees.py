@@ -15,7 +15,7 @@ from typing import Literal
 from sandbox.fork_server import ForkServer, ServerGoneError
 from sandbox.types import SandboxError
 
-ALL_LAYERS = ("capabilities", "landlock", "seccomp")
+ALL_LAYERS = ("seatbelt",) if sys.platform == "darwin" else ("capabilities", "landlock", "seccomp")
 """In the order in which they are installed."""
 
 
@@ -31,7 +31,7 @@ class Guarantee:
 @lru_cache(maxsize=1)
 def available_layers() -> tuple[str, ...]:
     """The kernel layers that a probe process could really take here."""
-    if sys.platform != "linux":
+    if sys.platform not in ("linux", "darwin"):
         return ()
     found = []
     for layer in ALL_LAYERS:
@@ -45,26 +45,52 @@ def available_layers() -> tuple[str, ...]:
 
 def guarantees() -> list[Guarantee]:
     """Every protection on this computer, with its level and how it is reached."""
-    layers = available_layers()
-    seccomp, landlock = "seccomp" in layers, "landlock" in layers
-    linux = sys.platform == "linux"
-    missing = "not on this system" if not linux else "this kernel did not take it"
-    root = linux and os.geteuid() == 0
-    return [
+    time_and_output = [
         Guarantee("time", "a program that never ends", "enforced", "deadline and SIGKILL by the parent, RLIMIT_CPU"),
-        Guarantee("memory", "a program that eats memory", "enforced" if linux else "partial",
-                  "RLIMIT_AS a process" if linux else "RLIMIT_AS is not dependable here"),
         Guarantee("output", "a flood of output", "enforced", "counted and cut by the parent; descriptors 1 and 2 go nowhere"),
-        Guarantee("network", "any connection, in or out", "enforced" if seccomp else "missing",
-                  "no socket of any family (seccomp)" if seccomp else missing),
-        Guarantee("processes", "new processes, signals to others, other programs started", "enforced" if seccomp else "missing",
-                  "fork, exec and foreign signals denied (seccomp)" if seccomp else missing),
-        Guarantee("files", "reading your files, writing anywhere", "enforced" if landlock else "missing",
-                  "only Python's standard library and system libraries can be read, nothing written (Landlock)"
-                  if landlock else missing),
-        Guarantee("kernel", "the kernel's rarer system calls", "enforced" if seccomp else "missing",
-                  "an allow-list of system calls (seccomp)" if seccomp else missing),
+    ]
+    if sys.platform == "linux":
+        return time_and_output + _on_linux(available_layers())
+    return time_and_output + _elsewhere("seatbelt" in available_layers())
+
+
+def _on_linux(layers: tuple[str, ...]) -> list[Guarantee]:
+    missing = "this kernel did not take it"
+    seccomp, landlock, root = "seccomp" in layers, "landlock" in layers, os.geteuid() == 0
+
+    def by_seccomp(name: str, what: str, how: str) -> Guarantee:
+        return Guarantee(name, what, "enforced" if seccomp else "missing", f"{how} (seccomp)" if seccomp else missing)
+
+    if landlock:
+        files = Guarantee("files", "reading your files, writing anywhere", "enforced",
+                          "only Python's and the system's libraries can be opened, nothing written (Landlock)")  # fmt: skip
+    elif seccomp:
+        files = Guarantee("files", "reading your files, writing anywhere", "enforced",
+                          "strict mode: no file at all once a program runs (seccomp); this kernel has no Landlock")  # fmt: skip
+    else:
+        files = Guarantee("files", "reading your files, writing anywhere", "missing", missing)
+    names: Literal["partial", "enforced", "missing"] = "partial" if landlock else files.level
+    return [
+        Guarantee("memory", "a program that eats memory", "enforced", "RLIMIT_AS a process, no shared memory"),
+        by_seccomp("network", "any connection, in or out", "no socket of any family"),
+        by_seccomp("processes", "new processes, other programs started", "fork and exec denied"),
+        by_seccomp("signals", "signals to other processes, looking into them", "only itself"),
+        files,
+        Guarantee("file names", "whether a path exists, its size and times", names,
+                  "a path can be asked after, never opened or listed; strict mode closes that" if landlock else files.how),
+        by_seccomp("kernel", "the kernel's rarer system calls", "an allow-list"),
         Guarantee("privileges", "the power of the administrator", "partial" if root else "enforced",
                   "runs as root: every capability is dropped, the user id stays root" if root
                   else "runs as you, and can gain no privileges (no_new_privs)"),
     ]  # fmt: skip
+
+
+def _elsewhere(seatbelt: bool) -> list[Guarantee]:
+    how = "sandbox-exec; this profile has never been run by its authors" if seatbelt else "not on this system"
+    level: Literal["partial", "missing"] = "partial" if seatbelt else "missing"
+    return [
+        Guarantee("memory", "a program that eats memory", "partial", "a limit of the data segment is not dependable here"),
+        Guarantee("network", "any connection, in or out", level, how),
+        Guarantee("processes", "new processes, signals to others, other programs started", level, how),
+        Guarantee("files", "reading your files, writing anywhere", level, how),
+    ]

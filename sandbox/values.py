@@ -21,7 +21,7 @@ def pack_input(value: object) -> bytes:
         raw = value.encode("utf-8", "surrogatepass")
     else:
         check_plain(value)
-        raw = marshal.dumps(value, _NO_SHARING)
+        raw = marshal.dumps(value, _NO_SHARING)  # type: ignore[arg-type]
     if len(raw) > MAX_INPUT_BYTES:
         raise ValueError(f"an input of {len(raw)} bytes is larger than {MAX_INPUT_BYTES}")
     return raw

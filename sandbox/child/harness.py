@@ -8,14 +8,13 @@ as well just return the lie. What it cannot reach is other inputs' right answers
 status of time and memory, or other programs.
 """
 
+import _socket
 import builtins
 import io
 import marshal
 import os
 import struct
 import sys
-
-import _socket
 
 from canonical import NoCanonicalText, TooLong, bind_standard_types, canonical_text
 

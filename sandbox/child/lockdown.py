@@ -133,7 +133,7 @@ def _server_filter():
 
 def _child_filter(pid):
     """What a fork server may and its children may not: processes, and signals to anything but themselves."""
-    machine, column = _machine()
+    _, column = _machine()
     program = [_load(0)]  # foreign architectures are killed by the server's filter
     threads = [_argument(0), _statement(0x45, _CLONE_THREAD, 0, 1), _return(_ALLOW), _return(_ERRNO | _EPERM)]
     program += [_equal(_CLONE[column], 0, len(threads)), *threads]
@@ -214,10 +214,11 @@ def lock_server(layers, memory_bytes, open_files):
     """Once in the fork server; `layers` names what to install: capabilities, landlock, seccomp."""
     for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_MEMLOCK):
         resource.setrlimit(limit, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
     if sys.platform != "linux":
+        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
         return
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
     resource.setrlimit(resource.RLIMIT_SIGPENDING, (64, 64))
     _prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
@@ -225,10 +226,8 @@ def lock_server(layers, memory_bytes, open_files):
     if "capabilities" in layers and os.geteuid() == 0:
         _drop_capabilities()
     if "landlock" in layers:
-        paths = sysconfig.get_paths()
-        _restrict_files(
-            [paths["stdlib"], paths["platstdlib"], "/usr/lib", "/lib", "/lib64", "/usr/share/zoneinfo", "/dev/urandom"]
-        )
+        libraries = [os.path.dirname(os.__file__), sysconfig.get_config_var("DESTSHARED"), "/usr/lib", "/lib", "/lib64"]
+        _restrict_files([*filter(None, libraries), "/usr/share/zoneinfo", "/dev/urandom"])
     if "seccomp" in layers:
         _child_template[:] = _child_filter(_PID_PLACE)
         _install_filter(_server_filter())

@@ -6,26 +6,26 @@ parent says so; its pid cannot be taken by another process before the parent's l
 Wire: `F` with a socket -> pid; `R` -> exit status, CPU seconds, peak memory of the oldest child.
 """
 
+import _socket  # `socket` itself would cost every fork the mappings of three more libraries
 import gc
 import os
 import struct
 import sys
 
-import _socket  # `socket` itself would cost every fork the mappings of three more libraries
-
+REPLY = struct.Struct("!cIidQ")  # kind (P or E), pid, exit status, CPU seconds, peak memory
 PRELOADED = ["collections.abc", "contextlib", "copy", "functools", "itertools", "math", "operator", "re", "string", "typing"]
 """Every module costs each fork its pages and mappings: only what many programs import."""
 PRELOADED_STRICT = [
-    "array", "ast", "base64", "bisect", "calendar", "cmath", "concurrent.futures.thread", "csv", "dataclasses", "datetime", "decimal", "difflib",
-    "encodings.idna", "encodings.latin_1", "encodings.utf_16", "fractions", "hashlib", "heapq", "html", "inspect", "json", "numbers", "pprint",
-    "queue", "random", "secrets", "socket", "statistics", "textwrap", "threading", "traceback",
-    "unicodedata", "uuid", "zlib", "_strptime",
+    "array", "ast", "base64", "bisect", "calendar", "cmath", "concurrent.futures.thread", "csv", "dataclasses",
+    "datetime", "decimal", "difflib", "encodings.idna", "encodings.latin_1", "encodings.utf_16", "fractions", "hashlib",
+    "heapq", "html", "inspect", "json", "numbers", "pprint", "queue", "random", "secrets", "socket", "statistics",
+    "textwrap", "threading", "traceback", "unicodedata", "uuid", "zlib", "_strptime",
 ]  # fmt: skip
 """Strict mode opens no file once a program runs, so what modules load late must be there."""
 
 
 def main():
-    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=int(sys.argv[1]))
+    control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=int(sys.argv[1]))
     layers = tuple(name for name in sys.argv[2].split(",") if name)
     seed, memory_bytes, open_files, strict = (int(argument) for argument in sys.argv[3:7])
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -60,11 +60,11 @@ def _serve(control, layers, harness, lockdown, lock_paths):
                 _be_child(control, descriptor, me, layers, harness, lockdown, lock_paths)
             os.close(descriptor)
             children.append(child)
-            control.sendall(struct.pack("!I", child))
+            control.sendall(REPLY.pack(b"P", child, 0, 0.0, 0))
         elif message:
             _, status, usage = os.wait4(children.pop(0), 0)
             peak = usage.ru_maxrss * (1024 if sys.platform == "linux" else 1)
-            control.sendall(struct.pack("!idQ", status, usage.ru_utime + usage.ru_stime, peak))
+            control.sendall(REPLY.pack(b"E", 0, status, usage.ru_utime + usage.ru_stime, peak))
         else:
             for child in children:
                 os.kill(child, 9)

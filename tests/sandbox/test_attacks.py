@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-
 import pytest
 
 from sandbox import Limits, Output, Program, Sandbox, Status
