@@ -43,6 +43,12 @@ class _Group(click.Group):
             _fail(f"the store cannot be read or written: {error}", "check the disk; `conself verify` checks the store")
         except OSError as error:
             _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), "check the disk and the permissions")
+        except Exception as error:
+            from sandbox import SandboxError  # not at the top: --help stays fast
+
+            if not isinstance(error, SandboxError):
+                raise
+            _fail(str(error), "`conself doctor` tells what this computer can protect; what was stored stays")
 
 
 def _fail(message: str, hint: str) -> None:

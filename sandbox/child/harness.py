@@ -26,7 +26,7 @@ _type, _getattr, _isinstance, _pack, _unpack, _len, _int = type, getattr, isinst
 _read, _write, _dup2, _close, _lseek = os.read, os.write, os.dup2, os.close, os.lseek
 _recvmsg = _socket.socket.recvmsg
 _decode = marshal.loads  # from the parent, never to it
-_StringIO, _FileIO, _BufferedReader, _TextIOWrapper = io.StringIO, io.FileIO, io.BufferedReader, io.TextIOWrapper
+_BytesIO, _FileIO, _BufferedReader, _TextIOWrapper = io.BytesIO, io.FileIO, io.BufferedReader, io.TextIOWrapper
 _BUILTIN_EXCEPTIONS = {
     value: name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)
 }
@@ -38,18 +38,23 @@ class _Flood(BaseException):
     """More was printed than the limit allows."""
 
 
-class _CappedText(_StringIO):
+class _CappedBytes(_BytesIO):
+    """What a script prints, as text or through `sys.stdout.buffer`; closing it loses nothing."""
+
     def __init__(self, limit):
         super().__init__()
         self.left = limit
         self.flooded = False
 
-    def write(self, text):
-        self.left -= _len(text)
+    def write(self, data):
+        self.left -= _len(data)
         if self.left < 0:
             self.flooded = True
             raise _Flood
-        return super().write(text)
+        return super().write(data)
+
+    def close(self):
+        return None
 
 
 def receive_descriptor(channel, size):
@@ -196,9 +201,9 @@ def _import_named(source):
 
 
 def _run_script(code, output_bytes):
-    out = _CappedText(output_bytes)
+    out = _CappedBytes(output_bytes)
     sys.stdin = sys.__stdin__ = _TextIOWrapper(_BufferedReader(_FileIO(0, closefd=False)), "utf-8", "surrogateescape")
-    sys.stdout = sys.__stdout__ = out
+    sys.stdout = sys.__stdout__ = _TextIOWrapper(out, "utf-8", "backslashreplace", write_through=True)
     module = _module_type("__main__")
     sys.modules["__main__"] = module
     try:
@@ -210,6 +215,6 @@ def _run_script(code, output_bytes):
         return (OUTPUT_LIMITED, b"") if out.flooded else _failure(error)
     if out.flooded:
         return OUTPUT_LIMITED, b""
-    lines = [line.rstrip() for line in _StringIO.getvalue(out).split("\n")]
-    text = "\n".join(lines).rstrip()
+    printed = _BytesIO.getvalue(out).decode("utf-8", "backslashreplace")
+    text = "\n".join([line.rstrip() for line in printed.split("\n")]).rstrip()
     return OK, text.encode("utf-8", "backslashreplace")

@@ -30,13 +30,14 @@ def main():
     seed, memory_bytes, open_files, strict = (int(argument) for argument in sys.argv[3:7])
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     os.register_at_fork = lambda **hooks: None  # a child never forks: hooks of `random` and `threading` only cost
-    for name in PRELOADED + (PRELOADED_STRICT if strict else []):
-        __import__(name)
     import harness
     import lockdown
 
-    sys.path.pop(0)
     lockdown.hide_host_name()
+    for name in PRELOADED + (PRELOADED_STRICT if strict else []):
+        __import__(name)
+
+    sys.path.pop(0)
     os.chdir("/")
     try:
         lockdown.lock_server(layers, memory_bytes, open_files)

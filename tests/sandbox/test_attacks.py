@@ -289,3 +289,10 @@ def test_state_between_inputs_is_gone_with_a_fork_each() -> None:
     for inputs, expected in (("fork-each", ["1", "1", "1"]), ("one-at-a-time", ["1", "2", "3"])):
         outputs = run_program(_server(ALL_LAYERS, Limits(), False), program, range(3), Limits(), inputs).outputs  # type: ignore[arg-type]
         assert [o.text for o in outputs] == expected
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_host_has_no_name(strict: bool) -> None:
+    source = "import os, platform\ndef f():\n    return platform.node(), os.uname().nodename, os.uname().release"
+    assert run(source, [()], strict=strict).text == "('localhost', 'localhost', '')"
+    assert os.uname().release, "the control: outside there is one"

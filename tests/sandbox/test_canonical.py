@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sandbox
+from conself_local.method.behaviour import comparison_key
 from sandbox.values import pack_input
 
 
@@ -80,3 +81,29 @@ def test_inputs_of_other_types_are_refused_in_the_parent() -> None:
         for _ in range(60):
             deep = [deep]
         pack_input((deep,))
+
+
+leaves = st.sampled_from([None, True, False, 1, 0, 0.0, -0.0, 1.0, 1.0 + 1e-14, 1.0 + 1e-10, float("nan"), float("inf"), "1", b"1", "nan"])
+small = st.recursive(
+    leaves, lambda inner: st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple) | st.dictionaries(st.sampled_from("ab"), inner), max_leaves=4
+)
+
+
+def _same(a: object, b: object) -> bool:
+    """The rule in words: exact types, dict order aside, floats to 12 digits, -0.0 as 0.0, NaN equal to NaN."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, float) and isinstance(b, float):
+        return f"{a + 0.0:.12g}" == f"{b + 0.0:.12g}"
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a)
+    return a == b
+
+
+@given(small, small)
+def test_the_comparison_key_is_equal_exactly_where_the_method_says(a: object, b: object) -> None:
+    for x, y in ((a, b), (a, a)):
+        equal = comparison_key(canonical.canonical_text(x, 10**4)) == comparison_key(canonical.canonical_text(y, 10**4))
+        assert equal is _same(x, y)

@@ -82,6 +82,8 @@ def test_stdin_programs(box: Sandbox) -> None:
     assert statuses(result) == ["ok", "error", "ok", "error"] and texts(result)[0] == "2"
     reading = run(box, "import os, sys\nprint(len(os.read(0, 10)), len(sys.stdin.read()))", ["a" * 30], kind="stdin")
     assert texts(reading) == ["10 20"]
+    binary = run(box, "import sys\nprint('a', end='')\nsys.stdout.buffer.write(b'b')\nsys.stdout.close()", ["x"], kind="stdin")
+    assert texts(binary) == ["ab"]
 
 
 def test_state_and_hash_order_are_found(box: Sandbox) -> None:
