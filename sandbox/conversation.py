@@ -8,6 +8,7 @@ status is `refused` for the whole program. After a death at input i a fresh chil
 from __future__ import annotations
 
 import builtins
+import contextlib
 import marshal
 import math
 import os
@@ -93,10 +94,10 @@ class _Conversation:
     ) -> None:
         self._server, self._program, self._batch = server, program, batch
         self._limits, self._together = limits, together
+        self._sent_at_once = together and program.kind == "function"
         cpu = limits.cpu_s if limits.cpu_s is not None else limits.wall_s * (len(batch) + 1)
         self._cpu_seconds = max(1, math.ceil(cpu))
-        self._poller: select.poll | None = None
-        self._buffer = b""
+        self._buffer, self._cpu_before = b"", 0.0
         self._raw = [pack_input(program.inputs[i]) for i in batch]
 
     def run(self) -> tuple[Output, list[Output]]:
@@ -104,7 +105,7 @@ class _Conversation:
         outputs: list[Output] = []
         load: Output | None = None
         failure: Exception | None = None
-        self._buffer, self._cpu_before, started = b"", 0.0, time.monotonic()
+        started = time.monotonic()
         try:
             self._send_program(child)
             load = self._frame(child, started, _LOADING)
@@ -112,8 +113,6 @@ class _Conversation:
                 self._answers(child, outputs)
         except (_Refused, _Ended, _Late, OSError) as error:
             failure = error
-        finally:
-            self._poller = None
         end = self._server.end(child)
         wall = time.monotonic() - started
         if self._together:
@@ -130,19 +129,22 @@ class _Conversation:
     def _answers(self, child: Child, outputs: list[Output]) -> None:
         for raw in self._raw:
             started = time.monotonic()
-            if self._program.kind == "stdin":
-                self._check_early(child)
-                _send_file(child.channel, raw)
-            elif not self._together:
-                self._check_early(child)
-                child.channel.settimeout(self._limits.wall_s)
-                child.channel.sendall(struct.pack("!I", len(raw)) + raw)
+            if not self._sent_at_once:
+                self._check_silence(child)
+                self._send_input(child, raw)
             outputs.append(self._frame(child, started, 0))
-        if self._buffer or (select.select([child.channel], [], [], 0)[0] and child.channel.recv(1, socket.MSG_PEEK)):
-            raise _Refused
+        with contextlib.suppress(_Ended):
+            self._check_silence(child)
 
-    def _check_early(self, child: Child) -> None:
-        """Nothing may have been said since the last answer."""
+    def _send_input(self, child: Child, raw: bytes) -> None:
+        if self._program.kind == "stdin":
+            _send_file(child.channel, raw)
+            return
+        child.channel.settimeout(self._limits.wall_s)
+        child.channel.sendall(struct.pack("!I", len(raw)) + raw)
+
+    def _check_silence(self, child: Child) -> None:
+        """Nothing may have been said since the last answer. Raises _Refused, or _Ended where the child is gone."""
         if self._buffer:
             raise _Refused
         if select.select([child.channel], [], [], 0)[0]:
@@ -150,7 +152,7 @@ class _Conversation:
 
     def _send_program(self, child: Child) -> None:
         child.channel.settimeout(self._limits.wall_s)
-        sent_now = self._raw if self._together and self._program.kind == "function" else []
+        sent_now = self._raw if self._sent_at_once else []
         how = (self._program.kind, self._together, len(self._batch), self._cpu_seconds, self._limits.output_bytes)
         block = marshal.dumps((*how, self._program.entry_point, self._program.source, *sent_now))
         child.channel.sendall(struct.pack("!I", len(block)) + block)
@@ -174,15 +176,13 @@ class _Conversation:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise _Late
-            if self._together and self._program.kind == "function":
+            if self._sent_at_once:
                 self._wait_for_the_end(child, left)
             child.channel.settimeout(left)
             try:
                 part = child.channel.recv(_RECEIVE_BYTES)
             except TimeoutError:
                 raise _Late from None
-            except BlockingIOError:
-                continue
             if not part:
                 raise _Ended
             self._buffer += part
@@ -191,10 +191,9 @@ class _Conversation:
 
     def _wait_for_the_end(self, child: Child, left: float) -> None:
         """Sleep until the child has closed its end, or a moment: bulk frames need not wake the parent one by one."""
-        if self._poller is None:
-            self._poller = select.poll()
-            self._poller.register(child.channel, 0)  # POLLHUP is always reported
-        self._poller.poll(min(left, _BULK_TICK_SECONDS) * 1000)
+        poller = select.poll()
+        poller.register(child.channel, 0)  # POLLHUP is always reported
+        poller.poll(min(left, _BULK_TICK_SECONDS) * 1000)
 
     def _output(self, status: int, payload: bytes, wall: float, cpu: float) -> Output:
         if status == 0:

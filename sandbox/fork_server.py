@@ -72,7 +72,7 @@ class ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         limits = limits or Limits()
         environment = {"PYTHONHASHSEED": str(hash_seed), "LC_ALL": "C.UTF-8"}
-        command = list(seatbelt_prefix()) if "seatbelt" in layers else []
+        command = seatbelt_prefix() if "seatbelt" in layers else []
         command += [sys.executable, "-s", "-S", "-P", "-B", str(_SERVER_FILE)]
         command += [str(theirs.fileno()), ",".join(layers), str(hash_seed)]
         command += [str(limits.memory_bytes), str(limits.open_files), str(int(strict))]

@@ -15,6 +15,7 @@ from typing import Literal
 from sandbox.fork_server import ForkServer, ServerGoneError
 from sandbox.types import SandboxError
 
+Level = Literal["enforced", "partial", "missing"]
 ALL_LAYERS = ("seatbelt",) if sys.platform == "darwin" else ("capabilities", "landlock", "seccomp")
 """In the order in which they are installed."""
 
@@ -24,7 +25,7 @@ class Guarantee:
     name: str
     what: str
     """What a program is kept from, in plain words."""
-    level: Literal["enforced", "partial", "missing"]
+    level: Level
     how: str
 
 
@@ -61,23 +62,20 @@ def _on_linux(layers: tuple[str, ...]) -> list[Guarantee]:
     def by_seccomp(name: str, what: str, how: str) -> Guarantee:
         return Guarantee(name, what, "enforced" if seccomp else "missing", f"{how} (seccomp)" if seccomp else missing)
 
+    how_files, how_names = missing, missing
     if landlock:
-        files = Guarantee("files", "reading your files, writing anywhere", "enforced",
-                          "only Python's and the system's libraries can be opened, nothing written (Landlock)")  # fmt: skip
+        how_files = "only Python's and the system's libraries can be opened, nothing written (Landlock)"
+        how_names = "a path can be asked after, never opened or listed; strict mode closes that"
     elif seccomp:
-        files = Guarantee("files", "reading your files, writing anywhere", "enforced",
-                          "strict mode: no file at all once a program runs (seccomp); this kernel has no Landlock")  # fmt: skip
-    else:
-        files = Guarantee("files", "reading your files, writing anywhere", "missing", missing)
-    names: Literal["partial", "enforced", "missing"] = "partial" if landlock else files.level
+        how_files = how_names = "strict mode: no file at all once a program runs (seccomp); this kernel has no Landlock"
+    files: Level = "enforced" if landlock or seccomp else "missing"
     return [
         Guarantee("memory", "a program that eats memory", "enforced", "RLIMIT_AS a process, no shared memory"),
         by_seccomp("network", "any connection, in or out", "no socket of any family"),
         by_seccomp("processes", "new processes, other programs started", "fork and exec denied"),
         by_seccomp("signals", "signals to other processes, looking into them", "only itself"),
-        files,
-        Guarantee("file names", "whether a path exists, its size and times", names,
-                  "a path can be asked after, never opened or listed; strict mode closes that" if landlock else files.how),
+        Guarantee("files", "reading your files, writing anywhere", files, how_files),
+        Guarantee("file names", "whether a path exists, its size and times", "partial" if landlock else files, how_names),
         by_seccomp("kernel", "the kernel's rarer system calls", "an allow-list"),
         Guarantee("privileges", "the power of the administrator", "partial" if root else "enforced",
                   "runs as root: every capability is dropped, the user id stays root" if root
@@ -87,7 +85,7 @@ def _on_linux(layers: tuple[str, ...]) -> list[Guarantee]:
 
 def _elsewhere(seatbelt: bool) -> list[Guarantee]:
     how = "sandbox-exec; this profile has never been run by its authors" if seatbelt else "not on this system"
-    level: Literal["partial", "missing"] = "partial" if seatbelt else "missing"
+    level: Level = "partial" if seatbelt else "missing"
     return [
         Guarantee("memory", "a program that eats memory", "partial", "a limit of the data segment is not dependable here"),
         Guarantee("network", "any connection, in or out", level, how),

@@ -22,9 +22,14 @@ def pack_input(value: object) -> bytes:
     else:
         check_plain(value)
         raw = marshal.dumps(value, _NO_SHARING)  # type: ignore[arg-type]
+    check_size(raw)
+    return raw
+
+
+def check_size(raw: bytes) -> None:
+    """Raises ValueError for more bytes than an input may have."""
     if len(raw) > MAX_INPUT_BYTES:
         raise ValueError(f"an input of {len(raw)} bytes is larger than {MAX_INPUT_BYTES}")
-    return raw
 
 
 def check_plain(value: object, depth: int = 0) -> None:

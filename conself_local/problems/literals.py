@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import ast
 
-from sandbox.values import MAX_INPUT_BYTES, check_plain
+from sandbox.values import MAX_INPUT_BYTES, check_plain, check_size
 
 
 def input_text(value: object) -> str:
     """`(1, 'a')` -> `"(1,'a',)"`; text stays text. Raises ValueError for a value that has no literal."""
     if isinstance(value, str):
-        return value
-    check_plain(value)
-    text = _literal(value)
-    if len(text) > MAX_INPUT_BYTES:
-        raise ValueError(f"an input of {len(text)} bytes is larger than {MAX_INPUT_BYTES}")
+        text = value
+    else:
+        check_plain(value)
+        text = _literal(value)
+    check_size(text.encode("utf-8", "surrogatepass"))
     return text
 
 

@@ -5,7 +5,7 @@ any program text runs: a program that patches builtins changes its own values, n
 Not covered: subclasses, cycles, endless iterables and objects of its own classes: all of them are refused.
 """
 
-_type, _ascii, _repr, _sorted, _len, _str = type, ascii, repr, sorted, len, str
+_type, _ascii, _sorted, _len, _str = type, ascii, sorted, len, str
 _int, _float, _bool, _bytes, _bytearray = int, float, bool, bytes, bytearray
 _list, _tuple, _dict, _set, _frozenset, _complex, _range = list, tuple, dict, set, frozenset, complex, range
 _int_repr, _float_repr, _bytes_repr = int.__repr__, float.__repr__, bytes.__repr__

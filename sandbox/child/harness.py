@@ -22,7 +22,7 @@ OK, ERROR, OUTPUT_LIMITED, NO_TEXT, MEMORY, NOT_COMPILED = 0, 1, 2, 3, 4, 5
 LOADING = 0x100  # set in the status of the frame about loading, so that it is never taken for an answer
 
 _exec, _compile, _BaseException, _MemoryError, _SystemExit = exec, compile, BaseException, MemoryError, SystemExit
-_type, _getattr, _isinstance, _pack, _unpack, _len, _int = type, getattr, isinstance, struct.pack, struct.unpack, len, int
+_type, _getattr, _isinstance, _pack, _unpack, _len = type, getattr, isinstance, struct.pack, struct.unpack, len
 _read, _write, _dup2, _close, _lseek = os.read, os.write, os.dup2, os.close, os.lseek
 _recvmsg = _socket.socket.recvmsg
 _decode = marshal.loads  # from the parent, never to it
@@ -64,15 +64,11 @@ def receive_descriptor(channel, size):
 
 
 def _read_exactly(channel, size):
-    part = _read(channel, size)
-    if _len(part) == size:
-        return part
-    parts = [part]
-    size -= _len(part)
+    parts = []
     while size:
+        part = _read(channel, min(size, 1 << 20))
         if not part:
             os._exit(0)
-        part = _read(channel, min(size, 1 << 20))
         parts.append(part)
         size -= _len(part)
     return b"".join(parts)
@@ -97,8 +93,8 @@ def _failure(error):
     return ERROR, name.encode()
 
 
-def warm_up(hash_seed):
-    """Once in the fork server: what a child runs first is then loaded, cached and specialised for all of them."""
+def prepare(hash_seed):
+    """Once in the fork server, for all children: seed, names, and the code that runs first cached and specialised."""
     global _random_seed
     _random_seed = hash_seed
     builtins.exit = builtins.quit = sys.exit  # as `site` would give them

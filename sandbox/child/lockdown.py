@@ -104,11 +104,19 @@ def _rule(number, action):
 
 def _only_with_argument(number, argument, values, otherwise):
     """Allow the call where its argument is one of `values`; the numbers of other calls fall through."""
+    return _for_call(number, _decide_by(argument, values, otherwise))
+
+
+def _for_call(number, body):
+    return [_equal(number, 0, len(body)), *body]
+
+
+def _decide_by(argument, values, otherwise):
+    """An end of the program: allowed where the argument is one of `values`."""
     body = [_argument(argument)]
     for value in values:
         body += [_equal(value, 0, 1), _return(_ALLOW)]
-    body += [_return(otherwise)]
-    return [_equal(number, 0, len(body)), *body]
+    return [*body, _return(otherwise)]
 
 
 def _server_filter():
@@ -122,11 +130,10 @@ def _server_filter():
     program += _only_with_argument(_FCNTL[column], 1, _FCNTL_COMMANDS, _ERRNO | _EPERM)
     program += _only_with_argument(_IOCTL[column], 1, _IOCTL_COMMANDS, _ERRNO | _EPERM)
     program += _only_with_argument(_PRLIMIT[column], 0, (0,), _ERRNO | _EPERM)
-    others = [_argument(0), *[x for option in _PRCTL_OPTIONS for x in (_equal(option, 0, 1), _return(_ALLOW))]]
-    others += [_return(_ERRNO | _EPERM)]
     # PR_SET_PDEATHSIG only with SIGKILL: a program cannot take back that it dies with its fork server
-    body = [_argument(0), _equal(1, 0, 4), _argument(1), _equal(9, 0, 1), _return(_ALLOW), _return(_ERRNO | _EPERM), *others]
-    program += [_equal(_PRCTL[column], 0, len(body)), *body]
+    by_signal = _decide_by(1, (9,), _ERRNO | _EPERM)
+    by_option = _decide_by(0, _PRCTL_OPTIONS, _ERRNO | _EPERM)
+    program += _for_call(_PRCTL[column], [_argument(0), _equal(1, 0, len(by_signal)), *by_signal, *by_option])
     program += [_return(_ERRNO | _EPERM)]
     return b"".join(program)
 
@@ -136,7 +143,7 @@ def _child_filter(pid):
     _, column = _machine()
     program = [_load(0)]  # foreign architectures are killed by the server's filter
     threads = [_argument(0), _statement(0x45, _CLONE_THREAD, 0, 1), _return(_ALLOW), _return(_ERRNO | _EPERM)]
-    program += [_equal(_CLONE[column], 0, len(threads)), *threads]
+    program += _for_call(_CLONE[column], threads)
     program += _only_with_argument(_KILL[column], 0, (pid,), _ERRNO | _EPERM)
     program += _only_with_argument(_TGKILL[column], 0, (pid,), _ERRNO | _EPERM)
     return b"".join([*program, _return(_ALLOW)])

@@ -44,7 +44,7 @@ def main():
     except OSError as error:
         control.sendall(b"E" + str(error).encode()[:200])
         return
-    harness.warm_up(seed)
+    harness.prepare(seed)
     gc.collect()
     gc.freeze()
     control.sendall(b"K")
