@@ -22,8 +22,8 @@ from conself_local.errors import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, ConselfE
 
 if TYPE_CHECKING:
     from conself_local.home import Home
-    from conself_local.stages.execute import MakeSandbox
     from conself_local.store.store import Store
+    from sandbox import MakeSandbox
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
@@ -48,7 +48,7 @@ class _Group(click.Group):
 
             if not isinstance(error, SandboxError):
                 raise
-            _fail(str(error), "`conself doctor` tells what this computer can protect; what was stored stays")
+            _fail(str(error), "`conself doctor` tells more; --accept-weaker-sandbox=NAME runs without a protection")
 
 
 def _fail(message: str, hint: str) -> None:
@@ -81,15 +81,10 @@ def _open(ctx: click.Context) -> Iterator[tuple[Home, Store]]:
 
 
 def _sandbox_maker(ctx: click.Context, workers: int) -> MakeSandbox:
-    from sandbox import Limits, Sandbox, SandboxError
+    from sandbox import Limits, Sandbox
 
     def make(limits: Limits) -> Sandbox:
-        try:
-            return Sandbox(limits, workers=workers, accept_weaker=ctx.obj["weaker"])
-        except SandboxError as error:
-            raise ConselfError(
-                str(error), "`conself doctor` tells more; --accept-weaker-sandbox=NAME runs without a protection"
-            ) from error
+        return Sandbox(limits, workers=workers, accept_weaker=ctx.obj["weaker"])
 
     return make
 

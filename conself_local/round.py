@@ -26,12 +26,13 @@ from conself_local.sampling.llama_process import LlamaProcess
 from conself_local.sampling.running_copy import ensure_running_copy
 from conself_local.settings import Settings
 from conself_local.stages.evaluate import Benchmark, evaluate
-from conself_local.stages.execute import MakeSandbox, execute_programs
+from conself_local.stages.execute import execute_programs
 from conself_local.stages.sample import sample_observations, sample_programs
 from conself_local.stages.score import build_round_pairs, score_problems
 from conself_local.stages.train import train_adapter
 from conself_local.store.reports import round_report
 from conself_local.store.store import RoundInfo, Store
+from sandbox import MakeSandbox
 
 STAGES = ("observe", "sample", "execute", "score", "pair", "train", "evaluate", "decide")
 PROMPT_TOKENS = 1024

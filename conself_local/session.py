@@ -20,8 +20,8 @@ from conself_local.problems.problem import Problem
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
 from conself_local.settings import PRESETS
 from conself_local.stages.evaluate import ARMS, Benchmark
-from conself_local.stages.execute import MakeSandbox
 from conself_local.store.store import RoundInfo, Store
+from sandbox import MakeSandbox
 
 BENCHMARKS = ("validation", "held-out", "humaneval")
 DEFAULT_BENCHMARKS = ("validation", "held-out")

@@ -5,12 +5,12 @@ Not covered: what a program says about its own answers; side channels between pr
 the kernel; macOS and Windows (refused, unless the user accepts less by name).
 """
 
-from sandbox.controller import Sandbox
+from sandbox.controller import MakeSandbox, Sandbox
 from sandbox.conversation import NOT_COMPILED
 from sandbox.guarantees import Guarantee, guarantees
 from sandbox.types import Limits, Output, Program, ProgramResult, SandboxError, Status
 
 __all__ = [
-    "NOT_COMPILED", "Guarantee", "Limits", "Output", "Program", "ProgramResult", "Sandbox", "SandboxError", "Status",
+    "NOT_COMPILED", "Guarantee", "Limits", "MakeSandbox", "Output", "Program", "ProgramResult", "Sandbox", "SandboxError", "Status",
     "guarantees",
 ]  # fmt: skip

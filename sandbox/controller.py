@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from types import TracebackType
 
 from sandbox.conversation import Run, run_program
@@ -37,18 +37,17 @@ class Sandbox:
     ) -> None:  # fmt: skip
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
-        self._limits, self._inputs, self._repeat = limits or Limits(), inputs, repeat
-        self._layers = available_layers() if layers is None else tuple(layers)
-        accept_weaker = accept_weaker if layers is None else ALL_LAYERS
-        self._strict = "seccomp" in self._layers and ("landlock" not in self._layers if strict is None else strict)
-        stands_in = ("landlock",) if self._strict else ()
-        lacking = [x for x in ALL_LAYERS if x not in (*self._layers, *stands_in, *accept_weaker)]
-        self._complete = {*self._layers, *stands_in} >= set(ALL_LAYERS)
-        if lacking:
-            raise SandboxError(f"this computer lacks {', '.join(lacking)}, which keeps programs from your files and network")
-        self._workers = [_Worker(self._layers, self._limits, inputs, repeat, self._strict) for _ in range(workers)]
+        taken = available_layers() if layers is None else tuple(layers)
+        strict = "seccomp" in taken and ("landlock" not in taken if strict is None else strict)
+        stands_in = ("landlock",) if strict else ()
+        missing = [layer for layer in ALL_LAYERS if layer not in (*taken, *stands_in)]
+        refused = [layer for layer in missing if layer not in accept_weaker]
+        if refused and layers is None:
+            raise SandboxError(f"this computer lacks {', '.join(refused)}, which keeps programs from your files and network")
+        self._workers = [_Worker(taken, limits or Limits(), inputs, repeat, strict) for _ in range(workers)]
         try:
-            self._test_itself()
+            if not missing:
+                self._test_itself()
         except BaseException:
             self.close()
             raise
@@ -58,8 +57,6 @@ class Sandbox:
         return [pid for worker in self._workers for pid in worker.server_pids]
 
     def _test_itself(self) -> None:
-        if not self._complete:
-            return
         result = self._workers[0].run(SELF_TEST)
         if result.outputs[0].text != "[]":
             raise SandboxError(f"the sandbox failed its own test: {result.outputs[0].text or result.outputs[0].detail}")
@@ -97,6 +94,10 @@ class Sandbox:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+MakeSandbox = Callable[[Limits], Sandbox]
+"""How a caller is given a sandbox: workers and consent are decided once, limits by each use."""
 
 
 def _feed(

@@ -12,8 +12,8 @@ from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.problems.formats import human_eval, mbpp, own
-from conself_local.problems.formats.human_eval import MakeSandbox
 from conself_local.problems.problem import SPLITS, Problem, Split
+from sandbox import MakeSandbox
 
 MAX_LINE_CHARACTERS = 16 * 2**20
 MAX_PROBLEMS = 200_000

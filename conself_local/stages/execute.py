@@ -9,11 +9,10 @@ from collections.abc import Iterator
 
 from conself_local.errors import ConselfError
 from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
-from conself_local.problems.formats.human_eval import MakeSandbox as MakeSandbox
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings
 from conself_local.store.store import RoundInfo, Row, Store
-from sandbox import NOT_COMPILED, Limits, Program, ProgramResult, Status
+from sandbox import NOT_COMPILED, Limits, MakeSandbox, Program, ProgramResult, Status
 
 _ROUND_PROGRAMS = "select program_id from samples where round_id = ? and program_id is not null"
 

