@@ -10,12 +10,12 @@ with atheris.instrument_imports():
     from sandbox import Program
     from sandbox.conversation import run_program
 
-from tests.sandbox.test_fuzz import _LIMITS, Babbler, check
+from tests.sandbox.test_fuzz import LIMITS, Babbler, check
 
 
 def one_input(data: bytes) -> None:
     for kind, inputs in (("function", [(1,), (2,)]), ("stdin", ["a", "b"])):
-        run = run_program(Babbler(data[:4096]), Program("p", "x", kind, "f", inputs), range(2), _LIMITS, "one-at-a-time")  # type: ignore[arg-type]
+        run = run_program(Babbler(data[:4096]), Program("p", "x", kind, "f", inputs), range(2), LIMITS, "one-at-a-time")  # type: ignore[arg-type]
         for output in run.outputs:
             check(output, kind)
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -24,15 +23,21 @@ from tests.sandbox import attacks
 _PREAMBLE = "import os, time\ndef f(path, port, pid):\n"
 
 
-@lru_cache
+_started: list[ForkServer] = []
+
+
+@cache
 def _server(layers: tuple[str, ...], limits: Limits, strict: bool) -> ForkServer:
-    return ForkServer(layers, 1, limits, strict)
+    _started.append(ForkServer(layers, 1, limits, strict))
+    return _started[-1]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def no_servers_left() -> Iterator[None]:
     yield
     _server.cache_clear()
+    while _started:
+        _started.pop().close()
 
 
 def run(source: str, inputs: list[object], layers: tuple[str, ...] = ALL_LAYERS, limits: Limits | None = None, strict: bool = False) -> Output:
@@ -42,20 +47,17 @@ def run(source: str, inputs: list[object], layers: tuple[str, ...] = ALL_LAYERS,
 
 
 def _function(body: str) -> str:
-    return _PREAMBLE + "".join(f"    {line}\n" for line in body.splitlines())
+    return _PREAMBLE + indent(body, "    ")
 
 
 @pytest.fixture
-def secret() -> Iterator[Path]:
-    """Not under /tmp's own name: the folder belongs to the test alone."""
-    folder = Path(tempfile.mkdtemp(prefix="conself-attack-"))
-    path = folder / "secret"
+def secret(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "secret"
     path.write_text("the secret")
     path.chmod(0o600)
-    (folder / "secret.victim").write_text("precious")
-    (folder / "secret.given-link").symlink_to(path)
+    (tmp_path / "secret.victim").write_text("precious")
+    (tmp_path / "secret.given-link").symlink_to(path)
     yield path
-    shutil.rmtree(folder)
     for leftover in ("/tmp/conself-attack", "/dev/shm/conself-attack"):
         Path(leftover).unlink(missing_ok=True)
 
@@ -110,7 +112,7 @@ def test_strict_mode_alone_stops_what_landlock_stops(attack: attacks.Attack, sec
 
 @pytest.mark.parametrize("name", attacks.TIME)
 def test_time(name: str) -> None:
-    source = f"import time\ndef f(seconds):\n    end = time.monotonic() + seconds\n    {attacks.TIME[name].replace(chr(10), chr(10) + '    ')}\n    return 'through'"
+    source = f"import time\ndef f(seconds):\n    end = time.monotonic() + seconds\n{indent(attacks.TIME[name], '    ')}\n    return 'through'"
     started = time.monotonic()
     assert run(source, [(30,)], limits=Limits(wall_s=0.3)).status is Status.TIMEOUT
     assert time.monotonic() - started < 5
@@ -136,7 +138,7 @@ def test_nothing_outlives_its_last_answer(register: str) -> None:
 
 @pytest.mark.parametrize("name", attacks.SPACE)
 def test_memory(name: str) -> None:
-    source = f"def f():\n    {attacks.SPACE[name].replace(chr(10), chr(10) + '    ')}\n    return 'through'"
+    source = f"def f():\n{indent(attacks.SPACE[name], '    ')}\n    return 'through'"
     limited = run(source, [()], limits=Limits(memory_bytes=192 * 2**20, wall_s=20))
     assert limited.status in (Status.MEMORY_LIMITED, Status.ERROR, Status.CRASHED)
     assert run(source, [()], limits=Limits(memory_bytes=2**30, wall_s=20)).text == "'through'"

@@ -12,7 +12,7 @@ from sandbox import Limits, Output, Program, Status
 from sandbox.conversation import run_program
 from sandbox.fork_server import Child, ChildEnd, ForkServer
 
-_LIMITS = Limits(wall_s=0.2, output_bytes=1000, max_timeouts=1)
+LIMITS = Limits(wall_s=0.2, output_bytes=1000, max_timeouts=1)
 
 
 class Babbler(ForkServer):
@@ -47,7 +47,7 @@ said = st.lists(frames | st.binary(max_size=30), max_size=6).map(b"".join)
 def test_anything_a_child_says_becomes_a_status(said: bytes, inputs: str, kind: str) -> None:
     given_inputs: list[object] = ["a", "b", "c"] if kind == "stdin" else [(1,), (2,), (3,)]
     program = Program("p", "x", kind, "f", given_inputs)  # type: ignore[arg-type]
-    run = run_program(Babbler(said), program, range(3), _LIMITS, inputs)  # type: ignore[arg-type]
+    run = run_program(Babbler(said), program, range(3), LIMITS, inputs)  # type: ignore[arg-type]
     assert len(run.outputs) == 3
     for output in (run.load, *run.outputs):
         check(output, kind)
@@ -57,6 +57,6 @@ def check(output: Output, kind: str) -> None:
     assert isinstance(output.status, Status)
     assert (output.text is not None) == (output.status is Status.OK)
     if output.text is not None:
-        assert len(output.text) <= _LIMITS.output_bytes
+        assert len(output.text) <= LIMITS.output_bytes
         assert kind == "stdin" or output.text.isascii()
     assert output.detail.isascii() and output.detail.isprintable() and len(output.detail) < 100
