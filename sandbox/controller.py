@@ -6,7 +6,6 @@ Not covered: what a program answers about itself (it may lie); side channels; a 
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -62,12 +61,10 @@ class Sandbox:
             raise SandboxError(f"the sandbox failed its own test: {result.outputs[0].text or result.outputs[0].detail}")
 
     def run(self, programs: Iterable[Program]) -> Iterator[ProgramResult]:
-        """Results in order of completion; the iterable is read only as fast as programs run."""
-        todo: queue.Queue[Program | None] = queue.Queue(maxsize=2 * len(self._workers))
-        results: queue.Queue[ProgramResult | BaseException | None] = queue.Queue()
-        stop = threading.Event()
-        threads = [threading.Thread(target=_feed, args=(programs, todo, results, stop, len(self._workers)), daemon=True)]
-        threads += [threading.Thread(target=_work, args=(w, todo, results, stop), daemon=True) for w in self._workers]
+        """Results in order of completion; the iterable is read by the workers' threads, one at a time, as they need."""
+        source = _Source(programs)
+        results: queue.SimpleQueue[ProgramResult | BaseException | None] = queue.SimpleQueue()
+        threads = [threading.Thread(target=_work, args=(w, source, results), daemon=True) for w in self._workers]
         for thread in threads:
             thread.start()
         working = len(self._workers)
@@ -81,7 +78,7 @@ class Sandbox:
                 else:
                     yield result
         finally:
-            stop.set()
+            source.stop()
             for thread in threads:
                 thread.join()
 
@@ -100,40 +97,28 @@ MakeSandbox = Callable[[Limits], Sandbox]
 """How a caller is given a sandbox: workers and consent are decided once, limits by each use."""
 
 
-def _feed(
-    programs: Iterable[Program], todo: queue.Queue[Program | None],
-    results: queue.Queue[ProgramResult | BaseException | None], stop: threading.Event, workers: int,
-) -> None:  # fmt: skip
-    try:
-        for program in programs:
-            if not _put(todo, program, stop):
-                return
-    except BaseException as error:
-        results.put(error)
-    for _ in range(workers):
-        _put(todo, None, stop)
+class _Source:
+    """The programs still to run, handed to one thread at a time."""
 
+    def __init__(self, programs: Iterable[Program]) -> None:
+        self._programs = iter(programs)
+        self._lock = threading.Lock()
+        self._stopped = False
 
-def _put(todo: queue.Queue[Program | None], item: Program | None, stop: threading.Event) -> bool:
-    while not stop.is_set():
-        with contextlib.suppress(queue.Full):
-            todo.put(item, timeout=0.1)
-            return True
-    return False
+    def stop(self) -> None:
+        self._stopped = True
+
+    def take(self) -> Program | None:
+        """None at the end."""
+        with self._lock:
+            return None if self._stopped else next(self._programs, None)
 
 
 def _work(
-    worker: _Worker, todo: queue.Queue[Program | None],
-    results: queue.Queue[ProgramResult | BaseException | None], stop: threading.Event,
-) -> None:  # fmt: skip
+    worker: _Worker, source: _Source, results: queue.SimpleQueue[ProgramResult | BaseException | None]
+) -> None:
     try:
-        while not stop.is_set():
-            try:
-                program = todo.get(timeout=0.1)
-            except queue.Empty:
-                continue
-            if program is None:
-                break
+        while (program := source.take()) is not None:
             results.put(worker.run(program))
     except BaseException as error:
         results.put(error)

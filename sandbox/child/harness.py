@@ -63,19 +63,16 @@ def receive_descriptor(channel, size):
     return message, _unpack("i", ancillary[0][2][:4])[0] if ancillary else None
 
 
-def _read_exactly(channel, size):
-    parts = []
-    while size:
-        part = _read(channel, min(size, 1 << 20))
+def _read_block(channel):
+    """One block as sent; the parent sends nothing after it until it is answered."""
+    block, size = b"", 4
+    while _len(block) < size:
+        part = _read(channel, 1 << 20)
         if not part:
             os._exit(0)
-        parts.append(part)
-        size -= _len(part)
-    return b"".join(parts)
-
-
-def _read_block(channel):
-    return _read_exactly(channel, _unpack("!I", _read_exactly(channel, 4))[0])
+        block = block + part if block else part
+        size = 4 + _unpack("!I", block[:4])[0] if _len(block) >= 4 else 4
+    return block[4:]
 
 
 def _answer(channel, status, payload=b""):

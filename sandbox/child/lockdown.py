@@ -12,7 +12,6 @@ import os
 import resource
 import struct
 import sys
-import sysconfig
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _prctl = getattr(_libc, "prctl", None)
@@ -158,13 +157,32 @@ def _no_paths_filter():
 
 
 class _SockFprog(ctypes.Structure):
-    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
 
 def _install_filter(code):
-    program = _SockFprog(len(code) // 8, code)
-    if _prctl(22, 2, ctypes.byref(program), 0, 0) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+    kept = ctypes.create_string_buffer(code, len(code))
+    _install(ctypes.byref(_SockFprog(len(code) // 8, ctypes.addressof(kept))))
+
+
+def _install(program):
+    if _prctl(22, 2, program, 0, 0) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
         raise OSError(ctypes.get_errno(), "the seccomp filter was not taken")
+
+
+class _ChildFilter:
+    """The filter of every child, built in the fork server: a child only writes its pid into it."""
+
+    def __init__(self):
+        code = _child_filter(_PID_PLACE)
+        self._code = ctypes.create_string_buffer(code, len(code))
+        self._places = [i for i in range(4, len(code), 8) if code[i : i + 4] == struct.pack("I", _PID_PLACE)]
+        self._program = ctypes.byref(_SockFprog(len(code) // 8, ctypes.addressof(self._code)))
+
+    def install(self):
+        for place in self._places:
+            struct.pack_into("I", self._code, place, os.getpid())
+        _install(self._program)
 
 
 def landlock_abi():
@@ -218,13 +236,16 @@ def hide_host_name():
 
 
 def lock_server(layers, memory_bytes, open_files):
-    """Once in the fork server; `layers` names what to install: capabilities, landlock, seccomp."""
+    """Once in the fork server; `layers` names what to install: capabilities, landlock, seccomp.
+
+    Returns the filter that every child installs on top; None without seccomp.
+    """
     for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_MEMLOCK):
         resource.setrlimit(limit, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
     if sys.platform != "linux":
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
-        return
+        return None
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_MSGQUEUE, (0, 0))
     resource.setrlimit(resource.RLIMIT_SIGPENDING, (64, 64))
@@ -233,18 +254,18 @@ def lock_server(layers, memory_bytes, open_files):
     if "capabilities" in layers and os.geteuid() == 0:
         _drop_capabilities()
     if "landlock" in layers:
-        libraries = [os.path.dirname(os.__file__), sysconfig.get_config_var("DESTSHARED"), "/usr/lib", "/lib", "/lib64"]
-        _restrict_files([*filter(None, libraries), "/usr/share/zoneinfo", "/dev/urandom"])
-    if "seccomp" in layers:
-        _child_template[:] = _child_filter(_PID_PLACE)
-        _install_filter(_server_filter())
+        _restrict_files([*sys.path, "/usr/lib", "/lib", "/lib64", "/usr/share/zoneinfo", "/dev/urandom"])
+    if "seccomp" not in layers:
+        return None
+    for_children = _ChildFilter()
+    _install_filter(_server_filter())
+    return for_children
 
 
 _PID_PLACE = 0x5A5A5A5A
-_child_template = bytearray()
 
 
-def lock_child(parent, layers):
+def lock_child(parent, child_filter):
     """In every child, before it reads anything of a program; memory, files and the rest are inherited."""
     if sys.platform == "linux":
         _prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL
@@ -252,9 +273,8 @@ def lock_child(parent, layers):
             os._exit(1)
     else:
         resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
-    if "seccomp" in layers:
-        pid = struct.pack("I", os.getpid())
-        _install_filter(bytes(_child_template).replace(struct.pack("I", _PID_PLACE), pid))
+    if child_filter:
+        child_filter.install()
 
 
 def limit_cpu(seconds):

