@@ -1,9 +1,11 @@
 """Continuous batching over llama.cpp's low-level API: one decode a step for every slot, one queue over all prompts.
 
-A slot is a llama.cpp sequence. A free slot takes the next request at once; what its prompt shares with tokens
-that any slot still holds is copied inside the KV memory (one unified pool, so a copy costs no computation).
-Rows of a batch are in order of their slot. With one slot nothing is shared and the memory is cleared before
-every prompt, so equal requests give equal answers whatever ran before.
+A slot is a llama.cpp sequence with its own stream of KV memory: the more of them, the fuller the matrix products.
+A free slot takes the next request at once; a prompt that another slot holds, or is about to hold, is copied from
+there instead of computed. Busy slots stay next to each other, since llama.cpp splits a batch at every gap. How long
+a slot is follows the queue: a request that needs more waits until the slots are empty, then they are laid out anew.
+With one slot nothing is shared and the memory is cleared before every prompt, so equal requests give equal answers
+whatever ran before.
 
 Runs in a process of its own (`llama_server.py`): a failed assertion of ggml ends the process.
 Not covered: prompts, templates, JSON. Source of the API: llama.h at llama-cpp-python 0.3.20 and later.
@@ -12,6 +14,7 @@ Not covered: prompts, templates, JSON. Source of the API: llama.h at llama-cpp-p
 from __future__ import annotations
 
 import ctypes
+import random
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -20,14 +23,16 @@ from pathlib import Path
 
 import llama_cpp as ll
 import numpy as np
-import numpy.typing as npt
 
 from conself_local.errors import ConselfError
 from conself_local.sampling.extract import block_is_closed
 from conself_local.sampling.sampler import Completion, Finish, SampleRequest
+from conself_local.sampling.token_choice import Logits, choose_token, token_uncertainty
 
 BATCH_TOKENS = 512
-TOP_ENTROPY = 15
+LAYOUT_STEP = 256
+"""Slots are a multiple of so many tokens long: llama.cpp pads to it."""
+_WORTH_COPYING = 16
 _REPEAT_PERIOD = 24
 _REPEAT_TIMES = 4
 
@@ -45,12 +50,13 @@ class Slot:
     index: int
     held: list[int] = field(default_factory=list)
     request: SampleRequest | None = None
-    chain: ctypes.c_void_p | None = None
+    random: random.Random = field(default_factory=random.Random)
+    donor: Slot | None = None
+    """The slot that is computing the beginning of this one's prompt just now."""
     sampled: list[int] = field(default_factory=list)
     text: bytearray = field(default_factory=bytearray)
     nll_sum: float = 0.0
     entropy_sum: float = 0.0
-    reserved: int = 0
 
     @property
     def wanted(self) -> list[int]:
@@ -58,9 +64,18 @@ class Slot:
         assert self.request is not None, "an idle slot wants nothing"
         return [*self.request.prompt_token_ids, *self.sampled]
 
+    @property
+    def promised(self) -> Sequence[int]:
+        """What it will hold after the next decode, sooner or later: what it has, or the prompt under way."""
+        prompt = self.request.prompt_token_ids if self.request else ()
+        return prompt if len(prompt) > len(self.held) else self.held
+
 
 class LlamaEngine:
-    """The model in memory, its slots and its queue. Raises ConselfError where llama.cpp returns null."""
+    """The model in memory, its slots and its queue. Raises ConselfError where llama.cpp returns null.
+
+    slots: at most so many sequences at once; context_tokens: the KV memory of all of them, in tokens.
+    """
 
     def __init__(self, model_path: Path, *, slots: int, context_tokens: int, threads: int) -> None:
         if slots < 1 or context_tokens < 64 or threads < 1:
@@ -71,26 +86,41 @@ class LlamaEngine:
         self._model = ll.llama_model_load_from_file(str(model_path).encode(), model_params)
         if not self._model:
             raise ConselfError(f"llama.cpp cannot load {model_path}", "the file may be damaged or its architecture unknown")
+        self._vocab = ll.llama_model_get_vocab(self._model)
+        self._vocab_size = ll.llama_vocab_n_tokens(self._vocab)
+        if ll.llama_vocab_eos(self._vocab) < 0 and ll.llama_vocab_eot(self._vocab) < 0:
+            raise ConselfError(f"{model_path.name} names no end token: its answers would never end", "use another model file")
+        self._most_slots, self._threads = slots, threads
+        self._context_tokens = context_tokens
+        self._longest = min(context_tokens, int(ll.llama_model_n_ctx_train(self._model)))
+        self._batch = ll.llama_batch_init(BATCH_TOKENS, 0, 1)
+        self._slots: list[Slot] = []
+        self._slot_tokens = 0
+        self._context = self._memory = None
+        self._queue: deque[SampleRequest] = deque()
+        self._adapters: dict[Path, ctypes.c_void_p] = {}
+        self._adapter: Path | None = None
+
+    def _lay_out(self, slot_tokens: int) -> None:
+        """A new context whose slots hold at least `slot_tokens` each, as many as the KV memory has room for."""
+        if self._context:
+            ll.llama_free(self._context)
+        rounded = -(-slot_tokens // LAYOUT_STEP) * LAYOUT_STEP
+        slots = max(1, min(self._most_slots, self._context_tokens // rounded))
         params = ll.llama_context_default_params()
-        params.n_ctx = context_tokens
+        params.n_ctx = slots * rounded
         params.n_batch = params.n_ubatch = BATCH_TOKENS
         params.n_seq_max = slots
-        params.n_threads = params.n_threads_batch = threads
-        params.kv_unified = True
+        params.n_threads = params.n_threads_batch = self._threads
+        params.kv_unified = False
         params.no_perf = True
         self._context = ll.llama_init_from_model(self._model, params)
         if not self._context:
             raise ConselfError("llama.cpp cannot make room for the context", "lower --slots or use a smaller model")
         self._memory = ll.llama_get_memory(self._context)
-        self._vocab = ll.llama_model_get_vocab(self._model)
-        self._vocab_size = ll.llama_vocab_n_tokens(self._vocab)
-        self._context_tokens = int(ll.llama_n_ctx(self._context))
-        self._longest = min(self._context_tokens, int(ll.llama_model_n_ctx_train(self._model)))
-        self._batch = ll.llama_batch_init(BATCH_TOKENS, 0, 1)
         self._slots = [Slot(i) for i in range(slots)]
-        self._queue: deque[SampleRequest] = deque()
-        self._adapters: dict[Path, ctypes.c_void_p] = {}
-        self._adapter: Path | None = None
+        self._slot_tokens = rounded
+        self._activate(self._adapter)
 
     # -- tokens ---------------------------------------------------------------------------------------------
 
@@ -127,6 +157,7 @@ class LlamaEngine:
     def step(self) -> Iterator[Completion]:
         """Fill free slots, decode one batch, sample one token for every row that asked; yield what has ended."""
         yield from self._admit()
+        self._close_gaps()
         rows = self._fill_batch()
         if not self._batch.n_tokens:
             return
@@ -145,49 +176,85 @@ class LlamaEngine:
                 self._queue.popleft()
                 yield Completion(request.key, "", (), "too-long", None, None)
                 continue
-            active = [s for s in self._slots if s.request]
-            if request.adapter != self._adapter:
-                if active:
+            idle = not any(s.request for s in self._slots)
+            if request.adapter != self._adapter or self._needed(request) > self._slot_tokens:
+                if not idle:
                     return
+                if self._needed(request) > self._slot_tokens:
+                    self._lay_out(max(self._needed(r) for r in self._queue))
                 self.use_adapter(request.adapter)
             free = [s for s in self._slots if not s.request]
-            reserved = min(size + request.max_new_tokens, self._longest)
-            if not free or sum(s.reserved for s in active) + reserved > self._context_tokens:
+            if not free:
                 return
             self._queue.popleft()
-            self._start(request, free, reserved)
+            self._start(request, free)
 
-    def _start(self, request: SampleRequest, free: list[Slot], reserved: int) -> None:
+    def _needed(self, request: SampleRequest) -> int:
+        return min(len(request.prompt_token_ids) + request.max_new_tokens, self._longest)
+
+    def _start(self, request: SampleRequest, free: list[Slot]) -> None:
         prompt = request.prompt_token_ids
         if len(self._slots) == 1:
             self._clear()
-        best = max(self._slots, key=lambda s: _common_prefix(s.held, prompt))
-        shared = min(_common_prefix(best.held, prompt), len(prompt) - 1)
-        slot = best if best in free else min(free, key=lambda s: len(s.held))
-        if slot is not best:
-            ll.llama_memory_seq_rm(self._memory, slot.index, -1, -1)
-            if shared:
-                ll.llama_memory_seq_cp(self._memory, best.index, slot.index, 0, shared)
-        else:
+        most = len(prompt) - 1  # the last token is always decoded: its logits are wanted
+        own = max(free, key=lambda s: (_common_prefix(s.held, prompt), -len(s.held)))
+        donor = max(self._slots, key=lambda s: _common_prefix(s.promised, prompt))
+        kept, shared = (min(_common_prefix(tokens, prompt), most) for tokens in (own.held, donor.promised))
+        ll.llama_memory_seq_rm(self._memory, own.index, kept, -1)
+        del own.held[kept:]
+        own.request, own.random = request, random.Random(request.seed)
+        own.sampled, own.text = [], bytearray()
+        own.nll_sum = own.entropy_sum = 0.0
+        if donor is not own and shared >= kept + _WORTH_COPYING:
+            own.donor = donor
+            self._take_from_donor(own)
+
+    def _take_from_donor(self, slot: Slot) -> None:
+        """Copy the beginning of the prompt as soon as the donor holds it; a donor that has moved on is forgotten."""
+        donor = slot.donor
+        if donor is None:
+            return
+        prompt = slot.wanted
+        shared = min(_common_prefix(donor.promised, prompt), len(prompt) - 1)
+        if shared < len(slot.held) + _WORTH_COPYING:
+            slot.donor = None
+        elif len(donor.held) >= shared:
+            self._copy(donor, slot)
             ll.llama_memory_seq_rm(self._memory, slot.index, shared, -1)
-        slot.held = list(prompt[:shared])
-        slot.request, slot.reserved = request, reserved
-        slot.sampled, slot.text = [], bytearray()
-        slot.nll_sum = slot.entropy_sum = 0.0
-        slot.chain = _make_chain(request)
-        held = sum(s.reserved if s.request else len(s.held) for s in self._slots)
-        for idle in sorted((s for s in self._slots if not s.request), key=lambda s: -len(s.held)):
-            if held <= self._context_tokens:
-                break
-            held -= len(idle.held)
-            ll.llama_memory_seq_rm(self._memory, idle.index, -1, -1)
+            del slot.held[shared:]
+            slot.donor = None
+
+    def _copy(self, source: Slot, target: Slot) -> None:
+        """All of it: llama.cpp copies a stream whole, at the beginning of the next decode."""
+        ll.llama_memory_seq_rm(self._memory, target.index, -1, -1)
+        ll.llama_memory_seq_cp(self._memory, source.index, target.index, -1, -1)
+        target.held = list(source.held)
+
+    def _close_gaps(self) -> None:
+        """Move the highest busy slots into idle ones below them."""
+        low, high = 0, len(self._slots) - 1
+        while True:
+            while low < high and self._slots[low].request:
+                low += 1
+            while low < high and not self._slots[high].request:
+                high -= 1
+            if low >= high:
+                return
+            idle, busy = self._slots[low], self._slots[high]
+            self._copy(busy, idle)
+            ll.llama_memory_seq_rm(self._memory, busy.index, -1, -1)
             idle.held = []
+            idle.index, busy.index = busy.index, idle.index
+            self._slots[low], self._slots[high] = busy, idle
 
     def _fill_batch(self) -> list[tuple[Slot, int]]:
+        busy = [s for s in self._slots if s.request]
+        for slot in busy:  # before anything is added: what a slot holds now has been decoded
+            self._take_from_donor(slot)
         rows: list[tuple[Slot, int]] = []
         batch, n = self._batch, 0
-        for slot in self._slots:
-            if slot.request is None:
+        for slot in busy:
+            if slot.donor:
                 continue
             wanted = slot.wanted
             for position in range(len(slot.held), len(wanted)):
@@ -203,14 +270,16 @@ class LlamaEngine:
         batch.n_tokens = n
         return rows
 
+    def _logits(self, row: int) -> Logits:
+        return np.ctypeslib.as_array(ll.llama_get_logits_ith(self._context, row), shape=(self._vocab_size,))
+
     def _sample_token(self, slot: Slot, row: int) -> Finish | None:
         request = slot.request
         assert request is not None, "only a busy slot has a row in the batch"
-        token = int(ll.llama_sampler_sample(slot.chain, self._context, row))
-        logits = np.ctypeslib.as_array(ll.llama_get_logits_ith(self._context, row), shape=(self._vocab_size,))
-        nll, entropy = token_uncertainty(logits, token)
-        slot.nll_sum += nll
-        slot.entropy_sum += entropy
+        choice = choose_token(self._logits(row), request.temperature, request.top_p, slot.random.random())
+        token = choice.token
+        slot.nll_sum += choice.nll
+        slot.entropy_sum += choice.entropy_bits
         slot.sampled.append(token)
         if ll.llama_vocab_is_eog(self._vocab, token):
             return "end-token"
@@ -230,8 +299,7 @@ class LlamaEngine:
         done = Completion(
             request.key, slot.text.decode(errors="replace"), tuple(slot.sampled), finish, slot.nll_sum / n, slot.entropy_sum / n
         )
-        ll.llama_sampler_free(slot.chain)
-        slot.request, slot.chain, slot.reserved = None, None, 0
+        slot.request = None
         keep = len(request.prompt_token_ids)
         ll.llama_memory_seq_rm(self._memory, slot.index, keep, -1)
         del slot.held[keep:]
@@ -244,19 +312,22 @@ class LlamaEngine:
         assert not any(s.request for s in self._slots), "an adapter is switched only between requests"
         if path == self._adapter:
             return
-        if path is None:
-            ll.llama_set_adapters_lora(self._context, None, 0, None)
-        else:
-            if path not in self._adapters:
-                adapter = ll.llama_adapter_lora_init(self._model, str(path).encode())
-                if not adapter:
-                    raise ConselfError(f"llama.cpp refuses the adapter {path}", "it was made for another model")
-                self._adapters[path] = adapter
-            one = (ll.llama_adapter_lora_p_ctypes * 1)(self._adapters[path])
-            if ll.llama_set_adapters_lora(self._context, one, 1, (ctypes.c_float * 1)(1.0)) != 0:
-                raise ConselfError(f"llama.cpp cannot switch to the adapter {path}", "it was made for another model")
+        if path and path not in self._adapters:
+            adapter = ll.llama_adapter_lora_init(self._model, str(path).encode())
+            if not adapter:
+                raise ConselfError(f"llama.cpp refuses the adapter {path}", "it was made for another model")
+            self._adapters[path] = adapter
         self._adapter = path
-        self._clear()
+        if self._context:
+            self._activate(path)
+            self._clear()
+
+    def _activate(self, path: Path | None) -> None:
+        loaded = [self._adapters[path]] if path else []
+        pointers = (ll.llama_adapter_lora_p_ctypes * len(loaded))(*loaded) if loaded else None
+        scales = (ctypes.c_float * 1)(1.0) if loaded else None
+        if ll.llama_set_adapters_lora(self._context, pointers, len(loaded), scales) != 0:
+            raise ConselfError(f"llama.cpp cannot switch to the adapter {path}", "it was made for another model")
 
     def _clear(self) -> None:
         ll.llama_memory_clear(self._memory, True)
@@ -266,8 +337,10 @@ class LlamaEngine:
     def score(self, prompt: Sequence[int], completion: Sequence[int], adapter: Path | None) -> list[float]:
         """Log-probability (nats, temperature 1) of each completion token after the prompt. Only while idle."""
         tokens = [*prompt, *completion]
-        if not prompt or len(tokens) > self._context_tokens:
-            raise ConselfError(f"{len(tokens)} tokens do not fit the context of {self._context_tokens}", "raise the context")
+        if not prompt or len(tokens) > self._longest:
+            raise ConselfError(f"{len(tokens)} tokens do not fit the context of {self._longest}", "raise the context")
+        if len(tokens) > self._slot_tokens:
+            self._lay_out(len(tokens))
         self.use_adapter(adapter)
         self._clear()
         scores: list[float] = []
@@ -283,28 +356,9 @@ class LlamaEngine:
                 raise ConselfError("llama.cpp could not decode a batch", "close other programs and start again")
             for n in range(len(chunk)):
                 if self._batch.logits[n]:
-                    logits = np.ctypeslib.as_array(ll.llama_get_logits_ith(self._context, n), shape=(self._vocab_size,))
-                    scores.append(-token_uncertainty(logits, tokens[start + n + 1])[0])
+                    scores.append(-token_uncertainty(self._logits(n), tokens[start + n + 1])[0])
         self._clear()
         return scores
-
-
-def token_uncertainty(logits: npt.NDArray[np.float32], token: int) -> tuple[float, float]:
-    """(negative log-likelihood of `token` in nats, entropy in bits of the 15 likeliest, renormalised). logits: (V,).
-
-    Untruncated, temperature 1. All logits equal, V >= 15 -> (ln V, log2 15 = 3.9069).
-    """
-    top = float(logits.max())
-    log_sum = top + float(np.log(np.exp(logits - top).sum(dtype=np.float64)))
-    likely = logits[logits > top - 12.0]
-    k = min(TOP_ENTROPY, len(logits))
-    if len(likely) < k:
-        likely = logits
-    best = np.partition(likely, len(likely) - k)[-k:].astype(np.float64)
-    p = np.exp(best - top)
-    p /= p.sum()
-    entropy = float(-(p * np.log2(np.maximum(p, 1e-300))).sum())
-    return log_sum - float(logits[token]), abs(entropy)
 
 
 def is_repeating(tokens: Sequence[int]) -> bool:
@@ -325,15 +379,3 @@ def _common_prefix(held: Sequence[int], prompt: Sequence[int]) -> int:
             break
         n += 1
     return n
-
-
-def _make_chain(request: SampleRequest) -> ctypes.c_void_p:
-    chain = ll.llama_sampler_chain_init(ll.llama_sampler_chain_default_params())
-    if request.temperature <= 0:
-        ll.llama_sampler_chain_add(chain, ll.llama_sampler_init_greedy())
-        return chain
-    ll.llama_sampler_chain_add(chain, ll.llama_sampler_init_temp(request.temperature))
-    if request.top_p < 1:
-        ll.llama_sampler_chain_add(chain, ll.llama_sampler_init_top_p(request.top_p, 1))
-    ll.llama_sampler_chain_add(chain, ll.llama_sampler_init_dist(request.seed))
-    return chain

@@ -1,0 +1,193 @@
+"""Tokens a second, and programs that parse a minute, of the engine against what a user would pick instead.
+
+By hand, on an idle machine: `python -m tests.benchmarks.sampling_speed [MODEL.gguf]` (`pip install xllamacpp` for the server).
+Same file, prompts (3 a problem), samples (5 a prompt), temperature, top-p and longest answer. Rounds are interleaved, so that
+a slow minute of the machine meets every method; the slow ones are given fewer problems a round. `--format` takes another
+running copy than BF16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conself_local.bundled import bundled_model
+from conself_local.home import Home
+from conself_local.problems.load import load_starter
+from conself_local.sampling.extract import extract_program
+from conself_local.sampling.gguf_file import ModelFile, load_model_file
+from conself_local.sampling.llama_process import LlamaProcess
+from conself_local.sampling.prompts import program_messages
+from conself_local.sampling.running_copy import make_running_copy
+from conself_local.sampling.sampler import ChatMessage, SampleRequest
+from tests.benchmarks.peer_server import SLOTS as PEER_SLOTS
+
+OBSERVATIONS = (
+    "Think about empty input and other edge cases first.",
+    "A simple loop with a running result is enough.",
+    "The built-in functions of Python do most of the work.",
+)
+SAMPLES = 5
+TEMPERATURE, TOP_P, MAX_TOKENS = 1.0, 0.8, 128
+
+
+@dataclass(frozen=True)
+class Sampled:
+    tokens: int
+    programs: int
+    """That parse."""
+    answers: int
+    seconds: float
+
+
+Prompts = Sequence[list[ChatMessage]]
+
+
+def load_prompts(problems: int) -> list[list[ChatMessage]]:
+    starter = load_starter(("train",))
+    return [program_messages(p, o) for p in starter[:problems] for o in OBSERVATIONS]
+
+
+def _parses(text: str) -> bool:
+    code = extract_program(text)
+    try:
+        return bool(code and ast.parse(code))
+    except (SyntaxError, ValueError):
+        return False
+
+
+def _sample_with_engine(engine: LlamaProcess, prompts: Prompts, seed: int) -> Iterator[tuple[int, str]]:
+    def requests() -> Iterator[SampleRequest]:
+        for i, messages in enumerate(prompts):
+            encoded = engine.encode(messages)
+            for k in range(SAMPLES):
+                yield SampleRequest(f"{i}/{k}", encoded.token_ids, TEMPERATURE, TOP_P, MAX_TOKENS, seed + i * SAMPLES + k)
+
+    for completion in engine.sample(requests()):
+        yield len(completion.token_ids), completion.text
+
+
+def _sample_in_a_loop(llama: Any, prompts: Prompts, seed: int) -> Iterator[tuple[int, str]]:
+    for i, messages in enumerate(prompts):
+        for k in range(SAMPLES):
+            answer = llama.create_chat_completion(
+                [{"role": m.role, "content": m.content} for m in messages], temperature=TEMPERATURE, top_p=TOP_P, top_k=0,
+                min_p=0.0, repeat_penalty=1.0, max_tokens=MAX_TOKENS, seed=seed + i * SAMPLES + k,
+            )  # fmt: skip
+            yield answer["usage"]["completion_tokens"], answer["choices"][0]["message"]["content"] or ""
+
+
+def _sample_from_server(address: str, prompts: Prompts, seed: int) -> Iterator[tuple[int, str]]:
+    def ask(job: tuple[list[ChatMessage], int]) -> tuple[int, str]:
+        messages, number = job
+        body = {
+            "messages": [{"role": m.role, "content": m.content} for m in messages], "temperature": TEMPERATURE, "top_p": TOP_P,
+            "top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "max_tokens": MAX_TOKENS, "seed": number, "cache_prompt": True,
+        }  # fmt: skip
+        request = urllib.request.Request(f"{address}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request) as response:
+            answer = json.load(response)
+        return answer["usage"]["completion_tokens"], answer["choices"][0]["message"]["content"] or ""
+
+    jobs = [(messages, seed + i * SAMPLES + k) for i, messages in enumerate(prompts) for k in range(SAMPLES)]
+    with ThreadPoolExecutor(PEER_SLOTS) as threads:
+        yield from threads.map(ask, jobs)
+
+
+def _measure(sample: Callable[[Prompts, int], Iterator[tuple[int, str]]], prompts: Prompts, seed: int) -> Sampled:
+    started = time.perf_counter()
+    answers = list(sample(prompts, seed))
+    seconds = time.perf_counter() - started
+    return Sampled(sum(n for n, _ in answers), sum(_parses(text) for _, text in answers), len(answers), seconds)
+
+
+@contextmanager
+def _peer_server(path: Path, threads: int) -> Iterator[str]:
+    command = [sys.executable, "-m", "tests.benchmarks.peer_server", str(path), str(threads)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        yield process.stdout.readline().strip()
+        process.stdin.close()
+        process.kill()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("--format", default="BF16")
+    parser.add_argument("--slots", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--problems", type=int, default=40, help="in all; the peers get a quarter of them")
+    parser.add_argument("--rounds", type=int, default=2)
+    arguments = parser.parse_args()
+    model = load_model_file(arguments.model or bundled_model())
+    copy = make_running_copy(model, arguments.format, Home(None).cache)
+    prompts = load_prompts(arguments.problems)
+    share = len(prompts) // arguments.rounds
+    results: dict[str, list[Sampled]] = {}
+    with _peer_server(model.path, arguments.threads) if importlib.util.find_spec("xllamacpp") else _nothing() as address:
+        for r in range(arguments.rounds):
+            mine = prompts[r * share : (r + 1) * share]
+            for name, sample, some in _methods(model, copy, arguments, address, mine):
+                results.setdefault(name, []).append(_measure(sample, some, seed=1000 * r))
+                _tell(name, results[name][-1])
+    _compare(results)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield None
+
+
+def _methods(model: ModelFile, copy: Path, arguments: argparse.Namespace, address: str | None, prompts: Prompts) -> Iterator[Any]:
+    """One after the other: each is closed before the next is opened, and none is loading while it is measured."""
+    with LlamaProcess(
+        model, slots=arguments.slots, context_tokens=arguments.slots * 512, threads=arguments.threads, running_copy=copy
+    ) as engine:
+        engine.encode(prompts[0])
+        yield f"the engine, {arguments.format}", lambda p, seed: _sample_with_engine(engine, p, seed), prompts
+    few = prompts[: max(1, len(prompts) // 4)]
+    from llama_cpp import Llama
+
+    llama = Llama(str(model.path), n_ctx=1024, n_threads=arguments.threads, n_threads_batch=arguments.threads, verbose=False)
+    yield "Llama.create_chat_completion", lambda p, seed: _sample_in_a_loop(llama, p, seed), few
+    llama.close()
+    if address:
+        yield f"xllamacpp server, {PEER_SLOTS} slots", lambda p, seed: _sample_from_server(address, p, seed), few
+
+
+def _tell(name: str, s: Sampled) -> None:
+    print(
+        f"{name:32s} {s.tokens / s.seconds:6.0f} tokens/s   {60 * s.programs / s.seconds:6.0f} programs that parse a minute   "
+        f"{s.tokens / s.answers:5.1f} tokens an answer   {s.programs / s.answers:.2f} parse",
+        flush=True,
+    )
+
+
+def _compare(results: dict[str, list[Sampled]]) -> None:
+    ours, *peers = results
+    for peer in peers:
+        for what, rate in (
+            ("tokens/s", lambda s: s.tokens / s.seconds), ("programs that parse", lambda s: s.programs / s.seconds),
+        ):  # fmt: skip
+            ratios = [rate(a) / rate(b) for a, b in zip(results[ours], results[peer], strict=True) if rate(b)]
+            if ratios:
+                print(f"{ours} / {peer}, {what}: {statistics.median(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()
