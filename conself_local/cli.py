@@ -6,6 +6,7 @@ standard error is talk; exit codes are in `errors.py`.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sqlite3
@@ -98,10 +99,10 @@ _run_options = [
     click.option("--benchmark", "benchmarks", multiple=True, help="validation, held-out (both: the default), humaneval; repeatable."),
     click.option("--from-base", is_flag=True, help="Begin from the base model, not from the last accepted adapter."),
     click.option("--new", is_flag=True, help="Leave an unfinished round behind and begin another."),
-    click.option("--slots", type=click.IntRange(1, 64), default=16, help="Sequences sampled at once."),
+    click.option("--slots", type=click.IntRange(1, 256), help="Sequences sampled at once (default: as tuned, or 64)."),
     click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: all cores)."),
-    click.option("--running-copy", type=click.Choice(["auto", "shipped"]), default="auto",
-                 help="Sample from a faster BF16 copy where that pays, or from the file itself."),
+    click.option("--running-copy", type=click.Choice(["auto", "shipped", "BF16", "F16", "Q8_0", "Q4_0"]), default="auto",
+                 help="What to sample from: auto takes what `conself tune` found, or a BF16 copy where that pays."),
     _json_option,
 ]  # fmt: skip
 
@@ -140,14 +141,14 @@ _stage_command("train", "train", "Run the round up to its adapter.")
 _stage_command("evaluate", "evaluate", "Run the round up to the comparison of base and adapter.")
 
 
-def _run(ctx: click.Context, until: str, *, slots: int, threads: int | None, running_copy: str, as_json: bool,
+def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | None, running_copy: str, as_json: bool,
          benchmarks: tuple[str, ...], **asked: Any) -> None:  # fmt: skip
     from conself_local.progress import Progress, print_report
     from conself_local.round import Machine, Workshop, run_round
     from conself_local.session import Request, open_round
 
     cores = os.cpu_count() or 1
-    machine = Machine(slots, threads or cores, cores, shipped_only=running_copy == "shipped")
+    machine = Machine(threads or cores, cores, slots, None if running_copy == "auto" else running_copy)
     make_sandbox = _sandbox_maker(ctx, machine.workers)
     request = Request(**asked, benchmarks=benchmarks or None)
     with _open(ctx) as (home, store), home.lock():
@@ -160,6 +161,26 @@ def _run(ctx: click.Context, until: str, *, slots: int, threads: int | None, run
         click.echo(json.dumps(report, indent=2))
     else:
         print_report(report)
+
+
+@main.command()
+@click.option("--model", type=click.Path(path_type=Path), help="A GGUF file (default: the bundled model).")
+@click.option("--allow-loss", is_flag=True, help="Also try formats that lose quality (Q8_0, Q4_0); the loss is measured.")
+@_json_option
+@click.pass_context
+def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool) -> None:
+    """Find out what samples fastest here: number format, slots, threads. Under a minute for small models."""
+    from conself_local.bundled import bundled_model
+    from conself_local.home import Home
+    from conself_local.sampling.gguf_file import load_model_file
+    from conself_local.tune import tune_model
+
+    home = Home(ctx.obj["home"])
+    tuning = tune_model(load_model_file(model or bundled_model()), home.cache, allow_loss, lambda line: click.echo(line, err=True))
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(tuning), indent=2))
+    else:
+        click.echo(f"from now on: {tuning.format}, {tuning.slots} slots, {tuning.threads} threads")
 
 
 @main.command()

@@ -16,8 +16,8 @@ from conself_local.sampling.gguf_file import ModelFile
 _ENGINE_BASE_BYTES = 400 * 2**20
 _TRAINER_BASE_BYTES = 1600 * 2**20
 _TRAINER_BYTES_PER_WEIGHT = 6
-_BITS_PER_WEIGHT = {"Q4_0": 4.5, "Q4_1": 5.0, "Q4_K": 4.5, "Q5_0": 5.5, "Q5_1": 6.0, "Q5_K": 5.5, "Q6_K": 6.56,
-                    "Q8_0": 8.5, "F16": 16.0, "BF16": 16.0, "F32": 32.0}  # fmt: skip
+KV_MEMORY_BYTES = 2**30
+"""What keys and values of all slots together may take, unless one long prompt alone needs more."""
 DISK_NEEDED_BYTES = 200 * 2**20
 
 
@@ -26,11 +26,14 @@ def sampling_bytes(model: ModelFile, weights: Path, context_tokens: int) -> int:
     return weights.stat().st_size + model.kv_bytes_per_token * context_tokens + _ENGINE_BASE_BYTES
 
 
+def kv_tokens(model: ModelFile, slots: int, longest: int) -> int:
+    """How many tokens of KV memory to ask for: every slot at its longest, within `KV_MEMORY_BYTES`; at least one slot."""
+    return max(longest, min(slots * longest, KV_MEMORY_BYTES // model.kv_bytes_per_token))
+
+
 def training_bytes(model: ModelFile) -> int:
     """Predicted peak of the trainer process."""
-    kind = next((k for k, _ in model.formats if k in _BITS_PER_WEIGHT and k != "F32"), "F32")
-    weights = int(model.size_bytes * 8 / _BITS_PER_WEIGHT[kind])
-    return _TRAINER_BASE_BYTES + _TRAINER_BYTES_PER_WEIGHT * weights
+    return _TRAINER_BASE_BYTES + _TRAINER_BYTES_PER_WEIGHT * model.weights
 
 
 def available_memory_bytes() -> int | None:

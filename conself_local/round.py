@@ -19,11 +19,11 @@ from typing import Any
 from conself_local.errors import ConselfError
 from conself_local.events import Notice, OnEvent, StageDone
 from conself_local.file_hash import file_sha256
-from conself_local.forecast import sampling_bytes, training_bytes, verify_disk, verify_memory
+from conself_local.forecast import kv_tokens, sampling_bytes, training_bytes, verify_disk, verify_memory
 from conself_local.home import Home
 from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.llama_process import LlamaProcess
-from conself_local.sampling.running_copy import ensure_running_copy
+from conself_local.sampling.running_copy import SHIPPED, automatic_format, make_running_copy
 from conself_local.settings import Settings
 from conself_local.stages.evaluate import Benchmark, evaluate
 from conself_local.stages.execute import execute_programs
@@ -32,6 +32,7 @@ from conself_local.stages.score import build_round_pairs, score_problems
 from conself_local.stages.train import train_adapter
 from conself_local.store.reports import round_report
 from conself_local.store.store import RoundInfo, Store
+from conself_local.tune import SLOTS, load_tuning
 from sandbox import MakeSandbox
 
 STAGES = ("observe", "sample", "execute", "score", "pair", "train", "evaluate", "decide")
@@ -43,11 +44,12 @@ PROMPT_TOKENS = 1024
 class Machine:
     """What of this computer a round may use."""
 
-    slots: int
     threads: int
     workers: int
-    shipped_only: bool = False
-    """Sample from the model file itself, never from a running copy."""
+    slots: int | None = None
+    """Sequences sampled at once; None: as tuned, or `SLOTS`."""
+    running_copy: str | None = None
+    """The format to sample from (`running_copy.FORMATS`); None: as tuned, or what pays by rule."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +100,15 @@ def run_round(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], un
 def open_engine(shop: Workshop, settings: Settings, *, shipped: bool = False) -> Iterator[LlamaProcess]:
     """The engine process over the running copy, or over the shipped file; memory is checked before it loads."""
     model, machine = shop.model, shop.machine
-    only_shipped = shipped or machine.shipped_only
-    weights = model.path if only_shipped else ensure_running_copy(model, shop.home.cache)
-    per_slot = min(model.context_length, PROMPT_TOKENS + settings.max_new_tokens)
-    context_tokens = max(per_slot, machine.slots * per_slot)
+    tuning = load_tuning(model, shop.home.cache)
+    form = SHIPPED if shipped else machine.running_copy or (tuning.format if tuning else automatic_format(model))
+    slots = machine.slots or (tuning.slots if tuning else SLOTS)
+    weights = make_running_copy(model, form, shop.home.cache)
+    context_tokens = kv_tokens(model, slots, min(model.context_length, PROMPT_TOKENS + settings.max_new_tokens))
     hint = "use fewer slots (--slots), close other programs, or use a smaller model"
     verify_memory("sampling", sampling_bytes(model, weights, context_tokens), hint)
     with LlamaProcess(
-        model, slots=machine.slots, context_tokens=context_tokens, threads=machine.threads, running_copy=weights
+        model, slots=slots, context_tokens=context_tokens, threads=machine.threads, running_copy=weights
     ) as engine:
         yield engine
 
@@ -132,7 +135,7 @@ def _measure_running_copy(shop: Workshop, round_: RoundInfo, sampler: LlamaProce
         with open_engine(shop, round_.settings, shipped=True) as shipped:
             exact = [shipped.score(prompt, completion, adapter) for prompt, completion in rows]
         gaps = [abs(a - b) for ours, theirs in zip(running, exact, strict=True) for a, b in zip(ours, theirs, strict=True)]
-        summary = f"samples from a BF16 copy, mean gap in log-probability to the shipped file {fmean(gaps):.4f} nats a token"
+        summary = f"samples from {sampler.weights.name}, mean gap in log-probability to the shipped file {fmean(gaps):.4f} nats a token"
     shop.store.finish_stage(round_.id, "running copy", summary)
     shop.on_event(Notice(summary))
 

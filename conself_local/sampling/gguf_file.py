@@ -28,6 +28,8 @@ class ModelFile:
     licence: str
     formats: tuple[tuple[str, int], ...]
     """How many tensors are of which type, most first."""
+    weights: int
+    """Numbers in all tensors together."""
     context_length: int
     block_count: int
     embedding_length: int
@@ -80,7 +82,7 @@ def load_model_file(path: Path) -> ModelFile:
     tokens = fields.get("tokenizer.ggml.tokens")
     head_count = number("attention.head_count")
     counts: dict[str, int] = {}
-    for tensor_type in tensors:
+    for tensor_type, _ in tensors:
         counts[tensor_type] = counts.get(tensor_type, 0) + 1
     return ModelFile(
         path=path.resolve(),
@@ -90,6 +92,7 @@ def load_model_file(path: Path) -> ModelFile:
         name=text("general.name", path.stem),
         licence=text("general.license"),
         formats=tuple(sorted(counts.items(), key=lambda item: -item[1])),
+        weights=sum(size for _, size in tensors),
         context_length=number("context_length"),
         block_count=number("block_count"),
         embedding_length=number("embedding_length"),
@@ -129,7 +132,8 @@ def _verify_magic(path: Path, what: str) -> None:
         raise ConselfError(f"{path} is cut short or of an unknown GGUF version", "get the file again")
 
 
-def _read(path: Path, what: str) -> tuple[dict[str, object], list[str]]:
+def _read(path: Path, what: str) -> tuple[dict[str, object], list[tuple[str, int]]]:
+    """The fields that are wanted, and of every tensor its type and its size in numbers."""
     import gguf
 
     try:
@@ -143,7 +147,7 @@ def _read(path: Path, what: str) -> tuple[dict[str, object], list[str]]:
             for key, field in reader.fields.items()
             if key.startswith(wanted) or (architecture and key.startswith(f"{architecture}."))
         }
-        return fields, [tensor.tensor_type.name for tensor in reader.tensors]
+        return fields, [(tensor.tensor_type.name, int(tensor.n_elements)) for tensor in reader.tensors]
     except (ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError, OSError) as error:
         raise ConselfError(
             f"{path} is damaged or cut short ({type(error).__name__}: {str(error)[:200]})", f"get the {what} file again"

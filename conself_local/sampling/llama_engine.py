@@ -14,8 +14,10 @@ Not covered: prompts, templates, JSON. Source of the API: llama.h at llama-cpp-p
 from __future__ import annotations
 
 import ctypes
+import itertools
 import random
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +35,7 @@ BATCH_TOKENS = 512
 LAYOUT_STEP = 256
 """Slots are a multiple of so many tokens long: llama.cpp pads to it."""
 _WORTH_COPYING = 16
+_PROBE_TOKENS = 96
 _REPEAT_PERIOD = 24
 _REPEAT_TIMES = 4
 
@@ -100,6 +103,7 @@ class LlamaEngine:
         self._queue: deque[SampleRequest] = deque()
         self._adapters: dict[Path, ctypes.c_void_p] = {}
         self._adapter: Path | None = None
+        self._sampled_tokens = 0
 
     def _lay_out(self, slot_tokens: int) -> None:
         """A new context whose slots hold at least `slot_tokens` each, as many as the KV memory has room for."""
@@ -167,6 +171,30 @@ class LlamaEngine:
             finish = self._sample_token(slot, row)
             if finish:
                 yield self._release(slot, finish)
+
+    def measure(self, prompts: Sequence[Sequence[int]], seconds: float) -> float:
+        """Tokens a second with every slot busy, over about `seconds` after the first full step. Only while idle."""
+        requests = (
+            SampleRequest(f"probe {i}", tuple(prompts[i // 5 % len(prompts)]), 1.0, 0.8, _PROBE_TOKENS, i, adapter=self._adapter)
+            for i in itertools.count()
+        )
+        tokens, since = 0, 0.0
+        while not since or time.monotonic() - since < seconds:
+            while len(self._queue) < self._most_slots:
+                self.submit(next(requests))
+            before = self._sampled_tokens
+            for _ in self.step():
+                continue
+            if since:
+                tokens += self._sampled_tokens - before
+            elif all(s.request and s.sampled for s in self._slots):
+                since = time.monotonic()
+        rate = tokens / (time.monotonic() - since)
+        self._queue.clear()
+        for slot in self._slots:
+            slot.request = slot.donor = None
+        self._clear()
+        return rate
 
     def _admit(self) -> Iterator[Completion]:
         while self._queue:
@@ -281,6 +309,7 @@ class LlamaEngine:
         slot.nll_sum += choice.nll
         slot.entropy_sum += choice.entropy_bits
         slot.sampled.append(token)
+        self._sampled_tokens += 1
         if ll.llama_vocab_is_eog(self._vocab, token):
             return "end-token"
         piece = self._piece(token)

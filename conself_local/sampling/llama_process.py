@@ -37,10 +37,10 @@ class LlamaProcess:
     ) -> None:
         self._model = model
         self._slots = slots
-        self.runs_shipped = running_copy in (None, model.path)
+        self.weights = running_copy or model.path
         self._command = [
             sys.executable, "-m", "conself_local.sampling.llama_server",
-            "--model", str(running_copy or model.path), "--described-by", str(model.path),
+            "--model", str(self.weights), "--described-by", str(model.path),
             "--slots", str(slots), "--context-tokens", str(context_tokens), "--threads", str(threads),
         ]  # fmt: skip
         self._verified: set[Path] = set()
@@ -50,6 +50,10 @@ class LlamaProcess:
         self._arrived: list[dict[str, Any]] = []
         self._deaths = 0
         self._start()
+
+    @property
+    def runs_shipped(self) -> bool:
+        return self.weights == self._model.path
 
     @property
     def pid(self) -> int:
@@ -135,6 +139,11 @@ class LlamaProcess:
         call = {"op": "score", "prompt": list(prompt_token_ids), "completion": list(completion_token_ids), "adapter": adapter}
         logps: list[float] = self._ask(call)["logps"]
         return logps
+
+    def measure(self, prompts: Sequence[EncodedPrompt], seconds: float) -> float:
+        """Tokens a second while every slot answers one of the prompts, over about so many seconds. Only while idle."""
+        rate: float = self._ask({"op": "measure", "prompts": [p.token_ids for p in prompts], "seconds": seconds})["rate"]
+        return rate
 
     def sample(self, requests: Iterable[SampleRequest]) -> Iterator[Completion]:
         """One call at a time; making the requests may itself `encode`."""

@@ -71,6 +71,8 @@ def _handle(engine: LlamaEngine, described: ModelFile, call: dict[str, Any], cha
         text = render_chat(described.chat_template, messages, described.bos_token, described.eos_token)
         text += call["answer_prefix"]
         _write(channel, {"text": text, "token_ids": engine.tokenize(text)})
+    elif call["op"] == "measure":
+        _write(channel, {"rate": engine.measure(call["prompts"], call["seconds"])})
     elif call["op"] == "score":
         adapter = Path(call["adapter"]) if call["adapter"] else None
         _write(channel, {"logps": engine.score(call["prompt"], call["completion"], adapter)})

@@ -1,8 +1,8 @@
-"""A faster copy of the model to sample from: BF16, the shipped values up to rounding, kept in the cache by hash.
+"""A faster copy of the model to sample from, in another number format, kept in the cache by content hash.
 
-Some GGUF formats (Q4_1, Q5_0) have no fast matrix-matrix kernel on a processor; where it computes in BF16, the
-copy samples about twice as fast. Training and its reference stay on the shipped file; the gap in
-log-probability between the two is measured and shown (`round.py`).
+Some GGUF formats (Q4_1, Q5_0) have no fast matrix-matrix kernel on a processor; a copy in one that has samples about
+twice as fast. BF16 and F16 keep the shipped values up to rounding, the others lose some. Training and its reference
+stay on the shipped file; the gap in log-probability between the two is measured and shown (`round.py`, `tune.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from pathlib import Path
 from conself_local.errors import ConselfError
 from conself_local.sampling.gguf_file import ModelFile
 
+SHIPPED = "shipped"
+KEEPS_VALUES = ("BF16", "F16")
+LOSES_QUALITY = ("Q8_0", "Q4_0")
+FORMATS = (SHIPPED, *KEEPS_VALUES, *LOSES_QUALITY)
+_BITS = {"BF16": 16.0, "F16": 16.0, "Q8_0": 8.5, "Q4_0": 4.5}
 _NATIVE = {"BF16", "F16", "F32"}
 LARGEST_COPY_BYTES = 4 * 2**30
 
@@ -28,39 +33,56 @@ def processor_has_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags or " bf16" in flags
 
 
-def ensure_running_copy(model: ModelFile, cache: Path) -> Path:
-    """The path to sample from: the model itself, or its BF16 copy where that pays and fits (4 GiB at most)."""
+def automatic_format(model: ModelFile) -> str:
+    """Without a probe: BF16 where the processor computes in it and the copy is not too large, else the file as it is."""
     weights = {kind for kind, _ in model.formats}
-    predicted = model.size_bytes * 16 // 4
-    if weights <= _NATIVE or not processor_has_bf16() or predicted > LARGEST_COPY_BYTES:
+    if weights <= _NATIVE or not processor_has_bf16() or copy_bytes(model, "BF16") > LARGEST_COPY_BYTES:
+        return SHIPPED
+    return "BF16"
+
+
+def copy_bytes(model: ModelFile, form: str) -> int:
+    """About how large the copy will be."""
+    return model.size_bytes if form == SHIPPED else int(model.weights * _BITS[form] / 8)
+
+
+def copy_path(model: ModelFile, form: str, cache: Path) -> Path:
+    return cache / "running-copies" / f"{model.sha256[:32]}-{form.lower()}.gguf"
+
+
+def make_running_copy(model: ModelFile, form: str, cache: Path) -> Path:
+    """The path to sample from: the model itself for `shipped`, else its copy, made now where the cache has none."""
+    if form == SHIPPED:
         return model.path
-    target = cache / "running-copies" / f"{model.sha256[:32]}-bf16.gguf"
+    if form not in FORMATS:
+        raise ConselfError(f"there is no running copy in {form!r}", f"known are {', '.join(FORMATS)}")
+    target = copy_path(model, form, cache)
     if target.is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(f".part{os.getpid()}")
-    command = [sys.executable, "-m", "conself_local.sampling.running_copy", str(model.path), str(part)]
+    command = [sys.executable, "-m", "conself_local.sampling.running_copy", str(model.path), str(part), form]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode != 0 or not part.is_file():
         part.unlink(missing_ok=True)
         raise ConselfError(
-            f"the BF16 copy of {model.path.name} could not be made: {done.stderr.strip()[-300:]}",
+            f"the {form} copy of {model.path.name} could not be made: {done.stderr.strip()[-300:]}",
             f"make room in {target.parent} or run with --running-copy shipped",
         )
     part.rename(target)
     return target
 
 
-def _make_copy(source: str, target: str) -> int:
+def _make_copy(source: str, target: str, form: str) -> int:
     import llama_cpp as ll
 
     params = ll.llama_model_quantize_default_params()
-    params.ftype = ll.LLAMA_FTYPE_MOSTLY_BF16
+    params.ftype = getattr(ll, f"LLAMA_FTYPE_MOSTLY_{form}")
     params.allow_requantize = True
     params.nthread = os.cpu_count() or 1
     return int(ll.llama_model_quantize(source.encode(), target.encode(), params))
 
 
 if __name__ == "__main__":
-    sys.exit(_make_copy(sys.argv[1], sys.argv[2]))
+    sys.exit(_make_copy(*sys.argv[1:4]))

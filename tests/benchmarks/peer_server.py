@@ -2,7 +2,7 @@
 
 import sys
 
-import xllamacpp
+import xllamacpp  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
 SLOTS = 16
 TOKENS_A_SLOT = 512

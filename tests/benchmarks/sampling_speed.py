@@ -181,12 +181,12 @@ def _tell(name: str, s: Sampled) -> None:
 def _compare(results: dict[str, list[Sampled]]) -> None:
     ours, *peers = results
     for peer in peers:
-        for what, rate in (
-            ("tokens/s", lambda s: s.tokens / s.seconds), ("programs that parse", lambda s: s.programs / s.seconds),
-        ):  # fmt: skip
-            ratios = [rate(a) / rate(b) for a, b in zip(results[ours], results[peer], strict=True) if rate(b)]
-            if ratios:
-                print(f"{ours} / {peer}, {what}: {statistics.median(ratios):.2f}")
+        pairs = list(zip(results[ours], results[peer], strict=True))
+        tokens = statistics.median((a.tokens / a.seconds) / (b.tokens / b.seconds) for a, b in pairs)
+        print(f"{ours} / {peer}, tokens/s: {tokens:.2f}")
+        if all(b.programs for _, b in pairs):
+            programs = statistics.median((a.programs / a.seconds) / (b.programs / b.seconds) for a, b in pairs)
+            print(f"{ours} / {peer}, programs that parse: {programs:.2f}")
 
 
 if __name__ == "__main__":

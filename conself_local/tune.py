@@ -1,0 +1,185 @@
+"""What samples fastest on this computer: number format, slots, threads; probed once for a model, kept in the cache.
+
+A probe is a few seconds of real sampling with every slot busy. A format that loses quality is tried only where the
+user allows it; how far it moves the log-probabilities from the shipped file's is measured and kept beside the speed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from conself_local.errors import ConselfError
+from conself_local.forecast import gib, kv_tokens, sampling_bytes, verify_memory
+from conself_local.problems.load import load_starter
+from conself_local.sampling.gguf_file import ModelFile
+from conself_local.sampling.llama_process import LlamaProcess
+from conself_local.sampling.prompts import program_messages
+from conself_local.sampling.running_copy import (
+    KEEPS_VALUES,
+    LARGEST_COPY_BYTES,
+    LOSES_QUALITY,
+    SHIPPED,
+    copy_bytes,
+    copy_path,
+    make_running_copy,
+)
+from conself_local.sampling.sampler import EncodedPrompt, SampleRequest
+
+SLOTS = 64
+"""Without a probe: from 32 on, more slots change little; see the README's table."""
+_SLOTS_TRIED = (32, 128)
+_PROBE_SECONDS = 3.0
+_TOKENS_A_SLOT = 512
+_PROBE_PROBLEMS = 24
+_GAP_PROMPTS = 3
+_GAP_TOKENS = 32
+_CLEARLY_FASTER = 1.03
+
+
+@dataclass(frozen=True)
+class Tuning:
+    format: str
+    slots: int
+    threads: int
+    tokens_per_second: dict[str, float]
+    """By what was tried, e.g. `BF16, 64 slots, 2 threads`."""
+    logp_gap: dict[str, float]
+    """By format: mean absolute difference of log-probability to the shipped file, nats a token."""
+
+
+@dataclass(frozen=True)
+class _Setup:
+    format: str
+    slots: int
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.format}, {self.slots} slots, {self.threads} threads"
+
+
+def load_tuning(model: ModelFile, cache: Path) -> Tuning | None:
+    """What `tune_model` found for this model on this computer; None where it was never asked, or the file is damaged."""
+    try:
+        return Tuning(**json.loads(_tuning_path(model, cache).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def tune_model(model: ModelFile, cache: Path, allow_loss: bool, say: Callable[[str], None]) -> Tuning:
+    """Probe formats, then slots, then threads; store and return the fastest. Copies that lost are deleted."""
+    cores = os.cpu_count() or 1
+    prober = _Prober(model, cache, say)
+    forms = [SHIPPED, *(f for f in (*KEEPS_VALUES, *(LOSES_QUALITY if allow_loss else ())) if prober.fits(f))]
+    best = prober.fastest([_Setup(form, SLOTS, cores) for form in forms])
+    best = prober.fastest([best, *(_Setup(best.format, slots, cores) for slots in _SLOTS_TRIED)])
+    if cores > 2:  # half of them: processors that count each core twice
+        best = prober.fastest([best, _Setup(best.format, best.slots, cores // 2)])
+    prober.clean_up(best.format)
+    tuning = Tuning(best.format, best.slots, best.threads, {str(s): round(r, 1) for s, r in prober.rates.items()}, prober.gaps)
+    path = _tuning_path(model, cache)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".part{os.getpid()}")
+    part.write_text(json.dumps(dataclasses.asdict(tuning), indent=2), encoding="utf-8")
+    part.replace(path)
+    return tuning
+
+
+class _Prober:
+    """Measures setups, each once, and remembers."""
+
+    def __init__(self, model: ModelFile, cache: Path, say: Callable[[str], None]) -> None:
+        self._model, self._cache, self._say = model, cache, say
+        self._problems = load_starter(("train",))[:_PROBE_PROBLEMS]
+        self._made: set[str] = set()
+        self._reference: list[tuple[EncodedPrompt, tuple[int, ...], list[float]]] = []
+        self.rates: dict[_Setup, float] = {}
+        self.gaps: dict[str, float] = {}
+
+    def fits(self, form: str) -> bool:
+        """Whether the copy is small enough for the disk, and for the rule of the running copy."""
+        size = copy_bytes(self._model, form)
+        self._cache.mkdir(parents=True, exist_ok=True)
+        fits = size <= LARGEST_COPY_BYTES and 2 * size < shutil.disk_usage(self._cache).free
+        if not fits:
+            self._say(f"{form}: left out, a copy of {gib(size)} is too large")
+        return fits
+
+    def fastest(self, setups: Sequence[_Setup]) -> _Setup:
+        """The first is kept unless another one is clearly faster."""
+        best = setups[0]
+        for setup in setups:
+            if setup not in self.rates and not self._probe(setup):
+                continue
+            if self.rates[setup] > self.rates.get(best, 0.0) * (_CLEARLY_FASTER if setup != best else 0.0):
+                best = setup
+        return best
+
+    def _probe(self, setup: _Setup) -> bool:
+        model = self._model
+        if setup.format != SHIPPED and not copy_path(model, setup.format, self._cache).is_file():
+            self._made.add(setup.format)
+        weights = make_running_copy(model, setup.format, self._cache)
+        tokens = kv_tokens(model, setup.slots, _TOKENS_A_SLOT)
+        try:
+            verify_memory("this", sampling_bytes(model, weights, tokens), "")
+        except ConselfError as error:
+            self._say(f"{setup}: left out, {error.message}")
+            return False
+        with LlamaProcess(
+            model, slots=setup.slots, context_tokens=tokens, threads=setup.threads, running_copy=weights
+        ) as engine:
+            prompts = [engine.encode(program_messages(p)) for p in self._problems]
+            rate = self.rates[setup] = engine.measure(prompts, _PROBE_SECONDS)
+            told = f"{setup}: {rate:.0f} tokens/s"
+            if setup.format == SHIPPED and not self._reference:
+                self._take_reference(engine, prompts[:_GAP_PROMPTS])
+            elif setup.format not in self.gaps and setup.format != SHIPPED:
+                self.gaps[setup.format] = round(self._gap(engine), 5)
+                told += f"; {self.gaps[setup.format]:.4f} nats a token from the shipped file"
+            self._say(told)
+        return True
+
+    def _take_reference(self, engine: LlamaProcess, prompts: Sequence[EncodedPrompt]) -> None:
+        requests = [SampleRequest(str(i), p.token_ids, 0.0, 1.0, _GAP_TOKENS, i) for i, p in enumerate(prompts)]
+        for completion in list(engine.sample(requests)):
+            prompt = prompts[int(completion.key)]
+            self._reference.append((prompt, completion.token_ids, engine.score(prompt.token_ids, completion.token_ids)))
+
+    def _gap(self, engine: LlamaProcess) -> float:
+        return fmean(
+            abs(a - b)
+            for prompt, completion, logps in self._reference
+            for a, b in zip(engine.score(prompt.token_ids, completion), logps, strict=True)
+        )
+
+    def clean_up(self, kept: str) -> None:
+        for form in self._made - {kept}:
+            copy_path(self._model, form, self._cache).unlink(missing_ok=True)
+
+
+def _tuning_path(model: ModelFile, cache: Path) -> Path:
+    return cache / "tuned" / f"{model.sha256[:32]}-{_machine_key()}.json"
+
+
+def _machine_key() -> str:
+    """Names this computer as far as speed depends on it: processor, cores, the build of llama.cpp."""
+    parts = [platform.machine(), _processor(), str(os.cpu_count()), importlib.metadata.version("llama-cpp-python")]
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:12]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
