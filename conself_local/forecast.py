@@ -13,7 +13,9 @@ from pathlib import Path
 from conself_local.errors import ConselfError
 from conself_local.sampling.gguf_file import ModelFile
 
-_ENGINE_BASE_BYTES = 400 * 2**20
+_ENGINE_BASE_BYTES = 64 * 2**20
+_LOGIT_ROWS = 192
+"""Fitted to measured peaks (`tests/benchmarks/sampling_memory.py`): rows of logits that llama.cpp keeps room for."""
 _TRAINER_BASE_BYTES = 1600 * 2**20
 _TRAINER_BYTES_PER_WEIGHT = 6
 KV_MEMORY_BYTES = 2**30
@@ -22,8 +24,9 @@ DISK_NEEDED_BYTES = 200 * 2**20
 
 
 def sampling_bytes(model: ModelFile, weights: Path, context_tokens: int) -> int:
-    """Predicted peak of the engine process."""
-    return weights.stat().st_size + model.kv_bytes_per_token * context_tokens + _ENGINE_BASE_BYTES
+    """Predicted peak of the engine process: weights, KV memory, logits, the process itself."""
+    logits = 4 * model.vocabulary * _LOGIT_ROWS
+    return weights.stat().st_size + model.kv_bytes_per_token * context_tokens + logits + _ENGINE_BASE_BYTES
 
 
 def kv_tokens(model: ModelFile, slots: int, longest: int) -> int:

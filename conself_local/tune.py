@@ -41,6 +41,7 @@ _SLOTS_TRIED = (32, 128)
 _PROBE_SECONDS = 3.0
 _TOKENS_A_SLOT = 512
 _PROBE_PROBLEMS = 24
+_PROBE_TOKENS = 96
 _GAP_PROMPTS = 3
 _GAP_TOKENS = 32
 _CLEARLY_FASTER = 1.03
@@ -139,7 +140,7 @@ class _Prober:
             model, slots=setup.slots, context_tokens=tokens, threads=setup.threads, running_copy=weights
         ) as engine:
             prompts = [engine.encode(program_messages(p)) for p in self._problems]
-            rate = self.rates[setup] = engine.measure(prompts, _PROBE_SECONDS)
+            rate = self.rates[setup] = engine.measure(prompts, _PROBE_SECONDS, _PROBE_TOKENS)
             told = f"{setup}: {rate:.0f} tokens/s"
             if setup.format == SHIPPED and not self._reference:
                 self._take_reference(engine, prompts[:_GAP_PROMPTS])

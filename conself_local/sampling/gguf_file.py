@@ -30,6 +30,8 @@ class ModelFile:
     """How many tensors are of which type, most first."""
     weights: int
     """Numbers in all tensors together."""
+    vocabulary: int
+    """Tokens."""
     context_length: int
     block_count: int
     embedding_length: int
@@ -93,6 +95,7 @@ def load_model_file(path: Path) -> ModelFile:
         licence=text("general.license"),
         formats=tuple(sorted(counts.items(), key=lambda item: -item[1])),
         weights=sum(size for _, size in tensors),
+        vocabulary=len(tokens) if isinstance(tokens, list) else 0,
         context_length=number("context_length"),
         block_count=number("block_count"),
         embedding_length=number("embedding_length"),

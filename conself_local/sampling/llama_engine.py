@@ -35,7 +35,6 @@ BATCH_TOKENS = 512
 LAYOUT_STEP = 256
 """Slots are a multiple of so many tokens long: llama.cpp pads to it."""
 _WORTH_COPYING = 16
-_PROBE_TOKENS = 96
 _REPEAT_PERIOD = 24
 _REPEAT_TIMES = 4
 
@@ -61,11 +60,13 @@ class Slot:
     nll_sum: float = 0.0
     entropy_sum: float = 0.0
 
-    @property
-    def wanted(self) -> list[int]:
-        """Every token that the sequence should hold before the next one can be sampled."""
+    def pending(self) -> list[int]:
+        """The tokens that must be decoded before the next one can be sampled."""
         assert self.request is not None, "an idle slot wants nothing"
-        return [*self.request.prompt_token_ids, *self.sampled]
+        prompt = self.request.prompt_token_ids
+        if len(self.held) < len(prompt):
+            return [*prompt[len(self.held) :], *self.sampled]
+        return self.sampled[len(self.held) - len(prompt) :]
 
     @property
     def promised(self) -> Sequence[int]:
@@ -172,10 +173,10 @@ class LlamaEngine:
             if finish:
                 yield self._release(slot, finish)
 
-    def measure(self, prompts: Sequence[Sequence[int]], seconds: float) -> float:
+    def measure(self, prompts: Sequence[Sequence[int]], seconds: float, max_new_tokens: int) -> float:
         """Tokens a second with every slot busy, over about `seconds` after the first full step. Only while idle."""
         requests = (
-            SampleRequest(f"probe {i}", tuple(prompts[i // 5 % len(prompts)]), 1.0, 0.8, _PROBE_TOKENS, i, adapter=self._adapter)
+            SampleRequest(f"probe {i}", tuple(prompts[i // 5 % len(prompts)]), 1.0, 0.8, max_new_tokens, i, adapter=self._adapter)
             for i in itertools.count()
         )
         tokens, since = 0, 0.0
@@ -242,7 +243,8 @@ class LlamaEngine:
         donor = slot.donor
         if donor is None:
             return
-        prompt = slot.wanted
+        assert slot.request is not None, "an idle slot takes nothing"
+        prompt = slot.request.prompt_token_ids
         shared = min(_common_prefix(donor.promised, prompt), len(prompt) - 1)
         if shared < len(slot.held) + _WORTH_COPYING:
             slot.donor = None
@@ -282,19 +284,19 @@ class LlamaEngine:
         rows: list[tuple[Slot, int]] = []
         batch, n = self._batch, 0
         for slot in busy:
-            if slot.donor:
+            if slot.donor or not slot.request:
                 continue
-            wanted = slot.wanted
-            for position in range(len(slot.held), len(wanted)):
-                if n == BATCH_TOKENS:
-                    break
-                batch.token[n], batch.pos[n] = wanted[position], position
+            pending = slot.pending()[: BATCH_TOKENS - n]
+            done = len(slot.held)
+            for token in pending:
+                batch.token[n], batch.pos[n] = token, done
                 batch.n_seq_id[n], batch.seq_id[n][0] = 1, slot.index
-                batch.logits[n] = position == len(wanted) - 1
-                if batch.logits[n]:
-                    rows.append((slot, n))
-                slot.held.append(wanted[position])
-                n += 1
+                batch.logits[n] = False
+                n, done = n + 1, done + 1
+            slot.held += pending
+            if pending and done == len(slot.request.prompt_token_ids) + len(slot.sampled):
+                batch.logits[n - 1] = True
+                rows.append((slot, n - 1))
         batch.n_tokens = n
         return rows
 
@@ -319,7 +321,7 @@ class LlamaEngine:
             return "fence"
         if request.stop_at_repetition and len(slot.sampled) % 16 == 0 and is_repeating(slot.sampled):
             return "repetition"
-        full = len(slot.wanted) >= self._longest
+        full = len(request.prompt_token_ids) + len(slot.sampled) >= self._longest
         return "length" if full or len(slot.sampled) >= request.max_new_tokens else None
 
     def _release(self, slot: Slot, finish: Finish) -> Completion:

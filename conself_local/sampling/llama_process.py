@@ -140,9 +140,10 @@ class LlamaProcess:
         logps: list[float] = self._ask(call)["logps"]
         return logps
 
-    def measure(self, prompts: Sequence[EncodedPrompt], seconds: float) -> float:
+    def measure(self, prompts: Sequence[EncodedPrompt], seconds: float, max_new_tokens: int) -> float:
         """Tokens a second while every slot answers one of the prompts, over about so many seconds. Only while idle."""
-        rate: float = self._ask({"op": "measure", "prompts": [p.token_ids for p in prompts], "seconds": seconds})["rate"]
+        call = {"op": "measure", "prompts": [p.token_ids for p in prompts], "seconds": seconds, "max_new_tokens": max_new_tokens}
+        rate: float = self._ask(call)["rate"]
         return rate
 
     def sample(self, requests: Iterable[SampleRequest]) -> Iterator[Completion]:

@@ -72,7 +72,7 @@ def _handle(engine: LlamaEngine, described: ModelFile, call: dict[str, Any], cha
         text += call["answer_prefix"]
         _write(channel, {"text": text, "token_ids": engine.tokenize(text)})
     elif call["op"] == "measure":
-        _write(channel, {"rate": engine.measure(call["prompts"], call["seconds"])})
+        _write(channel, {"rate": engine.measure(call["prompts"], call["seconds"], call["max_new_tokens"])})
     elif call["op"] == "score":
         adapter = Path(call["adapter"]) if call["adapter"] else None
         _write(channel, {"logps": engine.score(call["prompt"], call["completion"], adapter)})

@@ -1,0 +1,43 @@
+"""The engine's forecast memory against its measured peak, on three configurations.
+
+By hand: `python -m tests.benchmarks.sampling_memory [MODEL.gguf]`. The peak is the kernel's VmHWM of the engine process after every
+slot has answered; mapped pages of the weights count, as they do in the forecast.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from conself_local.bundled import bundled_model
+from conself_local.forecast import kv_tokens, sampling_bytes
+from conself_local.home import Home
+from conself_local.sampling.gguf_file import load_model_file
+from conself_local.sampling.llama_process import LlamaProcess
+from conself_local.sampling.running_copy import make_running_copy
+from tests.benchmarks.sampling_speed import load_prompts
+
+
+def _peak_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", nargs="?", type=Path)
+    arguments = parser.parse_args()
+    model = load_model_file(arguments.model or bundled_model())
+    for form, slots, longest in (("shipped", 16, 512), ("BF16", 64, 512), ("BF16", 64, 1408)):
+        weights = make_running_copy(model, form, Home(None).cache)
+        tokens = kv_tokens(model, slots, longest)
+        forecast = sampling_bytes(model, weights, tokens)
+        with LlamaProcess(model, slots=slots, context_tokens=tokens, threads=2, running_copy=weights) as engine:
+            prompts = [engine.encode(messages) for messages in load_prompts(24)]
+            engine.measure(prompts, 4.0, longest - max(len(p.token_ids) for p in prompts))
+            peak = _peak_bytes(engine.pid)
+        print(f"{form}, {slots} slots, up to {longest} tokens each: forecast {forecast >> 20} MiB, peak {peak >> 20} MiB: {forecast / peak:.2f}")
+
+
+if __name__ == "__main__":
+    main()
