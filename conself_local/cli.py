@@ -103,6 +103,9 @@ _run_options = [
     click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: all cores)."),
     click.option("--running-copy", type=click.Choice(["auto", "shipped", "BF16", "F16", "Q8_0", "Q4_0"]), default="auto",
                  help="What to sample from: auto takes what `conself tune` found, or a BF16 copy where that pays."),
+    click.option("--endpoint", metavar="URL", help="Sample from an OpenAI-compatible server that runs the same model."),
+    click.option("--endpoint-model", default="default", metavar="NAME", help="The model's name at the endpoint."),
+    click.option("--accept-remote-endpoint", is_flag=True, help="Send problems to an endpoint that is not on this machine."),
     _json_option,
 ]  # fmt: skip
 
@@ -142,13 +145,15 @@ _stage_command("evaluate", "evaluate", "Run the round up to the comparison of ba
 
 
 def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | None, running_copy: str, as_json: bool,
-         benchmarks: tuple[str, ...], **asked: Any) -> None:  # fmt: skip
+         endpoint: str | None, endpoint_model: str, accept_remote_endpoint: bool, benchmarks: tuple[str, ...],
+         **asked: Any) -> None:  # fmt: skip
     from conself_local.progress import Progress, print_report
-    from conself_local.round import Machine, Workshop, run_round
+    from conself_local.round import Endpoint, Machine, Workshop, run_round
     from conself_local.session import Request, open_round
 
     cores = os.cpu_count() or 1
-    machine = Machine(threads or cores, cores, slots, None if running_copy == "auto" else running_copy)
+    elsewhere = Endpoint(endpoint, endpoint_model, accept_remote_endpoint) if endpoint else None
+    machine = Machine(threads or cores, cores, slots, None if running_copy == "auto" else running_copy, elsewhere)
     make_sandbox = _sandbox_maker(ctx, machine.workers)
     request = Request(**asked, benchmarks=benchmarks or None)
     with _open(ctx) as (home, store), home.lock():

@@ -21,9 +21,11 @@ from conself_local.events import Notice, OnEvent, StageDone
 from conself_local.file_hash import file_sha256
 from conself_local.forecast import kv_tokens, sampling_bytes, training_bytes, verify_disk, verify_memory
 from conself_local.home import Home
+from conself_local.sampling.endpoint import EndpointSampler
 from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.llama_process import LlamaProcess
 from conself_local.sampling.running_copy import SHIPPED, automatic_format, make_running_copy
+from conself_local.sampling.sampler import Sampler
 from conself_local.settings import Settings
 from conself_local.stages.evaluate import Benchmark, evaluate
 from conself_local.stages.execute import execute_programs
@@ -41,6 +43,15 @@ PROMPT_TOKENS = 1024
 
 
 @dataclass(frozen=True)
+class Endpoint:
+    """A server that samples instead of the engine; everything else stays with the model file."""
+
+    url: str
+    model_name: str
+    accept_remote: bool = False
+
+
+@dataclass(frozen=True)
 class Machine:
     """What of this computer a round may use."""
 
@@ -50,6 +61,7 @@ class Machine:
     """Sequences sampled at once; None: as tuned, or `SLOTS`."""
     running_copy: str | None = None
     """The format to sample from (`running_copy.FORMATS`); None: as tuned, or what pays by rule."""
+    endpoint: Endpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,7 @@ def run_round(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], un
     wanted = STAGES[: STAGES.index(until) + 1]
     store = shop.store
     if "observe" in wanted and not _sampled(store, round_, "sample" in wanted):
-        with open_engine(shop, round_.settings) as sampler:
+        with _open_sampler(shop, round_.settings) as sampler:
             adapter = _gguf_path(store, round_.base_adapter_id)
             sample_observations(store, round_, sampler, adapter, shop.on_event)
             if "sample" in wanted:
@@ -94,6 +106,16 @@ def run_round(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], un
     if "decide" in wanted:
         store.finish_round(round_.id)
     return round_report(store, round_.id)
+
+
+@contextmanager
+def _open_sampler(shop: Workshop, settings: Settings) -> Iterator[Sampler]:
+    """What the round samples from: an endpoint where the user named one, else the engine."""
+    endpoint, sampler = shop.machine.endpoint, None
+    if endpoint:
+        sampler = EndpointSampler(endpoint.url, endpoint.model_name, shop.model, accept_remote=endpoint.accept_remote)
+    with sampler or open_engine(shop, settings) as opened:
+        yield opened
 
 
 @contextmanager
@@ -123,12 +145,14 @@ def _sampled(store: Store, round_: RoundInfo, with_programs: bool) -> bool:
     return samples == problems * round_.settings.samples_per_problem and measured
 
 
-def _measure_running_copy(shop: Workshop, round_: RoundInfo, sampler: LlamaProcess, adapter: Path | None) -> None:
+def _measure_running_copy(shop: Workshop, round_: RoundInfo, sampler: Sampler, adapter: Path | None) -> None:
     """The gap in log-probability between the copy that samples and the shipped file, on samples of this round."""
     sql = """select p.token_ids as prompt, s.token_ids as completion from samples s join prompts p on p.id = s.prompt_id
              where s.round_id = ? and s.program_id is not null order by s.id limit 8"""
     rows = [(json.loads(r["prompt"]), json.loads(r["completion"])) for r in shop.store.rows(sql, round_.id)]
-    if sampler.runs_shipped or not rows:
+    if isinstance(sampler, EndpointSampler):
+        summary = f"samples from {sampler.url}; it tells no uncertainty, and answers were tokenised with {shop.model.path.name}"
+    elif not isinstance(sampler, LlamaProcess) or sampler.runs_shipped or not rows:
         summary = "samples from the shipped file itself"
     else:
         running = [sampler.score(prompt, completion, adapter) for prompt, completion in rows]

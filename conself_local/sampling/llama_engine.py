@@ -129,13 +129,13 @@ class LlamaEngine:
 
     # -- tokens ---------------------------------------------------------------------------------------------
 
-    def tokenize(self, text: str) -> list[int]:
-        """Special tokens of the template are read as such; a beginning token is added where the vocabulary asks."""
+    def tokenize(self, text: str, special: bool = True) -> list[int]:
+        """`special`: tokens of the template are read as such, and a beginning token is added where the vocabulary asks."""
         raw = text.encode()
         room = len(raw) + 8
         buffer = (ll.llama_token * room)()
-        adds_bos = bool(ll.llama_vocab_get_add_bos(self._vocab))
-        count = ll.llama_tokenize(self._vocab, raw, len(raw), buffer, room, adds_bos, True)
+        adds_bos = special and bool(ll.llama_vocab_get_add_bos(self._vocab))
+        count = ll.llama_tokenize(self._vocab, raw, len(raw), buffer, room, adds_bos, special)
         if count < 0:
             raise ConselfError("the model's tokenizer failed on a prompt", "use another model file")
         ids = list(buffer[:count])

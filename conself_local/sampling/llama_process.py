@@ -132,6 +132,11 @@ class LlamaProcess:
         answer = self._ask(call)
         return EncodedPrompt(answer["text"], tuple(answer["token_ids"]))
 
+    def tokenize(self, text: str) -> list[int]:
+        """The tokens of an answer: no beginning token, nothing read as special."""
+        ids: list[int] = self._ask({"op": "tokenize", "text": text})["token_ids"]
+        return ids
+
     def score(
         self, prompt_token_ids: Sequence[int], completion_token_ids: Sequence[int], adapter: Path | None = None
     ) -> list[float]:

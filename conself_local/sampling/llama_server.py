@@ -71,6 +71,8 @@ def _handle(engine: LlamaEngine, described: ModelFile, call: dict[str, Any], cha
         text = render_chat(described.chat_template, messages, described.bos_token, described.eos_token)
         text += call["answer_prefix"]
         _write(channel, {"text": text, "token_ids": engine.tokenize(text)})
+    elif call["op"] == "tokenize":
+        _write(channel, {"token_ids": engine.tokenize(call["text"], special=False)})
     elif call["op"] == "measure":
         _write(channel, {"rate": engine.measure(call["prompts"], call["seconds"], call["max_new_tokens"])})
     elif call["op"] == "score":
