@@ -160,7 +160,9 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
         round_, model, judged_on = open_round(store, request, make_sandbox)
         with Progress() as progress:
             progress.say(f"round {round_.id} on {model.name} ({model.path.name}), preset {round_.settings.preset}")
-            shop = Workshop(store, home, model, machine, make_sandbox, progress.on_event)
+            shop = Workshop(
+                store, home, model, machine, make_sandbox, _sandbox_maker(ctx, machine.workers_beside), progress.on_event
+            )
             report = run_round(shop, round_, judged_on, until)
     if as_json:
         click.echo(json.dumps(report, indent=2))

@@ -9,7 +9,7 @@ store what is pending. Source: arXiv 2603.29292.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from conself_local.sampling.running_copy import SHIPPED, automatic_format, make_
 from conself_local.sampling.sampler import Sampler
 from conself_local.settings import Settings
 from conself_local.stages.evaluate import Benchmark, evaluate
-from conself_local.stages.execute import execute_programs
+from conself_local.stages.execute import ExecutionBeside, execute_programs
 from conself_local.stages.sample import sample_observations, sample_programs
 from conself_local.stages.score import build_round_pairs, score_problems
 from conself_local.stages.train import train_adapter
@@ -56,12 +56,19 @@ class Machine:
     """What of this computer a round may use."""
 
     threads: int
+    """Of the engine."""
     workers: int
+    """Of the sandbox when it works alone: the cores."""
     slots: int | None = None
     """Sequences sampled at once; None: as tuned, or `SLOTS`."""
     running_copy: str | None = None
     """The format to sample from (`running_copy.FORMATS`); None: as tuned, or what pays by rule."""
     endpoint: Endpoint | None = None
+
+    @property
+    def workers_beside(self) -> int:
+        """Of the sandbox while the engine samples: it is many times faster than sampling, so a quarter is plenty."""
+        return max(1, self.workers // 4)
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,8 @@ class Workshop:
     model: ModelFile
     machine: Machine
     make_sandbox: MakeSandbox
+    make_sandbox_beside: MakeSandbox
+    """With fewer workers, for programs that are run while others are sampled."""
     on_event: OnEvent
 
 
@@ -86,7 +95,8 @@ def run_round(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], un
             adapter = _gguf_path(store, round_.base_adapter_id)
             sample_observations(store, round_, sampler, adapter, shop.on_event)
             if "sample" in wanted:
-                sample_programs(store, round_, sampler, adapter, shop.on_event)
+                with _execution_beside(shop, round_, sampler) as after_each:
+                    sample_programs(store, round_, sampler, adapter, shop.on_event, after_each)
                 _measure_running_copy(shop, round_, sampler, adapter)
     if "execute" in wanted:
         execute_programs(store, round_, shop.make_sandbox, shop.on_event)
@@ -106,6 +116,27 @@ def run_round(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], un
     if "decide" in wanted:
         store.finish_round(round_.id)
     return round_report(store, round_.id)
+
+
+@contextmanager
+def _execution_beside(shop: Workshop, round_: RoundInfo, sampler: Sampler) -> Iterator[Callable[[], None]]:
+    """What to call after every sample, so that programs are run while others are sampled, by a plan of the cores.
+
+    Sampling is nearly always what is behind, so it has all its threads until a batch of programs waits; then the engine gives
+    up a quarter of the cores until the batch is done. Not with one core, nor with one slot, whose promise of equal samples
+    should not hang on how many threads there happened to be, nor beside an endpoint, whose threads are its own.
+    """
+    machine = shop.machine
+    if machine.workers == 1 or machine.slots == 1 or not isinstance(sampler, LlamaProcess):
+        yield lambda: None
+        return
+
+    def share_cores(shared: bool) -> None:
+        left = max(1, min(machine.threads, machine.workers - machine.workers_beside))
+        sampler.set_threads(left if shared else machine.threads)
+
+    with ExecutionBeside(shop.store, round_, shop.make_sandbox_beside, share_cores) as beside:
+        yield beside.poll
 
 
 @contextmanager

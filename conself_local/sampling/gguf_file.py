@@ -82,6 +82,9 @@ def load_model_file(path: Path) -> ModelFile:
         return value
 
     tokens = fields.get("tokenizer.ggml.tokens")
+    end_token = _token(tokens, fields.get("tokenizer.ggml.eos_token_id"))
+    if not end_token:
+        raise ConselfError(f"{path.name} names no end token, so its answers would never end", _GET_A_MODEL)
     head_count = number("attention.head_count")
     counts: dict[str, int] = {}
     for tensor_type, _ in tensors:
@@ -103,7 +106,7 @@ def load_model_file(path: Path) -> ModelFile:
         head_count_kv=number("attention.head_count_kv") if f"{architecture}.attention.head_count_kv" in fields else head_count,
         chat_template=template,
         bos_token=_token(tokens, fields.get("tokenizer.ggml.bos_token_id")),
-        eos_token=_token(tokens, fields.get("tokenizer.ggml.eos_token_id")),
+        eos_token=end_token,
     )
 
 

@@ -92,8 +92,6 @@ class LlamaEngine:
             raise ConselfError(f"llama.cpp cannot load {model_path}", "the file may be damaged or its architecture unknown")
         self._vocab = ll.llama_model_get_vocab(self._model)
         self._vocab_size = ll.llama_vocab_n_tokens(self._vocab)
-        if ll.llama_vocab_eos(self._vocab) < 0 and ll.llama_vocab_eot(self._vocab) < 0:
-            raise ConselfError(f"{model_path.name} names no end token: its answers would never end", "use another model file")
         self._most_slots, self._threads = slots, threads
         self._context_tokens = context_tokens
         self._longest = min(context_tokens, int(ll.llama_model_n_ctx_train(self._model)))
@@ -172,6 +170,12 @@ class LlamaEngine:
             finish = self._sample_token(slot, row)
             if finish:
                 yield self._release(slot, finish)
+
+    def set_threads(self, threads: int) -> None:
+        """From the next decode on."""
+        self._threads = threads
+        if self._context:
+            ll.llama_set_n_threads(self._context, threads, threads)
 
     def measure(self, prompts: Sequence[Sequence[int]], seconds: float, max_new_tokens: int) -> float:
         """Tokens a second with every slot busy, over about `seconds` after the first full step. Only while idle."""

@@ -132,6 +132,10 @@ class LlamaProcess:
         answer = self._ask(call)
         return EncodedPrompt(answer["text"], tuple(answer["token_ids"]))
 
+    def set_threads(self, threads: int) -> None:
+        """From the next batch on; returns when the engine has taken it."""
+        self._ask({"op": "threads", "threads": threads})
+
     def tokenize(self, text: str) -> list[int]:
         """The tokens of an answer: no beginning token, nothing read as special."""
         ids: list[int] = self._ask({"op": "tokenize", "text": text})["token_ids"]

@@ -5,7 +5,10 @@ A program that was run before under the same limits is not run again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from types import TracebackType
 
 from conself_local.errors import ConselfError
 from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
@@ -50,23 +53,91 @@ def run_and_store(
     """Each result is stored before it is handed on. Raises ConselfError when the sandbox itself keeps failing."""
     if not pending:
         return
-    problems = {row["problem_id"]: store.problem(row["problem_id"]) for row in pending}
-    key = limits_key(limits)
     with make_sandbox(limits) as sandbox:
-        for result in sandbox.run(_program(problems[row["problem_id"]], row) for row in pending):
-            if result.load.status is Status.SANDBOX_FAILED:
-                raise ConselfError(
-                    f"the sandbox failed on program {result.program_id}: {result.load.detail}",
-                    "start again to go on; `conself doctor` tells more",
-                )
-            row = {
-                "program_id": result.program_id, "limits": key, "load_status": result.load.status.value,
-                "load_detail": result.load.detail, "compiled": not result.load.detail.startswith(NOT_COMPILED),
-                "deterministic": result.deterministic, "wall_s": sum(o.wall_s for o in result.outputs),
-                "cpu_s": sum(o.cpu_s for o in result.outputs),
-            }  # fmt: skip
-            store.insert_execution(row, [(o.status.value, o.text, o.detail) for o in result.outputs])
+        for result in sandbox.run(_programs(store, pending)):
+            _store_result(store, limits, result)
             yield result
+
+
+class ExecutionBeside:
+    """Runs what sampling has stored, in batches, while sampling goes on; a context manager that ends with the batch under way.
+
+    The sandbox works in a thread of its own on the cores that `share_cores(True)` has freed; `share_cores(False)` gives them
+    back. Everything is stored by the thread that calls `poll`. What no batch took is left to `execute_programs`.
+    """
+
+    BATCH = 128
+
+    def __init__(
+        self, store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, share_cores: Callable[[bool], None]
+    ) -> None:
+        self._store, self._round, self._share_cores = store, round_, share_cores
+        self._limits = limits_of(round_.settings)
+        self._sandbox = make_sandbox(self._limits)
+        self._results: queue.SimpleQueue[ProgramResult | BaseException | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._samples = 0
+
+    def poll(self) -> None:
+        """After every stored sample."""
+        self._samples += 1
+        while self._thread and not self._results.empty():
+            self._take()
+        if not self._thread and self._samples >= self.BATCH:
+            self._samples = 0
+            pending = self._store.pending_programs(_ROUND_PROGRAMS, limits_key(self._limits), self._round.id)
+            if pending:
+                self._share_cores(True)
+                programs = list(_programs(self._store, pending))
+                self._thread = threading.Thread(target=self._run, args=(programs,), daemon=True)
+                self._thread.start()
+
+    def _run(self, programs: list[Program]) -> None:
+        try:
+            for result in self._sandbox.run(programs):
+                self._results.put(result)
+        except BaseException as error:
+            self._results.put(error)
+        self._results.put(None)
+
+    def _take(self) -> None:
+        result = self._results.get()
+        if isinstance(result, BaseException):
+            raise result
+        if result is not None:
+            _store_result(self._store, self._limits, result)
+        elif self._thread:
+            self._thread.join()
+            self._thread = None
+            self._share_cores(False)
+
+    def __enter__(self) -> ExecutionBeside:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        while kind is None and self._thread:
+            self._take()
+        self._sandbox.close()
+
+
+def _programs(store: Store, pending: list[Row]) -> Iterator[Program]:
+    problems = {row["problem_id"]: store.problem(row["problem_id"]) for row in pending}
+    return (_program(problems[row["problem_id"]], row) for row in pending)
+
+
+def _store_result(store: Store, limits: Limits, result: ProgramResult) -> None:
+    if result.load.status is Status.SANDBOX_FAILED:
+        raise ConselfError(
+            f"the sandbox failed on program {result.program_id}: {result.load.detail}",
+            "start again to go on; `conself doctor` tells more",
+        )
+    row = {
+        "program_id": result.program_id, "limits": limits_key(limits), "load_status": result.load.status.value,
+        "load_detail": result.load.detail, "compiled": not result.load.detail.startswith(NOT_COMPILED),
+        "deterministic": result.deterministic, "wall_s": sum(o.wall_s for o in result.outputs),
+        "cpu_s": sum(o.cpu_s for o in result.outputs),
+    }  # fmt: skip
+    store.insert_execution(row, [(o.status.value, o.text, o.detail) for o in result.outputs])
 
 
 def _program(problem: Problem, row: Row) -> Program:

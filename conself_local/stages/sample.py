@@ -7,7 +7,7 @@ without a program.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
@@ -61,8 +61,10 @@ def _observation_requests(
         )  # fmt: skip
 
 
-def sample_programs(store: Store, round_: RoundInfo, sampler: Sampler, adapter: Path | None, on_event: OnEvent) -> None:
-    """observations x programs_per_observation samples for every problem, each stored as it ends."""
+def sample_programs(
+    store: Store, round_: RoundInfo, sampler: Sampler, adapter: Path | None, on_event: OnEvent, after_each: Callable[[], None]
+) -> None:
+    """observations x programs_per_observation samples for every problem, each stored as it ends; then `after_each`."""
     problems = {p.id: p for p in store.round_problems(round_.id)}
     total = len(problems) * round_.settings.samples_per_problem
     stored = {row["id"] for row in store.rows("select id from samples where round_id = ?", round_.id)}
@@ -74,6 +76,7 @@ def sample_programs(store: Store, round_: RoundInfo, sampler: Sampler, adapter: 
         _store_sample(store, round_, problem, observation, number, prompt_key, prefix, completion)
         done += 1
         on_event(ItemStored("sample", done, total, problem.id))
+        after_each()
     sql = "select count(*), count(program_id), count(distinct program_id) from samples where round_id = ?"
     samples, with_program, programs = store.db.execute(sql, [round_.id]).fetchone()
     summary = f"{samples} samples, {with_program} with a program, {programs} different programs"

@@ -33,6 +33,7 @@ def main():
     import harness
     import lockdown
 
+    os.nice(10)
     lockdown.hide_host_name()
     for name in PRELOADED + (PRELOADED_STRICT if strict else []):
         __import__(name)

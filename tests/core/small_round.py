@@ -50,3 +50,24 @@ def dump(home: Path, tables: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
             rows = [{k: v for k, v in row.items() if k not in changing} for row in store.rows(f"select * from {table}")]
             contents[table] = sorted(rows, key=lambda row: json.dumps(row, sort_keys=True))
         return contents
+
+
+def descendants(pid: int, words: str) -> list[int]:
+    """Processes below `pid` whose command line holds `words`."""
+    parents: dict[int, int] = {}
+    matching = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                if words in (entry / "cmdline").read_text().replace("\0", " "):
+                    matching.append(int(entry.name))
+            except (OSError, IndexError):
+                continue
+
+    def is_below(child: int) -> bool:
+        while child in parents and child != pid:
+            child = parents[child]
+        return child == pid
+
+    return [child for child in matching if child != pid and is_below(child)]

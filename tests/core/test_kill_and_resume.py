@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.core.small_round import TRAIN, command, dump, run_arguments, run_conself, write_problems
+from tests.core.small_round import TRAIN, command, descendants, dump, run_arguments, run_conself, write_problems
 
 SAMPLES = len(TRAIN) * 15
 pytestmark = pytest.mark.timeout(1500)  # the first test of each fixture waits for whole rounds
@@ -39,34 +39,13 @@ def _count(home: Path, sql: str) -> int:
         connection.close()
 
 
-def _descendants(pid: int, words: str) -> list[int]:
-    """Processes below `pid` whose command line holds `words`."""
-    parents: dict[int, int] = {}
-    matching = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                if words in (entry / "cmdline").read_text().replace("\0", " "):
-                    matching.append(int(entry.name))
-            except (OSError, IndexError):
-                continue
-
-    def is_below(child: int) -> bool:
-        while child in parents and child != pid:
-            child = parents[child]
-        return child == pid
-
-    return [child for child in matching if child != pid and is_below(child)]
-
-
 def _kill_when(process: subprocess.Popen[str], home: Path, sql: str, at_least: int, victim: str | None) -> int:
     """SIGKILL to the child named `victim` (None: the conductor) once `sql` counts `at_least`; returns that count."""
     deadline = time.monotonic() + 400
     while time.monotonic() < deadline:
         done = _count(home, sql)
         if done >= at_least:
-            victims = [process.pid] if victim is None else _descendants(process.pid, victim)
+            victims = [process.pid] if victim is None else descendants(process.pid, victim)
             if victims:
                 for pid in victims:
                     os.kill(pid, signal.SIGKILL)

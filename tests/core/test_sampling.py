@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +18,11 @@ from conself_local.problems.load import load_starter
 from conself_local.sampling.chat_template import render_chat
 from conself_local.sampling.extract import block_is_closed, extract_program, parse_observations
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
-from conself_local.sampling.llama_engine import is_repeating
+from conself_local.sampling.llama_engine import LlamaEngine, is_repeating
 from conself_local.sampling.llama_process import LlamaProcess
 from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.sampling.sampler import ChatMessage, EncodedPrompt, SampleRequest
-from conself_local.sampling.token_choice import token_uncertainty
+from conself_local.sampling.token_choice import choose_token, nucleus, token_uncertainty
 
 
 @pytest.mark.parametrize(
@@ -173,3 +174,76 @@ def test_a_prompt_longer_than_a_batch_beside_others(engine: LlamaProcess) -> Non
     requests = [*_requests(short, 3), SampleRequest("long", long.token_ids, 1.0, 0.8, 8, 1)]
     completions = {c.key: c for c in engine.sample(requests)}
     assert len(completions) == 4 and 0 < len(completions["long"].token_ids) <= 8
+
+
+@pytest.mark.parametrize("temperature, top_p", [(1.0, 0.8), (0.6, 0.95), (1.3, 0.5), (1.0, 1.0)])
+def test_the_nucleus_is_that_of_llama_cpp(temperature: float, top_p: float) -> None:
+    """The same tokens in the same order with the same probabilities as its own chain of samplers leaves."""
+    import llama_cpp as ll
+
+    logits = (np.random.default_rng(5).standard_normal(3000) * 4).astype(np.float32)
+    data = (ll.llama_token_data * len(logits))(*(ll.llama_token_data(i, float(x), 0.0) for i, x in enumerate(logits)))
+    array = ll.llama_token_data_array(data, len(logits), -1, False)
+    chain = ll.llama_sampler_chain_init(ll.llama_sampler_chain_default_params())
+    for sampler in (ll.llama_sampler_init_temp(temperature), ll.llama_sampler_init_top_p(top_p, 1), ll.llama_sampler_init_dist(1)):
+        ll.llama_sampler_chain_add(chain, sampler)
+    ll.llama_sampler_apply(chain, array)
+    theirs = sorted(((array.data[i].p, -array.data[i].id) for i in range(array.size)), reverse=True)
+    ll.llama_sampler_free(chain)
+
+    weights = np.exp((logits - logits.max()) / np.float32(temperature))
+    tokens, cumulative = nucleus(weights, float(weights.sum()), np.flatnonzero(weights >= 1e-4), top_p)
+    shares = np.diff(cumulative, prepend=0.0) / cumulative[-1]
+    if top_p < 1:
+        assert [-token for _, token in theirs] == tokens.tolist()
+    assert [p for p, _ in theirs[:50]] == pytest.approx(shares[:50].tolist(), rel=1e-3)
+
+
+def test_draws_follow_the_nucleus() -> None:
+    logits = np.log(np.array([0.5, 0.3, 0.15, 0.05], dtype=np.float32))
+    drawn = [choose_token(logits, 1.0, 0.9, (i + 0.5) / 1000).token for i in range(1000)]
+    assert [drawn.count(t) for t in range(4)] == [526, 316, 158, 0]
+    choice = choose_token(logits, 0.0, 0.9, 0.99)
+    assert choice.token == 0 and choice.nll == pytest.approx(np.log(2), abs=1e-6)
+    with pytest.raises(ConselfError, match="not a number"):
+        choose_token(np.full(8, np.nan, dtype=np.float32), 1.0, 0.9, 0.5)
+
+
+def test_prompts_are_shared_and_slots_relaid_without_changing_answers(model: ModelFile) -> None:
+    """Greedy answers at many slots, with copies, gaps and a longer layout in between, are those of one slot."""
+    with LlamaProcess(model, slots=1, context_tokens=1024, threads=1) as one, LlamaProcess(
+        model, slots=6, context_tokens=6 * 256, threads=1
+    ) as many:
+        asked = [program_messages(p, o) for p in load_starter(("train",))[:6] for o in (None, "Mind the empty input.")]
+        prompts = [one.encode(m) for m in asked] + [one.encode([ChatMessage("user", "word " * 400 + "Say hello.")])]
+        requests = [
+            SampleRequest(f"{i}/{k}", p.token_ids, 0.0, 1.0, 6 + 5 * k, k) for i, p in enumerate(prompts) for k in range(3)
+        ]
+        alone = {c.key: c.token_ids for c in one.sample(requests)}
+        together = {c.key: c.token_ids for c in many.sample(requests)}
+    assert set(alone) == set(together)
+    same = sum(alone[key] == together[key] for key in alone)
+    assert same >= 0.85 * len(alone), "a rounding may turn a tie, a wrong copy would turn nearly all"
+
+
+def test_text_whose_characters_span_tokens_is_joined(model: ModelFile) -> None:
+    engine = LlamaEngine(model.path, slots=1, context_tokens=256, threads=1)
+    text = "naïve 🙂 漢字 \U0001f9d1"
+    pieces = [engine._piece(token) for token in engine.tokenize(text, special=False)]
+    assert b"".join(pieces).decode() == text
+    assert any(_is_torn(piece) for piece in pieces), "the text was chosen so that some token is no text by itself"
+
+
+def _is_torn(piece: bytes) -> bool:
+    try:
+        piece.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def test_a_model_without_an_end_token_is_refused(model: ModelFile, tmp_path: Path) -> None:
+    endless = tmp_path / "endless.gguf"
+    endless.write_bytes(model.path.read_bytes().replace(b"tokenizer.ggml.eos_token_id", b"tokenizer.ggml.zzz_token_id"))
+    with pytest.raises(ConselfError, match="no end token"):
+        load_model_file(endless)

@@ -1,0 +1,75 @@
+"""Sampling and running programs at once, on the cores as the round shares them, against each alone on half the cores.
+
+By hand, on an idle machine: `python -m tests.benchmarks.sampling_beside_sandbox`. The figure is the sum of the two shares:
+(tokens/s beside / tokens/s alone + programs/s beside / programs/s alone) / 2.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+
+from conself_local.bundled import bundled_model
+from conself_local.home import Home
+from conself_local.sampling.gguf_file import load_model_file
+from conself_local.sampling.llama_process import LlamaProcess
+from conself_local.sampling.running_copy import make_running_copy
+from sandbox import Limits, Program, Sandbox
+from tests.benchmarks.sampling_speed import load_prompts
+from tests.benchmarks.sandbox_speed import load_programs
+
+SECONDS = 5.0
+ROUNDS = 5
+
+
+def _run_programs(box: Sandbox, programs: list[Program], until: threading.Event) -> float:
+    """Programs a second until the event is set."""
+
+    def endless() -> Iterator[Program]:
+        while not until.is_set():
+            yield programs[len(done) % len(programs)]
+
+    done: list[str] = []
+    started = time.monotonic()
+    for result in box.run(endless()):
+        done.append(result.program_id)
+    return len(done) / (time.monotonic() - started)
+
+
+def main() -> None:
+    half = max(1, (os.cpu_count() or 1) // 2)
+    model = load_model_file(bundled_model())
+    weights = make_running_copy(model, "BF16", Home(None).cache)
+    programs = load_programs(161)
+    shares = []
+    with (
+        Sandbox(Limits(), half) as box,
+        LlamaProcess(model, slots=64, context_tokens=64 * 512, threads=half, running_copy=weights) as engine,
+    ):
+        prompts = [engine.encode(messages) for messages in load_prompts(24)]
+        for _ in range(ROUNDS):
+            tokens_alone = engine.measure(prompts, SECONDS, 96)
+            until = threading.Event()
+            threading.Timer(SECONDS, until.set).start()
+            programs_alone = _run_programs(box, programs, until)
+            until = threading.Event()
+            ran: list[float] = []
+            beside = threading.Thread(target=lambda ran=ran, until=until: ran.append(_run_programs(box, programs, until)))
+            beside.start()
+            tokens = engine.measure(prompts, SECONDS, 96)
+            until.set()
+            beside.join()
+            shares.append((tokens / tokens_alone + ran[0] / programs_alone) / 2)
+            print(
+                f"alone {tokens_alone:4.0f} tokens/s and {programs_alone:4.0f} programs/s; "
+                f"at once {tokens:4.0f} and {ran[0]:4.0f}: {shares[-1]:.2f}",
+                flush=True,
+            )
+    print(f"share of the sum: {statistics.median(shares):.2f}")
+
+
+if __name__ == "__main__":
+    main()
