@@ -22,6 +22,7 @@ from conself_local import __version__
 from conself_local.errors import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, ConselfError
 
 if TYPE_CHECKING:
+    from conself_local.gpu import Gpu
     from conself_local.home import Home
     from conself_local.store.store import Store
     from sandbox import MakeSandbox
@@ -103,6 +104,7 @@ _run_options = [
     click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: all cores)."),
     click.option("--running-copy", type=click.Choice(["auto", "shipped", "BF16", "F16", "Q8_0", "Q4_0"]), default="auto",
                  help="What to sample from: auto takes what `conself tune` found, or a BF16 copy where that pays."),
+    click.option("--no-gpu", is_flag=True, help="Sample on the processor although llama.cpp could use a graphics card."),
     click.option("--endpoint", metavar="URL", help="Sample from an OpenAI-compatible server that runs the same model."),
     click.option("--endpoint-model", default="default", metavar="NAME", help="The model's name at the endpoint."),
     click.option("--accept-remote-endpoint", is_flag=True, help="Send problems to an endpoint that is not on this machine."),
@@ -114,6 +116,14 @@ def _with_run_options(function: Any) -> Any:
     for option in reversed(_run_options):
         function = option(function)
     return function
+
+
+def _gpu(unwanted: bool) -> Gpu | None:
+    """The first graphics card, where there is one and this llama.cpp can use it."""
+    from conself_local.gpu import build_uses_gpu, find_gpus
+
+    gpus = [] if unwanted else find_gpus()
+    return gpus[0] if gpus and build_uses_gpu() else None
 
 
 @main.command()
@@ -145,7 +155,7 @@ _stage_command("evaluate", "evaluate", "Run the round up to the comparison of ba
 
 
 def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | None, running_copy: str, as_json: bool,
-         endpoint: str | None, endpoint_model: str, accept_remote_endpoint: bool, benchmarks: tuple[str, ...],
+         no_gpu: bool, endpoint: str | None, endpoint_model: str, accept_remote_endpoint: bool, benchmarks: tuple[str, ...],
          **asked: Any) -> None:  # fmt: skip
     from conself_local.progress import Progress, print_report
     from conself_local.round import Endpoint, Machine, Workshop, run_round
@@ -153,7 +163,7 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
 
     cores = os.cpu_count() or 1
     elsewhere = Endpoint(endpoint, endpoint_model, accept_remote_endpoint) if endpoint else None
-    machine = Machine(threads or cores, cores, slots, None if running_copy == "auto" else running_copy, elsewhere)
+    machine = Machine(threads or cores, cores, slots, None if running_copy == "auto" else running_copy, elsewhere, _gpu(no_gpu))
     make_sandbox = _sandbox_maker(ctx, machine.workers)
     request = Request(**asked, benchmarks=benchmarks or None)
     with _open(ctx) as (home, store), home.lock():

@@ -78,15 +78,17 @@ class Slot:
 class LlamaEngine:
     """The model in memory, its slots and its queue. Raises ConselfError where llama.cpp returns null.
 
-    slots: at most so many sequences at once; context_tokens: the KV memory of all of them, in tokens.
+    slots: at most so many sequences at once; context_tokens: the KV memory of all of them, in tokens; gpu_layers: how many
+    layers go on the graphics card, where llama.cpp was built for one (it chooses flash attention by itself there).
     """
 
-    def __init__(self, model_path: Path, *, slots: int, context_tokens: int, threads: int) -> None:
+    def __init__(self, model_path: Path, *, slots: int, context_tokens: int, threads: int, gpu_layers: int = 0) -> None:
         if slots < 1 or context_tokens < 64 or threads < 1:
             raise ValueError("slots >= 1, context_tokens >= 64 and threads >= 1 are needed")
         ll.llama_log_set(_keep_warnings, ctypes.c_void_p(0))
         ll.llama_backend_init()
         model_params = ll.llama_model_default_params()
+        model_params.n_gpu_layers = gpu_layers
         self._model = ll.llama_model_load_from_file(str(model_path).encode(), model_params)
         if not self._model:
             raise ConselfError(f"llama.cpp cannot load {model_path}", "the file may be damaged or its architecture unknown")

@@ -33,8 +33,9 @@ class LlamaProcess:
     """A `Sampler`; a context manager. `running_copy` holds the weights that run, by default the model file itself."""
 
     def __init__(
-        self, model: ModelFile, *, slots: int, context_tokens: int, threads: int, running_copy: Path | None = None
-    ) -> None:
+        self, model: ModelFile, *, slots: int, context_tokens: int, threads: int, running_copy: Path | None = None,
+        gpu_layers: int = 0,
+    ) -> None:  # fmt: skip
         self._model = model
         self._slots = slots
         self.weights = running_copy or model.path
@@ -42,6 +43,7 @@ class LlamaProcess:
             sys.executable, "-m", "conself_local.sampling.llama_server",
             "--model", str(self.weights), "--described-by", str(model.path),
             "--slots", str(slots), "--context-tokens", str(context_tokens), "--threads", str(threads),
+            "--gpu-layers", str(gpu_layers),
         ]  # fmt: skip
         self._verified: set[Path] = set()
         self._stderr = tempfile.TemporaryFile()

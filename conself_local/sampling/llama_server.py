@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--context-tokens", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--gpu-layers", type=int, required=True)
     options = parser.parse_args()
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -40,7 +41,8 @@ def main() -> None:
     try:
         described = load_model_file(options.described_by)
         engine = LlamaEngine(
-            options.model, slots=options.slots, context_tokens=options.context_tokens, threads=options.threads
+            options.model, slots=options.slots, context_tokens=options.context_tokens, threads=options.threads,
+            gpu_layers=options.gpu_layers,
         )
         _write(channel, {"ready": True})
         _serve(engine, described, channel)

@@ -1,0 +1,93 @@
+"""Graphics cards: what is there, whether this build of llama.cpp can use it, and how much of a model to put on it.
+
+Found by asking the driver's own tool (NVIDIA) or the kernel (AMD); Apple Silicon shares its memory with the processor.
+Not run in CI: no machine there has a card. The plan's arithmetic and the arguments passed on are tested.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from conself_local.sampling.gguf_file import ModelFile
+
+Kind = Literal["CUDA", "Vulkan", "Metal"]
+ALL_LAYERS = 999
+_TRAINER_SHARE = 0.25
+"""Of a card's memory, left free: the trainer starts only after the engine has ended, but its driver context stays."""
+_ASK_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Gpu:
+    name: str
+    kind: Kind
+    memory_bytes: int | None
+    """None where the card shares the machine's memory."""
+
+
+def find_gpus(drm: Path = Path("/sys/class/drm")) -> list[Gpu]:
+    if platform.system() == "Darwin" and platform.machine() == "arm64":
+        return [Gpu("Apple Silicon", "Metal", None)]
+    amd = [
+        Gpu("an AMD card", "Vulkan", int(file.read_text()))
+        for file in sorted(drm.glob("card[0-9]/device/mem_info_vram_total"))
+    ]
+    return _nvidia() + amd
+
+
+def _nvidia() -> list[Gpu]:
+    tool = shutil.which("nvidia-smi")
+    if not tool:
+        return []
+    command = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_SECONDS, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return parse_nvidia(told)
+
+
+def parse_nvidia(told: str) -> list[Gpu]:
+    """`NVIDIA GeForce RTX 4070, 12282` a line, memory in MiB."""
+    cards = [line.rpartition(",") for line in told.splitlines()]
+    return [Gpu(name.strip(), "CUDA", int(size) * 2**20) for name, _, size in cards if size.strip().isdigit()]
+
+
+def build_uses_gpu() -> bool:
+    """Whether the installed llama.cpp can offload. In a process of its own: loading it takes memory that would stay."""
+    command = [sys.executable, "-c", "import llama_cpp; print(bool(llama_cpp.llama_supports_gpu_offload()))"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip() == "True"
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+def install_command(kind: Kind) -> str:
+    flag = {"CUDA": "GGML_CUDA", "Vulkan": "GGML_VULKAN", "Metal": "GGML_METAL"}[kind]
+    return f'CMAKE_ARGS="-D{flag}=on" pip install --force-reinstall --no-cache-dir llama-cpp-python'
+
+
+def describe(gpus: Sequence[Gpu], usable: bool) -> str:
+    """One line for `conself doctor`."""
+    if not gpus:
+        return "none found"
+    names = ", ".join(f"{g.name} ({g.kind})" for g in gpus)
+    return names if usable else f"{names}, not used: this llama.cpp was built without it; {install_command(gpus[0].kind)}"
+
+
+def layers_that_fit(model: ModelFile, weights_bytes: int, kv_bytes: int, gpu: Gpu) -> int:
+    """How many of the model's layers go on the card, its KV memory with them; `ALL_LAYERS` for all and the output layer."""
+    if gpu.memory_bytes is None:
+        return ALL_LAYERS
+    room = gpu.memory_bytes * (1 - _TRAINER_SHARE)
+    if weights_bytes + kv_bytes <= room:
+        return ALL_LAYERS
+    a_layer = (weights_bytes + kv_bytes) / (model.block_count + 1)
+    return min(model.block_count, int(room / a_layer))
