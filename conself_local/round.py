@@ -22,9 +22,10 @@ from conself_local.file_hash import file_sha256
 from conself_local.forecast import kv_tokens, sampling_bytes, training_bytes, verify_disk, verify_memory
 from conself_local.gpu import Gpu, layers_that_fit
 from conself_local.home import Home
+from conself_local.power import read_power
 from conself_local.sampling.endpoint import EndpointSampler
+from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import ModelFile
-from conself_local.sampling.llama_process import LlamaProcess
 from conself_local.sampling.running_copy import SHIPPED, automatic_format, make_running_copy
 from conself_local.sampling.sampler import Sampler
 from conself_local.settings import Settings
@@ -94,7 +95,7 @@ def run_round(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], un
     wanted = STAGES[: STAGES.index(until) + 1]
     store = shop.store
     if "observe" in wanted and not _sampled(store, round_, "sample" in wanted):
-        with _open_sampler(shop, round_.settings) as sampler:
+        with _open_sampler(shop, round_.settings) as sampler, _watch_power(shop.on_event):
             adapter = _gguf_path(store, round_.base_adapter_id)
             sample_observations(store, round_, sampler, adapter, shop.on_event)
             if "sample" in wanted:
@@ -140,6 +141,19 @@ def _execution_beside(shop: Workshop, round_: RoundInfo, sampler: Sampler) -> It
 
     with ExecutionBeside(shop.store, round_, shop.make_sandbox_beside, share_cores) as beside:
         yield beside.poll
+
+
+@contextmanager
+def _watch_power(on_event: OnEvent) -> Iterator[None]:
+    """Tell of a battery at the beginning, and at the end of heat that slowed the processor meanwhile."""
+    before = read_power()
+    if before.on_battery:
+        charge = "" if before.percent is None else f" ({before.percent} % left)"
+        on_event(Notice(f"on battery{charge}: sampling drains it; Ctrl-C stops, and the next run goes on"))
+    yield
+    slowed = read_power().throttled - before.throttled
+    if slowed > 0:
+        on_event(Notice(f"heat slowed the processor {slowed} times while sampling; fewer --threads keep it cooler"))
 
 
 @contextmanager

@@ -21,8 +21,8 @@ from statistics import fmean
 from conself_local.errors import ConselfError
 from conself_local.forecast import gib, kv_tokens, sampling_bytes, verify_memory
 from conself_local.problems.load import load_starter
+from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import ModelFile
-from conself_local.sampling.llama_process import LlamaProcess
 from conself_local.sampling.prompts import program_messages
 from conself_local.sampling.running_copy import (
     KEEPS_VALUES,

@@ -7,7 +7,7 @@ a slot is follows the queue: a request that needs more waits until the slots are
 With one slot nothing is shared and the memory is cleared before every prompt, so equal requests give equal answers
 whatever ran before.
 
-Runs in a process of its own (`llama_server.py`): a failed assertion of ggml ends the process.
+Runs in a process of its own (`engine_server.py`): a failed assertion of ggml ends the process.
 Not covered: prompts, templates, JSON. Source of the API: llama.h at llama-cpp-python 0.3.20 and later.
 """
 
@@ -27,7 +27,7 @@ import llama_cpp as ll
 import numpy as np
 
 from conself_local.errors import ConselfError
-from conself_local.sampling.extract import block_is_closed
+from conself_local.sampling.answer import Answer
 from conself_local.sampling.sampler import Completion, Finish, SampleRequest
 from conself_local.sampling.token_choice import Logits, choose_token, token_uncertainty
 
@@ -35,8 +35,6 @@ BATCH_TOKENS = 512
 LAYOUT_STEP = 256
 """Slots are a multiple of so many tokens long: llama.cpp pads to it."""
 _WORTH_COPYING = 16
-_REPEAT_PERIOD = 24
-_REPEAT_TIMES = 4
 
 
 @ll.llama_log_callback  # type: ignore[untyped-decorator]
@@ -47,31 +45,26 @@ def _keep_warnings(level: int, text: bytes, user_data: object) -> None:
 
 @dataclass
 class Slot:
-    """One llama.cpp sequence: the request it answers and the tokens that its KV memory holds."""
+    """One llama.cpp sequence: the answer that it works on and the tokens that its KV memory holds."""
 
     index: int
     held: list[int] = field(default_factory=list)
-    request: SampleRequest | None = None
+    answer: Answer | None = None
     random: random.Random = field(default_factory=random.Random)
     donor: Slot | None = None
     """The slot that is computing the beginning of this one's prompt just now."""
-    sampled: list[int] = field(default_factory=list)
-    text: bytearray = field(default_factory=bytearray)
-    nll_sum: float = 0.0
-    entropy_sum: float = 0.0
 
-    def pending(self) -> list[int]:
+    def pending(self, answer: Answer) -> list[int]:
         """The tokens that must be decoded before the next one can be sampled."""
-        assert self.request is not None, "an idle slot wants nothing"
-        prompt = self.request.prompt_token_ids
+        prompt = answer.request.prompt_token_ids
         if len(self.held) < len(prompt):
-            return [*prompt[len(self.held) :], *self.sampled]
-        return self.sampled[len(self.held) - len(prompt) :]
+            return [*prompt[len(self.held) :], *answer.token_ids]
+        return answer.token_ids[len(self.held) - len(prompt) :]
 
     @property
     def promised(self) -> Sequence[int]:
-        """What it will hold after the next decode, sooner or later: what it has, or the prompt under way."""
-        prompt = self.request.prompt_token_ids if self.request else ()
+        """What it will hold sooner or later: what it has, or the prompt under way."""
+        prompt = self.answer.request.prompt_token_ids if self.answer else ()
         return prompt if len(prompt) > len(self.held) else self.held
 
 
@@ -157,7 +150,7 @@ class LlamaEngine:
 
     @property
     def busy(self) -> bool:
-        return bool(self._queue) or any(s.request for s in self._slots)
+        return bool(self._queue) or any(s.answer for s in self._slots)
 
     def step(self) -> Iterator[Completion]:
         """Fill free slots, decode one batch, sample one token for every row that asked; yield what has ended."""
@@ -168,10 +161,10 @@ class LlamaEngine:
             return
         if ll.llama_decode(self._context, self._batch) != 0:
             raise ConselfError("llama.cpp could not decode a batch", "lower --slots or close other programs")
-        for slot, row in rows:
-            finish = self._sample_token(slot, row)
+        for slot, answer, row in rows:
+            finish = self._sample_token(slot, answer, row)
             if finish:
-                yield self._release(slot, finish)
+                yield self._release(slot, answer, finish)
 
     def set_threads(self, threads: int) -> None:
         """From the next decode on."""
@@ -194,12 +187,12 @@ class LlamaEngine:
                 continue
             if since:
                 tokens += self._sampled_tokens - before
-            elif all(s.request and s.sampled for s in self._slots):
+            elif all(s.answer and s.answer.token_ids for s in self._slots):
                 since = time.monotonic()
         rate = tokens / (time.monotonic() - since)
         self._queue.clear()
         for slot in self._slots:
-            slot.request = slot.donor = None
+            slot.answer = slot.donor = None
         self._clear()
         return rate
 
@@ -211,14 +204,14 @@ class LlamaEngine:
                 self._queue.popleft()
                 yield Completion(request.key, "", (), "too-long", None, None)
                 continue
-            idle = not any(s.request for s in self._slots)
+            idle = not any(s.answer for s in self._slots)
             if request.adapter != self._adapter or self._needed(request) > self._slot_tokens:
                 if not idle:
                     return
                 if self._needed(request) > self._slot_tokens:
                     self._lay_out(max(self._needed(r) for r in self._queue))
                 self.use_adapter(request.adapter)
-            free = [s for s in self._slots if not s.request]
+            free = [s for s in self._slots if not s.answer]
             if not free:
                 return
             self._queue.popleft()
@@ -237,20 +230,17 @@ class LlamaEngine:
         kept, shared = (min(_common_prefix(tokens, prompt), most) for tokens in (own.held, donor.promised))
         ll.llama_memory_seq_rm(self._memory, own.index, kept, -1)
         del own.held[kept:]
-        own.request, own.random = request, random.Random(request.seed)
-        own.sampled, own.text = [], bytearray()
-        own.nll_sum = own.entropy_sum = 0.0
+        own.answer, own.random = Answer(request), random.Random(request.seed)
         if donor is not own and shared >= kept + _WORTH_COPYING:
             own.donor = donor
-            self._take_from_donor(own)
+            self._take_from_donor(own, own.answer)
 
-    def _take_from_donor(self, slot: Slot) -> None:
+    def _take_from_donor(self, slot: Slot, answer: Answer) -> None:
         """Copy the beginning of the prompt as soon as the donor holds it; a donor that has moved on is forgotten."""
         donor = slot.donor
         if donor is None:
             return
-        assert slot.request is not None, "an idle slot takes nothing"
-        prompt = slot.request.prompt_token_ids
+        prompt = answer.request.prompt_token_ids
         shared = min(_common_prefix(donor.promised, prompt), len(prompt) - 1)
         if shared < len(slot.held) + _WORTH_COPYING:
             slot.donor = None
@@ -270,9 +260,9 @@ class LlamaEngine:
         """Move the highest busy slots into idle ones below them."""
         low, high = 0, len(self._slots) - 1
         while True:
-            while low < high and self._slots[low].request:
+            while low < high and self._slots[low].answer:
                 low += 1
-            while low < high and not self._slots[high].request:
+            while low < high and not self._slots[high].answer:
                 high -= 1
             if low >= high:
                 return
@@ -283,16 +273,16 @@ class LlamaEngine:
             idle.index, busy.index = busy.index, idle.index
             self._slots[low], self._slots[high] = busy, idle
 
-    def _fill_batch(self) -> list[tuple[Slot, int]]:
-        busy = [s for s in self._slots if s.request]
-        for slot in busy:  # before anything is added: what a slot holds now has been decoded
-            self._take_from_donor(slot)
-        rows: list[tuple[Slot, int]] = []
+    def _fill_batch(self) -> list[tuple[Slot, Answer, int]]:
+        busy = [(s, s.answer) for s in self._slots if s.answer]
+        for slot, answer in busy:  # before anything is added: what a slot holds now has been decoded
+            self._take_from_donor(slot, answer)
+        rows: list[tuple[Slot, Answer, int]] = []
         batch, n = self._batch, 0
-        for slot in busy:
-            if slot.donor or not slot.request:
+        for slot, answer in busy:
+            if slot.donor:
                 continue
-            pending = slot.pending()[: BATCH_TOKENS - n]
+            pending = slot.pending(answer)[: BATCH_TOKENS - n]
             done = len(slot.held)
             for token in pending:
                 batch.token[n], batch.pos[n] = token, done
@@ -300,53 +290,36 @@ class LlamaEngine:
                 batch.logits[n] = False
                 n, done = n + 1, done + 1
             slot.held += pending
-            if pending and done == len(slot.request.prompt_token_ids) + len(slot.sampled):
+            if pending and done == answer.length:
                 batch.logits[n - 1] = True
-                rows.append((slot, n - 1))
+                rows.append((slot, answer, n - 1))
         batch.n_tokens = n
         return rows
 
     def _logits(self, row: int) -> Logits:
         return np.ctypeslib.as_array(ll.llama_get_logits_ith(self._context, row), shape=(self._vocab_size,))
 
-    def _sample_token(self, slot: Slot, row: int) -> Finish | None:
-        request = slot.request
-        assert request is not None, "only a busy slot has a row in the batch"
+    def _sample_token(self, slot: Slot, answer: Answer, row: int) -> Finish | None:
+        request = answer.request
         choice = choose_token(self._logits(row), request.temperature, request.top_p, slot.random.random())
-        token = choice.token
-        slot.nll_sum += choice.nll
-        slot.entropy_sum += choice.entropy_bits
-        slot.sampled.append(token)
+        answer.add(choice.token, choice.nll, choice.entropy_bits)
         self._sampled_tokens += 1
-        if ll.llama_vocab_is_eog(self._vocab, token):
+        if ll.llama_vocab_is_eog(self._vocab, choice.token):
             return "end-token"
-        piece = self._piece(token)
-        slot.text += piece
-        may_close = request.stop_at_fence and b"`" in piece
-        if may_close and block_is_closed(request.answer_prefix + slot.text.decode(errors="replace")):
-            return "fence"
-        if request.stop_at_repetition and len(slot.sampled) % 16 == 0 and is_repeating(slot.sampled):
-            return "repetition"
-        full = len(request.prompt_token_ids) + len(slot.sampled) >= self._longest
-        return "length" if full or len(slot.sampled) >= request.max_new_tokens else None
+        return answer.finish_with(self._piece(choice.token), self._longest)
 
-    def _release(self, slot: Slot, finish: Finish) -> Completion:
-        request, n = slot.request, len(slot.sampled)
-        assert request is not None, "only a busy slot can be released"
-        done = Completion(
-            request.key, slot.text.decode(errors="replace"), tuple(slot.sampled), finish, slot.nll_sum / n, slot.entropy_sum / n
-        )
-        slot.request = None
-        keep = len(request.prompt_token_ids)
+    def _release(self, slot: Slot, answer: Answer, finish: Finish) -> Completion:
+        slot.answer = None
+        keep = len(answer.request.prompt_token_ids)
         ll.llama_memory_seq_rm(self._memory, slot.index, keep, -1)
         del slot.held[keep:]
-        return done
+        return answer.completion(finish)
 
     # -- adapters and scores --------------------------------------------------------------------------------
 
     def use_adapter(self, path: Path | None) -> None:
         """Switch the whole context to a GGUF LoRA or to the base; KV memory is cleared. Only while idle."""
-        assert not any(s.request for s in self._slots), "an adapter is switched only between requests"
+        assert not any(s.answer for s in self._slots), "an adapter is switched only between requests"
         if path == self._adapter:
             return
         if path and path not in self._adapters:
@@ -396,17 +369,6 @@ class LlamaEngine:
                     scores.append(-token_uncertainty(self._logits(n), tokens[start + n + 1])[0])
         self._clear()
         return scores
-
-
-def is_repeating(tokens: Sequence[int]) -> bool:
-    """Whether the end of the completion is one short piece, at least 8 tokens in all, said `_REPEAT_TIMES` times over."""
-    for period in range(1, _REPEAT_PERIOD + 1):
-        times = max(_REPEAT_TIMES, -(-16 // period))
-        if len(tokens) >= period * times:
-            end = list(tokens[-period * times :])
-            if end == end[:period] * times:
-                return True
-    return False
 
 
 def _common_prefix(held: Sequence[int], prompt: Sequence[int]) -> int:

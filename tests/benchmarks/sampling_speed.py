@@ -27,9 +27,9 @@ from typing import Any
 from conself_local.bundled import bundled_model
 from conself_local.home import Home
 from conself_local.problems.load import load_starter
+from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.extract import extract_program
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
-from conself_local.sampling.llama_process import LlamaProcess
 from conself_local.sampling.prompts import program_messages
 from conself_local.sampling.running_copy import make_running_copy
 from conself_local.sampling.sampler import ChatMessage, SampleRequest

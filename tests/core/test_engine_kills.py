@@ -31,7 +31,7 @@ def test_a_thousand_samples_and_twenty_kills(tmp_path: Path) -> None:
         with subprocess.Popen(command(tmp_path, "execute", *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             while process.poll() is None:
                 time.sleep(0.05)
-                if kills < KILLS and time.monotonic() > next_kill and (engines := descendants(process.pid, "llama_server")):
+                if kills < KILLS and time.monotonic() > next_kill and (engines := descendants(process.pid, "engine_server")):
                     os.kill(chance.choice(engines), signal.SIGKILL)
                     kills += 1
                     next_kill = time.monotonic() + chance.uniform(2, 9)

@@ -80,7 +80,7 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory, problems: Path) -> Itera
     home = tmp_path_factory.mktemp("disturbed")
     samples = "select count(*) from samples"
     process = _start(home, problems)
-    done = _kill_when(process, home, samples, 7, "llama_server")  # the engine; the same run goes on
+    done = _kill_when(process, home, samples, 7, "engine_server")  # the engine; the same run goes on
     assert 0 < done < SAMPLES
     done = _kill_when(process, home, samples, 25, None)  # the conductor
     assert 0 < done < SAMPLES
@@ -105,7 +105,7 @@ def _runs_engine_of(process: Path, home: Path) -> bool:
         environment = (process / "cmdline").read_text()
     except OSError:
         return False
-    return "llama_server" in environment and str(home) in environment
+    return "engine_server" in environment and str(home) in environment
 
 
 def test_every_problem_has_exactly_the_samples_asked_for(disturbed: Path) -> None:

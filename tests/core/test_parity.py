@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from conself_local.bundled import bundled_model
+from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import load_model_file
-from conself_local.sampling.llama_process import LlamaProcess
 from conself_local.sampling.sampler import ChatMessage
 from conself_local.training.adapter_gguf import write_gguf_adapter
 from conself_local.training.torch_model import add_lora, completion_logps, load_base

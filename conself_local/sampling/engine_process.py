@@ -1,5 +1,6 @@
-"""The Sampler over llama.cpp: starts the engine process, speaks JSON lines with it, and restarts it once if it dies.
+"""A Sampler in a process of its own: starts the engine, speaks JSON lines with it, and restarts it once if it dies.
 
+`LlamaProcess` samples a GGUF file by llama.cpp, `MlxProcess` a folder of MLX weights by mlx-lm (Apple Silicon).
 A request that was under way when the engine died is asked again with the same seed. An engine that dies twice
 without an answer in between raises `EngineDiedError` with the last lines that it said.
 """
@@ -13,13 +14,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from conself_local.errors import ConselfError, EngineDiedError
 from conself_local.sampling.gguf_file import ModelFile, verify_adapter_file
+from conself_local.sampling.mlx_folder import verify_mlx_adapter, verify_mlx_folder
 from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, SampleRequest
 
 QUEUED_PER_SLOT = 3
@@ -29,22 +31,13 @@ class _Gone(Exception):
     """The engine process closed its end."""
 
 
-class LlamaProcess:
-    """A `Sampler`; a context manager. `running_copy` holds the weights that run, by default the model file itself."""
+class EngineProcess:
+    """A `Sampler`; a context manager. `arguments` are those of `engine_server.py`; an adapter is verified before its first use."""
 
-    def __init__(
-        self, model: ModelFile, *, slots: int, context_tokens: int, threads: int, running_copy: Path | None = None,
-        gpu_layers: int = 0,
-    ) -> None:  # fmt: skip
-        self._model = model
+    def __init__(self, arguments: Sequence[str], slots: int, verify_adapter: Callable[[Path], None]) -> None:
         self._slots = slots
-        self.weights = running_copy or model.path
-        self._command = [
-            sys.executable, "-m", "conself_local.sampling.llama_server",
-            "--model", str(self.weights), "--described-by", str(model.path),
-            "--slots", str(slots), "--context-tokens", str(context_tokens), "--threads", str(threads),
-            "--gpu-layers", str(gpu_layers),
-        ]  # fmt: skip
+        self._verify_adapter = verify_adapter
+        self._command = [sys.executable, "-m", "conself_local.sampling.engine_server", *arguments]
         self._verified: set[Path] = set()
         self._stderr = tempfile.TemporaryFile()
         self._process: subprocess.Popen[str] | None = None
@@ -52,10 +45,6 @@ class LlamaProcess:
         self._arrived: list[dict[str, Any]] = []
         self._deaths = 0
         self._start()
-
-    @property
-    def runs_shipped(self) -> bool:
-        return self.weights == self._model.path
 
     @property
     def pid(self) -> int:
@@ -187,7 +176,7 @@ class LlamaProcess:
 
     def _verify(self, adapter: Path | None) -> None:
         if adapter is not None and adapter not in self._verified:
-            verify_adapter_file(adapter, self._model)
+            self._verify_adapter(adapter)
             self._verified.add(adapter)
 
     def close(self) -> None:
@@ -201,8 +190,33 @@ class LlamaProcess:
             self._process = None
         self._stderr.close()
 
-    def __enter__(self) -> LlamaProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+class LlamaProcess(EngineProcess):
+    """llama.cpp over a GGUF file. `running_copy` holds the weights that run, by default the model file itself."""
+
+    def __init__(
+        self, model: ModelFile, *, slots: int, context_tokens: int, threads: int, running_copy: Path | None = None,
+        gpu_layers: int = 0,
+    ) -> None:  # fmt: skip
+        self.weights = running_copy or model.path
+        self.runs_shipped = self.weights == model.path
+        arguments = [
+            "llama", "--model", str(self.weights), "--described-by", str(model.path), "--slots", str(slots),
+            "--context-tokens", str(context_tokens), "--threads", str(threads), "--gpu-layers", str(gpu_layers),
+        ]  # fmt: skip
+        super().__init__(arguments, slots, lambda adapter: verify_adapter_file(adapter, model))
+
+
+class MlxProcess(EngineProcess):
+    """mlx-lm over a folder of MLX weights with its own tokenizer and chat template; adapters are mlx-lm's folders."""
+
+    def __init__(self, folder: Path, *, slots: int, context_tokens: int) -> None:
+        verify_mlx_folder(folder)
+        arguments = ["mlx", "--model", str(folder), "--slots", str(slots), "--context-tokens", str(context_tokens)]
+        super().__init__(arguments, slots, verify_mlx_adapter)

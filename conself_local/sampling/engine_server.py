@@ -1,4 +1,4 @@
-"""The engine process: JSON lines in, JSON lines out, around `LlamaEngine`. Started by `llama_process.py`.
+"""The engine process: JSON lines in, JSON lines out, around `LlamaEngine` or `MlxEngine`. Started by `engine_process.py`.
 
 Standard output is the channel (a copy of it: whatever a library prints goes to standard error); the end of
 standard input ends the process, so it never outlives its conductor.
@@ -13,49 +13,84 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from conself_local.errors import ConselfError
 from conself_local.sampling.chat_template import render_chat
-from conself_local.sampling.gguf_file import ModelFile, load_model_file
-from conself_local.sampling.llama_engine import LlamaEngine
-from conself_local.sampling.sampler import ChatMessage, SampleRequest
+from conself_local.sampling.gguf_file import load_model_file
+from conself_local.sampling.sampler import ChatMessage, Completion, SampleRequest
 
 NICENESS = 5
 """The laptop stays usable; the sandbox's fork servers have more (10), so that they never slow the engine's barriers."""
 
 
+class Engine(Protocol):
+    """What the two engines share."""
+
+    @property
+    def busy(self) -> bool: ...
+    def tokenize(self, text: str, special: bool = True) -> list[int]: ...
+    def submit(self, request: SampleRequest) -> None: ...
+    def step(self) -> Iterator[Completion]: ...
+    def set_threads(self, threads: int) -> None: ...
+    def measure(self, prompts: Sequence[Sequence[int]], seconds: float, max_new_tokens: int) -> float: ...
+    def score(self, prompt: Sequence[int], completion: Sequence[int], adapter: Path | None) -> list[float]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Template:
+    text: str
+    bos_token: str
+    eos_token: str
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="the file whose weights run")
-    parser.add_argument("--described-by", type=Path, required=True, help="the file whose template renders")
+    parser.add_argument("engine", choices=["llama", "mlx"])
+    parser.add_argument("--model", type=Path, required=True, help="the file or folder whose weights run")
+    parser.add_argument("--described-by", type=Path, help="llama: the file whose template renders")
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--context-tokens", type=int, required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--gpu-layers", type=int, required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--gpu-layers", type=int, default=0)
     options = parser.parse_args()
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     os.nice(NICENESS)
     try:
-        described = load_model_file(options.described_by)
-        engine = LlamaEngine(
-            options.model, slots=options.slots, context_tokens=options.context_tokens, threads=options.threads,
-            gpu_layers=options.gpu_layers,
-        )
+        engine, template = _open_mlx(options) if options.engine == "mlx" else _open_llama(options)
         _write(channel, {"ready": True})
-        _serve(engine, described, channel)
+        _serve(engine, template, channel)
     except ConselfError as error:
         _write(channel, {"error": error.message, "hint": error.hint})
 
 
-def _serve(engine: LlamaEngine, described: ModelFile, channel: Any) -> None:
+def _open_llama(options: argparse.Namespace) -> tuple[Engine, Template]:
+    from conself_local.sampling.llama_engine import LlamaEngine
+
+    described = load_model_file(options.described_by)
+    engine = LlamaEngine(
+        options.model, slots=options.slots, context_tokens=options.context_tokens, threads=options.threads,
+        gpu_layers=options.gpu_layers,
+    )  # fmt: skip
+    return engine, Template(described.chat_template, described.bos_token, described.eos_token)
+
+
+def _open_mlx(options: argparse.Namespace) -> tuple[Engine, Template]:
+    from conself_local.sampling.mlx_engine import MlxEngine
+
+    engine = MlxEngine(options.model, slots=options.slots, context_tokens=options.context_tokens)
+    return engine, Template(engine.chat_template, engine.bos_token, engine.eos_token)
+
+
+def _serve(engine: Engine, template: Template, channel: Any) -> None:
     inbox: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_read_requests, args=(inbox,), daemon=True).start()
     while True:
         while not engine.busy or not inbox.empty():
-            _handle(engine, described, inbox.get(), channel)
+            _handle(engine, template, inbox.get(), channel)
         for completion in engine.step():
             _write(channel, dataclasses.asdict(completion))
 
@@ -66,7 +101,7 @@ def _read_requests(inbox: queue.Queue[dict[str, Any]]) -> None:
     os._exit(0)
 
 
-def _handle(engine: LlamaEngine, described: ModelFile, call: dict[str, Any], channel: Any) -> None:
+def _handle(engine: Engine, template: Template, call: dict[str, Any], channel: Any) -> None:
     if call["op"] == "sample":
         request = call["request"]
         request["prompt_token_ids"] = tuple(request["prompt_token_ids"])
@@ -74,7 +109,7 @@ def _handle(engine: LlamaEngine, described: ModelFile, call: dict[str, Any], cha
         engine.submit(SampleRequest(**request))
     elif call["op"] == "encode":
         messages = [ChatMessage(**m) for m in call["messages"]]
-        text = render_chat(described.chat_template, messages, described.bos_token, described.eos_token)
+        text = render_chat(template.text, messages, template.bos_token, template.eos_token)
         text += call["answer_prefix"]
         _write(channel, {"text": text, "token_ids": engine.tokenize(text)})
     elif call["op"] == "threads":

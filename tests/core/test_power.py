@@ -1,0 +1,28 @@
+"""Battery and heat, read from files of the shapes that Linux writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from conself_local.power import Power, read_power
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_a_discharging_battery_and_heat_are_seen(tmp_path: Path) -> None:
+    _write(tmp_path / "class/power_supply/BAT0/status", "Discharging\n")
+    _write(tmp_path / "class/power_supply/BAT0/capacity", "41\n")
+    for core, count in enumerate((3, 4)):
+        _write(tmp_path / f"devices/system/cpu/cpu{core}/thermal_throttle/core_throttle_count", f"{count}\n")
+    assert read_power(tmp_path) == Power(on_battery=True, percent=41, throttled=7)
+
+
+def test_a_charging_battery_and_a_mouse_are_not_a_battery_run(tmp_path: Path) -> None:
+    _write(tmp_path / "class/power_supply/BAT0/status", "Charging\n")
+    _write(tmp_path / "class/power_supply/hidpp/status", "Discharging\n")
+    _write(tmp_path / "class/power_supply/hidpp/scope", "Device\n")
+    assert read_power(tmp_path) == Power(on_battery=False, percent=None, throttled=0)
+    assert read_power(tmp_path / "nothing here") == Power(on_battery=False, percent=None, throttled=0)

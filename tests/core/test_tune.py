@@ -1,0 +1,53 @@
+"""`conself tune` on the bundled model: short real probes, what is stored, what is deleted, what a round then takes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from conself_local import tune
+from conself_local.bundled import bundled_model
+from conself_local.errors import ConselfError
+from conself_local.sampling.gguf_file import ModelFile, load_model_file
+from conself_local.sampling.running_copy import copy_bytes, copy_path, make_running_copy
+
+
+@pytest.fixture(scope="module")
+def model() -> ModelFile:
+    return load_model_file(bundled_model())
+
+
+def test_tuning_is_measured_stored_and_read_again(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "_PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(tune, "_SLOTS_TRIED", (2,))
+    monkeypatch.setattr(tune, "SLOTS", 4)
+    monkeypatch.setattr(tune, "KEEPS_VALUES", ("BF16",))
+    said: list[str] = []
+    assert tune.load_tuning(model, tmp_path) is None
+    found = tune.tune_model(model, tmp_path, False, said.append)
+    assert tune.load_tuning(model, tmp_path) == found
+    assert {"shipped", "BF16"} <= {name.split(",")[0] for name in found.tokens_per_second}
+    assert all(rate > 0 for rate in found.tokens_per_second.values()) and len(said) == len(found.tokens_per_second)
+    best = f"{found.format}, {found.slots} slots, {found.threads} threads"
+    assert found.tokens_per_second[best] * 1.03 >= max(found.tokens_per_second.values()), "no clearly faster setup was passed over"
+    assert 0 < found.logp_gap["BF16"] < 0.1, "BF16 keeps the shipped values up to rounding"
+    assert copy_path(model, "BF16", tmp_path).is_file() == (found.format == "BF16"), "a copy that lost is deleted"
+    other = dataclasses.replace(model, sha256="0" * 64)
+    assert tune.load_tuning(other, tmp_path) is None, "an answer is for one model"
+
+
+def test_a_damaged_answer_is_as_none(model: ModelFile, tmp_path: Path) -> None:
+    path = tune._tuning_path(model, tmp_path)
+    path.parent.mkdir(parents=True)
+    for text in ("", "{", "[]", '{"format": "BF16"}'):
+        path.write_text(text)
+        assert tune.load_tuning(model, tmp_path) is None
+
+
+def test_a_format_nobody_knows_is_told_and_the_size_of_a_copy_is_foreseen(model: ModelFile, tmp_path: Path) -> None:
+    with pytest.raises(ConselfError, match="no running copy"):
+        make_running_copy(model, "Q9", tmp_path)
+    copy = make_running_copy(model, "Q8_0", tmp_path)
+    assert copy_bytes(model, "Q8_0") == pytest.approx(copy.stat().st_size, rel=0.05)
