@@ -161,8 +161,8 @@ class LlamaEngine:
             return
         if ll.llama_decode(self._context, self._batch) != 0:
             raise ConselfError("llama.cpp could not decode a batch", "lower --slots or close other programs")
-        for slot, answer, row in rows:
-            finish = self._sample_token(slot, answer, row)
+        for (slot, answer), logits in zip(rows, self._wanted_logits(len(rows)), strict=True):
+            finish = self._sample_token(slot, answer, logits)
             if finish:
                 yield self._release(slot, answer, finish)
 
@@ -273,11 +273,11 @@ class LlamaEngine:
             idle.index, busy.index = busy.index, idle.index
             self._slots[low], self._slots[high] = busy, idle
 
-    def _fill_batch(self) -> list[tuple[Slot, Answer, int]]:
+    def _fill_batch(self) -> list[tuple[Slot, Answer]]:
         busy = [(s, s.answer) for s in self._slots if s.answer]
         for slot, answer in busy:  # before anything is added: what a slot holds now has been decoded
             self._take_from_donor(slot, answer)
-        rows: list[tuple[Slot, Answer, int]] = []
+        rows: list[tuple[Slot, Answer]] = []
         batch, n = self._batch, 0
         for slot, answer in busy:
             if slot.donor:
@@ -292,16 +292,19 @@ class LlamaEngine:
             slot.held += pending
             if pending and done == answer.length:
                 batch.logits[n - 1] = True
-                rows.append((slot, answer, n - 1))
+                rows.append((slot, answer))
         batch.n_tokens = n
         return rows
 
-    def _logits(self, row: int) -> Logits:
-        return np.ctypeslib.as_array(ll.llama_get_logits_ith(self._context, row), shape=(self._vocab_size,))
+    def _wanted_logits(self, n: int) -> Logits:
+        """Of the `n` tokens of the batch that asked for them, in its order: (n, V)."""
+        if not n:
+            return np.empty((0, self._vocab_size), dtype=np.float32)
+        return np.ctypeslib.as_array(ll.llama_get_logits(self._context), shape=(n, self._vocab_size))
 
-    def _sample_token(self, slot: Slot, answer: Answer, row: int) -> Finish | None:
+    def _sample_token(self, slot: Slot, answer: Answer, logits: Logits) -> Finish | None:
         request = answer.request
-        choice = choose_token(self._logits(row), request.temperature, request.top_p, slot.random.random())
+        choice = choose_token(logits, request.temperature, request.top_p, slot.random.random())
         answer.add(choice.token, choice.nll, choice.entropy_bits)
         self._sampled_tokens += 1
         if ll.llama_vocab_is_eog(self._vocab, choice.token):
@@ -364,9 +367,9 @@ class LlamaEngine:
             self._batch.n_tokens = len(chunk)
             if ll.llama_decode(self._context, self._batch) != 0:
                 raise ConselfError("llama.cpp could not decode a batch", "close other programs and start again")
-            for n in range(len(chunk)):
-                if self._batch.logits[n]:
-                    scores.append(-token_uncertainty(self._logits(n), tokens[start + n + 1])[0])
+            answered = [start + n + 1 for n in range(len(chunk)) if self._batch.logits[n]]
+            for position, logits in zip(answered, self._wanted_logits(len(answered)), strict=True):
+                scores.append(-token_uncertainty(logits, tokens[position])[0])
         self._clear()
         return scores
 
