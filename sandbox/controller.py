@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable
 from types import TracebackType
 
 from sandbox.conversation import Run, run_program
@@ -60,7 +60,7 @@ class Sandbox:
         if result.outputs[0].text != "[]":
             raise SandboxError(f"the sandbox failed its own test: {result.outputs[0].text or result.outputs[0].detail}")
 
-    def run(self, programs: Iterable[Program]) -> Iterator[ProgramResult]:
+    def run(self, programs: Iterable[Program]) -> Generator[ProgramResult]:
         """Results in order of completion; the iterable is read by the workers' threads, one at a time, as they need."""
         source = _Source(programs)
         results: queue.SimpleQueue[ProgramResult | BaseException | None] = queue.SimpleQueue()

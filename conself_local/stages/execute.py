@@ -5,6 +5,7 @@ A program that was run before under the same limits is not run again.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -76,6 +77,7 @@ class ExecutionBeside:
         self._sandbox = make_sandbox(self._limits)
         self._results: queue.SimpleQueue[ProgramResult | BaseException | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._stopping = False
         self._samples = 0
 
     def poll(self) -> None:
@@ -94,8 +96,11 @@ class ExecutionBeside:
 
     def _run(self, programs: list[Program]) -> None:
         try:
-            for result in self._sandbox.run(programs):
-                self._results.put(result)
+            with contextlib.closing(self._sandbox.run(programs)) as results:
+                for result in results:
+                    self._results.put(result)
+                    if self._stopping:
+                        break
         except BaseException as error:
             self._results.put(error)
         self._results.put(None)
@@ -115,9 +120,14 @@ class ExecutionBeside:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        while kind is None and self._thread:
-            self._take()
-        self._sandbox.close()
+        try:
+            while kind is None and self._thread:
+                self._take()
+        finally:
+            self._stopping = True
+            if self._thread:
+                self._thread.join()
+            self._sandbox.close()
 
 
 def _programs(store: Store, pending: list[Row]) -> Iterator[Program]:

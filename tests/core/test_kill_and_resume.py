@@ -10,12 +10,16 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from conself_local.stages.execute import ExecutionBeside
+from conself_local.store.store import Store
+from sandbox import Limits, Sandbox
 from tests.core.small_round import TRAIN, command, descendants, dump, run_arguments, run_conself, write_problems
 
 SAMPLES = len(TRAIN) * 15
@@ -123,6 +127,52 @@ def test_content_equals_that_of_an_undisturbed_round(disturbed: Path, undisturbe
 def test_verify_finds_nothing_in_what_was_disturbed(disturbed: Path) -> None:
     done = run_conself(disturbed, "verify")
     assert (done.returncode, done.stdout.strip()) == (0, "nothing differs"), done.stderr
+
+
+def _without_executions(home: Path, copy: Path) -> Path:
+    shutil.copytree(home, copy)
+    with sqlite3.connect(copy / "conself.db") as connection:
+        connection.execute("delete from executions")
+        connection.execute("delete from behaviours")
+    return copy
+
+
+def test_programs_run_beside_sampling_behave_as_in_their_own_stage(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = _without_executions(undisturbed, tmp_path / "home")
+    monkeypatch.setattr(ExecutionBeside, "BATCH", 2)
+    shared: list[bool] = []
+    with Store(home / "conself.db") as store:
+        round_ = store.latest_round()
+        assert round_ is not None
+        with ExecutionBeside(store, round_, lambda limits: Sandbox(limits, workers=1), shared.append) as beside:
+            beside.poll()
+            assert shared == [], "one sample is no batch yet"
+            beside.poll()
+        assert shared == [True, False], "the cores are given back when the batch is done"
+        assert store.value("select count(*) from executions") == store.value("select count(distinct program_id) from samples")
+    ran, right = (dump(h, ("executions",))["executions"] for h in (home, undisturbed))
+    assert ran and all(row in right for row in ran)
+
+
+def test_what_runs_beside_sampling_ends_with_it(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = _without_executions(undisturbed, tmp_path / "home")
+    monkeypatch.setattr(ExecutionBeside, "BATCH", 1)
+    before = threading.active_count()
+    boxes: list[Sandbox] = []
+
+    def make(limits: Limits) -> Sandbox:
+        boxes.append(Sandbox(limits, workers=1))
+        return boxes[0]
+
+    with Store(home / "conself.db") as store:
+        round_ = store.latest_round()
+        assert round_ is not None
+        with pytest.raises(RuntimeError), ExecutionBeside(store, round_, make, lambda shared: None) as beside:
+            beside.poll()
+            raise RuntimeError
+    assert threading.active_count() == before and boxes[0].server_pids == []
 
 
 CHANGES = {

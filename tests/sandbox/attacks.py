@@ -82,7 +82,7 @@ PROCESSES = [
     Attack("signal a process of the user", ("landlock", "seccomp"), "os.kill(pid, 0)\nreturn 'through'"),
     Attack("signal through a descriptor", ("seccomp",), "import signal\nsignal.pidfd_send_signal(os.pidfd_open(os.getppid()), 0)\nreturn 'through'"),
     Attack("open a process", ("seccomp",), _CALL.format(f"{_PIDFD}, os.getppid(), 0")),
-    Attack("slow a process of the user down", ("seccomp",), "os.setpriority(os.PRIO_PROCESS, os.getpid(), 5)\nreturn 'through'"),
+    Attack("slow a process of the user down", ("seccomp",), "os.setpriority(os.PRIO_PROCESS, os.getpid(), 15)\nreturn 'through'"),
     Attack("ask for the limits of the parent", ("seccomp",), "import resource\nresource.prlimit(os.getppid(), resource.RLIMIT_CORE)\nreturn 'through'"),
     Attack("leave the session", ("seccomp",), "os.setsid()\nreturn 'through'"),
     Attack("take another namespace", ("capabilities", "seccomp"), _CALL.format(f"{_UNSHARE}, 0x10000000")),
