@@ -224,16 +224,14 @@ class LlamaEngine:
         prompt = request.prompt_token_ids
         if len(self._slots) == 1:
             self._clear()
-        most = len(prompt) - 1  # the last token is always decoded: its logits are wanted
         own = max(free, key=lambda s: (_common_prefix(s.held, prompt), -len(s.held)))
         donor = max(self._slots, key=lambda s: _common_prefix(s.promised, prompt))
-        kept, shared = (min(_common_prefix(tokens, prompt), most) for tokens in (own.held, donor.promised))
+        kept = _shareable(own.held, prompt)
         ll.llama_memory_seq_rm(self._memory, own.index, kept, -1)
         del own.held[kept:]
         own.answer, own.random = Answer(request), random.Random(request.seed)
-        if donor is not own and shared >= kept + _WORTH_COPYING:
-            own.donor = donor
-            self._take_from_donor(own, own.answer)
+        own.donor = donor if donor is not own else None
+        self._take_from_donor(own, own.answer)
 
     def _take_from_donor(self, slot: Slot, answer: Answer) -> None:
         """Copy the beginning of the prompt as soon as the donor holds it; a donor that has moved on is forgotten."""
@@ -241,7 +239,7 @@ class LlamaEngine:
         if donor is None:
             return
         prompt = answer.request.prompt_token_ids
-        shared = min(_common_prefix(donor.promised, prompt), len(prompt) - 1)
+        shared = _shareable(donor.promised, prompt)
         if shared < len(slot.held) + _WORTH_COPYING:
             slot.donor = None
         elif len(donor.held) >= shared:
@@ -372,6 +370,11 @@ class LlamaEngine:
                 scores.append(-token_uncertainty(logits, tokens[position])[0])
         self._clear()
         return scores
+
+
+def _shareable(held: Sequence[int], prompt: Sequence[int]) -> int:
+    """How many tokens of the prompt need not be decoded again; its last one always is, since its logits are wanted."""
+    return min(_common_prefix(held, prompt), len(prompt) - 1)
 
 
 def _common_prefix(held: Sequence[int], prompt: Sequence[int]) -> int:
