@@ -20,9 +20,9 @@ import click
 
 from conself_local import __version__
 from conself_local.errors import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, ConselfError
+from conself_local.sampling.running_copy import FORMATS
 
 if TYPE_CHECKING:
-    from conself_local.gpu import Gpu
     from conself_local.home import Home
     from conself_local.store.store import Store
     from sandbox import MakeSandbox
@@ -102,7 +102,7 @@ _run_options = [
     click.option("--new", is_flag=True, help="Leave an unfinished round behind and begin another."),
     click.option("--slots", type=click.IntRange(1, 256), help="Sequences sampled at once (default: as tuned, or 64)."),
     click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: all cores)."),
-    click.option("--running-copy", type=click.Choice(["auto", "shipped", "BF16", "F16", "Q8_0", "Q4_0"]), default="auto",
+    click.option("--running-copy", type=click.Choice(["auto", *FORMATS]), default="auto",
                  help="What to sample from: auto takes what `conself tune` found, or a BF16 copy where that pays."),
     click.option("--no-gpu", is_flag=True, help="Sample on the processor although llama.cpp could use a graphics card."),
     click.option("--endpoint", metavar="URL", help="Sample from an OpenAI-compatible server that runs the same model."),
@@ -116,14 +116,6 @@ def _with_run_options(function: Any) -> Any:
     for option in reversed(_run_options):
         function = option(function)
     return function
-
-
-def _gpu(unwanted: bool) -> Gpu | None:
-    """The first graphics card, where there is one and this llama.cpp can use it."""
-    from conself_local.gpu import build_uses_gpu, find_gpus
-
-    gpus = [] if unwanted else find_gpus()
-    return gpus[0] if gpus and build_uses_gpu() else None
 
 
 @main.command()
@@ -163,7 +155,7 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
 
     cores = os.cpu_count() or 1
     elsewhere = Endpoint(endpoint, endpoint_model, accept_remote_endpoint) if endpoint else None
-    machine = Machine(threads or cores, cores, slots, None if running_copy == "auto" else running_copy, elsewhere, _gpu(no_gpu))
+    machine = Machine(threads or cores, cores, slots, None if running_copy == "auto" else running_copy, elsewhere, not no_gpu)
     make_sandbox = _sandbox_maker(ctx, machine.workers)
     request = Request(**asked, benchmarks=benchmarks or None)
     with _open(ctx) as (home, store), home.lock():

@@ -11,7 +11,7 @@ from typing import Any
 from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.forecast import available_memory_bytes, gib
-from conself_local.gpu import build_uses_gpu, describe, find_gpus
+from conself_local.gpu import describe, find_gpus, usable_gpu
 from conself_local.home import Home
 from conself_local.problems.formats.human_eval import packaged_file
 from conself_local.sampling.running_copy import processor_has_bf16
@@ -21,12 +21,11 @@ from sandbox import guarantees
 
 def diagnose(home: Path | None) -> dict[str, Any]:
     available = available_memory_bytes()
-    gpus = find_gpus()
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, Python {platform.python_version()}",
         "cores": os.cpu_count(),
         "bf16": processor_has_bf16(),
-        "gpu": describe(gpus, bool(gpus) and build_uses_gpu()),
+        "gpu": describe(find_gpus(), usable_gpu() is not None),
         "memory_available": gib(available) if available else "unknown",
         "home": str(Home(home).path),
         "bundled_model": _found(bundled_model),

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +33,7 @@ class Gpu:
     """None where the card shares the machine's memory."""
 
 
+@cache
 def find_gpus(drm: Path = Path("/sys/class/drm")) -> list[Gpu]:
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         return [Gpu("Apple Silicon", "Metal", None)]
@@ -67,6 +69,13 @@ def build_uses_gpu() -> bool:
         return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip() == "True"
     except (OSError, subprocess.SubprocessError):
         return False
+
+
+@cache
+def usable_gpu() -> Gpu | None:
+    """The first graphics card, where there is one and this llama.cpp can use it."""
+    gpus = find_gpus()
+    return gpus[0] if gpus and build_uses_gpu() else None
 
 
 def install_command(kind: Kind) -> str:

@@ -20,7 +20,7 @@ from conself_local.errors import ConselfError
 from conself_local.events import Notice, OnEvent, StageDone
 from conself_local.file_hash import file_sha256
 from conself_local.forecast import kv_tokens, sampling_bytes, training_bytes, verify_disk, verify_memory
-from conself_local.gpu import Gpu, layers_that_fit
+from conself_local.gpu import layers_that_fit, usable_gpu
 from conself_local.home import Home
 from conself_local.power import read_power
 from conself_local.sampling.endpoint import EndpointSampler
@@ -66,8 +66,8 @@ class Machine:
     running_copy: str | None = None
     """The format to sample from (`running_copy.FORMATS`); None: as tuned, or what pays by rule."""
     endpoint: Endpoint | None = None
-    gpu: Gpu | None = None
-    """The graphics card that llama.cpp may use."""
+    use_gpu: bool = True
+    """Where there is one that llama.cpp can use."""
 
     @property
     def workers_beside(self) -> int:
@@ -176,7 +176,8 @@ def open_engine(shop: Workshop, settings: Settings, *, shipped: bool = False) ->
     weights = make_running_copy(model, form, shop.home.cache)
     context_tokens = kv_tokens(model, slots, min(model.context_length, PROMPT_TOKENS + settings.max_new_tokens))
     kv_bytes = model.kv_bytes_per_token * context_tokens
-    gpu_layers = layers_that_fit(model, weights.stat().st_size, kv_bytes, machine.gpu) if machine.gpu else 0
+    gpu = usable_gpu() if machine.use_gpu else None
+    gpu_layers = layers_that_fit(model, weights.stat().st_size, kv_bytes, gpu) if gpu else 0
     hint = "use fewer slots (--slots), close other programs, or use a smaller model"
     verify_memory("sampling", sampling_bytes(model, weights, context_tokens), hint)
     with LlamaProcess(
