@@ -36,7 +36,7 @@ from conself_local.sampling.running_copy import (
 from conself_local.sampling.sampler import EncodedPrompt, SampleRequest
 
 SLOTS = 64
-"""Without a probe: from 32 on, more slots change little; see the README's table."""
+"""Without a probe. More may pay: the probe tries them."""
 _SLOTS_TRIED = (32, 128)
 _PROBE_SECONDS = 3.0
 _TOKENS_A_SLOT = 512
