@@ -16,17 +16,17 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from conself_local.engine import open_llama
 from conself_local.errors import ConselfError
 from conself_local.events import Notice, OnEvent, StageDone
 from conself_local.file_hash import file_sha256
-from conself_local.forecast import kv_tokens, sampling_bytes, training_bytes, verify_disk, verify_memory
-from conself_local.gpu import layers_that_fit, usable_gpu
+from conself_local.forecast import training_bytes, verify_disk, verify_memory
 from conself_local.home import Home
 from conself_local.power import read_power
 from conself_local.sampling.endpoint import EndpointSampler
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import ModelFile
-from conself_local.sampling.running_copy import SHIPPED, automatic_format, make_running_copy
+from conself_local.sampling.running_copy import SHIPPED, automatic_format
 from conself_local.sampling.sampler import Sampler
 from conself_local.settings import Settings
 from conself_local.stages.evaluate import Benchmark, evaluate
@@ -166,24 +166,16 @@ def _open_sampler(shop: Workshop, settings: Settings) -> Iterator[Sampler]:
         yield opened
 
 
-@contextmanager
-def open_engine(shop: Workshop, settings: Settings, *, shipped: bool = False) -> Iterator[LlamaProcess]:
-    """The engine process over the running copy, or over the shipped file; memory is checked before it loads."""
+def open_engine(shop: Workshop, settings: Settings, *, shipped: bool = False) -> LlamaProcess:
+    """The engine process over the running copy, or over the shipped file."""
     model, machine = shop.model, shop.machine
     tuning = load_tuning(model, shop.home.cache)
     form = SHIPPED if shipped else machine.running_copy or (tuning.format if tuning else automatic_format(model))
     slots = machine.slots or (tuning.slots if tuning else SLOTS)
-    weights = make_running_copy(model, form, shop.home.cache)
-    context_tokens = kv_tokens(model, slots, min(model.context_length, PROMPT_TOKENS + settings.max_new_tokens))
-    kv_bytes = model.kv_bytes_per_token * context_tokens
-    gpu = usable_gpu() if machine.use_gpu else None
-    gpu_layers = layers_that_fit(model, weights.stat().st_size, kv_bytes, gpu) if gpu else 0
-    hint = "use fewer slots (--slots), close other programs, or use a smaller model"
-    verify_memory("sampling", sampling_bytes(model, weights, context_tokens), hint)
-    with LlamaProcess(
-        model, slots=slots, context_tokens=context_tokens, threads=machine.threads, running_copy=weights, gpu_layers=gpu_layers
-    ) as engine:
-        yield engine
+    longest = PROMPT_TOKENS + settings.max_new_tokens
+    return open_llama(
+        model, form, shop.home.cache, slots=slots, threads=machine.threads, longest=longest, use_gpu=machine.use_gpu
+    )
 
 
 def _sampled(store: Store, round_: RoundInfo, with_programs: bool) -> bool:

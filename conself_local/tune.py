@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from conself_local.engine import open_llama
 from conself_local.errors import ConselfError
-from conself_local.forecast import gib, kv_tokens, sampling_bytes, verify_memory
+from conself_local.forecast import gib
 from conself_local.problems.load import load_starter
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import ModelFile
@@ -31,7 +32,6 @@ from conself_local.sampling.running_copy import (
     SHIPPED,
     copy_bytes,
     copy_path,
-    make_running_copy,
 )
 from conself_local.sampling.sampler import EncodedPrompt, SampleRequest
 
@@ -129,16 +129,14 @@ class _Prober:
         model = self._model
         if setup.format != SHIPPED and not copy_path(model, setup.format, self._cache).is_file():
             self._made.add(setup.format)
-        weights = make_running_copy(model, setup.format, self._cache)
-        tokens = kv_tokens(model, setup.slots, _TOKENS_A_SLOT)
         try:
-            verify_memory("this", sampling_bytes(model, weights, tokens), "")
+            opened = open_llama(
+                model, setup.format, self._cache, slots=setup.slots, threads=setup.threads, longest=_TOKENS_A_SLOT, use_gpu=True
+            )
         except ConselfError as error:
             self._say(f"{setup}: left out, {error.message}")
             return False
-        with LlamaProcess(
-            model, slots=setup.slots, context_tokens=tokens, threads=setup.threads, running_copy=weights
-        ) as engine:
+        with opened as engine:
             prompts = [engine.encode(program_messages(p)) for p in self._problems]
             rate = self.rates[setup] = engine.measure(prompts, _PROBE_SECONDS, _PROBE_TOKENS)
             told = f"{setup}: {rate:.0f} tokens/s"

@@ -18,7 +18,6 @@ import itertools
 import random
 import sys
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +27,7 @@ import numpy as np
 
 from conself_local.errors import ConselfError
 from conself_local.sampling.answer import Answer
+from conself_local.sampling.request_queue import RequestQueue, does_not_fit
 from conself_local.sampling.sampler import Completion, Finish, SampleRequest
 from conself_local.sampling.token_choice import Logits, choose_token, token_uncertainty
 
@@ -94,10 +94,11 @@ class LlamaEngine:
         self._slots: list[Slot] = []
         self._slot_tokens = 0
         self._context = self._memory = None
-        self._queue: deque[SampleRequest] = deque()
+        self._queue = RequestQueue()
         self._adapters: dict[Path, ctypes.c_void_p] = {}
         self._adapter: Path | None = None
-        self._sampled_tokens = 0
+        self.sampled_tokens = 0
+        """Since it was made."""
 
     def _lay_out(self, slot_tokens: int) -> None:
         """A new context whose slots hold at least `slot_tokens` each, as many as the KV memory has room for."""
@@ -146,11 +147,16 @@ class LlamaEngine:
     # -- the queue ------------------------------------------------------------------------------------------
 
     def submit(self, request: SampleRequest) -> None:
-        self._queue.append(request)
+        self._queue.add(request)
+
+    @property
+    def waiting(self) -> int:
+        """Requests that have no slot yet."""
+        return len(self._queue)
 
     @property
     def busy(self) -> bool:
-        return bool(self._queue) or any(s.answer for s in self._slots)
+        return bool(self.waiting) or any(s.answer for s in self._slots)
 
     def step(self) -> Iterator[Completion]:
         """Fill free slots, decode one batch, sample one token for every row that asked; yield what has ended."""
@@ -182,11 +188,11 @@ class LlamaEngine:
         while not since or time.monotonic() - since < seconds:
             while len(self._queue) < self._most_slots:
                 self.submit(next(requests))
-            before = self._sampled_tokens
+            before = self.sampled_tokens
             for _ in self.step():
                 continue
             if since:
-                tokens += self._sampled_tokens - before
+                tokens += self.sampled_tokens - before
             elif all(s.answer and s.answer.token_ids for s in self._slots):
                 since = time.monotonic()
         rate = tokens / (time.monotonic() - since)
@@ -197,24 +203,25 @@ class LlamaEngine:
         return rate
 
     def _admit(self) -> Iterator[Completion]:
-        while self._queue:
-            request = self._queue[0]
-            size = len(request.prompt_token_ids)
-            if not size or size + 1 > self._longest:
-                self._queue.popleft()
-                yield Completion(request.key, "", (), "too-long", None, None)
-                continue
+        while True:
             idle = not any(s.answer for s in self._slots)
-            if request.adapter != self._adapter or self._needed(request) > self._slot_tokens:
+            request = self._queue.first(self._adapter, idle)
+            if request is None:
+                return
+            refusal = does_not_fit(request, self._longest)
+            if refusal:
+                self._queue.take(request)
+                yield refusal
+                continue
+            if self._needed(request) > self._slot_tokens:
                 if not idle:
                     return
-                if self._needed(request) > self._slot_tokens:
-                    self._lay_out(max(self._needed(r) for r in self._queue))
-                self.use_adapter(request.adapter)
+                self._lay_out(max(self._needed(r) for r in self._queue))
+            self.use_adapter(request.adapter)
             free = [s for s in self._slots if not s.answer]
             if not free:
                 return
-            self._queue.popleft()
+            self._queue.take(request)
             self._start(request, free)
 
     def _needed(self, request: SampleRequest) -> int:
@@ -304,7 +311,7 @@ class LlamaEngine:
         request = answer.request
         choice = choose_token(logits, request.temperature, request.top_p, slot.random.random())
         answer.add(choice.token, choice.nll, choice.entropy_bits)
-        self._sampled_tokens += 1
+        self.sampled_tokens += 1
         if ll.llama_vocab_is_eog(self._vocab, choice.token):
             return "end-token"
         return answer.finish_with(self._piece(choice.token), self._longest)
@@ -320,9 +327,9 @@ class LlamaEngine:
 
     def use_adapter(self, path: Path | None) -> None:
         """Switch the whole context to a GGUF LoRA or to the base; KV memory is cleared. Only while idle."""
-        assert not any(s.answer for s in self._slots), "an adapter is switched only between requests"
         if path == self._adapter:
             return
+        assert not any(s.answer for s in self._slots), "an adapter is switched only between requests"
         if path and path not in self._adapters:
             adapter = ll.llama_adapter_lora_init(self._model, str(path).encode())
             if not adapter:

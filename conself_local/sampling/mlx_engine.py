@@ -6,7 +6,6 @@ Runs in a process of its own. Not covered: sharing of prompts between slots (mlx
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from mlx_lm.utils import load
 
 from conself_local.errors import ConselfError
 from conself_local.sampling.answer import Answer
+from conself_local.sampling.request_queue import RequestQueue, does_not_fit
 from conself_local.sampling.sampler import Completion, Finish, SampleRequest
 from conself_local.sampling.token_choice import token_uncertainty
 
@@ -52,7 +52,7 @@ class MlxEngine:
         self._longest = context_tokens // slots
         self._folder = folder
         self._adapter: Path | None = None
-        self._queue: deque[SampleRequest] = deque()
+        self._queue = RequestQueue()
         self._running: dict[int, _Running] = {}
         self._generator = self._new_generator()
 
@@ -68,11 +68,11 @@ class MlxEngine:
         return ids
 
     def submit(self, request: SampleRequest) -> None:
-        self._queue.append(request)
+        self._queue.add(request)
 
     @property
     def busy(self) -> bool:
-        return bool(self._queue or self._running)
+        return bool(len(self._queue) or self._running)
 
     def step(self) -> Iterator[Completion]:
         """Hand free places to the queue, then one token for every request under way; yield what has ended."""
@@ -89,17 +89,16 @@ class MlxEngine:
                 yield running.answer.completion(finish)
 
     def _admit(self) -> Iterator[Completion]:
-        while self._queue and len(self._running) < self._slots:
-            request = self._queue[0]
-            if not request.prompt_token_ids or len(request.prompt_token_ids) + 1 > self._longest:
-                self._queue.popleft()
-                yield Completion(request.key, "", (), "too-long", None, None)
+        while len(self._running) < self._slots:
+            request = self._queue.first(self._adapter, idle=not self._running)
+            if request is None:
+                return
+            self._queue.take(request)
+            refusal = does_not_fit(request, self._longest)
+            if refusal:
+                yield refusal
                 continue
-            if request.adapter != self._adapter:
-                if self._running:
-                    return
-                self.use_adapter(request.adapter)
-            self._queue.popleft()
+            self.use_adapter(request.adapter)
             room = self._longest - len(request.prompt_token_ids)
             (uid,) = self._generator.insert(
                 [list(request.prompt_token_ids)], max_tokens=[min(request.max_new_tokens, room)], samplers=[_sampler_of(request)]
@@ -121,9 +120,9 @@ class MlxEngine:
 
     def use_adapter(self, path: Path | None) -> None:
         """Put the LoRA layers of a folder in place of those that are there. Only while idle."""
-        assert not self._running, "an adapter is switched only between requests"
         if path == self._adapter:
             return
+        assert not self._running, "an adapter is switched only between requests"
         self._model = remove_lora_layers(self._model)
         if path:
             try:

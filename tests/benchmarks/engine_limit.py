@@ -2,7 +2,8 @@
 
 By hand, on an idle machine: `python -m tests.benchmarks.engine_limit [MODEL.gguf]`. The bare loop computes every prompt once, copies
 it to the sequences that answer it, and then only decodes: full batches in waves of equal length, the likeliest token each
-time, no queue, no text, no end, no uncertainty. The rounds are interleaved.
+time, no queue, no text, no end, no uncertainty. The rounds are interleaved. Both are timed while every slot is busy; what
+the engine loses at the end of a run, when its last answers no longer fill the batch, is told beside it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import ctypes
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import llama_cpp as ll
@@ -53,12 +55,13 @@ class BareLoop:
         return int(np.ctypeslib.as_array(ll.llama_get_logits_ith(self._context, row), shape=(self._vocabulary,)).argmax())
 
     def run(self, prompts: Sequence[Sequence[int]], length: int) -> float:
-        """Seconds for SAMPLES answers of `length` tokens to every prompt."""
-        started = time.perf_counter()
+        """Tokens a second over as many whole waves of answers of `length` tokens as SAMPLES for every prompt make."""
         answers = [prompt for prompt in prompts for _ in range(SAMPLES)]
-        for first in range(0, len(answers), self._slots):
-            self._wave(answers[first : first + self._slots], length)
-        return time.perf_counter() - started
+        waves = len(answers) // self._slots
+        started = time.perf_counter()
+        for wave in range(waves):
+            self._wave(answers[wave * self._slots : (wave + 1) * self._slots], length)
+        return waves * self._slots * length / (time.perf_counter() - started)
 
     def _wave(self, prompts: Sequence[Sequence[int]], length: int) -> None:
         ll.llama_memory_clear(self._memory, True)
@@ -79,15 +82,28 @@ class BareLoop:
         ll.llama_model_free(self._model)
 
 
-def _run_engine(engine: LlamaEngine, prompts: Sequence[Sequence[int]]) -> tuple[int, float]:
-    """(tokens, seconds)"""
+@dataclass(frozen=True)
+class EngineRun:
+    full: float
+    """Tokens a second as long as requests were waiting."""
+    whole: float
+    """Of the whole run, its end included."""
+    tokens_an_answer: int
+
+
+def _run_engine(engine: LlamaEngine, prompts: Sequence[Sequence[int]]) -> EngineRun:
     for i, prompt in enumerate(prompts):
         for k in range(SAMPLES):
             engine.submit(SampleRequest(f"{i}/{k}", tuple(prompt), TEMPERATURE, TOP_P, MAX_TOKENS, i * SAMPLES + k))
-    tokens, started = 0, time.perf_counter()
+    before, started = engine.sampled_tokens, time.perf_counter()
+    full = 0.0
     while engine.busy:
-        tokens += sum(len(completion.token_ids) for completion in engine.step())
-    return tokens, time.perf_counter() - started
+        for _ in engine.step():
+            continue
+        if engine.waiting:
+            full = (engine.sampled_tokens - before) / (time.perf_counter() - started)
+    tokens = engine.sampled_tokens - before
+    return EngineRun(full, tokens / (time.perf_counter() - started), round(tokens / (len(prompts) * SAMPLES)))
 
 
 def main() -> None:
@@ -109,12 +125,13 @@ def main() -> None:
     bare = BareLoop(weights, arguments.slots, 512, arguments.threads)
     ratios = []
     for _ in range(arguments.rounds):
-        tokens, seconds = _run_engine(engine, prompts)
-        length = round(tokens / (len(prompts) * SAMPLES))
-        bare_seconds = bare.run(prompts, length)
-        ours, bound = tokens / seconds, len(prompts) * SAMPLES * length / bare_seconds
-        ratios.append(ours / bound)
-        print(f"engine {ours:5.0f} tokens/s, bare loop {bound:5.0f} tokens/s, {length} tokens an answer: {ratios[-1]:.2f}", flush=True)
+        ours = _run_engine(engine, prompts)
+        bound = bare.run(prompts, ours.tokens_an_answer)
+        ratios.append(ours.full / bound)
+        print(
+            f"engine {ours.full:.0f} tokens/s ({ours.whole:.0f} with the end of the run), bare loop {bound:.0f}, "
+            f"{ours.tokens_an_answer} tokens an answer: {ratios[-1]:.2f}", flush=True,
+        )  # fmt: skip
     print(f"engine / bare loop: {statistics.median(ratios):.2f}")
     bare.close()
 

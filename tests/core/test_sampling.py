@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from conself_local.sampling.llama_engine import LlamaEngine
 from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.sampling.sampler import ChatMessage, EncodedPrompt, SampleRequest
 from conself_local.sampling.token_choice import choose_token, nucleus, token_uncertainty
+from tests.core.random_adapter import write_random_adapter
 
 
 @pytest.mark.parametrize(
@@ -225,6 +227,29 @@ def test_prompts_are_shared_and_slots_relaid_without_changing_answers(model: Mod
     assert set(alone) == set(together)
     same = sum(alone[key] == together[key] for key in alone)
     assert same >= 0.85 * len(alone), "a rounding may turn a tie, a wrong copy would turn nearly all"
+
+
+def test_base_and_adapter_mixed_in_one_call_are_told_apart(model: ModelFile, tmp_path: Path) -> None:
+    """Each is answered as when it is asked alone, and the adapter is switched once, not for every request."""
+    adapter = write_random_adapter(tmp_path / "adapter.gguf", model, seed=1)
+    with LlamaProcess(model, slots=4, context_tokens=4 * 256, threads=1) as engine:
+        prompt = engine.encode([ChatMessage("user", "Name a colour.")])
+
+        def ask(kinds: Sequence[tuple[str, Path | None]], count: int) -> dict[str, tuple[int, ...]]:
+            requests = [
+                SampleRequest(f"{name}/{i}", prompt.token_ids, 1.0, 1.0, 12, seed=i, adapter=path)
+                for i in range(count) for name, path in kinds
+            ]  # fmt: skip
+            return {c.key: c.token_ids for c in engine.sample(requests)}
+
+        kinds = [("base", None), ("adapter", adapter)]
+        mixed = ask(kinds, 8)
+        alone = ask(kinds[:1], 8) | ask(kinds[1:], 8)
+    assert set(mixed) == set(alone) and len(mixed) == 16
+    assert sum(mixed[key] == alone[key] for key in alone) >= 14, "a rounding may turn a draw or two"
+    assert sum(mixed[f"base/{i}"] == mixed[f"adapter/{i}"] for i in range(8)) <= 1
+    order = [key.partition("/")[0] for key in mixed]
+    assert sum(a != b for a, b in itertools.pairwise(order)) == 1
 
 
 def test_text_whose_characters_span_tokens_is_joined(model: ModelFile) -> None:

@@ -1,0 +1,30 @@
+"""Opens the engine over a model: its running copy, KV memory, graphics card; memory is checked before anything loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from conself_local.forecast import kv_tokens, sampling_bytes, verify_memory
+from conself_local.gpu import layers_that_fit, usable_gpu
+from conself_local.sampling.engine_process import LlamaProcess
+from conself_local.sampling.gguf_file import ModelFile
+from conself_local.sampling.running_copy import make_running_copy
+
+
+def open_llama(
+    model: ModelFile, form: str, cache: Path, *, slots: int, threads: int, longest: int, use_gpu: bool
+) -> LlamaProcess:
+    """form: a running copy's, made where the cache has none; longest: tokens of prompt and answer together.
+
+    Raises ConselfError where the copy, the memory or the model is not to be had.
+    """
+    weights = make_running_copy(model, form, cache)
+    context_tokens = kv_tokens(model, slots, min(model.context_length, longest))
+    gpu = usable_gpu() if use_gpu else None
+    kv_bytes = model.kv_bytes_per_token * context_tokens
+    gpu_layers = layers_that_fit(model, weights.stat().st_size, kv_bytes, gpu) if gpu else 0
+    hint = "use fewer slots (--slots), close other programs, or use a smaller model"
+    verify_memory("sampling", sampling_bytes(model, weights, context_tokens), hint)
+    return LlamaProcess(
+        model, slots=slots, context_tokens=context_tokens, threads=threads, running_copy=weights, gpu_layers=gpu_layers
+    )
