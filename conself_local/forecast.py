@@ -1,7 +1,7 @@
 """How much memory sampling and training will take, and whether it is there: told before anything is loaded.
 
 Sampling: the weights that run, 16-bit keys and values of the whole context, and what llama.cpp needs beside them.
-Training: loading a GGUF as a dense model passes through float32, which is the peak for small models.
+Training: what it takes at the least; the trainer itself times and measures a short step before it begins (`training/plan.py`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from conself_local.sampling.gguf_file import ModelFile
 _ENGINE_BASE_BYTES = 64 * 2**20
 _LOGIT_ROWS = 192
 """Fitted to measured peaks (`tests/benchmarks/sampling_memory.py`): rows of logits that llama.cpp keeps room for."""
-_TRAINER_BASE_BYTES = 1600 * 2**20
-_TRAINER_BYTES_PER_WEIGHT = 6
+_TRAINER_BASE_BYTES = 800 * 2**20
+_TRAINER_BYTES_PER_EMBEDDING = 6
 KV_MEMORY_BYTES = 2**30
 """What keys and values of all slots together may take, unless one long prompt alone needs more."""
 DISK_NEEDED_BYTES = 200 * 2**20
@@ -35,8 +35,8 @@ def kv_tokens(model: ModelFile, slots: int, longest: int) -> int:
 
 
 def training_bytes(model: ModelFile) -> int:
-    """Predicted peak of the trainer process."""
-    return _TRAINER_BASE_BYTES + _TRAINER_BYTES_PER_WEIGHT * model.weights
+    """The least that the trainer process takes: its libraries, the file's blocks, embeddings and output head unpacked."""
+    return _TRAINER_BASE_BYTES + model.size_bytes + 2 * _TRAINER_BYTES_PER_EMBEDDING * model.vocabulary * model.embedding_length
 
 
 def available_memory_bytes() -> int | None:

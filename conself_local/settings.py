@@ -62,6 +62,8 @@ class Settings:
     """Prompt and completion of one side of a pair; a longer pair is left out, and told."""
     sft_weight: float = 0.0
     """Weight of the mean negative log-likelihood of the chosen, against likelihood displacement."""
+    max_displacement: float | None = None
+    """Training ends early when the chosen answers have lost so many nats a token, on average over half an epoch."""
     # evaluation
     evaluation_samples: int = 5
     evaluation_temperature: float = 0.6
@@ -96,6 +98,8 @@ LAPTOP = Settings(
     epochs=2,
     sft_weight=0.1,
     max_tokens=1024,
+    # the chosen answers themselves becoming unlikely is the failure of DPO; a round shall not run into it for hours
+    max_displacement=1.0,
     evaluation_max_new_tokens=256,
 )
 

@@ -14,6 +14,7 @@ from conself_local.file_hash import file_sha256
 from conself_local.home import Home
 from conself_local.sampling.gguf_file import ModelFile
 from conself_local.store.store import RoundInfo, Store
+from conself_local.training.guards import words_of_training
 from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.trainer_process import run_trainer
 
@@ -40,7 +41,7 @@ def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEven
     return TrainingJob(
         str(model.path), model.architecture, parent, tuple(pairs), round_.seed, settings.beta, settings.lora_rank,
         settings.lora_alpha, settings.learning_rate, settings.epochs, settings.batch_pairs, settings.warmup_share,
-        settings.max_gradient_norm, settings.sft_weight, threads=os.cpu_count() or 1,
+        settings.max_gradient_norm, settings.sft_weight, settings.max_displacement, threads=os.cpu_count() or 1,
     )  # fmt: skip
 
 
@@ -56,10 +57,14 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
     on_event(StageStarted("train", done, job.steps))
     folder = home.training_folder(round_.id)
     last: dict[str, Any] = {}
+    taken: list[StepDone] = []
     for report in run_trainer(job, folder):
+        if "forecast" in report:
+            on_event(Notice(f"training: {report['forecast']}"))
         if "step" in report:
             store.db.table("training_steps").upsert({"round_id": round_.id, **report}, pk=("round_id", "step"))
-            on_event(StepDone(**{key: report[key] for key in _STEP_FIELDS}))
+            taken.append(StepDone(**{key: report[key] for key in _STEP_FIELDS}))
+            on_event(taken[-1])
             on_event(ItemStored("train", report["step"], report["steps"], f"loss {report['loss']:.4f}"))
         last = report
     adapter_id = _keep_adapter(store, round_, folder, home.adapter_folder(round_.id))
@@ -69,9 +74,11 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
     )
     change = last["mean_absolute_change_per_token"]
     summary = (
-        f"{job.steps} steps on {len(job.pairs)} pairs, loss {first_loss:.4f} to {last_loss:.4f}; mean absolute change of "
+        f"{last['steps_done']} steps on {len(job.pairs)} pairs, loss {first_loss:.4f} to {last_loss:.4f}; mean absolute change of "
         f"log-probability on the pairs {change:.4f} nats a token; adapter {adapter_id}"
     )
+    for sentence in words_of_training(taken, job.pairs):
+        on_event(Notice(sentence))
     _finish(store, round_, summary, on_event)
 
 

@@ -13,34 +13,22 @@ from pathlib import Path
 
 import gguf
 import numpy as np
-import numpy.typing as npt
 from safetensors.numpy import load_file
 
 from conself_local.errors import ConselfError
-from conself_local.sampling.gguf_file import load_model_file
+from conself_local.sampling.gguf_file import ModelFile
+from conself_local.training.gguf_weights import LINEAR_NAMES, PERMUTED, TRAINABLE, permute_rows
 
-PERMUTED = ("llama",)
-PLAIN = ("qwen2",)
-_NAMES = {
-    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
-}  # fmt: skip
+_NAMES = {theirs: ours for ours, theirs in LINEAR_NAMES.items()}
 _KEY = re.compile(r"base_model\.model\.model\.layers\.(\d+)\.(\w+\.\w+)\.lora_(A|B)\.weight")
 
 
-def permute_rows(rows: npt.NDArray[np.float32], heads: int) -> npt.NDArray[np.float32]:
-    """The order of rows in which GGUF keeps Q and K of the llama family: (heads, 2, half, ...) -> (heads, half, 2, ...)."""
-    half = rows.shape[0] // heads // 2
-    return np.ascontiguousarray(rows.reshape(heads, 2, half, -1).swapaxes(1, 2).reshape(rows.shape))
-
-
-def write_gguf_adapter(peft_folder: Path, model_path: Path, target: Path, *, permute: bool = True) -> None:
+def write_gguf_adapter(peft_folder: Path, model: ModelFile, target: Path, *, permute: bool = True) -> None:
     """Write `target`. `permute=False` exists for the test that shows that it matters. Raises ConselfError by name."""
-    model = load_model_file(model_path)
-    if model.architecture not in PERMUTED + PLAIN:
+    if model.architecture not in TRAINABLE:
         raise ConselfError(
             f"a GGUF adapter for the architecture {model.architecture} is not known to be right",
-            f"the PEFT adapter in {peft_folder} can be used; GGUF is written for {', '.join(PERMUTED + PLAIN)}",
+            f"the PEFT adapter in {peft_folder} can be used; GGUF is written for {', '.join(TRAINABLE)}",
         )
     config = json.loads((peft_folder / "adapter_config.json").read_text())
     tensors = load_file(peft_folder / "adapter_model.safetensors")

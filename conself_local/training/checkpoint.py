@@ -5,6 +5,7 @@ Written beside and renamed, so that there is always one whole checkpoint or none
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ class Progress:
     step: int
     """Optimiser steps done."""
     job_hash: str
+    recent_shifts: tuple[float, ...]
+    """`chosen_logp_shift` of the last steps, newest last: what the early stop looks at."""
 
 
 def trainable_parameters(model: Any) -> dict[str, torch.nn.Parameter]:
@@ -37,7 +40,7 @@ def save_checkpoint(folder: Path, progress: Progress, model: Any, optimizer: tor
             tensors[f"{key}/{name}"] = value.detach().cpu().contiguous().clone()
     tensors["rng"] = torch.get_rng_state()
     save_file(tensors, part / "state.safetensors")
-    (part / "progress.json").write_text(json.dumps({"step": progress.step, "job_hash": progress.job_hash}))
+    (part / "progress.json").write_text(json.dumps(dataclasses.asdict(progress)))
     old = folder.with_suffix(".old")
     if folder.exists():
         folder.rename(old)
@@ -45,15 +48,16 @@ def save_checkpoint(folder: Path, progress: Progress, model: Any, optimizer: tor
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load_checkpoint(folder: Path, job_hash: str, model: Any, optimizer: torch.optim.AdamW) -> int:
-    """Puts the state back and returns the steps done; 0 when there is no checkpoint of this very job."""
+def load_checkpoint(folder: Path, job_hash: str, model: Any, optimizer: torch.optim.AdamW) -> Progress:
+    """Puts the state back and returns where it was; at step 0 when there is no checkpoint of this very job."""
     old = folder.with_suffix(".old")
     source = folder if folder.exists() else old
+    beginning = Progress(0, job_hash, ())
     if not (source / "progress.json").is_file():
-        return 0
+        return beginning
     values = json.loads((source / "progress.json").read_text())
     if values["job_hash"] != job_hash:
-        return 0
+        return beginning
     tensors = load_file(source / "state.safetensors")
     with torch.no_grad():
         for name, p in trainable_parameters(model).items():
@@ -62,4 +66,4 @@ def load_checkpoint(folder: Path, job_hash: str, model: Any, optimizer: torch.op
             if state:
                 optimizer.state[p] = {k: v.to(p.device) if k != "step" else v for k, v in state.items()}
     torch.set_rng_state(tensors["rng"])
-    return int(values["step"])
+    return Progress(values["step"], job_hash, tuple(values["recent_shifts"]))

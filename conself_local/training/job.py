@@ -36,6 +36,8 @@ class TrainingJob:
     warmup_share: float
     max_gradient_norm: float
     sft_weight: float
+    max_displacement: float | None
+    """Stop early when the chosen answers have lost so many nats a token, on average over half an epoch."""
     threads: int
 
     @property

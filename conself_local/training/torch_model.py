@@ -1,11 +1,12 @@
 """The GGUF that samples, as a torch model under LoRA layers, and the log-probabilities of completions.
 
-The dense weights are the dequantised values of the file as shipped, in BF16 where the processor or GPU computes in
-it, else in float32; LoRA weights are float32. Nothing is looked up on a hub.
+The base has the dequantised values of the file as shipped, dense or left in their blocks (`packed_linear.py`), computed
+in BF16 where the processor or GPU does that, else in float32; LoRA weights are float32. Nothing is looked up on a hub.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +17,20 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, GgufConfig
-from transformers.utils import logging as transformers_logging
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from conself_local.errors import ConselfError
+from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.running_copy import processor_has_bf16
+from conself_local.training.gguf_weights import GgufTensor, model_config, read_weights
+from conself_local.training.packed_linear import PackedLinear
+from conself_local.training.packing import Group, Packed, pack
 
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+_LOGIT_ROWS = 128
+"""Rows of logits over the vocabulary in memory at once."""
+_EAGER_TOKENS = 640
+"""Up to here plain matrix products are faster than torch's fused attention on a processor; past it they take much memory."""
 
 
 def pick_device() -> torch.device:
@@ -34,20 +42,54 @@ def pick_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def load_base(gguf: Path, dtype: torch.dtype, device: torch.device) -> Any:
-    """A causal language model of the file's dequantised values. Raises ConselfError for an unknown architecture."""
-    transformers_logging.disable_progress_bar()
+def load_base(model: ModelFile, dtype: torch.dtype, device: torch.device) -> Any:
+    """A frozen causal language model of the file's dequantised values. Raises ConselfError for what is not known.
+
+    The linear maps of the layers are left in the file's blocks (`packed_linear.keep_dense` unpacks them for good);
+    embeddings, norms and the output head are dense.
+    """
+    values = model_config(model)
+    config = AutoConfig.for_model(**values, rope_parameters={"rope_type": "default", "rope_theta": values["rope_theta"]})
+    with torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    rotary = base.model.rotary_emb
+    base.model.rotary_emb = type(rotary)(config=config)  # its frequencies are computed, not loaded
+    tensors = {tensor.model_name: tensor for tensor in read_weights(model)}
+    for name, tensor in tensors.items():
+        if name.endswith("_proj.weight"):
+            _put(base, name.removesuffix(".weight"), PackedLinear(tensor, _bias(tensors, name, dtype), dtype))
+        elif not name.endswith("_proj.bias"):
+            _put(base, name, torch.nn.Parameter(torch.from_numpy(tensor.dense()).to(dtype), requires_grad=False))
+    if config.tie_word_embeddings:
+        base.lm_head.weight = base.model.embed_tokens.weight
+    missing = [name for name, value in base.named_parameters() if value.is_meta]
+    if missing:
+        raise ConselfError(f"{model.path.name} lacks the tensor {missing[0]}", "the file is damaged; get it again")
+    return base.to(device).requires_grad_(False)
+
+
+def _bias(tensors: dict[str, GgufTensor], name: str, dtype: torch.dtype) -> torch.Tensor | None:
+    tensor = tensors.get(name.removesuffix("weight") + "bias")
+    return None if tensor is None else torch.from_numpy(tensor.dense()).to(dtype)
+
+
+def _put(base: Any, name: str, value: Any) -> None:
+    """A parameter or module in its place; a place that the model does not have, or of another shape, is a damaged file."""
+    parent_name, _, leaf = name.rpartition(".")
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(gguf.parent), gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=dtype,
-            trust_remote_code=False, local_files_only=True,
-        )  # fmt: skip
-    except (ValueError, KeyError, OSError, NotImplementedError) as error:
-        raise ConselfError(
-            f"{gguf.name} cannot be trained here: {str(error)[:300]}", "models of the llama and qwen2 families can"
-        ) from error
-    model.config.quantization_config = None
-    return model.to(device)
+        parent = base.get_submodule(parent_name)
+        old = getattr(parent, leaf)
+    except AttributeError as error:
+        raise ConselfError(f"the file's tensor {name} has no place in the model", "the file is damaged; get it again") from error
+    if _shape(old) != _shape(value):
+        raise ConselfError(f"the file's tensor {name} has an unexpected shape", "the file is damaged; get it again")
+    setattr(parent, leaf, value)
+
+
+def _shape(place: Any) -> tuple[int, ...] | None:
+    if isinstance(place, torch.nn.Linear):
+        return (place.out_features, place.in_features, place.bias is not None)
+    return None if place is None else tuple(place.shape)
 
 
 def add_lora(model: Any, rank: int, alpha: int, seed: int) -> Any:
@@ -61,28 +103,70 @@ def load_lora(model: Any, folder: Path) -> Any:
     return PeftModel.from_pretrained(model, str(folder), is_trainable=True)
 
 
+def token_logps(model: Any, packed: Packed) -> torch.Tensor:
+    """Log-probability (nats, temperature 1) of every completion token: (N,) float32, as `packed.targets` has them.
+
+    Logits are made only where a completion token is predicted, some rows at a time, in float32.
+    """
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    weight = base.lm_head.weight
+    device = weight.device
+
+    def tensor(values: Any) -> torch.Tensor:
+        return torch.from_numpy(values).to(device)
+
+    sees = tensor(packed.attention_mask())
+    mask = torch.zeros(sees.shape, dtype=weight.dtype, device=device).masked_fill_(~sees, torch.finfo(weight.dtype).min)
+    attention = "eager" if len(packed.token_ids) <= _EAGER_TOKENS and device.type == "cpu" else "sdpa"
+    if base.config._attn_implementation != attention:
+        base.set_attn_implementation(attention)
+
+    mixed = torch.autocast(device.type, weight.dtype) if weight.dtype == torch.bfloat16 else contextlib.nullcontext()
+    with mixed:
+        hidden = base.model(
+            input_ids=tensor(packed.token_ids)[None], position_ids=tensor(packed.positions)[None],
+            attention_mask=mask[None, None], use_cache=False,
+        ).last_hidden_state[0]  # fmt: skip
+    rows = hidden[tensor(packed.rows)].to(weight.dtype)
+    logps: torch.Tensor = _FrozenHeadLogps.apply(rows, weight, tensor(packed.targets))  # type: ignore[no-untyped-call]
+    return logps
+
+
+class _FrozenHeadLogps(torch.autograd.Function):
+    """log softmax(hidden @ weight.T)[target]; the gradient of a frozen head is taken at once, so no logits are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logps = torch.empty(len(targets), device=hidden.device)
+        slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        for start in range(0, len(targets), _LOGIT_ROWS):
+            part = slice(start, start + _LOGIT_ROWS)
+            of_part = targets[part]
+            logits = (hidden[part] @ weight.T).float()
+            norm = torch.logsumexp(logits, dim=-1)
+            logps[part] = logits.gather(1, of_part[:, None])[:, 0] - norm
+            if slopes is not None:
+                shares = logits.sub_(norm[:, None]).exp_().to(weight.dtype)
+                slopes[part] = weight[of_part] - shares @ weight
+        if slopes is not None:
+            ctx.save_for_backward(slopes)
+        return logps
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (slopes,) = ctx.saved_tensors
+        return (gradients[0][:, None] * slopes).to(slopes.dtype), None, None
+
+
+def completion_sums(logps: torch.Tensor, packed: Packed) -> torch.Tensor:
+    """(N,) of tokens -> (C,) of completions."""
+    owner = torch.from_numpy(packed.owner).to(logps.device)
+    return torch.zeros(len(packed.lengths), device=logps.device).index_add(0, owner, logps)
+
+
 def completion_logps(
     model: Any, prompt: Sequence[int], completions: Sequence[Sequence[int]]
 ) -> list[torch.Tensor]:
-    """Log-probabilities (nats, temperature 1) of each completion's tokens after the shared prompt: [(T_i,), ...].
-
-    One right-padded batch; logits only at completion positions, never over the prompt; float32 softmax.
-    """
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
-    device = base.lm_head.weight.device
-    longest = max(len(c) for c in completions)
-    n = len(prompt) + longest - 1
-    ids = torch.zeros((len(completions), n), dtype=torch.long, device=device)
-    mask = torch.zeros_like(ids)
-    for row, completion in enumerate(completions):
-        tokens = [*prompt, *completion][:-1]
-        ids[row, : len(tokens)] = torch.tensor(tokens, device=device)
-        mask[row, : len(tokens)] = 1
-    hidden = base.model(input_ids=ids, attention_mask=mask).last_hidden_state
-    result = []
-    for row, completion in enumerate(completions):
-        start = len(prompt) - 1
-        logits = base.lm_head(hidden[row, start : start + len(completion)]).float()
-        targets = torch.tensor(completion, device=device)
-        result.append(torch.log_softmax(logits, dim=-1).gather(1, targets[:, None])[:, 0])
-    return result
+    """Log-probabilities of each completion's tokens after the shared prompt: [(T_i,), ...]."""
+    packed = pack([Group(prompt, completions)])
+    return list(torch.split(token_logps(model, packed), packed.lengths.tolist()))

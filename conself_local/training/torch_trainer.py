@@ -12,22 +12,34 @@ import json
 import math
 import os
 import random
-import resource
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from conself_local.errors import ConselfError
+from conself_local.sampling.gguf_file import load_model_file
 from conself_local.training.adapter_gguf import write_gguf_adapter
 from conself_local.training.checkpoint import Progress, load_checkpoint, save_checkpoint, trainable_parameters
 from conself_local.training.con_dpo_torch import con_dpo_pair_loss
-from conself_local.training.job import TokenPair, TrainingJob, load_job
-from conself_local.training.torch_model import add_lora, completion_logps, load_base, load_lora, pick_device, pick_dtype
+from conself_local.training.guards import displacement_window, is_displaced
+from conself_local.training.job import TrainingJob, load_job
+from conself_local.training.packed_linear import keep_dense
+from conself_local.training.packing import Group, group_of, micro_batches, pack
+from conself_local.training.plan import MEASURED_PAIRS, MICRO_BATCH_TOKENS, peak_bytes, plan_training
+from conself_local.training.torch_model import (
+    add_lora,
+    completion_sums,
+    load_base,
+    load_lora,
+    pick_device,
+    pick_dtype,
+    token_logps,
+)
 
 Reference = list[tuple[float, float]]
 """(chosen, rejected) of every pair: log-probabilities summed over tokens, nats."""
@@ -50,30 +62,49 @@ def _end_with_the_conductor() -> None:
 
 
 def train(job: TrainingJob, folder: Path, report: Callable[[dict[str, Any]], object]) -> None:
-    """All steps from the last checkpoint on; `report` takes one dict a step and one at the end."""
+    """All steps from the last checkpoint on; `report` takes the forecast, then one dict a step and one at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(job.threads)
     device = pick_device()
-    base = load_base(Path(job.model_path), pick_dtype(device), device)
+    described = load_model_file(Path(job.model_path))
+    base = load_base(described, pick_dtype(device), device)
     model = load_lora(base, Path(job.parent_adapter)) if job.parent_adapter else add_lora(base, job.lora_rank, job.lora_alpha, job.seed)
     parameters = list(trainable_parameters(model).values())
+    _plan(job, model, parameters, device, report)
     optimizer = torch.optim.AdamW(parameters, lr=job.learning_rate, weight_decay=0.0)
     job_hash = job.content_hash()
     reference = _ensure_reference(job, job_hash, model, folder, report)
-    done = load_checkpoint(folder / "checkpoint", job_hash, model, optimizer)
-    for step in range(done, job.steps):
+    progress = load_checkpoint(folder / "checkpoint", job_hash, model, optimizer)
+    while progress.step < job.steps and not is_displaced(job, progress.recent_shifts):
+        step = progress.step
         event = _step(job, step, model, parameters, optimizer, reference)
         if not math.isfinite(event["loss"]) or not math.isfinite(event["gradient_norm"]):
             raise ConselfError(
                 f"the loss is no number at step {step + 1}; the checkpoint before it is kept",
                 "train again with a lower learning rate",
             )
-        save_checkpoint(folder / "checkpoint", Progress(step + 1, job_hash), model, optimizer)
+        recent = (*progress.recent_shifts, event["chosen_logp_shift"])[-displacement_window(job) :]
+        progress = Progress(step + 1, job_hash, recent)
+        save_checkpoint(folder / "checkpoint", progress, model, optimizer)
         report(event)
     change = _mean_change(job, model, reference, report)
     model.save_pretrained(str(folder / "adapter"), save_embedding_layers=False)
-    write_gguf_adapter(folder / "adapter", Path(job.model_path), folder / "adapter.gguf")
-    report({"done": True, "mean_absolute_change_per_token": change})
+    write_gguf_adapter(folder / "adapter", described, folder / "adapter.gguf")
+    report({"done": True, "steps_done": progress.step, "mean_absolute_change_per_token": change})
+
+
+def _plan(job: TrainingJob, model: Any, parameters: list[torch.nn.Parameter], device: torch.device, report: Any) -> None:
+    adapter_bytes = sum(p.numel() * p.element_size() for p in parameters)
+    if device.type != "cpu":  # its memory is not what is measured here, and unpacking is done by the processor
+        keep_dense(model, True)
+        return
+
+    def run(groups: Sequence[Group]) -> None:
+        token_logps(model, pack(groups)).sum().backward()  # type: ignore[no-untyped-call]
+        for parameter in parameters:
+            parameter.grad = None
+
+    report({"forecast": plan_training(job, model, run, adapter_bytes).words()})
 
 
 def _ensure_reference(job: TrainingJob, job_hash: str, model: Any, folder: Path, report: Any) -> Reference:
@@ -82,16 +113,26 @@ def _ensure_reference(job: TrainingJob, job_hash: str, model: Any, folder: Path,
         kept = json.loads(path.read_text())
         if kept["job_hash"] == job_hash:
             return [(c, r) for c, r in kept["logps"]]
-    reference: Reference = []
-    with torch.no_grad():
-        for i, pair in enumerate(job.pairs):
-            chosen, rejected = completion_logps(model, pair.prompt, [pair.chosen, pair.rejected])
-            reference.append((float(chosen.sum()), float(rejected.sum())))
-            report({"reference": i + 1, "pairs": len(job.pairs)})
+    sums = _sums_without_gradient(job, model, range(len(job.pairs)), lambda done: report({"reference": done, "pairs": len(job.pairs)}))
+    reference = [sums[i] for i in range(len(job.pairs))]
     part = path.with_suffix(".part")
     part.write_text(json.dumps({"job_hash": job_hash, "logps": reference}))
     part.rename(path)
     return reference
+
+
+def _sums_without_gradient(
+    job: TrainingJob, model: Any, indices: Iterable[int], told: Callable[[int], object]
+) -> dict[int, tuple[float, float]]:
+    """(chosen, rejected) log-probability of each of the pairs; `told` hears how many are done."""
+    sums: dict[int, tuple[float, float]] = {}
+    with torch.no_grad():
+        for part in micro_batches(job.pairs, list(indices), MICRO_BATCH_TOKENS):
+            packed = pack([group_of(job.pairs[i]) for i in part])
+            both = completion_sums(token_logps(model, packed), packed).reshape(-1, 2).tolist()
+            sums |= {i: (chosen, rejected) for i, (chosen, rejected) in zip(part, both, strict=True)}
+            told(len(sums))
+    return sums
 
 
 def pairs_of_step(job: TrainingJob, step: int) -> list[int]:
@@ -120,42 +161,42 @@ def _step(
     rate = learning_rate_at(job, step)
     for group in optimizer.param_groups:
         group["lr"] = rate
+    n = len(chosen_pairs)
     losses, margins, shifts = [], [], []
-    for i in chosen_pairs:
-        pair: TokenPair = job.pairs[i]
-        chosen, rejected = completion_logps(model, pair.prompt, [pair.chosen, pair.rejected])
-        loss, margin = con_dpo_pair_loss(chosen.sum(), rejected.sum(), *reference[i], pair.weight, job.beta)
-        total = loss - job.sft_weight * chosen.mean()
-        (total / len(chosen_pairs)).backward()  # type: ignore[no-untyped-call]
-        losses.append(float(loss))
-        margins.append(float(margin))
-        shifts.append((float(chosen.detach().sum()) - reference[i][0]) / len(pair.chosen))
+    for part in micro_batches(job.pairs, chosen_pairs, MICRO_BATCH_TOKENS):
+        packed = pack([group_of(job.pairs[i]) for i in part])
+        sums = completion_sums(token_logps(model, packed), packed).reshape(-1, 2)
+        total = sums.new_zeros(())
+        for i, (chosen, rejected) in zip(part, sums, strict=True):
+            pair = job.pairs[i]
+            loss, margin = con_dpo_pair_loss(chosen, rejected, *reference[i], pair.weight, job.beta)
+            total = total + loss - job.sft_weight * chosen / len(pair.chosen)
+            losses.append(float(loss))
+            margins.append(float(margin))
+            shifts.append((float(chosen.detach()) - reference[i][0]) / len(pair.chosen))
+        (total / n).backward()  # type: ignore[no-untyped-call]
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, job.max_gradient_norm))
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    n = len(chosen_pairs)
     return {
         "step": step + 1, "steps": job.steps, "loss": sum(losses) / n, "margin": sum(margins) / n,
         "reward_accuracy": sum(m > 0 for m in margins) / n, "chosen_logp_shift": sum(shifts) / n,
-        "learning_rate": rate, "gradient_norm": norm, "memory_bytes": peak_memory_bytes(),
+        "learning_rate": rate, "gradient_norm": norm, "memory_bytes": peak_bytes(),
         "seconds": time.monotonic() - started,
     }  # fmt: skip
 
 
 def _mean_change(job: TrainingJob, model: Any, reference: Reference, report: Any) -> float:
-    """Mean absolute change of log-probability, nats a token, over all completions of all pairs."""
-    changes = []
-    with torch.no_grad():
-        for i, pair in enumerate(job.pairs):
-            both = completion_logps(model, pair.prompt, [pair.chosen, pair.rejected])
-            changes += [abs(float(logps.sum()) - ref) / len(logps) for logps, ref in zip(both, reference[i], strict=True)]
-            report({"measured": i + 1, "pairs": len(job.pairs)})
+    """Mean absolute change of log-probability, nats a token, over both completions of at most MEASURED_PAIRS pairs."""
+    stride = -(-len(job.pairs) // MEASURED_PAIRS)
+    measured = range(0, len(job.pairs), stride)
+    sums = _sums_without_gradient(job, model, measured, lambda done: report({"measured": done, "pairs": len(measured)}))
+    changes = [
+        abs(now - then) / len(completion)
+        for i, both in sums.items()
+        for now, then, completion in zip(both, reference[i], (job.pairs[i].chosen, job.pairs[i].rejected), strict=True)
+    ]
     return sum(changes) / len(changes)
-
-
-def peak_memory_bytes() -> int:
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -29,6 +30,7 @@ def run_trainer(job: TrainingJob, folder: Path) -> Iterator[dict[str, Any]]:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment,
             start_new_session=True,
         )
+        _be_first_to_go(process.pid)
         finished = False
         try:
             assert process.stdout is not None, "the child's output is a pipe"
@@ -49,3 +51,9 @@ def run_trainer(job: TrainingJob, folder: Path) -> Iterator[dict[str, Any]]:
                 f"the trainer ended with status {process.returncode}: {' | '.join(words) or 'it said nothing'}",
                 "start again: it goes on from its last checkpoint; if it was killed for memory, close other programs",
             )
+
+
+def _be_first_to_go(pid: int) -> None:
+    """Where memory runs out all the same, the system ends the trainer, which resumes, and not the user's desktop (Linux)."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000")

@@ -53,11 +53,11 @@ def test_log_probabilities_agree_and_depend_on_the_permutation(tmp_path: Path) -
         question = [ChatMessage("user", "Write a Python function.")]
         prompt = engine.encode(question).token_ids
         tails = [engine.encode(question, answer).token_ids[len(prompt) :] for answer in ANSWERS]
-        model = add_lora(load_base(described.path, torch.float32, torch.device("cpu")), 16, 32, seed=1)
+        model = add_lora(load_base(described, torch.float32, torch.device("cpu")), 16, 32, seed=1)
         _train_on(model, prompt, tails)
         model.save_pretrained(str(tmp_path / "peft"), save_embedding_layers=False)
-        write_gguf_adapter(tmp_path / "peft", described.path, right)
-        write_gguf_adapter(tmp_path / "peft", described.path, unpermuted, permute=False)
+        write_gguf_adapter(tmp_path / "peft", described, right)
+        write_gguf_adapter(tmp_path / "peft", described, unpermuted, permute=False)
         llama = {
             name: [engine.score(prompt, tail, adapter) for tail in tails]
             for name, adapter in (("base", None), ("adapter", right), ("unpermuted", unpermuted))

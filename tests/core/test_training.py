@@ -39,7 +39,7 @@ def _job(pairs: int = 4, **changes: Any) -> TrainingJob:
     made = tuple(
         TokenPair((1, 4093, 198, 28 + i), (11, 12, 13 + i, 2), (21, 22, 23, 24 + i, 2), 0.5 + 0.1 * i) for i in range(pairs)
     )
-    job = TrainingJob(str(bundled_model()), "llama", None, made, 3, 0.1, 4, 8, 1e-3, 2, 2, 0.1, 1.0, 0.1, threads=2)
+    job = TrainingJob(str(bundled_model()), "llama", None, made, 3, 0.1, 4, 8, 1e-3, 2, 2, 0.1, 1.0, 0.1, None, threads=2)
     return dataclasses.replace(job, **changes)
 
 

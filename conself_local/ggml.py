@@ -1,0 +1,102 @@
+"""ggml's own conversions between its number formats and float32, one tensor at a time, by its shared library.
+
+Every format that llama.cpp reads can be unpacked; those that need no importance matrix can be packed, K-quants too,
+which the gguf package cannot write. Only `libggml-base` is loaded: no model, no threads, no devices.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conself_local.errors import ConselfError
+
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+_FLOAT32 = 0
+_NEEDS_IMPORTANCE = (16, 17, 19, 29)
+"""IQ2_XXS, IQ2_XS, IQ1_S, IQ1_M: ggml aborts without an importance matrix."""
+
+
+class _TypeTraits(ctypes.Structure):
+    """`struct ggml_type_traits` of ggml.h."""
+
+    _fields_ = (
+        ("type_name", ctypes.c_char_p), ("block_size", ctypes.c_int64), ("interleaved", ctypes.c_int64),
+        ("type_size", ctypes.c_size_t), ("is_quantized", ctypes.c_bool), ("to_float", ctypes.c_void_p),
+        ("from_float", ctypes.c_void_p),
+    )  # fmt: skip
+
+
+_TO_FLOAT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+
+
+def unpack(kind: int, packed: Bytes, rows: int, columns: int) -> Floats:
+    """float32 (rows, columns) of a tensor of ggml type `kind`. packed: its bytes, contiguous. Raises ConselfError."""
+    traits = _traits(kind)
+    if packed.nbytes != rows * row_bytes(kind, columns):
+        raise ConselfError("a tensor's size is not what its shape says", "the file is damaged; get it again")
+    packed = np.ascontiguousarray(packed)
+    if kind == _FLOAT32:
+        return packed.view(np.float32).reshape(rows, columns).copy()
+    values = np.empty((rows, columns), dtype=np.float32)
+    _TO_FLOAT(traits.to_float)(packed.ctypes.data, values.ctypes.data, rows * columns)
+    return values
+
+
+def can_pack(kind: int) -> bool:
+    """Whether `pack` can write the format without an importance matrix."""
+    return kind not in _NEEDS_IMPORTANCE
+
+
+def pack(kind: int, values: Floats) -> Bytes:
+    """The bytes of ggml type `kind` of float32 (rows, columns), rounded as llama.cpp's own quantiser does."""
+    if not can_pack(kind):
+        raise ConselfError("this number format cannot be written without an importance matrix", "export in another format")
+    rows, columns = values.shape
+    target = np.empty(rows * row_bytes(kind, columns), dtype=np.uint8)
+    values = np.ascontiguousarray(values, dtype=np.float32)
+    written = _library().ggml_quantize_chunk(kind, values.ctypes.data, target.ctypes.data, 0, rows, columns, None)
+    assert written == target.nbytes, "ggml writes whole rows"
+    return target
+
+
+def row_bytes(kind: int, columns: int) -> int:
+    """Of a row of so many numbers. Raises ConselfError where they do not fill whole blocks."""
+    traits = _traits(kind)
+    if columns % traits.block_size:
+        raise ConselfError(f"a row of {columns} numbers does not fill blocks of {traits.block_size}", "the file is damaged")
+    return int(columns // traits.block_size * traits.type_size)
+
+
+@cache
+def _traits(kind: int) -> Any:
+    pointer = _library().ggml_get_type_traits(kind) if 0 <= kind < 256 else None
+    traits = pointer.contents if pointer else None
+    if traits is None or not traits.block_size or not (traits.to_float or kind == _FLOAT32):
+        raise ConselfError(f"llama.cpp cannot unpack numbers of type {kind}", "use a file in a usual format")
+    return traits
+
+
+@cache
+def _library() -> Any:
+    """llama-cpp-python's own copy of libggml-base, without running its package: that would load llama.cpp whole."""
+    found = importlib.util.find_spec("llama_cpp")
+    folder = Path(found.origin).parent / "lib" if found and found.origin else Path()
+    files = [f for name in ("libggml-base.so", "libggml-base.dylib", "ggml-base.dll") for f in [folder / name] if f.is_file()]
+    if not files:
+        raise ConselfError("llama-cpp-python's libggml-base is not where it should be", "install llama-cpp-python again")
+    library = ctypes.CDLL(str(files[0]))
+    library.ggml_get_type_traits.restype = ctypes.POINTER(_TypeTraits)
+    library.ggml_get_type_traits.argtypes = [ctypes.c_int]
+    library.ggml_quantize_chunk.restype = ctypes.c_size_t
+    library.ggml_quantize_chunk.argtypes = [
+        ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p,
+    ]  # fmt: skip
+    return library

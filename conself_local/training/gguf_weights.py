@@ -1,0 +1,141 @@
+"""The weights of a GGUF file, tensor by tensor, under the names that torch and MLX models give them.
+
+One truth for weights: both trainers and the merged export read them here. Only architectures whose every tensor is known
+are read, so that nothing is trained on a model that is not the one that samples. For the llama architecture GGUF keeps
+the rows of Q and K in another order; whole rows are put back, which packed blocks survive too.
+Source: llama.cpp, conversion of the llama and qwen2 families, read and restated.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TypeVar
+
+import gguf
+import numpy as np
+import numpy.typing as npt
+
+from conself_local.errors import ConselfError
+from conself_local.ggml import Bytes, Floats, unpack
+from conself_local.sampling.gguf_file import ModelFile
+
+PERMUTED = ("llama",)
+PLAIN = ("qwen2",)
+TRAINABLE = PERMUTED + PLAIN
+LINEAR_NAMES = {
+    "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
+}  # fmt: skip
+"""GGUF's name of a layer's linear map -> that of the Hugging Face and MLX models."""
+_LAYER_NAMES = {**LINEAR_NAMES, "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
+_OUTER_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+_Number = TypeVar("_Number", bound=np.generic)
+_LAYER = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
+
+
+@dataclass(frozen=True)
+class GgufTensor:
+    name: str
+    """In the file."""
+    model_name: str
+    """In the torch or MLX model, e.g. `model.layers.0.mlp.up_proj.weight`."""
+    kind: int
+    """ggml type."""
+    shape: tuple[int, ...]
+    """(rows, columns), or (size,) of a norm or bias."""
+    offset: int
+    """Of its bytes in the file."""
+    packed: Bytes
+    """A view of the file."""
+    heads: int | None
+    """Of Q and K of the llama architecture: how its rows are permuted."""
+
+    def rows_in_order(self) -> Bytes:
+        """Its packed rows in the order of the torch model: (rows, bytes of a row)."""
+        rows: Bytes = self.packed.reshape(self.shape[0], -1)
+        return rows if self.heads is None else unpermute_rows(rows, self.heads)
+
+    def dense(self) -> Floats:
+        """float32 values in the order of the torch model."""
+        rows = self.rows_in_order()
+        return unpack(self.kind, rows.reshape(-1), len(rows), self.columns).reshape(self.shape)
+
+    @property
+    def columns(self) -> int:
+        return self.shape[1] if len(self.shape) == 2 else 1
+
+
+def read_weights(model: ModelFile) -> list[GgufTensor]:
+    """All tensors of the file. Raises ConselfError for an architecture or a tensor that is not known."""
+    if model.architecture not in TRAINABLE:
+        raise ConselfError(
+            f"the architecture {model.architecture} cannot be trained: it is not known to be read right",
+            f"models of the families {', '.join(TRAINABLE)} can; this one can still sample and be evaluated",
+        )
+    return [_describe(model, tensor) for tensor in gguf.GGUFReader(model.path).tensors]
+
+
+def _describe(model: ModelFile, tensor: gguf.ReaderTensor) -> GgufTensor:
+    layer = _LAYER.fullmatch(tensor.name)
+    outer, _, part = tensor.name.rpartition(".")
+    if layer and layer[2] in _LAYER_NAMES:
+        model_name = f"model.layers.{layer[1]}.{_LAYER_NAMES[layer[2]]}.{layer[3]}"
+    elif outer in _OUTER_NAMES:
+        model_name = f"{_OUTER_NAMES[outer]}.{part}"
+    else:
+        raise ConselfError(
+            f"{model.path.name} holds a tensor {tensor.name} that is not known", "this model can be sampled, not trained"
+        )
+    heads = {"attn_q": model.head_count, "attn_k": model.head_count_kv}.get(layer[2]) if layer else None
+    return GgufTensor(
+        tensor.name, model_name, int(tensor.tensor_type), tuple(int(n) for n in reversed(tensor.shape)), int(tensor.data_offset),
+        np.asarray(tensor.data).view(np.uint8).reshape(-1), heads if model.architecture in PERMUTED else None,
+    )  # fmt: skip
+
+
+def permute_rows(rows: npt.NDArray[_Number], heads: int) -> npt.NDArray[_Number]:
+    """Into the order in which GGUF keeps Q and K of the llama family: (heads, 2, half, ...) -> (heads, half, 2, ...)."""
+    half = rows.shape[0] // heads // 2
+    return np.ascontiguousarray(rows.reshape(heads, 2, half, -1).swapaxes(1, 2).reshape(rows.shape))
+
+
+def unpermute_rows(rows: npt.NDArray[_Number], heads: int) -> npt.NDArray[_Number]:
+    """Out of that order: (heads, half, 2, ...) -> (heads, 2, half, ...)."""
+    half = rows.shape[0] // heads // 2
+    return np.ascontiguousarray(rows.reshape(heads, half, 2, -1).swapaxes(1, 2).reshape(rows.shape))
+
+
+def model_config(model: ModelFile) -> dict[str, object]:
+    """What the Hugging Face and MLX configurations of the architecture need, by their names (the same in both)."""
+    reader = gguf.GGUFReader(model.path)
+
+    def value(key: str, default: object = None) -> object:
+        field = reader.fields.get(f"{model.architecture}.{key}")
+        return default if field is None else field.contents()
+
+    shapes = {t.name: tuple(int(n) for n in reversed(t.shape)) for t in reader.tensors}
+    scaling = value("rope.scaling.type", "none")
+    if scaling not in ("none", None) or "rope_freqs.weight" in shapes:
+        raise ConselfError(
+            f"{model.path.name} scales its positions ({scaling}), which is not known to be trained right",
+            "use a model without rope scaling; this one can be sampled, not trained",
+        )
+    head_size = model.embedding_length // model.head_count
+    if any(value(key, head_size) != head_size for key in ("rope.dimension_count", "attention.key_length")):
+        raise ConselfError(f"{model.path.name} has heads of an unusual size", "this model can be sampled, not trained")
+    return {
+        "model_type": model.architecture,
+        "vocab_size": shapes["token_embd.weight"][0],
+        "hidden_size": model.embedding_length,
+        "intermediate_size": value("feed_forward_length"),
+        "num_hidden_layers": model.block_count,
+        "num_attention_heads": model.head_count,
+        "num_key_value_heads": model.head_count_kv,
+        "max_position_embeddings": model.context_length,
+        "rms_norm_eps": value("attention.layer_norm_rms_epsilon"),
+        "rope_theta": value("rope.freq_base", 10000.0),
+        "attention_bias": "blk.0.attn_q.bias" in shapes,
+        "tie_word_embeddings": "output.weight" not in shapes,
+    }
+

@@ -1,0 +1,66 @@
+"""A frozen linear map over the blocks of the GGUF file: unpacked for each use, or once for all.
+
+Left packed it takes the memory of the file (QLoRA on the user's own quantisation) and the time of unpacking, forward and
+backward; both ways compute with the same values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from conself_local.ggml import unpack
+from conself_local.training.gguf_weights import GgufTensor
+
+
+class PackedLinear(torch.nn.Linear):
+    """In place of a frozen `torch.nn.Linear`; `weight` is empty while it is packed, and tells the dtype and the device."""
+
+    def __init__(self, tensor: GgufTensor, bias: torch.Tensor | None, dtype: torch.dtype) -> None:
+        torch.nn.Module.__init__(self)
+        self.out_features, self.in_features = tensor.shape
+        self.weight = torch.nn.Parameter(torch.empty(0, dtype=dtype), requires_grad=False)
+        self.register_parameter("bias", None if bias is None else torch.nn.Parameter(bias, requires_grad=False))
+        self._kind = tensor.kind
+        self._blocks = tensor.rows_in_order().reshape(-1)
+
+    def keep_dense(self, dense: bool) -> None:
+        """Unpack once for all, or give that memory back."""
+        self.weight.data = self.dense_weight() if dense else self.weight.new_empty(0)
+
+    def dense_weight(self) -> torch.Tensor:
+        """(out, in)"""
+        if self.weight.numel():
+            return self.weight.data
+        values = unpack(self._kind, self._blocks, self.out_features, self.in_features)
+        return torch.from_numpy(values).to(self.weight.device, self.weight.dtype)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = _UnpackedForEachUse.apply(x.to(self.weight.dtype), self)  # type: ignore[no-untyped-call]
+        return y if self.bias is None else y + self.bias
+
+
+def keep_dense(model: torch.nn.Module, dense: bool) -> None:
+    """All packed maps of a model."""
+    for module in model.modules():
+        if isinstance(module, PackedLinear):
+            module.keep_dense(dense)
+
+
+def dense_bytes(model: torch.nn.Module) -> int:
+    """What `keep_dense` would take."""
+    return sum(
+        m.out_features * m.in_features * m.weight.element_size() for m in model.modules() if isinstance(m, PackedLinear)
+    )
+
+
+class _UnpackedForEachUse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, linear: PackedLinear) -> torch.Tensor:
+        ctx.linear = linear
+        return torch.nn.functional.linear(x, linear.dense_weight())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradients[0] @ ctx.linear.dense_weight(), None

@@ -1,0 +1,136 @@
+"""How a training run will go, from timed micro-batches on this machine: weights packed or dense, activations kept or not.
+
+The first micro-batch is short and its memory is measured, so that a plan that does not fit is refused before the machine
+suffers. What is chosen changes time and memory, never the numbers.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conself_local.errors import ConselfError
+from conself_local.forecast import available_memory_bytes, gib
+from conself_local.training.job import TrainingJob
+from conself_local.training.packed_linear import dense_bytes, keep_dense
+from conself_local.training.packing import Group, group_of, micro_batches
+
+MICRO_BATCH_TOKENS = 512
+"""Pairs are packed up to so many tokens: enough for full matrix products, little enough for a laptop's memory."""
+MEASURED_PAIRS = 32
+"""How far the adapter moves log-probabilities is told from at most so many pairs."""
+_PROBE_TOKENS = 256
+_FORWARD_SHARE = 0.4
+"""Of the time of forward and backward together."""
+_SPARE = 0.8
+"""The share of the free memory that a plan may take."""
+_CHECKPOINTED_SHARE = 0.3
+"""Of the activations, with recomputation in the backward pass (about a third more time)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    dense: bool
+    checkpointing: bool
+    seconds: float
+    """For the whole job from its beginning: reference, steps, last measurement."""
+    peak_bytes: int
+    disk_bytes: int
+
+    def words(self) -> str:
+        weights = "weights unpacked" if self.dense else "weights left in the file's blocks"
+        recomputed = ", activations computed twice to save memory" if self.checkpointing else ""
+        return (
+            f"about {self.seconds / 60:.0f} min, {gib(self.peak_bytes)} of memory and {self.disk_bytes >> 20} MiB of disk; "
+            f"{weights}{recomputed}"
+        )
+
+
+def plan_training(job: TrainingJob, model: Any, run: Callable[[Sequence[Group]], object], adapter_bytes: int) -> Plan:
+    """Times `run` (forward and backward of one micro-batch) both ways and leaves the model as the plan says.
+
+    Raises ConselfError where the longest micro-batch would not fit, in words that say what would.
+    """
+    everything = range(len(job.pairs))
+    sizes = sorted(group_of(pair).size for pair in job.pairs)
+    longest = max(sum(group_of(job.pairs[i]).size for i in part) for part in micro_batches(job.pairs, everything, MICRO_BATCH_TOKENS))
+    probe = _probe_group(job)
+    free = available_memory_bytes()
+    before = resident_bytes()
+    reset_peak()
+    packed_seconds = _timed(run, probe)
+    activations = max(0, peak_bytes() - before) * longest / probe.size
+    room = float("inf") if free is None else free * _SPARE - 4 * adapter_bytes
+    checkpointing = activations > room
+    if checkpointing:
+        activations *= _CHECKPOINTED_SHARE
+    if activations > room:
+        raise ConselfError(
+            f"training on {sizes[-1]} tokens at once needs about {gib(int(activations))} more, and {gib(free or 0)} are free",
+            "close other programs, train a smaller model, or lower max_tokens so that the longest pairs are left out",
+        )
+    dense, seconds = False, packed_seconds
+    if dense_bytes(model) + activations <= room:
+        keep_dense(model, True)
+        dense_seconds = _timed(run, probe)
+        dense = dense_seconds < packed_seconds
+        seconds = min(dense_seconds, packed_seconds)
+        keep_dense(model, dense)
+    if checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.train()
+        seconds *= 1 + _FORWARD_SHARE
+    a_token = seconds / probe.size
+    measured = sum(sizes) * min(1.0, MEASURED_PAIRS / len(sizes))
+    work = sum(sizes) * (job.epochs + _FORWARD_SHARE) + measured * _FORWARD_SHARE
+    peak = before + int(activations) + 3 * adapter_bytes + (dense_bytes(model) if dense else 0)
+    return Plan(dense, checkpointing, a_token * work, peak, 2 * 3 * adapter_bytes)
+
+
+def _probe_group(job: TrainingJob) -> Group:
+    """A typical pair, cut to what is safe to try."""
+    pair = sorted(job.pairs, key=lambda p: group_of(p).size)[len(job.pairs) // 2]
+    half = _PROBE_TOKENS // 4
+    return Group(pair.prompt[-2 * half :], (pair.chosen[:half], pair.rejected[:half]))
+
+
+def _timed(run: Callable[[Sequence[Group]], object], probe: Group) -> float:
+    """Seconds of the second run: the first one also pays for what is made once."""
+    run([probe])
+    started = time.perf_counter()
+    run([probe])
+    return time.perf_counter() - started
+
+
+def resident_bytes() -> int:
+    """Of this process, now; its peak where the system does not say."""
+    return _status("VmRSS") or _peak_so_far()
+
+
+def peak_bytes() -> int:
+    """Of this process, since `reset_peak` (Linux) or since it began."""
+    return _status("VmHWM") or _peak_so_far()
+
+
+def reset_peak() -> None:
+    """Linux only; elsewhere the peak is that of the whole run so far."""
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_so_far() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _status(key: str) -> int | None:
+    if sys.platform != "linux":
+        return None
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1]) * 1024
+    return None
