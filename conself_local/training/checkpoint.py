@@ -37,7 +37,7 @@ def save_checkpoint(folder: Path, progress: Progress, model: Any, optimizer: tor
     tensors = {f"weight/{name}": p.detach().cpu().contiguous() for name, p in parameters.items()}
     for name, p in parameters.items():
         for key, value in optimizer.state.get(p, {}).items():
-            tensors[f"{key}/{name}"] = value.detach().cpu().contiguous().clone()
+            tensors[f"{key}/{name}"] = value.detach().cpu().contiguous()
     tensors["rng"] = torch.get_rng_state()
     save_file(tensors, part / "state.safetensors")
     (part / "progress.json").write_text(json.dumps(dataclasses.asdict(progress)))

@@ -6,8 +6,10 @@ backward; both ways compute with the same values.
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
+import numpy as np
 import torch
 
 from conself_local.ggml import unpack
@@ -29,6 +31,15 @@ class PackedLinear(torch.nn.Linear):
         """Unpack once for all, or give that memory back."""
         self.weight.data = self.dense_weight() if dense else self.weight.new_empty(0)
 
+    def forget_pages(self) -> None:
+        """They are read from the file again when they are wanted."""
+        view: Any = self._blocks
+        while isinstance(getattr(view, "base", None), np.ndarray):
+            view = view.base
+        file = getattr(view, "base", None)
+        if isinstance(file, mmap.mmap) and hasattr(file, "madvise"):
+            file.madvise(mmap.MADV_DONTNEED)
+
     def dense_weight(self) -> torch.Tensor:
         """(out, in)"""
         if self.weight.numel():
@@ -42,10 +53,11 @@ class PackedLinear(torch.nn.Linear):
 
 
 def keep_dense(model: torch.nn.Module, dense: bool) -> None:
-    """All packed maps of a model."""
+    """All packed maps of a model. The pages of the file that they were read from are given back to the system."""
     for module in model.modules():
         if isinstance(module, PackedLinear):
             module.keep_dense(dense)
+            module.forget_pages()
 
 
 def dense_bytes(model: torch.nn.Module) -> int:

@@ -17,20 +17,23 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from conself_local.errors import ConselfError
 from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.running_copy import processor_has_bf16
+from conself_local.training import packed_attention
 from conself_local.training.gguf_weights import GgufTensor, model_config, read_weights
+from conself_local.training.lean_layers import use_lean_layers
 from conself_local.training.packed_linear import PackedLinear
 from conself_local.training.packing import Group, Packed, pack
 
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 _LOGIT_ROWS = 128
 """Rows of logits over the vocabulary in memory at once."""
-_EAGER_TOKENS = 640
-"""Up to here plain matrix products are faster than torch's fused attention on a processor; past it they take much memory."""
+_PACKED_ATTENTION_TOKENS = 768
+"""Past it the attention weights of all layers would take too much memory: torch's fused attention keeps none."""
 
 
 def pick_device() -> torch.device:
@@ -65,6 +68,7 @@ def load_base(model: ModelFile, dtype: torch.dtype, device: torch.device) -> Any
     missing = [name for name, value in base.named_parameters() if value.is_meta]
     if missing:
         raise ConselfError(f"{model.path.name} lacks the tensor {missing[0]}", "the file is damaged; get it again")
+    use_lean_layers(base)
     return base.to(device).requires_grad_(False)
 
 
@@ -96,11 +100,19 @@ def add_lora(model: Any, rank: int, alpha: int, seed: int) -> Any:
     """A fresh adapter on all linear layers but the output head: A random from `seed`, B zero, no dropout."""
     torch.manual_seed(seed)
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=LORA_TARGETS, task_type="CAUSAL_LM")
-    return get_peft_model(model, config)
+    return _cast_by_autocast(get_peft_model(model, config))
 
 
 def load_lora(model: Any, folder: Path) -> Any:
-    return PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+    return _cast_by_autocast(PeftModel.from_pretrained(model, str(folder), is_trainable=True))
+
+
+def _cast_by_autocast(model: Any) -> Any:
+    """LoRA layers take their input as it is: peft would copy it to float32 for each of them, only to have it cast back."""
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = False
+    return model
 
 
 def token_logps(model: Any, packed: Packed) -> torch.Tensor:
@@ -117,10 +129,10 @@ def token_logps(model: Any, packed: Packed) -> torch.Tensor:
 
     sees = tensor(packed.attention_mask())
     mask = torch.zeros(sees.shape, dtype=weight.dtype, device=device).masked_fill_(~sees, torch.finfo(weight.dtype).min)
-    attention = "eager" if len(packed.token_ids) <= _EAGER_TOKENS and device.type == "cpu" else "sdpa"
+
+    attention = packed_attention.NAME if device.type == "cpu" and len(packed.token_ids) <= _PACKED_ATTENTION_TOKENS else "sdpa"
     if base.config._attn_implementation != attention:
         base.set_attn_implementation(attention)
-
     mixed = torch.autocast(device.type, weight.dtype) if weight.dtype == torch.bfloat16 else contextlib.nullcontext()
     with mixed:
         hidden = base.model(
@@ -142,12 +154,10 @@ class _FrozenHeadLogps(torch.autograd.Function):
         for start in range(0, len(targets), _LOGIT_ROWS):
             part = slice(start, start + _LOGIT_ROWS)
             of_part = targets[part]
-            logits = (hidden[part] @ weight.T).float()
-            norm = torch.logsumexp(logits, dim=-1)
-            logps[part] = logits.gather(1, of_part[:, None])[:, 0] - norm
+            all_logps = torch.log_softmax(hidden[part] @ weight.T, dim=-1, dtype=torch.float32)
+            logps[part] = all_logps.gather(1, of_part[:, None])[:, 0]
             if slopes is not None:
-                shares = logits.sub_(norm[:, None]).exp_().to(weight.dtype)
-                slopes[part] = weight[of_part] - shares @ weight
+                slopes[part] = weight[of_part] - all_logps.exp_().to(weight.dtype) @ weight
         if slopes is not None:
             ctx.save_for_backward(slopes)
         return logps

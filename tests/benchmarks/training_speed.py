@@ -1,0 +1,140 @@
+"""One epoch over the same pairs: our trainer, TRL's DPOTrainer, and a plain loop in the authors' style.
+
+By hand, on an idle machine: `python -m tests.benchmarks.training_speed [MODEL.gguf] [--pairs 64]`. Every contender runs in a
+process of its own, so that its peak memory is its own; loading is not in the time, computing the reference is. Same LoRA, batch,
+dtype. TRL runs with its reference computed beforehand, at micro-batches of 1 and 2; the best of each figure counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from conself_local.bundled import bundled_model
+from conself_local.sampling.gguf_file import load_model_file
+from tests.benchmarks.training_pairs import BATCH_PAIRS, BETA, LEARNING_RATE, make_job, make_pairs, token_pair
+
+TRL_MICRO_BATCHES = (1, 2)
+
+
+def _ours(path: Path, pairs: int, threads: int) -> float:
+    from conself_local.training.torch_trainer import train
+    from tests.benchmarks.trl_peer import load_tokenizer
+
+    tokenizer = load_tokenizer(path)
+    made = tuple(token_pair(text, tokenizer) for text in make_pairs(pairs))
+    job = make_job(path, load_model_file(path).architecture, made, threads)
+    times: list[tuple[dict[str, Any], float]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        train(job, Path(folder), lambda report: times.append((report, time.perf_counter())))
+    print(next(report["forecast"] for report, _ in times if "forecast" in report), file=sys.stderr)
+    begin = next(at for report, at in times if "forecast" in report)
+    end = next(at for report, at in times if report.get("step") == job.steps)
+    return end - begin
+
+
+def _trl(path: Path, pairs: int, threads: int, micro_batch: int) -> float:
+    import torch
+
+    from conself_local.training.torch_model import pick_device, pick_dtype
+    from tests.benchmarks.trl_peer import load_for_trl, load_tokenizer, make_trainer
+
+    torch.set_num_threads(threads)
+    model, tokenizer = load_for_trl(path, pick_dtype(pick_device())), load_tokenizer(path)
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        make_trainer(model, tokenizer, make_pairs(pairs), Path(folder), micro_batch).train()
+        return time.perf_counter() - started
+
+
+def _authors_style(path: Path, pairs: int, threads: int) -> float:
+    """Reference at every step with the adapter off, padded pairs, logits over the whole sequence."""
+    import torch
+    from torch.nn.functional import logsigmoid
+
+    from conself_local.training.torch_model import add_lora, pick_device, pick_dtype
+    from tests.benchmarks.trl_peer import load_for_trl, load_tokenizer
+
+    torch.set_num_threads(threads)
+    tokenizer = load_tokenizer(path)
+    model = add_lora(load_for_trl(path, pick_dtype(pick_device())), 16, 32, 0)
+    made = [token_pair(text, tokenizer) for text in make_pairs(pairs)]
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE, weight_decay=0.0)
+
+    def sums(pair: Any) -> Any:
+        both = [[*pair.prompt, *answer] for answer in (pair.chosen, pair.rejected)]
+        ids = torch.zeros((2, max(map(len, both))), dtype=torch.long)
+        for row, tokens in enumerate(both):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+        place = torch.arange(ids.shape[1])[None]
+        ends = torch.tensor([[len(tokens)] for tokens in both])
+        logits = model(input_ids=ids, attention_mask=(place < ends).long()).logits[:, :-1].float()
+        logps = torch.log_softmax(logits, -1).gather(2, ids[:, 1:, None])[..., 0]
+        counted = (place[:, 1:] >= len(pair.prompt)) & (place[:, 1:] < ends)
+        return (logps * counted).sum(1)
+
+    started = time.perf_counter()
+    for number, pair in enumerate(made, start=1):
+        with torch.no_grad(), model.disable_adapter():
+            reference = sums(pair)
+        ratios = sums(pair) - reference
+        (-logsigmoid(BETA * (ratios[0] - ratios[1])) / BATCH_PAIRS).backward()
+        if number % BATCH_PAIRS == 0:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+    return time.perf_counter() - started
+
+
+_CONTENDERS: dict[str, Callable[[Path, int, int], float]] = {
+    "ours": _ours,
+    **{f"TRL, micro-batch {n}": lambda path, pairs, threads, n=n: _trl(path, pairs, threads, n) for n in TRL_MICRO_BATCHES},
+    "authors' style": _authors_style,
+}
+
+
+def _run_contender(name: str, path: Path, pairs: int, threads: int) -> None:
+    seconds = _CONTENDERS[name](path, pairs, threads)
+    peak = next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    print(json.dumps({"pairs_per_second": pairs / seconds, "peak_gib": peak / 2**20}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("--pairs", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--contender", choices=list(_CONTENDERS))
+    options = parser.parse_args()
+    path = options.model or bundled_model()
+    if options.contender:
+        _run_contender(options.contender, path, options.pairs, options.threads)
+        return
+    found: dict[str, dict[str, float]] = {}
+    for name in _CONTENDERS:
+        command = [
+            sys.executable, "-m", "tests.benchmarks.training_speed", str(path), "--pairs", str(options.pairs),
+            "--threads", str(options.threads), "--contender", name,
+        ]  # fmt: skip
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            print(f"{name}: failed: {done.stderr[-500:]}")
+            continue
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+        print(f"{name:20} {found[name]['pairs_per_second']:.3f} pairs/s, peak {found[name]['peak_gib']:.2f} GiB", flush=True)
+    ours = found["ours"]
+    for peer in ("TRL", "authors"):
+        theirs = [figures for name, figures in found.items() if name.startswith(peer)]
+        rate, peak = max(f["pairs_per_second"] for f in theirs), min(f["peak_gib"] for f in theirs)
+        print(f"against {peer:8} {ours['pairs_per_second'] / rate:.2f} x pairs/s, {ours['peak_gib'] / peak:.2f} of the peak")
+
+
+if __name__ == "__main__":
+    main()

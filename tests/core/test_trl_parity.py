@@ -1,0 +1,51 @@
+"""With every weight 1, loss and gradients are those of TRL's sigmoid DPO on the same pairs, in float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from conself_local.bundled import bundled_model
+from conself_local.training.con_dpo_torch import con_dpo_pair_loss
+from conself_local.training.packing import group_of, pack
+from conself_local.training.torch_model import completion_sums, token_logps
+from tests.benchmarks.training_pairs import BETA, make_pairs, token_pair
+from tests.benchmarks.trl_peer import load_for_trl, load_tokenizer, make_trainer
+
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 2e-3
+
+
+def test_loss_and_gradients_are_those_of_trl(tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    path = bundled_model()
+    tokenizer, texts = load_tokenizer(path), make_pairs(2)
+    trainer = make_trainer(load_for_trl(path, torch.float32), tokenizer, texts, tmp_path, micro_batch=2)
+    model = trainer.model
+    pairs = [token_pair(text, tokenizer) for text in texts]
+    packed = pack([group_of(pair) for pair in pairs])
+    with torch.no_grad():
+        reference = completion_sums(token_logps(model, packed), packed).reshape(-1, 2)
+    generator = torch.Generator().manual_seed(4)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.01
+
+    model.train()
+    their_loss = trainer.compute_loss(model, next(iter(trainer.get_train_dataloader())))
+    their_loss.backward()
+    theirs = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+
+    sums = completion_sums(token_logps(model, packed), packed).reshape(-1, 2)
+    losses = [con_dpo_pair_loss(c, r, *(float(x) for x in ref), 1.0, BETA)[0] for (c, r), ref in zip(sums, reference, strict=True)]
+    our_loss = sum(losses) / len(losses)
+    our_loss.backward()
+    ours = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+    assert float(our_loss.detach()) != pytest.approx(0.6931, abs=0.01), "the adapter was made to move the log-probabilities"
+    assert float(our_loss.detach()) == pytest.approx(float(their_loss.detach()), abs=LOSS_TOLERANCE)
+    assert set(ours) == set(theirs)
+    for name, gradient in ours.items():
+        assert float((gradient - theirs[name]).norm()) <= GRADIENT_TOLERANCE * float(theirs[name].norm()), name
