@@ -245,10 +245,44 @@ def adapters(ctx: click.Context, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     for row in rows:
-        parent = f"from adapter {row['parent_id']}" if row["parent_id"] else "from the base model"
+        parent = f"from adapter {row['parent_id']}" if row["parent_id"] else "from the base model" if row["round_id"] else "imported"
         click.echo(f"{row['id']:>3} {row['name']:<16} {row['state']:<10} {parent:<20} {row['gguf_path']}")
     if not rows:
         click.echo("no adapters yet; `conself run` trains one", err=True)
+
+
+@main.command()
+@click.argument("adapter_id", type=int)
+@click.option("--as", "form", type=click.Choice(["gguf-lora", "peft", "mlx", "merged"]), default="merged", show_default=True,
+              help="merged: the model's own file with the adapter in it, for Ollama, LM Studio and others.")
+@click.option("--number-format", type=click.Choice(FORMATS), default="shipped", show_default=True, help="Of a merged file.")
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="The file or folder to write.")
+@click.pass_context
+def export(ctx: click.Context, adapter_id: int, form: Any, number_format: str, target: Path) -> None:
+    """Write an adapter for other tools; a merged file is asked how much of the change it kept."""
+    from conself_local.export import export_adapter
+
+    with _open(ctx) as (home, store):
+        for sentence in export_adapter(store, home, adapter_id, form, number_format, target):
+            click.echo(sentence)
+
+
+@main.command("import-adapter")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--model", type=click.Path(path_type=Path), help="The GGUF file it was made for (default: the bundled model).")
+@click.option("--name", help="Default: the name of the file or folder.")
+@click.option("--use", is_flag=True, help="The next round on this model begins with it.")
+@click.pass_context
+def import_adapter(ctx: click.Context, path: Path, model: Path | None, name: str | None, use: bool) -> None:
+    """Take in a LoRA adapter from elsewhere: a GGUF file, or a folder of PEFT or mlx-lm. Safetensors and GGUF only."""
+    from conself_local.bundled import bundled_model
+    from conself_local.import_adapter import import_adapter as take_in
+    from conself_local.sampling.gguf_file import load_model_file
+
+    with _open(ctx) as (home, store):
+        described = load_model_file(model or bundled_model())
+        adapter_id = take_in(store, home, path, described, name or path.resolve().stem, use=use)
+        click.echo(f"adapter {adapter_id}: {name or path.resolve().stem}" + (", used by the next round" if use else ""))
 
 
 @main.command()

@@ -40,8 +40,8 @@ class Home:
     def training_folder(self, round_id: int) -> Path:
         return self.path / "training" / f"round-{round_id}"
 
-    def adapter_folder(self, round_id: int) -> Path:
-        return self.path / "adapters" / f"round-{round_id}"
+    def adapter_folder(self, name: str) -> Path:
+        return self.path / "adapters" / name
 
     @contextmanager
     def lock(self) -> Iterator[None]:

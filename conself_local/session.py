@@ -137,9 +137,7 @@ def load_benchmarks(
 
 def _latest_accepted(store: Store, model: ModelFile) -> int | None:
     adapter: int | None = store.value(
-        """select a.id from adapters a join rounds r on r.id = a.round_id
-           where a.state = 'accepted' and r.model_sha256 = ? order by a.id desc limit 1""",
-        model.sha256,
+        "select id from adapters where state = 'accepted' and model_sha256 = ? order by id desc limit 1", model.sha256
     )
     return adapter
 

@@ -67,7 +67,7 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
             on_event(taken[-1])
             on_event(ItemStored("train", report["step"], report["steps"], f"loss {report['loss']:.4f}"))
         last = report
-    adapter_id = _keep_adapter(store, round_, folder, home.adapter_folder(round_.id))
+    adapter_id = _keep_adapter(store, round_, model, folder, home)
     first_loss, last_loss = (
         store.value(f"select loss from training_steps where round_id = ? order by step {way} limit 1", round_.id)
         for way in ("asc", "desc")
@@ -82,8 +82,10 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
     _finish(store, round_, summary, on_event)
 
 
-def _keep_adapter(store: Store, round_: RoundInfo, folder: Path, target: Path) -> int:
+def _keep_adapter(store: Store, round_: RoundInfo, model: ModelFile, folder: Path, home: Home) -> int:
     """Copy the finished files out of the training folder, then name them in the store."""
+    name = f"round-{round_.id}"
+    target = home.adapter_folder(name)
     try:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(folder / "adapter", target / "peft")
@@ -92,8 +94,9 @@ def _keep_adapter(store: Store, round_: RoundInfo, folder: Path, target: Path) -
         raise ConselfError(f"the adapter cannot be kept in {target}: {error.strerror}", "make room and start again") from error
     gguf = target / "adapter.gguf"
     return store.insert_adapter({
-        "name": f"round-{round_.id}", "round_id": round_.id, "parent_id": round_.base_adapter_id,
+        "name": name, "round_id": round_.id, "parent_id": round_.base_adapter_id,
         "peft_path": str(target / "peft"), "gguf_path": str(gguf), "gguf_sha256": file_sha256(gguf),
+        "model_path": str(model.path), "model_sha256": model.sha256,
     })  # fmt: skip
 
 

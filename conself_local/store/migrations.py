@@ -92,3 +92,11 @@ def first_schema(db: Database) -> None:
     for statement in _SCHEMA.split(";"):
         if statement.strip():
             db.execute(statement)
+
+
+@migrations(name="0002_adapters_name_their_model")
+def adapters_name_their_model(db: Database) -> None:
+    """So that an adapter that no round of this home made (round 0: imported) belongs to a model too."""
+    for column in ("model_path", "model_sha256"):
+        db.execute(f"alter table adapters add column {column} text")
+        db.execute(f"update adapters set {column} = (select r.{column} from rounds r where r.id = adapters.round_id)")

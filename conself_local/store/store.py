@@ -29,6 +29,9 @@ BUSY_SECONDS = 30.0
 Row = dict[str, Any]
 
 
+IMPORTED = 0
+"""The round of an adapter that no round of this home made."""
+
 @dataclasses.dataclass(frozen=True)
 class RoundInfo:
     id: int

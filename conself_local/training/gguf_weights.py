@@ -76,6 +76,15 @@ def read_weights(model: ModelFile) -> list[GgufTensor]:
     return [_describe(model, tensor) for tensor in gguf.GGUFReader(model.path).tensors]
 
 
+def linear_shapes(model: ModelFile) -> dict[str, tuple[int, int]]:
+    """`model.layers.0.self_attn.q_proj` -> (rows, columns), for every linear map of the layers."""
+    return {
+        tensor.model_name.removesuffix(".weight"): (tensor.shape[0], tensor.columns)
+        for tensor in read_weights(model)
+        if tensor.model_name.endswith("_proj.weight")
+    }
+
+
 def _describe(model: ModelFile, tensor: gguf.ReaderTensor) -> GgufTensor:
     layer = _LAYER.fullmatch(tensor.name)
     outer, _, part = tensor.name.rpartition(".")

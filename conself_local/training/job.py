@@ -19,6 +19,22 @@ class TokenPair:
     weight: float
 
 
+MEASURED_PAIRS = 32
+"""How far the adapter moves log-probabilities is told from at most so many pairs."""
+Sums = tuple[float, float]
+"""(chosen, rejected) of a pair: log-probabilities summed over tokens, nats."""
+
+
+@dataclass(frozen=True)
+class PairFigures:
+    """What one pair gave in one step."""
+
+    loss: float
+    margin: float
+    chosen_shift: float
+    """Change of the chosen's log-probability against the reference, nats a token."""
+
+
 @dataclass(frozen=True)
 class TrainingJob:
     model_path: str

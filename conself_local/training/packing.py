@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from conself_local.training.job import TokenPair
 
+MICRO_BATCH_TOKENS = 512
+"""Pairs are packed up to so many tokens: enough for full matrix products, little enough for a laptop's memory."""
 Integers = npt.NDArray[np.int64]
 
 

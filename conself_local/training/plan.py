@@ -6,24 +6,18 @@ suffers. What is chosen changes time and memory, never the numbers.
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.forecast import available_memory_bytes, gib
-from conself_local.training.job import TrainingJob
+from conself_local.training.job import MEASURED_PAIRS, TrainingJob
 from conself_local.training.packed_linear import dense_bytes, keep_dense
-from conself_local.training.packing import Group, group_of, micro_batches
+from conself_local.training.packing import MICRO_BATCH_TOKENS, Group, group_of, micro_batches
+from conself_local.training.process_memory import peak_bytes, reset_peak, resident_bytes
 
-MICRO_BATCH_TOKENS = 512
-"""Pairs are packed up to so many tokens: enough for full matrix products, little enough for a laptop's memory."""
-MEASURED_PAIRS = 32
-"""How far the adapter moves log-probabilities is told from at most so many pairs."""
 _PROBE_TOKENS = 256
 _FORWARD_SHARE = 0.4
 """Of the time of forward and backward together."""
@@ -105,32 +99,3 @@ def _timed(run: Callable[[Sequence[Group]], object], probe: Group) -> float:
     started = time.perf_counter()
     run([probe])
     return time.perf_counter() - started
-
-
-def resident_bytes() -> int:
-    """Of this process, now; its peak where the system does not say."""
-    return _status("VmRSS") or _peak_so_far()
-
-
-def peak_bytes() -> int:
-    """Of this process, since `reset_peak` (Linux) or since it began."""
-    return _status("VmHWM") or _peak_so_far()
-
-
-def reset_peak() -> None:
-    """Linux only; elsewhere the peak is that of the whole run so far."""
-    if sys.platform == "linux":
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_so_far() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _status(key: str) -> int | None:
-    if sys.platform != "linux":
-        return None
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    return None

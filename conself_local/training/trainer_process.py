@@ -24,7 +24,7 @@ def run_trainer(job: TrainingJob, folder: Path) -> Iterator[dict[str, Any]]:
     folder.mkdir(parents=True, exist_ok=True)
     job.write(folder / "job.json")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    command = [sys.executable, "-m", "conself_local.training.torch_trainer", str(folder)]
+    command = [sys.executable, "-m", "conself_local.training.trainer", str(folder)]
     with tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment,

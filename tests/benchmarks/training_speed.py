@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ TRL_MICRO_BATCHES = (1, 2)
 
 
 def _ours(path: Path, pairs: int, threads: int) -> float:
-    from conself_local.training.torch_trainer import train
+    from conself_local.training.trainer import open_backend, train
     from tests.benchmarks.trl_peer import load_tokenizer
 
     tokenizer = load_tokenizer(path)
@@ -33,7 +34,7 @@ def _ours(path: Path, pairs: int, threads: int) -> float:
     job = make_job(path, load_model_file(path).architecture, made, threads)
     times: list[tuple[dict[str, Any], float]] = []
     with tempfile.TemporaryDirectory() as folder:
-        train(job, Path(folder), lambda report: times.append((report, time.perf_counter())))
+        train(job, Path(folder), open_backend(job), lambda report: times.append((report, time.perf_counter())))
     print(next(report["forecast"] for report, _ in times if "forecast" in report), file=sys.stderr)
     begin = next(at for report, at in times if "forecast" in report)
     end = next(at for report, at in times if report.get("step") == job.steps)
@@ -85,7 +86,7 @@ def _authors_style(path: Path, pairs: int, threads: int) -> float:
         with torch.no_grad(), model.disable_adapter():
             reference = sums(pair)
         ratios = sums(pair) - reference
-        (-logsigmoid(BETA * (ratios[0] - ratios[1])) / BATCH_PAIRS).backward()
+        (-logsigmoid(BETA * (ratios[0] - ratios[1])) / BATCH_PAIRS).backward()  # type: ignore[no-untyped-call]
         if number % BATCH_PAIRS == 0:
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -95,7 +96,7 @@ def _authors_style(path: Path, pairs: int, threads: int) -> float:
 
 _CONTENDERS: dict[str, Callable[[Path, int, int], float]] = {
     "ours": _ours,
-    **{f"TRL, micro-batch {n}": lambda path, pairs, threads, n=n: _trl(path, pairs, threads, n) for n in TRL_MICRO_BATCHES},
+    **{f"TRL, micro-batch {n}": partial(_trl, micro_batch=n) for n in TRL_MICRO_BATCHES},
     "authors' style": _authors_style,
 }
 
@@ -123,7 +124,7 @@ def main() -> None:
             sys.executable, "-m", "tests.benchmarks.training_speed", str(path), "--pairs", str(options.pairs),
             "--threads", str(options.threads), "--contender", name,
         ]  # fmt: skip
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             print(f"{name}: failed: {done.stderr[-500:]}")
             continue

@@ -95,7 +95,7 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory, problems: Path) -> Itera
     done = _kill_when(process, home, "select count(*) from executions", 5, "child/server.py")  # the sandbox; goes on
     assert 0 < done < _count(home, "select count(distinct program_id) from samples")
     steps = "select count(*) from training_steps"
-    done = _kill_when(process, home, steps, 1, "torch_trainer")
+    done = _kill_when(process, home, steps, 1, "conself_local.training.trainer")
     assert 0 < done < _count(home, "select max(steps) from training_steps")
     _, said = process.communicate(timeout=120)
     assert process.returncode == 2 and "goes on from its last checkpoint" in said and "Traceback" not in said

@@ -5,40 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.sampling.engine_process import MlxProcess
 from conself_local.sampling.sampler import ChatMessage, EncodedPrompt, SampleRequest
+from tests.core.tiny_mlx_folder import CONFIG, write_mlx_folder
 
 mx = pytest.importorskip("mlx.core")
 
-CONFIG: dict[str, Any] = {
-    "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "rms_norm_eps": 1e-5, "vocab_size": 49152, "rope_theta": 10000.0, "tie_word_embeddings": True,
-}  # fmt: skip
 RANK = 4
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights, the bundled model's own tokenizer and template."""
-    from mlx.utils import tree_flatten
-    from mlx_lm.models.llama import Model, ModelArgs
-    from transformers import AutoTokenizer
-
-    path: Path = tmp_path_factory.mktemp("tiny")
-    model = bundled_model()
-    AutoTokenizer.from_pretrained(model.parent, gguf_file=model.name).save_pretrained(path)
-    mx.random.seed(3)
-    weights = dict(tree_flatten(Model(ModelArgs(**CONFIG)).parameters()))
-    mx.save_safetensors(str(path / "model.safetensors"), {name: w * 3 for name, w in weights.items()})
-    (path / "config.json").write_text(json.dumps(CONFIG))
-    return path
+    return write_mlx_folder(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

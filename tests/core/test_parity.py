@@ -11,7 +11,7 @@ from conself_local.bundled import bundled_model
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import load_model_file
 from conself_local.sampling.sampler import ChatMessage
-from conself_local.training.adapter_gguf import write_gguf_adapter
+from conself_local.training.adapter_files import read_peft, write_gguf
 from conself_local.training.torch_model import add_lora, completion_logps, load_base
 
 ANSWERS = (
@@ -56,8 +56,8 @@ def test_log_probabilities_agree_and_depend_on_the_permutation(tmp_path: Path) -
         model = add_lora(load_base(described, torch.float32, torch.device("cpu")), 16, 32, seed=1)
         _train_on(model, prompt, tails)
         model.save_pretrained(str(tmp_path / "peft"), save_embedding_layers=False)
-        write_gguf_adapter(tmp_path / "peft", described, right)
-        write_gguf_adapter(tmp_path / "peft", described, unpermuted, permute=False)
+        write_gguf(read_peft(tmp_path / "peft"), described, right)
+        write_gguf(read_peft(tmp_path / "peft"), described, unpermuted, permute=False)
         llama = {
             name: [engine.score(prompt, tail, adapter) for tail in tails]
             for name, adapter in (("base", None), ("adapter", right), ("unpermuted", unpermuted))

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.method.con_dpo import con_dpo_loss
-from conself_local.training import torch_trainer
+from conself_local.training import trainer
 from conself_local.training.con_dpo_torch import con_dpo_pair_loss
 from conself_local.training.job import TokenPair, TrainingJob, load_job
-from conself_local.training.torch_trainer import learning_rate_at, pairs_of_step, train
+from conself_local.training.torch_backend import TorchBackend
+from conself_local.training.trainer import learning_rate_at, pairs_of_step, train
 
 _logp = st.floats(-200, 0)
 
@@ -70,7 +71,7 @@ class _Killed(Exception):
 def test_resumed_training_equals_undisturbed_training(tmp_path: Path) -> None:
     job = _job()
     whole: list[dict[str, Any]] = []
-    train(job, tmp_path / "whole", whole.append)
+    train(job, tmp_path / "whole", TorchBackend(job), whole.append)
     losses = {r["step"]: r["loss"] for r in whole if "step" in r}
     assert len(losses) == job.steps == 4 and whole[-1]["mean_absolute_change_per_token"] > 0
 
@@ -79,22 +80,22 @@ def test_resumed_training_equals_undisturbed_training(tmp_path: Path) -> None:
             raise _Killed
 
     with pytest.raises(_Killed):
-        train(job, tmp_path / "cut", killed_after_two)
+        train(job, tmp_path / "cut", TorchBackend(job), killed_after_two)
     rest: list[dict[str, Any]] = []
-    train(job, tmp_path / "cut", rest.append)
+    train(job, tmp_path / "cut", TorchBackend(job), rest.append)
     resumed = {r["step"]: r["loss"] for r in rest if "step" in r}
     assert sorted(resumed) == [3, 4] and all(losses[s] == pytest.approx(resumed[s], abs=1e-6) for s in resumed)
     assert (tmp_path / "cut" / "adapter.gguf").read_bytes() == (tmp_path / "whole" / "adapter.gguf").read_bytes()
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = torch_trainer._step
+    real = trainer._step
 
     def breaks_at_two(job: TrainingJob, step: int, *rest: Any) -> dict[str, Any]:
         return real(job, step, *rest) | ({"loss": float("nan")} if step == 1 else {})
 
-    monkeypatch.setattr(torch_trainer, "_step", breaks_at_two)
+    monkeypatch.setattr(trainer, "_step", breaks_at_two)
     with pytest.raises(ConselfError, match="no number at step 2"):
-        train(_job(), tmp_path / "job", lambda report: None)
+        train(_job(), tmp_path / "job", TorchBackend(_job()), lambda report: None)
     assert (tmp_path / "job" / "checkpoint" / "state.safetensors").is_file()
     assert not (tmp_path / "job" / "adapter.gguf").exists()

@@ -1,0 +1,40 @@
+"""An adapter from elsewhere becomes one of this home: checked against the model, kept in the forms that a round needs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from conself_local.errors import ConselfError
+from conself_local.file_hash import file_sha256
+from conself_local.home import Home
+from conself_local.sampling.gguf_file import ModelFile
+from conself_local.store.store import IMPORTED, Store
+from conself_local.training.adapter_files import read_adapter, write_gguf, write_peft
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")
+
+
+def import_adapter(store: Store, home: Home, path: Path, model: ModelFile, name: str, *, use: bool) -> int:
+    """Its id. path: a GGUF LoRA file, or a folder of PEFT or mlx-lm. use: the next round begins with it.
+
+    Raises ConselfError for what is not safetensors or GGUF, or does not fit the model; then nothing is kept.
+    """
+    if not _NAME.fullmatch(name):
+        raise ConselfError(f"{name!r} cannot be an adapter's name", "use letters, digits, `.`, `_` and `-`: --name NAME")
+    if store.value("select id from adapters where name = ?", name):
+        raise ConselfError(f"there is an adapter {name} already", "give another --name")
+    if not path.exists():
+        raise ConselfError(f"there is no adapter at {path}", "give a GGUF LoRA file, or a folder of PEFT or mlx-lm")
+    adapter = read_adapter(path, model)
+    folder = home.adapter_folder(name)
+    shutil.rmtree(folder, ignore_errors=True)
+    write_peft(adapter, folder / "peft", model.architecture)
+    gguf = folder / "adapter.gguf"
+    write_gguf(adapter, model, gguf)
+    return store.insert_adapter({
+        "name": name, "round_id": IMPORTED, "parent_id": None, "peft_path": str(folder / "peft"), "gguf_path": str(gguf),
+        "gguf_sha256": file_sha256(gguf), "model_path": str(model.path), "model_sha256": model.sha256,
+        "state": "accepted" if use else "candidate",
+    })  # fmt: skip

@@ -1,0 +1,257 @@
+"""LoRA adapters in every form: PEFT folder, GGUF LoRA for llama.cpp, folder for mlx-lm; read, checked, written.
+
+An adapter from elsewhere is untrusted input: safetensors and GGUF only (no pickle, no code named in a configuration), and
+every tensor must be a finite number of the shape that the model has at that place. For the llama architecture GGUF permutes
+the rows of Q and K, so their B is permuted too; qwen2 needs none. An architecture that is not listed is refused by name.
+Source: llama.cpp, convert_lora_to_gguf.py; mlx-lm, tuner/lora.py; peft, save_and_load.py; read and restated.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import safetensors
+from safetensors.numpy import save_file
+
+from conself_local.errors import ConselfError
+from conself_local.ggml import Floats
+from conself_local.sampling.gguf_file import ModelFile, verify_adapter_file
+from conself_local.training.gguf_weights import LINEAR_NAMES, PERMUTED, TRAINABLE, linear_shapes, permute_rows, unpermute_rows
+
+_GGUF_NAMES = {theirs: ours for ours, theirs in LINEAR_NAMES.items()}
+_PEFT_KEY = re.compile(r"base_model\.model\.(model\.layers\.\d+\.\w+\.\w+)\.lora_(A|B)\.weight")
+_MLX_KEY = re.compile(r"(model\.layers\.\d+\.\w+\.\w+)\.lora_(a|b)")
+_GGUF_KEY = re.compile(r"blk\.(\d+)\.(\w+)\.weight\.lora_(a|b)")
+_MOST_BYTES = 4 * 2**30
+_FOREIGN = "give an adapter that was trained on this very model"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """W + scale * B @ A for every linear map that it names."""
+
+    scale: float
+    """alpha / rank"""
+    maps: Mapping[str, tuple[Floats, Floats]]
+    """`model.layers.0.self_attn.q_proj` -> (A (rank, in), B (out, rank)), rows in the order of the torch model."""
+
+    @property
+    def rank(self) -> int:
+        return next(iter(self.maps.values()))[0].shape[0]
+
+
+def verify_adapter(adapter: Adapter, model: ModelFile) -> None:
+    """Raises ConselfError unless every part fits the model."""
+    shapes = linear_shapes(model)
+    if not adapter.maps:
+        raise ConselfError("the adapter holds no LoRA tensors", _FOREIGN)
+    for name, (a, b) in adapter.maps.items():
+        if name not in shapes:
+            raise ConselfError(f"the adapter trains {name}, which {model.name} does not have", _FOREIGN)
+        expected = ((adapter.rank, shapes[name][1]), (shapes[name][0], adapter.rank))
+        if (a.shape, b.shape) != expected:
+            raise ConselfError(f"the adapter's {name} has shapes {a.shape} and {b.shape}, and {expected} fit", _FOREIGN)
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            raise ConselfError(f"the adapter's {name} holds values that are no numbers", "it is damaged; get it again")
+    if not np.isfinite(adapter.scale):
+        raise ConselfError("the adapter's scale is no number", "it is damaged; get it again")
+
+
+def read_adapter(path: Path, model: ModelFile) -> Adapter:
+    """Of whatever form it is: a GGUF file, or a folder of PEFT or mlx-lm. Verified against the model."""
+    if path.is_dir():
+        adapter = read_mlx(path) if (path / "adapters.safetensors").is_file() else read_peft(path)
+    else:
+        adapter = read_gguf(path, model)
+    verify_adapter(adapter, model)
+    return adapter
+
+
+# -- PEFT ---------------------------------------------------------------------------------------------------
+
+
+def read_peft(folder: Path) -> Adapter:
+    config = _read_config(folder)
+    if config.get("peft_type") != "LORA":
+        raise ConselfError(f"{folder} is no LoRA adapter (peft_type {config.get('peft_type')!r})", "give a LoRA adapter")
+    unsupported = [
+        key for key in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save", "lora_bias", "auto_mapping")
+        if config.get(key)
+    ]  # fmt: skip
+    if config.get("bias", "none") != "none":
+        unsupported.append("bias")
+    if unsupported:
+        raise ConselfError(f"{folder} uses {', '.join(unsupported)}, which is not supported", "give a plain LoRA adapter")
+    rank, alpha = config.get("r"), config.get("lora_alpha")
+    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
+        raise ConselfError(f"{folder} says no usable rank and alpha", "get the adapter again")
+    return adapter_of_peft_tensors(_read_safetensors(folder / "adapter_model.safetensors"), alpha / rank)
+
+
+def adapter_of_peft_tensors(tensors: Mapping[str, Floats], scale: float) -> Adapter:
+    """By peft's own names of them, `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`."""
+    return Adapter(scale, _pair_up(tensors, lambda key: _match(_PEFT_KEY, key)))
+
+
+def write_peft(adapter: Adapter, folder: Path, architecture: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for name, (a, b) in adapter.maps.items():
+        tensors[f"base_model.model.{name}.lora_A.weight"], tensors[f"base_model.model.{name}.lora_B.weight"] = a, b
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": adapter.rank, "lora_alpha": _whole(adapter.scale * adapter.rank),
+        "lora_dropout": 0.0, "bias": "none", "target_modules": sorted({name.rpartition(".")[2] for name in adapter.maps}),
+        "base_model_name_or_path": architecture, "inference_mode": True,
+    }  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+# -- mlx-lm -------------------------------------------------------------------------------------------------
+
+
+def read_mlx(folder: Path) -> Adapter:
+    config = _read_config(folder)
+    scale = config.get("lora_parameters", {}).get("scale") if isinstance(config.get("lora_parameters"), dict) else None
+    if config.get("fine_tune_type", "lora") != "lora" or not isinstance(scale, int | float):
+        raise ConselfError(f"{folder} is no plain LoRA adapter of mlx-lm", "give a LoRA adapter")
+    return adapter_of_mlx_tensors(_read_safetensors(folder / "adapters.safetensors"), float(scale))
+
+
+def adapter_of_mlx_tensors(tensors: Mapping[str, Floats], scale: float) -> Adapter:
+    """By mlx-lm's own names of them, `model.layers.0.self_attn.q_proj.lora_a`; it keeps both turned round."""
+    turned = {key: np.ascontiguousarray(value.T) for key, value in tensors.items()}
+    return Adapter(scale, _pair_up(turned, lambda key: _match(_MLX_KEY, key)))
+
+
+def write_mlx(adapter: Adapter, folder: Path, layers: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for name, (a, b) in adapter.maps.items():
+        tensors[f"{name}.lora_a"], tensors[f"{name}.lora_b"] = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
+    save_file(tensors, folder / "adapters.safetensors", metadata={"format": "mlx"})
+    keys = sorted({".".join(name.split(".")[3:]) for name in adapter.maps})
+    parameters = {"rank": adapter.rank, "scale": adapter.scale, "dropout": 0.0, "keys": keys}
+    config = {"fine_tune_type": "lora", "num_layers": layers, "lora_parameters": parameters}
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+# -- GGUF ---------------------------------------------------------------------------------------------------
+
+
+def read_gguf(path: Path, model: ModelFile) -> Adapter:
+    """`model`: whose architecture it must be of, and whose heads say how Q and K are permuted."""
+    verify_adapter_file(path, model)
+    reader = gguf.GGUFReader(path)
+    field = reader.fields.get("adapter.lora.alpha")
+    alpha = field.contents() if field else None
+    tensors = {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32) for t in reader.tensors}
+
+    def place(key: str) -> tuple[str, str] | None:
+        match = _GGUF_KEY.fullmatch(key)
+        known = match and LINEAR_NAMES.get(match[2])
+        return (f"model.layers.{match[1]}.{known}", match[3]) if match and known else None
+
+    maps = {
+        name: (a, _reorder(b, name, model, unpermute_rows)) for name, (a, b) in _pair_up(tensors, place).items()
+    }
+    rank = next(iter(maps.values()))[0].shape[0]
+    if not isinstance(alpha, int | float) or not rank:
+        raise ConselfError(f"{path} says no usable alpha", "get the adapter again")
+    return Adapter(alpha / rank, maps)
+
+
+def write_gguf(adapter: Adapter, model: ModelFile, target: Path, *, permute: bool = True) -> None:
+    """`permute=False` exists for the test that shows that it matters. Raises ConselfError for an unknown architecture."""
+    if model.architecture not in TRAINABLE:
+        raise ConselfError(
+            f"a GGUF adapter for the architecture {model.architecture} is not known to be right",
+            f"GGUF adapters are written for {', '.join(TRAINABLE)}",
+        )
+    part = target.with_suffix(".part")
+    writer = gguf.GGUFWriter(str(part), model.architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", float(adapter.scale * adapter.rank))
+    for name in sorted(adapter.maps):
+        a, b = adapter.maps[name]
+        _, _, layer, module = name.split(".", 3)
+        place = f"blk.{layer}.{_GGUF_NAMES[module]}.weight"
+        writer.add_tensor(f"{place}.lora_a", a)
+        writer.add_tensor(f"{place}.lora_b", _reorder(b, name, model, permute_rows) if permute else b)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    part.rename(target)
+
+
+def _reorder(b: Floats, name: str, model: ModelFile, order: Callable[[Floats, int], Floats]) -> Floats:
+    heads = {"q_proj": model.head_count, "k_proj": model.head_count_kv}.get(name.rpartition(".")[2])
+    return order(b, heads) if heads and model.architecture in PERMUTED and b.shape[0] % (2 * heads) == 0 else b
+
+
+# -- what they share ----------------------------------------------------------------------------------------
+
+
+def _whole(number: float) -> float | int:
+    return int(number) if number == int(number) else number
+
+
+def _match(pattern: re.Pattern[str], key: str) -> tuple[str, str] | None:
+    found = pattern.fullmatch(key)
+    return (found[1], found[2].lower()) if found else None
+
+
+def _pair_up(tensors: Mapping[str, Floats], place: Callable[[str], tuple[str, str] | None]) -> dict[str, tuple[Floats, Floats]]:
+    sides: dict[str, dict[str, Floats]] = {}
+    for key, value in tensors.items():
+        found = place(key)
+        if found is None or value.ndim != 2:
+            raise ConselfError(f"the adapter holds {key}, which is no LoRA tensor of a linear map", _FOREIGN)
+        sides.setdefault(found[0], {})[found[1]] = value
+    halves = [name for name, both in sides.items() if set(both) != {"a", "b"}]
+    if halves or not sides:
+        raise ConselfError(f"the adapter holds only half of {halves[0]}" if halves else "the adapter is empty", _FOREIGN)
+    return {name: (both["a"], both["b"]) for name, both in sides.items()}
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "adapter_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConselfError(f"{path} cannot be read: {error}", "give a PEFT or mlx-lm folder, or a GGUF LoRA file") from error
+    if not isinstance(config, dict):
+        raise ConselfError(f"{path} holds no settings", "get the adapter again")
+    return config
+
+
+def _read_safetensors(path: Path) -> dict[str, Floats]:
+    """float32 of F32, F16 and BF16 tensors."""
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ConselfError(f"{path} is too large for an adapter", "give a LoRA adapter, not a model")
+        entries = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+        return {name: _as_float32(entry).reshape(entry["shape"]) for name, entry in entries}
+    except FileNotFoundError:
+        raise ConselfError(
+            f"there is no {path.name} in {path.parent}; a .bin or .pt file could run code and is never read",
+            "get the adapter as safetensors",
+        ) from None
+    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        raise ConselfError(f"{path} is damaged or of an unknown kind: {error}", "get the adapter again") from error
+
+
+def _as_float32(entry: Any) -> Floats:
+    raw = bytes(entry["data"])
+    if entry["dtype"] == "BF16":
+        return (np.frombuffer(raw, dtype=np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(raw, dtype={"F32": np.float32, "F16": np.float16}[entry["dtype"]]).astype(np.float32)

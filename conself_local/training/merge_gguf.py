@@ -1,0 +1,76 @@
+"""A LoRA merged into the user's own GGUF file: the adapted tensors are replaced in place, everything else stays byte for byte.
+
+So tokenizer, template, metadata and the mix of number formats are the shipped file's; each adapted tensor is unpacked, moved
+and packed again by ggml in its own format. Or in a better one: then a copy of the file in that format is what is changed.
+Values always start from the shipped file's, so nothing is rounded twice.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from conself_local import ggml
+from conself_local.errors import ConselfError
+from conself_local.ggml import Floats
+from conself_local.sampling.gguf_file import ModelFile, verify_adapter_file
+from conself_local.sampling.running_copy import SHIPPED, make_running_copy
+
+_HOW = "export in another number format (--number-format Q8_0 or BF16)"
+
+
+def merge_adapter(model: ModelFile, adapter: Path, target: Path, form: str, cache: Path) -> None:
+    """Write `target`: `model` with the GGUF LoRA `adapter` in it. form: `shipped`, or a running copy's format.
+
+    Raises ConselfError for a foreign adapter and for a format that cannot be written.
+    """
+    verify_adapter_file(adapter, model)
+    changes = dict(_changes(adapter))
+    source = gguf.GGUFReader(model.path)
+    shipped = {tensor.name: tensor for tensor in source.tensors}
+    part = target.with_suffix(".part")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(model.path if form == SHIPPED else make_running_copy(model, form, cache), part)
+    try:
+        places = {tensor.name: tensor for tensor in gguf.GGUFReader(part).tensors}
+        with part.open("r+b") as file:
+            for name, (down, up, scale) in changes.items():
+                if name not in shipped or tuple(shipped[name].shape[::-1]) != (up.shape[0], down.shape[1]):
+                    raise ConselfError(f"the adapter changes {name}, which does not fit the model", "use the model it was trained on")
+                values = _values(shipped[name]) + np.float32(scale) * (up @ down)
+                place = places[name]
+                if not ggml.can_pack(int(place.tensor_type)):
+                    raise ConselfError(f"{name} is in a format ({place.tensor_type.name}) that cannot be written again", _HOW)
+                packed = ggml.pack(int(place.tensor_type), values)
+                assert packed.nbytes == place.n_bytes, "same format and shape, so same size"
+                file.seek(int(place.data_offset))
+                file.write(packed.tobytes())
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    part.rename(target)
+
+
+def _changes(adapter: Path) -> Iterator[tuple[str, tuple[Floats, Floats, float]]]:
+    """(tensor's name, (A, B, scale)), rows in GGUF's own order: nothing needs to be permuted."""
+    reader = gguf.GGUFReader(adapter)
+    sides = {tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32) for tensor in reader.tensors}
+    field = reader.fields.get("adapter.lora.alpha")
+    alpha = field.contents() if field else None
+    if not isinstance(alpha, int | float):
+        raise ConselfError(f"{adapter} says no alpha", "get the adapter again")
+    for name in sorted(sides):
+        if name.endswith(".lora_a"):
+            tensor = name.removesuffix(".lora_a")
+            if f"{tensor}.lora_b" not in sides:
+                raise ConselfError(f"{adapter} holds only half of {tensor}", "get the adapter again")
+            yield tensor, (sides[name], sides[f"{tensor}.lora_b"], alpha / len(sides[name]))
+
+
+def _values(tensor: gguf.ReaderTensor) -> Floats:
+    columns, rows = (int(n) for n in tensor.shape)
+    return ggml.unpack(int(tensor.tensor_type), np.asarray(tensor.data).view(np.uint8).reshape(-1), rows, columns)

@@ -1,0 +1,161 @@
+"""Training by MLX (Apple Silicon; tested on Linux's CPU): the same loss, the same adapter, from the same file.
+
+A GGUF file's dequantised values are put into mlx-lm's own model of the architecture; a folder of MLX weights, 4-bit ones
+too, is loaded as it is. Every completion is a row of its own behind its prompt: mlx-lm's layers count positions by themselves.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn
+import mlx.optimizers
+import numpy as np
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from mlx_lm.tuner.utils import linear_to_lora_layers
+from mlx_lm.utils import load as load_folder
+
+from conself_local.errors import ConselfError
+from conself_local.forecast import available_memory_bytes, gib
+from conself_local.sampling.gguf_file import ModelFile, load_model_file
+from conself_local.sampling.mlx_folder import verify_mlx_folder
+from conself_local.training.adapter_files import Adapter, adapter_of_mlx_tensors, read_peft
+from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
+from conself_local.training.gguf_weights import LINEAR_NAMES, model_config, read_weights
+from conself_local.training.job import PairFigures, Sums, TokenPair, TrainingJob
+
+nn: Any = mlx.nn
+optim: Any = mlx.optimizers
+
+def _flat(tree: Any) -> dict[str, Any]:
+    """`layers.0.mlp.up_proj.lora_a` -> array."""
+    flat: Any = tree_flatten(tree)
+    return dict(flat)
+
+
+def load_mlx_model(model: ModelFile, dtype: mx.Dtype) -> Any:
+    """mlx-lm's model with the file's dequantised values. Raises ConselfError for what is not known."""
+    weights = [(tensor.model_name, mx.array(tensor.dense()).astype(dtype)) for tensor in read_weights(model)]
+    module = importlib.import_module(f"mlx_lm.models.{model.architecture}")
+    built = module.Model(module.ModelArgs.from_dict(model_config(model)))
+    try:
+        built.load_weights(weights, strict=True)
+    except ValueError as error:
+        raise ConselfError(f"{model.path.name} does not fit its architecture: {str(error)[:200]}", "the file is damaged") from error
+    return built
+
+
+class MlxBackend:
+    """A `Backend`."""
+
+    def __init__(self, job: TrainingJob, dtype: mx.Dtype | None = None) -> None:
+        self._job = job
+        path = Path(job.model_path)
+        kind = dtype or (mx.bfloat16 if mx.metal.is_available() else mx.float32)
+        if path.is_dir():
+            verify_mlx_folder(path)
+            self._model = load_folder(str(path))[0]
+        else:
+            self._model = load_mlx_model(load_model_file(path), kind)
+        self._model.freeze()
+        mx.random.seed(job.seed)
+        parent = read_peft(Path(job.parent_adapter)) if job.parent_adapter else None
+        self._scale = parent.scale if parent else job.lora_alpha / job.lora_rank
+        parameters = {
+            "rank": parent.rank if parent else job.lora_rank, "scale": self._scale, "dropout": 0.0,
+            "keys": set(LINEAR_NAMES.values()),
+        }  # fmt: skip
+        linear_to_lora_layers(self._model, len(self._model.layers), parameters)
+        if parent:
+            sides = [(f"{name}.lora_{side}", both[n].T) for name, both in parent.maps.items() for n, side in enumerate("ab")]
+            self._model.load_weights([(name, mx.array(value)) for name, value in sides], strict=False)
+        self._optimizer = optim.AdamW(job.learning_rate, weight_decay=0.0, bias_correction=True)
+        self._optimizer.init(self._model.trainable_parameters())
+        self._gradients: Any = None
+
+    def plan(self) -> str:
+        """Weights lie in memory already; what the longest pair needs is asked of MLX by trying it."""
+        longest = max(self._job.pairs, key=lambda p: len(p.prompt) + max(len(p.chosen), len(p.rejected)))
+        mx.reset_peak_memory()
+        self.accumulate([longest], [(0.0, 0.0)], 0.0)
+        self._gradients = None
+        peak, free = mx.get_peak_memory(), available_memory_bytes()
+        if free is not None and peak > free:
+            raise ConselfError(
+                f"training needs about {gib(peak)}, and {gib(free)} are free",
+                "close other programs, train a smaller model, or lower max_tokens so that the longest pairs are left out",
+            )
+        return f"about {gib(peak)} of memory at the longest pair"
+
+    def _token_logps(self, model: Any, pairs: Sequence[TokenPair]) -> tuple[mx.array, mx.array]:
+        """(rows, T) log-probabilities of the next token, and which of them belong to a completion; a row a completion."""
+        rows = [((*p.prompt, *c), len(p.prompt)) for p in pairs for c in (p.chosen, p.rejected)]
+        size = max(len(tokens) for tokens, _ in rows)
+        ids, counted = np.zeros((len(rows), size), dtype=np.int32), np.zeros((len(rows), size - 1), dtype=np.float32)
+        for i, (tokens, begin) in enumerate(rows):
+            ids[i, : len(tokens)] = tokens
+            counted[i, begin - 1 : len(tokens) - 1] = 1
+        first = min(begin for _, begin in rows) - 1  # no logits over what is prompt in every row
+        hidden = model.model(mx.array(ids[:, :-1]))[:, first:]
+        tied = model.args.tie_word_embeddings
+        logits = (model.model.embed_tokens.as_linear(hidden) if tied else model.lm_head(hidden)).astype(mx.float32)
+        taken = mx.take_along_axis(logits, mx.array(ids[:, 1 + first :])[..., None], axis=-1)[..., 0]
+        return taken - mx.logsumexp(logits, axis=-1), mx.array(counted[:, first:])
+
+    def _sums(self, model: Any, pairs: Sequence[TokenPair]) -> mx.array:
+        """(pairs, 2)"""
+        logps, counted = self._token_logps(model, pairs)
+        return (logps * counted).sum(-1).reshape(-1, 2)
+
+    def sums(self, pairs: Sequence[TokenPair]) -> list[Sums]:
+        return [(float(chosen), float(rejected)) for chosen, rejected in np.array(self._sums(self._model, pairs))]
+
+    def accumulate(self, pairs: Sequence[TokenPair], references: Sequence[Sums], share: float) -> list[PairFigures]:
+        job = self._job
+        reference, weights = mx.array(np.array(references)), mx.array([p.weight for p in pairs])
+        lengths = mx.array([len(p.chosen) for p in pairs])
+
+        def loss_of(model: Any) -> tuple[mx.array, mx.array, mx.array, mx.array]:
+            ratios = self._sums(model, pairs) - reference
+            margins = job.beta * (ratios[:, 0] - ratios[:, 1])
+            losses = -weights * nn.log_sigmoid(margins)
+            chosen = ratios[:, 0] + reference[:, 0]
+            return ((losses - job.sft_weight * chosen / lengths).sum() * share, losses, margins, ratios[:, 0] / lengths)
+
+        (_, *figures), gradients = nn.value_and_grad(self._model, loss_of)(self._model)
+        if self._gradients is not None:
+            gradients = tree_map(lambda a, b: a + b, self._gradients, gradients)
+        self._gradients = gradients
+        mx.eval(gradients, *figures)
+        return [PairFigures(float(loss), float(margin), float(shift)) for loss, margin, shift in zip(*map(np.array, figures), strict=True)]
+
+    def step(self, learning_rate: float) -> float:
+        gradients, norm = optim.clip_grad_norm(self._gradients, self._job.max_gradient_norm)
+        self._optimizer.learning_rate = learning_rate
+        self._optimizer.update(self._model, gradients)
+        mx.eval(self._model.parameters(), self._optimizer.state)
+        self._gradients = None
+        return float(norm)
+
+    def save(self, folder: Path, progress: Progress) -> None:
+        tensors = {f"weight/{name}": value for name, value in _flat(self._model.trainable_parameters()).items()}
+        tensors |= {f"optimizer/{name}": value for name, value in _flat(self._optimizer.state).items()}
+        write_checkpoint(folder, progress, lambda path: mx.save_safetensors(str(path), tensors))
+
+    def load(self, folder: Path, job_hash: str) -> Progress:
+        progress, path = read_checkpoint(folder, job_hash)
+        if path:
+            tensors: Any = mx.load(str(path))
+            weights = [(key.removeprefix("weight/"), value) for key, value in tensors.items() if key.startswith("weight/")]
+            state = [(key.removeprefix("optimizer/"), value) for key, value in tensors.items() if key.startswith("optimizer/")]
+            self._model.load_weights(weights, strict=False)
+            self._optimizer.state = tree_unflatten(state)
+        return progress
+
+    def adapter(self) -> Adapter:
+        tensors = {name: np.array(value.astype(mx.float32)) for name, value in _flat(self._model.trainable_parameters()).items()}
+        return adapter_of_mlx_tensors(tensors, self._scale)

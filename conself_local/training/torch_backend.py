@@ -1,0 +1,102 @@
+"""Training by torch and peft: the processor, or a CUDA card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from conself_local.sampling.gguf_file import load_model_file
+from conself_local.training.adapter_files import Adapter, adapter_of_peft_tensors
+from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
+from conself_local.training.con_dpo_torch import con_dpo_pair_loss
+from conself_local.training.job import PairFigures, Sums, TokenPair, TrainingJob
+from conself_local.training.packed_linear import keep_dense
+from conself_local.training.packing import Group, group_of, pack
+from conself_local.training.plan import plan_training
+from conself_local.training.torch_model import add_lora, completion_sums, load_base, load_lora, pick_device, pick_dtype, token_logps
+
+
+class TorchBackend:
+    """A `Backend`. Raises ConselfError for a model that is not known."""
+
+    def __init__(self, job: TrainingJob) -> None:
+        torch.set_num_threads(job.threads)
+        self._job = job
+        self._device = pick_device()
+        base = load_base(load_model_file(Path(job.model_path)), pick_dtype(self._device), self._device)
+        parent = job.parent_adapter
+        self._model = load_lora(base, Path(parent)) if parent else add_lora(base, job.lora_rank, job.lora_alpha, job.seed)
+        self._named = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
+        self._parameters = list(self._named.values())
+        self._optimizer = torch.optim.AdamW(self._parameters, lr=job.learning_rate, weight_decay=0.0)
+
+    def plan(self) -> str:
+        if self._device.type != "cpu":
+            # its memory is not what is measured here, and weights are unpacked by the processor; not run in CI
+            keep_dense(self._model, True)
+            return f"on {torch.cuda.get_device_name(self._device)}; its time and memory are not forecast"
+
+        def run(groups: Sequence[Group]) -> None:
+            token_logps(self._model, pack(groups)).sum().backward()  # type: ignore[no-untyped-call]
+            self._optimizer.zero_grad(set_to_none=True)
+
+        adapter_bytes = sum(p.numel() * p.element_size() for p in self._parameters)
+        return plan_training(self._job, self._model, run, adapter_bytes).words()
+
+    def _sums(self, pairs: Sequence[TokenPair]) -> torch.Tensor:
+        """(pairs, 2)"""
+        packed = pack([group_of(pair) for pair in pairs])
+        return completion_sums(token_logps(self._model, packed), packed).reshape(-1, 2)
+
+    def sums(self, pairs: Sequence[TokenPair]) -> list[Sums]:
+        with torch.no_grad():
+            return [(chosen, rejected) for chosen, rejected in self._sums(pairs).tolist()]
+
+    def accumulate(self, pairs: Sequence[TokenPair], references: Sequence[Sums], share: float) -> list[PairFigures]:
+        sums = self._sums(pairs)
+        total = sums.new_zeros(())
+        figures = []
+        for pair, reference, (chosen, rejected) in zip(pairs, references, sums, strict=True):
+            loss, margin = con_dpo_pair_loss(chosen, rejected, *reference, pair.weight, self._job.beta)
+            total = total + loss - self._job.sft_weight * chosen / len(pair.chosen)
+            shift = (float(chosen.detach()) - reference[0]) / len(pair.chosen)
+            figures.append(PairFigures(float(loss.detach()), float(margin.detach()), shift))
+        (total * share).backward()  # type: ignore[no-untyped-call]
+        return figures
+
+    def step(self, learning_rate: float) -> float:
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._job.max_gradient_norm))
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def save(self, folder: Path, progress: Progress) -> None:
+        tensors = {f"weight/{name}": p.detach().cpu().contiguous() for name, p in self._named.items()}
+        for name, p in self._named.items():
+            for key, value in self._optimizer.state.get(p, {}).items():
+                tensors[f"{key}/{name}"] = value.detach().cpu().contiguous()
+        write_checkpoint(folder, progress, lambda path: save_file(tensors, path))
+
+    def load(self, folder: Path, job_hash: str) -> Progress:
+        progress, path = read_checkpoint(folder, job_hash)
+        tensors = load_file(path) if path else {}
+        with torch.no_grad():
+            for name, p in self._named.items() if path else ():
+                p.copy_(tensors[f"weight/{name}"])
+                state = {key: tensors[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}/{name}" in tensors}
+                self._optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in state.items()}
+        return progress
+
+    def adapter(self) -> Adapter:
+        config: Any = self._model.peft_config["default"]
+        tensors = {
+            name.replace(".default.weight", ".weight"): p.detach().float().cpu().numpy()
+            for name, p in self._named.items()
+        }
+        return adapter_of_peft_tensors(tensors, config.lora_alpha / config.r)

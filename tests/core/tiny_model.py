@@ -1,0 +1,55 @@
+"""A GGUF model of random weights, a few thousand numbers large: what must hold for any model, tested in no time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+from conself_local.sampling.gguf_file import ModelFile, load_model_file
+
+LAYERS, WIDTH, HIDDEN, HEADS, KV_HEADS, VOCABULARY = 2, 32, 64, 4, 2, 96
+
+
+def write_tiny_model(target: Path, architecture: str = "llama", *, tied: bool = True, seed: int = 0) -> ModelFile:
+    random = np.random.default_rng(seed)
+    writer = gguf.GGUFWriter(str(target), architecture)
+    writer.add_name("tiny")
+    writer.add_context_length(256)
+    writer.add_embedding_length(WIDTH)
+    writer.add_block_count(LAYERS)
+    writer.add_feed_forward_length(HIDDEN)
+    writer.add_head_count(HEADS)
+    writer.add_head_count_kv(KV_HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([f"t{i}" for i in range(VOCABULARY)])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_chat_template("{% for m in messages %}{{ m.content }}{% endfor %}")
+
+    def add(name: str, *shape: int) -> None:
+        values = 1 + 0.1 * random.standard_normal(shape) if "norm" in name else random.standard_normal(shape) / np.sqrt(shape[-1])
+        writer.add_tensor(name, values.astype(np.float32))
+
+    kv = WIDTH // HEADS * KV_HEADS
+    add("token_embd.weight", VOCABULARY, WIDTH)
+    add("output_norm.weight", WIDTH)
+    if not tied:
+        add("output.weight", VOCABULARY, WIDTH)
+    for n in range(LAYERS):
+        for name, shape in (
+            ("attn_norm", (WIDTH,)), ("ffn_norm", (WIDTH,)), ("attn_q", (WIDTH, WIDTH)), ("attn_k", (kv, WIDTH)),
+            ("attn_v", (kv, WIDTH)), ("attn_output", (WIDTH, WIDTH)), ("ffn_gate", (HIDDEN, WIDTH)), ("ffn_up", (HIDDEN, WIDTH)),
+            ("ffn_down", (WIDTH, HIDDEN)),
+        ):  # fmt: skip
+            add(f"blk.{n}.{name}.weight", *shape)
+            if architecture == "qwen2" and name in ("attn_q", "attn_k", "attn_v"):
+                add(f"blk.{n}.{name}.bias", shape[0])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return load_model_file(target)
