@@ -1,10 +1,15 @@
-"""Torch with a PEFT adapter and llama.cpp with its GGUF form say the same of the same tokens, on the bundled model."""
+"""Torch with a PEFT adapter and llama.cpp with its GGUF form say the same of the same tokens.
+
+On the bundled model (llama, whose Q and K are permuted), and on the file that CONSELF_PARITY_MODEL names, for example of qwen2.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from conself_local.bundled import bundled_model
@@ -12,8 +17,10 @@ from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import load_model_file
 from conself_local.sampling.sampler import ChatMessage
 from conself_local.training.adapter_files import read_peft, write_gguf
+from conself_local.training.gguf_weights import PERMUTED
 from conself_local.training.torch_model import add_lora, completion_logps, load_base
 
+_OTHER = os.environ.get("CONSELF_PARITY_MODEL")
 ANSWERS = (
     "```python\ndef add(a, b):\n    return a + b\n```",
     "```python\ndef largest(xs):\n    best = xs[0]\n    for x in xs:\n        if x > best:\n            best = x\n    return best\n```",
@@ -45,9 +52,10 @@ def _differences(left: list[list[float]], right: list[list[float]]) -> float:
     return sum(gaps) / len(gaps)
 
 
-def test_log_probabilities_agree_and_depend_on_the_permutation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", [bundled_model(), *([Path(_OTHER)] if _OTHER else [])], ids=lambda path: path.stem)
+def test_log_probabilities_agree_and_depend_on_the_permutation(path: Path, tmp_path: Path) -> None:
     torch.set_num_threads(2)
-    described = load_model_file(bundled_model())
+    described = load_model_file(path)
     right, unpermuted = tmp_path / "right.gguf", tmp_path / "unpermuted.gguf"
     with LlamaProcess(described, slots=1, context_tokens=512, threads=1) as engine:
         question = [ChatMessage("user", "Write a Python function.")]
@@ -74,4 +82,5 @@ def test_log_probabilities_agree_and_depend_on_the_permutation(tmp_path: Path) -
     )
     assert moved >= MOVES_AT_LEAST
     assert with_adapter <= without
-    assert not wrong <= without, "the same bar must fail where Q and K are left unpermuted"
+    if described.architecture in PERMUTED:
+        assert not wrong <= without, "the same bar must fail where Q and K are left unpermuted"
