@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from statistics import fmean
 
-from conself_local.events import OnEvent, StageDone, StageStarted
+from conself_local.events import Notice, OnEvent, StageDone, StageStarted
 from conself_local.method.behaviour import Behaviour, comparison_key, crash_rate
 from conself_local.method.consensus import consensus
 from conself_local.method.curriculum import ProblemScore, normalise_entropy, select_learnable
@@ -19,6 +19,7 @@ from conself_local.method.entropy import clusters, semantic_entropy_bits
 from conself_local.method.pairs import ScoredSample, build_pairs
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings
+from conself_local.stages.collapse import compare_health, words_of_collapse
 from conself_local.stages.execute import limits_key, limits_of
 from conself_local.store.hashes import content_id
 from conself_local.store.store import RoundInfo, Row, Store
@@ -87,6 +88,9 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
             for row, number, value in zip(one.rows, numbers, consensus(one.behaviours), strict=True):
                 store.db.table("sample_scores").insert({"sample_id": row["id"], "cluster": number, "consensus": value})
     summary = f"{len(normalised)} of {len(problems)} problems are informative, {len(selected)} are learnable"
+    health = compare_health(store, round_)
+    for sentence in words_of_collapse(*health) if health else ():
+        on_event(Notice(sentence))
     store.finish_stage(round_.id, "score", summary)
     on_event(StageDone("score", summary))
 
