@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
 from pathlib import Path
@@ -15,6 +16,13 @@ def resident_bytes() -> int:
 def peak_bytes() -> int:
     """Of this process, since `reset_peak` (Linux) or since it began."""
     return _status("VmHWM") or _peak_so_far()
+
+
+def give_back_freed() -> None:
+    """Freed memory goes to the system (glibc keeps it in holes between blocks of other sizes, and the process would grow)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def reset_peak() -> None:

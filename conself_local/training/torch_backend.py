@@ -17,6 +17,7 @@ from conself_local.training.job import PairFigures, Sums, TokenPair, TrainingJob
 from conself_local.training.packed_linear import keep_dense
 from conself_local.training.packing import Group, group_of, pack
 from conself_local.training.plan import plan_training
+from conself_local.training.process_memory import give_back_freed
 from conself_local.training.torch_model import add_lora, completion_sums, load_base, load_lora, pick_device, pick_dtype, token_logps
 
 
@@ -74,6 +75,7 @@ class TorchBackend:
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._job.max_gradient_norm))
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        give_back_freed()
         return norm
 
     def save(self, folder: Path, progress: Progress) -> None:

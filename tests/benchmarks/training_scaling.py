@@ -1,0 +1,70 @@
+"""How training grows: time and peak memory against the length of pairs, and against their number.
+
+By hand, on an idle machine: `python -m tests.benchmarks.training_scaling [MODEL.gguf]`. Every run is a process of its own; tokens
+are drawn from a seed. Memory should stay flat in the number of pairs, and time grow in proportion to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from conself_local.bundled import bundled_model
+from conself_local.sampling.gguf_file import load_model_file
+from conself_local.training.job import TokenPair
+from tests.benchmarks.training_pairs import make_job
+
+LENGTHS = (128, 256, 512, 1024, 2048)
+PAIRS_OF_A_LENGTH = 8
+COUNTS = (64, 256, 1024)
+SHORT = 48
+"""Tokens of prompt and answers together where the number of pairs is what counts."""
+
+
+def _pair(tokens: int, draw: random.Random) -> TokenPair:
+    """A third each for prompt, chosen and rejected."""
+    ids = [tuple(draw.randrange(100, 40000) for _ in range(tokens // 3)) for _ in range(3)]
+    return TokenPair(*ids, 1.0)
+
+
+def _measure(path: Path, tokens: int, count: int, threads: int) -> None:
+    from conself_local.training.process_memory import peak_bytes
+    from conself_local.training.trainer import open_backend, train
+
+    draw = random.Random(0)
+    job = make_job(path, load_model_file(path).architecture, tuple(_pair(tokens, draw) for _ in range(count)), threads)
+    at: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        train(job, Path(folder), open_backend(job), lambda report: at.setdefault(next(iter(report)), time.perf_counter()))
+    seconds = at["done"] - at["forecast"]
+    print(json.dumps({"seconds": seconds, "peak_gib": peak_bytes() / 2**30}))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--one", type=int, nargs=2, metavar=("TOKENS", "PAIRS"))
+    options = parser.parse_args()
+    path = options.model or bundled_model()
+    if options.one:
+        _measure(path, *options.one, options.threads)
+        return
+    for tokens, count in [*((length, PAIRS_OF_A_LENGTH) for length in LENGTHS), *((SHORT, count) for count in COUNTS)]:
+        command = [
+            sys.executable, "-m", "tests.benchmarks.training_scaling", str(path), "--threads", str(options.threads),
+            "--one", str(tokens), str(count),
+        ]  # fmt: skip
+        found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
+        each = found["seconds"] / count
+        print(f"{tokens:5} tokens a pair, {count:5} pairs: {each:.3f} s a pair, peak {found['peak_gib']:.2f} GiB", flush=True)
+
+
+if __name__ == "__main__":
+    main()
