@@ -59,11 +59,11 @@ def verify_memory(what: str, needed: int, hint: str) -> None:
         raise ConselfError(f"{what} needs about {gib(needed)}, and {gib(available)} are free", hint)
 
 
-def verify_disk(folder: Path) -> None:
+def verify_disk(folder: Path, what: str = "a round", needed: int = DISK_NEEDED_BYTES) -> None:
     free = shutil.disk_usage(folder).free
-    if free < DISK_NEEDED_BYTES:
+    if free < needed:
         raise ConselfError(
-            f"only {free >> 20} MiB are free on the disk of {folder}; a round needs {DISK_NEEDED_BYTES >> 20} MiB",
+            f"only {free >> 20} MiB are free on the disk of {folder}; {what} needs {needed >> 20} MiB",
             "make room, or choose another disk with --home DIR",
         )
 

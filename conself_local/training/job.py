@@ -21,8 +21,21 @@ class TokenPair:
 
 MEASURED_PAIRS = 32
 """How far the adapter moves log-probabilities is told from at most so many pairs."""
+DISK_ADAPTERS = 10
+"""What a run writes, in adapters: two checkpoints with two moments each, PEFT and GGUF here and where they are kept."""
 Sums = tuple[float, float]
 """(chosen, rejected) of a pair: log-probabilities summed over tokens, nats."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Of a training run, before its first step."""
+
+    words: str
+    peak_bytes: int | None
+    """Of the trainer's memory; None where it is not known."""
+    disk_bytes: int
+    """Of checkpoints and adapter files; what a checkpoint is replaced by lies beside it for a moment."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from conself_local.sampling.mlx_folder import verify_mlx_folder
 from conself_local.training.adapter_files import Adapter, adapter_of_mlx_tensors, read_peft
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
 from conself_local.training.gguf_weights import LINEAR_NAMES, model_config, read_weights
-from conself_local.training.job import PairFigures, Sums, TokenPair, TrainingJob
+from conself_local.training.job import DISK_ADAPTERS, Forecast, PairFigures, Sums, TokenPair, TrainingJob
 
 nn: Any = mlx.nn
 optim: Any = mlx.optimizers
@@ -77,7 +77,7 @@ class MlxBackend:
         self._optimizer.init(self._model.trainable_parameters())
         self._gradients: Any = None
 
-    def plan(self) -> str:
+    def plan(self) -> Forecast:
         """Weights lie in memory already; what the longest pair needs is asked of MLX by trying it."""
         longest = max(self._job.pairs, key=lambda p: len(p.prompt) + max(len(p.chosen), len(p.rejected)))
         mx.reset_peak_memory()
@@ -89,7 +89,8 @@ class MlxBackend:
                 f"training needs about {gib(peak)}, and {gib(free)} are free",
                 "close other programs, train a smaller model, or lower max_tokens so that the longest pairs are left out",
             )
-        return f"about {gib(peak)} of memory at the longest pair"
+        adapter_bytes = sum(value.nbytes for value in _flat(self._model.trainable_parameters()).values())
+        return Forecast(f"about {gib(peak)} of memory at the longest pair", peak, DISK_ADAPTERS * adapter_bytes)
 
     def _token_logps(self, model: Any, pairs: Sequence[TokenPair]) -> tuple[mx.array, mx.array]:
         """(rows, T) log-probabilities of the next token, and which of them belong to a completion; a row a completion."""

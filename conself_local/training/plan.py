@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.forecast import available_memory_bytes, gib
-from conself_local.training.job import MEASURED_PAIRS, TrainingJob
+from conself_local.training.job import DISK_ADAPTERS, MEASURED_PAIRS, Forecast, TrainingJob
 from conself_local.training.packed_linear import dense_bytes, keep_dense
 from conself_local.training.packing import MICRO_BATCH_TOKENS, Group, group_of, micro_batches
 from conself_local.training.process_memory import peak_bytes, reset_peak, resident_bytes
 
 _PROBE_TOKENS = 256
+_HOLES = 1.8
+"""Peaks are so many times what a lone micro-batch takes: sequences of other lengths leave holes between blocks. Fitted to
+measured peaks (`tests/benchmarks/training_scaling.py`)."""
 _FORWARD_SHARE = 0.4
 """Of the time of forward and backward together."""
 _SPARE = 0.8
@@ -27,25 +29,7 @@ _CHECKPOINTED_SHARE = 0.3
 """Of the activations, with recomputation in the backward pass (about a third more time)."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    dense: bool
-    checkpointing: bool
-    seconds: float
-    """For the whole job from its beginning: reference, steps, last measurement."""
-    peak_bytes: int
-    disk_bytes: int
-
-    def words(self) -> str:
-        weights = "weights unpacked" if self.dense else "weights left in the file's blocks"
-        recomputed = ", activations computed twice to save memory" if self.checkpointing else ""
-        return (
-            f"about {self.seconds / 60:.0f} min, {gib(self.peak_bytes)} of memory and {self.disk_bytes >> 20} MiB of disk; "
-            f"{weights}{recomputed}"
-        )
-
-
-def plan_training(job: TrainingJob, model: Any, run: Callable[[Sequence[Group]], object], adapter_bytes: int) -> Plan:
+def plan_training(job: TrainingJob, model: Any, run: Callable[[Sequence[Group]], object], adapter_bytes: int) -> Forecast:
     """Times `run` (forward and backward of one micro-batch) both ways and leaves the model as the plan says.
 
     Raises ConselfError where the longest micro-batch would not fit, in words that say what would.
@@ -58,7 +42,7 @@ def plan_training(job: TrainingJob, model: Any, run: Callable[[Sequence[Group]],
     before = resident_bytes()
     reset_peak()
     packed_seconds = _timed(run, probe)
-    activations = max(0, peak_bytes() - before) * longest / probe.size
+    activations = _HOLES * max(0, peak_bytes() - before) * longest / probe.size
     room = float("inf") if free is None else free * _SPARE - 4 * adapter_bytes
     checkpointing = activations > room
     if checkpointing:
@@ -83,7 +67,13 @@ def plan_training(job: TrainingJob, model: Any, run: Callable[[Sequence[Group]],
     measured = sum(sizes) * min(1.0, MEASURED_PAIRS / len(sizes))
     work = sum(sizes) * (job.epochs + _FORWARD_SHARE) + measured * _FORWARD_SHARE
     peak = before + int(activations) + 3 * adapter_bytes + (dense_bytes(model) if dense else 0)
-    return Plan(dense, checkpointing, a_token * work, peak, 2 * 3 * adapter_bytes)
+    weights = "weights unpacked" if dense else "weights left in the file's blocks"
+    recomputed = ", activations computed twice to save memory" if checkpointing else ""
+    disk = DISK_ADAPTERS * adapter_bytes
+    total = a_token * work
+    duration = f"{total:.0f} s" if total < 90 else f"{total / 60:.0f} min"
+    told = f"about {duration}, {gib(peak)} of memory and {disk >> 20} MiB of disk; {weights}{recomputed}"
+    return Forecast(told, peak, disk)
 
 
 def _probe_group(job: TrainingJob) -> Group:

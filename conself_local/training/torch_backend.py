@@ -13,7 +13,7 @@ from conself_local.sampling.gguf_file import load_model_file
 from conself_local.training.adapter_files import Adapter, adapter_of_peft_tensors
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
 from conself_local.training.con_dpo_torch import con_dpo_pair_loss
-from conself_local.training.job import PairFigures, Sums, TokenPair, TrainingJob
+from conself_local.training.job import DISK_ADAPTERS, Forecast, PairFigures, Sums, TokenPair, TrainingJob
 from conself_local.training.packed_linear import keep_dense
 from conself_local.training.packing import Group, group_of, pack
 from conself_local.training.plan import plan_training
@@ -35,18 +35,19 @@ class TorchBackend:
         self._parameters = list(self._named.values())
         self._optimizer = torch.optim.AdamW(self._parameters, lr=job.learning_rate, weight_decay=0.0)
 
-    def plan(self) -> str:
+    def plan(self) -> Forecast:
+        adapter_bytes = sum(p.numel() * p.element_size() for p in self._parameters)
         if self._device.type != "cpu":
             # its memory is not what is measured here, and weights are unpacked by the processor; not run in CI
             keep_dense(self._model, True)
-            return f"on {torch.cuda.get_device_name(self._device)}; its time and memory are not forecast"
+            told = f"on {torch.cuda.get_device_name(self._device)}; its time and memory are not forecast"
+            return Forecast(told, None, DISK_ADAPTERS * adapter_bytes)
 
         def run(groups: Sequence[Group]) -> None:
             token_logps(self._model, pack(groups)).sum().backward()  # type: ignore[no-untyped-call]
             self._optimizer.zero_grad(set_to_none=True)
 
-        adapter_bytes = sum(p.numel() * p.element_size() for p in self._parameters)
-        return plan_training(self._job, self._model, run, adapter_bytes).words()
+        return plan_training(self._job, self._model, run, adapter_bytes)
 
     def _sums(self, pairs: Sequence[TokenPair]) -> torch.Tensor:
         """(pairs, 2)"""

@@ -23,11 +23,12 @@ from statistics import fmean
 from typing import Any, Protocol
 
 from conself_local.errors import ConselfError
+from conself_local.forecast import verify_disk
 from conself_local.sampling.gguf_file import load_model_file
 from conself_local.training.adapter_files import Adapter, write_gguf, write_peft
 from conself_local.training.checkpoint import Progress
 from conself_local.training.guards import displacement_window, is_displaced
-from conself_local.training.job import MEASURED_PAIRS, PairFigures, Sums, TokenPair, TrainingJob, load_job
+from conself_local.training.job import MEASURED_PAIRS, Forecast, PairFigures, Sums, TokenPair, TrainingJob, load_job
 from conself_local.training.packing import MICRO_BATCH_TOKENS, micro_batches
 from conself_local.training.process_memory import peak_bytes
 
@@ -37,8 +38,8 @@ Report = Callable[[dict[str, Any]], object]
 class Backend(Protocol):
     """The model under a LoRA adapter, its optimiser, and what one micro-batch of pairs is."""
 
-    def plan(self) -> str:
-        """How the run will go, in words; raises ConselfError where it would not fit the machine."""
+    def plan(self) -> Forecast:
+        """How the run will go; raises ConselfError where it would not fit the machine."""
 
     def sums(self, pairs: Sequence[TokenPair]) -> list[Sums]:
         """(chosen, rejected) log-probabilities summed over tokens, nats, as the adapter is now; no gradient."""
@@ -87,7 +88,9 @@ def open_backend(job: TrainingJob) -> Backend:
 def train(job: TrainingJob, folder: Path, backend: Backend, report: Report) -> None:
     """All steps from the last checkpoint on; `report` takes the forecast, then one dict a step and one at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    report({"forecast": backend.plan()})
+    forecast = backend.plan()
+    verify_disk(folder, "training", forecast.disk_bytes)
+    report({"forecast": forecast.words, "forecast_peak_bytes": forecast.peak_bytes})
     job_hash = job.content_hash()
     references = _ensure_references(job, job_hash, backend, folder, report)
     progress = backend.load(folder / "checkpoint", job_hash)

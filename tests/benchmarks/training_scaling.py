@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from conself_local.bundled import bundled_model
 from conself_local.sampling.gguf_file import load_model_file
@@ -29,8 +30,8 @@ SHORT = 48
 
 def _pair(tokens: int, draw: random.Random) -> TokenPair:
     """A third each for prompt, chosen and rejected."""
-    ids = [tuple(draw.randrange(100, 40000) for _ in range(tokens // 3)) for _ in range(3)]
-    return TokenPair(*ids, 1.0)
+    prompt, chosen, rejected = (tuple(draw.randrange(100, 40000) for _ in range(tokens // 3)) for _ in range(3))
+    return TokenPair(prompt, chosen, rejected, 1.0)
 
 
 def _measure(path: Path, tokens: int, count: int, threads: int) -> None:
@@ -40,10 +41,16 @@ def _measure(path: Path, tokens: int, count: int, threads: int) -> None:
     draw = random.Random(0)
     job = make_job(path, load_model_file(path).architecture, tuple(_pair(tokens, draw) for _ in range(count)), threads)
     at: dict[str, float] = {}
+    forecast: list[int] = []
+
+    def take(report: dict[str, Any]) -> None:
+        at.setdefault(next(iter(report)), time.perf_counter())
+        forecast.extend(value for key, value in report.items() if key == "forecast_peak_bytes")
+
     with tempfile.TemporaryDirectory() as folder:
-        train(job, Path(folder), open_backend(job), lambda report: at.setdefault(next(iter(report)), time.perf_counter()))
+        train(job, Path(folder), open_backend(job), take)
     seconds = at["done"] - at["forecast"]
-    print(json.dumps({"seconds": seconds, "peak_gib": peak_bytes() / 2**30}))
+    print(json.dumps({"seconds": seconds, "peak_gib": peak_bytes() / 2**30, "forecast_gib": forecast[0] / 2**30}))
 
 
 def main() -> None:
@@ -54,7 +61,8 @@ def main() -> None:
     options = parser.parse_args()
     path = options.model or bundled_model()
     if options.one:
-        _measure(path, *options.one, options.threads)
+        tokens, count = options.one
+        _measure(path, tokens, count, options.threads)
         return
     for tokens, count in [*((length, PAIRS_OF_A_LENGTH) for length in LENGTHS), *((SHORT, count) for count in COUNTS)]:
         command = [
@@ -63,7 +71,7 @@ def main() -> None:
         ]  # fmt: skip
         found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
         each = found["seconds"] / count
-        print(f"{tokens:5} tokens a pair, {count:5} pairs: {each:.3f} s a pair, peak {found['peak_gib']:.2f} GiB", flush=True)
+        print(f"{tokens:5} tokens a pair, {count:5} pairs: {each:.3f} s a pair, peak {found['peak_gib']:.2f} GiB, foretold {found['forecast_gib']:.2f}", flush=True)
 
 
 if __name__ == "__main__":
