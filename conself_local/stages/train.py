@@ -18,6 +18,8 @@ from conself_local.training.guards import words_of_training
 from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.trainer_process import run_trainer
 
+_LANES = {"reference": "train: reference", "step": "train", "measured": "train: measure"}
+"""What the trainer reports of -> what is shown of it."""
 _STEP_FIELDS = StepDone.__dataclass_fields__
 
 
@@ -54,17 +56,21 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
         _finish(store, round_, "no pairs, so nothing was trained", on_event)
         return
     done = int(store.value("select count(*) from training_steps where round_id = ?", round_.id))
-    on_event(StageStarted("train", done, job.steps))
     folder = home.training_folder(round_.id)
     last: dict[str, Any] = {}
-    taken: list[StepDone] = []
+    lane = None
     for report in run_trainer(job, folder):
         if "forecast" in report:
             on_event(Notice(f"training: {report['forecast']}"))
+        part = next((key for key in _LANES if key in report), None)
+        if part and part != lane:
+            lane = part
+            on_event(StageStarted(_LANES[part], *((done, report["steps"]) if part == "step" else (0, report["pairs"]))))
+        if part and part != "step":
+            on_event(ItemStored(_LANES[part], report[part], report["pairs"], ""))
         if "step" in report:
             store.db.table("training_steps").upsert({"round_id": round_.id, **report}, pk=("round_id", "step"))
-            taken.append(StepDone(**{key: report[key] for key in _STEP_FIELDS}))
-            on_event(taken[-1])
+            on_event(StepDone(**{key: report[key] for key in _STEP_FIELDS}))
             on_event(ItemStored("train", report["step"], report["steps"], f"loss {report['loss']:.4f}"))
         last = report
     adapter_id = _keep_adapter(store, round_, model, folder, home)
@@ -77,7 +83,8 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
         f"{last['steps_done']} steps on {len(job.pairs)} pairs, loss {first_loss:.4f} to {last_loss:.4f}; mean absolute change of "
         f"log-probability on the pairs {change:.4f} nats a token; adapter {adapter_id}"
     )
-    for sentence in words_of_training(taken, job.pairs):
+    rows = store.rows("select * from training_steps where round_id = ? order by step", round_.id)
+    for sentence in words_of_training([StepDone(**{key: row[key] for key in _STEP_FIELDS}) for row in rows], job.pairs):
         on_event(Notice(sentence))
     _finish(store, round_, summary, on_event)
 
