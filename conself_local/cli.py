@@ -287,6 +287,20 @@ def import_adapter(ctx: click.Context, path: Path, model: Path | None, name: str
 
 @main.command()
 @_json_option
+def models(as_json: bool) -> None:
+    """List the GGUF models of LM Studio, Ollama, llama.cpp and Hugging Face on this computer, and what each can do here."""
+    from conself_local.models import describe_models, find_models
+
+    found = describe_models(find_models())
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for row in found:
+        click.echo(f"{row['source']:<13} {row['name']}\n{'':13} {row['path']}\n{'':13} {row['what']}")
+
+
+@main.command()
+@_json_option
 @click.pass_context
 def verify(ctx: click.Context, as_json: bool) -> None:
     """Derive hashes, entropies, consensus, pairs and results again from what is stored; name what differs."""

@@ -21,7 +21,6 @@ _GET_A_MODEL = "give the path of a GGUF file of an instruct model, for example o
 @dataclass(frozen=True)
 class ModelFile:
     path: Path
-    sha256: str
     size_bytes: int
     architecture: str
     name: str
@@ -40,6 +39,11 @@ class ModelFile:
     chat_template: str
     bos_token: str
     eos_token: str
+
+    @property
+    def sha256(self) -> str:
+        """Of the file; takes a second a gigabyte when it is asked first."""
+        return file_sha256(self.path)
 
     @property
     def template_hash(self) -> str:
@@ -91,7 +95,6 @@ def load_model_file(path: Path) -> ModelFile:
         counts[tensor_type] = counts.get(tensor_type, 0) + 1
     return ModelFile(
         path=path.resolve(),
-        sha256=file_sha256(path),
         size_bytes=path.stat().st_size,
         architecture=architecture,
         name=text("general.name", path.stem),

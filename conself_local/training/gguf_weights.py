@@ -68,12 +68,16 @@ class GgufTensor:
 
 def read_weights(model: ModelFile) -> list[GgufTensor]:
     """All tensors of the file. Raises ConselfError for an architecture or a tensor that is not known."""
+    _verify_known(model)
+    return [_describe(model, tensor) for tensor in gguf.GGUFReader(model.path).tensors]
+
+
+def _verify_known(model: ModelFile) -> None:
     if model.architecture not in TRAINABLE:
         raise ConselfError(
             f"the architecture {model.architecture} cannot be trained: it is not known to be read right",
             f"models of the families {', '.join(TRAINABLE)} can; this one can still sample and be evaluated",
         )
-    return [_describe(model, tensor) for tensor in gguf.GGUFReader(model.path).tensors]
 
 
 def linear_shapes(model: ModelFile) -> dict[str, tuple[int, int]]:
@@ -117,6 +121,7 @@ def unpermute_rows(rows: npt.NDArray[_Number], heads: int) -> npt.NDArray[_Numbe
 
 def model_config(model: ModelFile) -> dict[str, object]:
     """What the Hugging Face and MLX configurations of the architecture need, by their names (the same in both)."""
+    _verify_known(model)
     reader = gguf.GGUFReader(model.path)
 
     def value(key: str, default: object = None) -> object:

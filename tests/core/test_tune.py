@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
 from conself_local.sampling.running_copy import copy_bytes, copy_path, make_running_copy
+from tests.core.tiny_model import write_tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def test_tuning_is_measured_stored_and_read_again(model: ModelFile, tmp_path: Pa
     assert found.tokens_per_second[best] * 1.03 >= max(found.tokens_per_second.values()), "no clearly faster setup was passed over"
     assert 0 < found.logp_gap["BF16"] < 0.1, "BF16 keeps the shipped values up to rounding"
     assert copy_path(model, "BF16", tmp_path).is_file() == (found.format == "BF16"), "a copy that lost is deleted"
-    other = dataclasses.replace(model, sha256="0" * 64)
+    other = write_tiny_model(tmp_path / "other.gguf")
     assert tune.load_tuning(other, tmp_path) is None, "an answer is for one model"
 
 

@@ -1,0 +1,121 @@
+"""The GGUF models that are on this computer already: those of LM Studio, Ollama, llama.cpp, Hugging Face, and the bundled one.
+
+Only the usual folders are looked at, only metadata is read, nothing is loaded and nothing is fetched.
+Sources of the places: LM Studio's and Ollama's documentation, llama.cpp common/arg.cpp, huggingface_hub constants.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from conself_local.bundled import bundled_model
+from conself_local.errors import ConselfError
+from conself_local.forecast import available_memory_bytes, gib, training_bytes
+from conself_local.sampling.gguf_file import ModelFile, load_model_file
+from conself_local.training.gguf_weights import model_config
+
+_MODEL_LAYER = "application/vnd.ollama.image.model"
+_MOST_MANIFEST_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    source: str
+    """`bundled`, `LM Studio`, `Ollama`, `llama.cpp` or `Hugging Face`."""
+    name: str
+    path: Path
+    file: ModelFile | None
+    """None where it cannot be used."""
+    why_not: str
+    """Why it cannot be used, or not be trained here; empty where both can be done."""
+
+
+def find_models(home: Path | None = None) -> list[FoundModel]:
+    """home: the user's folder. A file that several tools link to is named once; parts of split files and vision parts are left out."""
+    found, seen = [], set()
+    for source, name, path in _files(home or Path.home()):
+        real = path.resolve()
+        if real not in seen:
+            seen.add(real)
+            found.append(_look_at(source, name, path))
+    return found
+
+
+def describe_models(found: Sequence[FoundModel]) -> list[dict[str, Any]]:
+    """One row a model, for people (`what`) and for programs."""
+    return [_describe(model) for model in found]
+
+
+def _describe(model: FoundModel) -> dict[str, Any]:
+    row: dict[str, Any] = {"source": model.source, "name": model.name, "path": str(model.path)}
+    file = model.file
+    if file is None:
+        return row | {"usable": False, "trainable": False, "what": f"cannot be used: {model.why_not}"}
+    form, _ = file.formats[0]
+    trained = f"not trainable here: {model.why_not}" if model.why_not else f"trainable in {gib(training_bytes(file))} and more"
+    what = (
+        f"{file.architecture}, {file.weights / 1e6:.0f} M weights, {gib(file.size_bytes)}, mostly {form}, context "
+        f"{file.context_length}, licence {file.licence or 'not named'}; {trained}"
+    )
+    return row | {
+        "usable": True, "trainable": not model.why_not, "architecture": file.architecture, "weights": file.weights,
+        "size_bytes": file.size_bytes, "format": form, "context_length": file.context_length, "licence": file.licence,
+        "training_bytes": training_bytes(file), "what": what,
+    }  # fmt: skip
+
+
+def _look_at(source: str, name: str, path: Path) -> FoundModel:
+    try:
+        file = load_model_file(path)
+    except ConselfError as error:
+        return FoundModel(source, name, path, None, error.message)
+    return FoundModel(source, name, path, file, _why_not_trained(file))
+
+
+def _why_not_trained(file: ModelFile) -> str:
+    try:
+        model_config(file)
+    except ConselfError as error:
+        return error.message
+    needed, free = training_bytes(file), available_memory_bytes()
+    return f"training needs more than {needed >> 20} MiB, and {free >> 20} are free" if free is not None and needed > free else ""
+
+
+def _files(home: Path) -> Iterator[tuple[str, str, Path]]:
+    """(source, name, path)"""
+    with contextlib.suppress(ConselfError):
+        yield "bundled", "SmolLM2-135M-Instruct", bundled_model()
+    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or home / ".cache/huggingface") / "hub")
+    folders = (
+        ("LM Studio", home / ".lmstudio/models"), ("LM Studio", home / ".cache/lm-studio/models"),
+        ("llama.cpp", Path(os.environ.get("LLAMA_CACHE") or home / ".cache/llama.cpp")),
+        ("llama.cpp", home / "Library/Caches/llama.cpp"), ("Hugging Face", hub),
+    )  # fmt: skip
+    for source, folder in folders:
+        for path in sorted(folder.rglob("*.gguf")) if folder.is_dir() else ():
+            if path.is_file() and "mmproj" not in path.name and "-of-0" not in path.name:
+                yield source, path.stem, path
+    yield from _ollama(Path(os.environ.get("OLLAMA_MODELS") or home / ".ollama/models"))
+
+
+def _ollama(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """Its manifests name the blobs: `manifests/REGISTRY/OWNER/NAME/TAG` -> `blobs/sha256-...`."""
+    manifests = folder / "manifests"
+    for manifest in sorted(p for p in manifests.rglob("*") if p.is_file()) if manifests.is_dir() else ():
+        try:
+            if manifest.stat().st_size > _MOST_MANIFEST_BYTES:
+                continue
+            layers = json.loads(manifest.read_text(encoding="utf-8"))["layers"]
+            digests = [str(layer["digest"]) for layer in layers if layer["mediaType"] == _MODEL_LAYER]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        for digest in digests:
+            path = folder / "blobs" / digest.replace(":", "-")
+            if path.parent == folder / "blobs" and path.is_file():
+                yield "Ollama", f"{manifest.parent.name}:{manifest.name}", path
