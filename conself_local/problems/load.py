@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import tomllib
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
-from conself_local.problems.formats import human_eval, mbpp, own
+from conself_local.problems.formats import by_hand, competition, evalplus, human_eval, mbpp, own
 from conself_local.problems.problem import SPLITS, Problem, Split
 from sandbox import MakeSandbox
 
@@ -39,23 +41,33 @@ def load_starter(splits: Sequence[Split] = SPLITS) -> list[Problem]:
 
 
 def load_problems(path: Path, make_sandbox: MakeSandbox) -> LoadedProblems:
-    """Own JSONL, MBPP or HumanEval, plain or .gz. Raises ConselfError with file, line and field."""
+    """TOML by hand, or JSON lines: our own, MBPP, HumanEval, EvalPlus, APPS, TACO, LiveCodeBench; plain or .gz.
+
+    Raises ConselfError with file, line and field.
+    """
     problems: list[Problem] = []
     left_out: list[str] = []
     for_recorder: list[dict[str, Any]] = []
-    for number, record in _records(path):
+    by_hand_file = path.suffix == ".toml"
+    for number, record in _toml_records(path) if by_hand_file else _records(path):
         try:
-            if own.is_own(record):
+            if by_hand_file:
+                problems.append(by_hand.problem_of(record, path.stem, number))
+            elif own.is_own(record):
                 problems.append(own.problem_of(record))
+            elif evalplus.is_evalplus(record):
+                problems += _or_left_out(partial(evalplus.problem_of, record), number, left_out)
+            elif competition.is_competition(record):
+                problems += _or_left_out(partial(competition.problem_of, record, number), number, left_out)
             elif human_eval.is_human_eval(record):
                 for_recorder.append(record)
             elif mbpp.is_mbpp(record):
-                problems += _mbpp(record, number, left_out)
+                problems += _or_left_out(partial(mbpp.problem_of, record), number, left_out)
             else:
                 raise ValueError(f"no known format has the fields {', '.join(sorted(record))[:200]}")
         except (ValueError, TypeError, KeyError) as error:
             raise ConselfError(
-                f"{path}, line {number}: {error}", "mend or delete that line; the README shows the format"
+                f"{path}, {'problem' if by_hand_file else 'line'} {number}: {error}", "mend or delete it; the README shows the format"
             ) from error
     if for_recorder:
         recorded, unrecorded = human_eval.problems_of(for_recorder, make_sandbox)
@@ -70,13 +82,29 @@ def load_problems(path: Path, make_sandbox: MakeSandbox) -> LoadedProblems:
     return LoadedProblems(tuple(problems), tuple(left_out))
 
 
-def _mbpp(record: dict[str, Any], number: int, left_out: list[str]) -> list[Problem]:
+def _or_left_out(read: Callable[[], Problem | None], number: int, left_out: list[str]) -> list[Problem]:
+    """A problem of a published set that cannot be used is left out and told; it is not the user's to mend."""
     try:
-        problem = mbpp.problem_of(record)
-    except ValueError as error:
-        left_out.append(f"line {number}, task {record['task_id']}: {error}")
+        problem = read()
+    except (ValueError, TypeError, KeyError) as error:
+        left_out.append(f"line {number}: {error}")
         return []
     return [problem] if problem else []
+
+
+def _toml_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number of the problem, its table)"""
+    try:
+        if path.stat().st_size > MAX_LINE_CHARACTERS:
+            raise ConselfError(f"{path} is larger than what is taken", "write large sets as JSON lines")
+        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("problem")
+    except FileNotFoundError:
+        raise ConselfError(f"there is no problems file at {path}", "check the path") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConselfError(f"{path} cannot be read: {error}", "mend it; the README shows the format") from error
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConselfError(f"{path} has no [[problem]]", "begin every problem with [[problem]]")
+    yield from enumerate(tables, start=1)
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

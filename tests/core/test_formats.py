@@ -50,7 +50,7 @@ def test_mbpp_file_leaves_out_what_has_no_literal_inputs(tmp_path: Path) -> None
     without = MBPP | {"task_id": 701, "test_list": ["assert add(open('x')) == 1"]}
     path.write_text(json.dumps(MBPP) + "\n" + json.dumps(without) + "\n")
     loaded = load_problems(path, _sandbox)
-    assert [p.id for p in loaded.problems] == ["mbpp/700"] and "task 701" in loaded.left_out[0]
+    assert [p.id for p in loaded.problems] == ["mbpp/700"] and "line 2" in loaded.left_out[0]
 
 
 def test_human_eval_inputs_are_recorded_in_the_sandbox() -> None:
@@ -75,3 +75,84 @@ def test_limit_draws_by_the_seed_in_order() -> None:
     assert [p for p in train if p in drawn] == drawn and pick_problems(train, None, 1) == train
     with pytest.raises(ConselfError, match="at least 1"):
         pick_problems(train, 0, 1)
+
+
+def test_problems_written_by_hand(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('''
+[[problem]]
+statement = "Return n times 2."
+starter_code = "def double(n):"
+inputs = ["1", "-3,"]
+[[problem]]
+id = "mine/none"
+statement = "Answer 42."
+starter_code = "def answer():"
+inputs = [""]
+split = "validation"
+reference = "def answer():\\n    return 42"
+[[problem]]
+statement = "Read numbers and print their sum."
+inputs = ["1 2", "3"]
+''')
+    double, answer, total = load_problems(path, _sandbox).problems
+    assert (double.id, double.entry_point, double.inputs, double.split) == ("mine/1", "double", ((1,), (-3,)), "train")
+    assert (answer.id, answer.inputs, answer.kind) == ("mine/none", ((),), "function") and answer.reference
+    assert (total.kind, total.inputs) == ("stdin", ("1 2", "3"))
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("x = 1", "no .*problem"), ("[[problem", "cannot be read"), ("[[problem]]\nstatement = 'x'", "problem 1: inputs must be"),
+        ("[[problem]]\nstatement = 'x'\ninputs = ['1']\nstarter_code = 'double'", "problem 1: starter_code"),
+        ("[[problem]]\nstatement = 'x'\ninputs = ['open(1)']\nstarter_code = 'def f(n):'", "no Python literal"),
+        ("[[problem]]\nstatement = 'x'\ninputs = ['1']\ncolour = 'red'", "unknown field 'colour'"),
+        ("[[problem]]\nstatement = 'x'\ninputs = ['1']\nreference = 'y'", "training problem must have no reference"),
+    ],
+)  # fmt: skip
+def test_mistakes_by_hand_are_named(text: str, match: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(ConselfError, match=match):
+        load_problems(path, _sandbox)
+
+
+def test_competition_sets_give_inputs_and_never_an_expected_output(tmp_path: Path) -> None:
+    apps = {
+        "problem_id": 7, "question": "Add.", "solutions": "[\"secret-31337\"]", "starter_code": "",
+        "input_output": json.dumps({"inputs": ["1 2\n", "3 4\n", "1 2\n"], "outputs": ["31337", "31337", "31337"]}),
+    }  # fmt: skip
+    starter = "class Solution:\n    def twoSum(self, nums: List[int], target: int) -> List[int]:\n        "
+    calls = {"fn_name": "twoSum", "inputs": [[[2, 7], 9], [[3, 3], 6]], "outputs": [31337, 31337]}
+    taco = {"question": "Two sum.", "solutions": "[]", "starter_code": starter, "input_output": json.dumps(calls)}
+    tests = [{"input": "[1, 2]\n3", "output": "31337", "testtype": "functional"}]
+    bench = {
+        "question_id": "x1", "question_content": "Count.", "starter_code": starter.replace("twoSum", "count"),
+        "public_test_cases": json.dumps(tests), "private_test_cases": "gASV", "metadata": json.dumps({"func_name": "count"}),
+    }  # fmt: skip
+    broken = apps | {"problem_id": 8, "input_output": "{}"}
+    path = tmp_path / "set.jsonl"
+    path.write_text("\n".join(json.dumps(r) for r in (apps, taco, bench, broken)))
+    loaded = load_problems(path, _sandbox)
+    stdin, two_sum, count = loaded.problems
+    assert stdin.inputs == ("1 2\n", "3 4\n") and stdin.id == "apps/7"
+    assert two_sum.entry_point == "Solution.twoSum" and two_sum.inputs[0] == ([2, 7], 9)
+    assert two_sum.starter_code.startswith("from typing import *") and two_sum.starter_code.endswith("-> List[int]:")
+    assert count.inputs == (([1, 2], 3),) and count.id == "livecodebench/x1"
+    assert "line 4" in loaded.left_out[0]
+    assert all(p.split == "train" and p.reference is None for p in loaded.problems)
+    assert "31337" not in json.dumps([own.record_of(p) for p in loaded.problems])
+
+
+def test_evalplus_is_held_out_with_its_own_inputs(tmp_path: Path) -> None:
+    prompt = 'def add(a, b):\n    """Add."""\n'
+    record = {
+        "task_id": "HumanEval/900", "prompt": prompt, "entry_point": "add", "canonical_solution": "    return a + b\n",
+        "base_input": [[1, 2]], "plus_input": [[3, 4], [5, 6]], "test": "",
+    }  # fmt: skip
+    path = tmp_path / "plus.jsonl"
+    path.write_text(json.dumps(record))
+    (problem,) = load_problems(path, _sandbox).problems
+    assert problem.split == "held-out" and problem.inputs == ((1, 2), (3, 4), (5, 6))
+    assert problem.reference == prompt + "    return a + b\n\n" and problem.starter_code == prompt.strip()

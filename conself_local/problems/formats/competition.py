@@ -1,0 +1,95 @@
+"""APPS (Hendrycks et al. 2021, MIT), TACO (Li et al. 2023, Apache-2.0) and LiveCodeBench's public tests, read from the user's file.
+
+Only statements and test inputs are taken, for training; expected outputs and solutions are dropped. LiveCodeBench's
+private tests are pickles and are never read. Call-based problems keep their `Solution` class or function.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from conself_local.problems.problem import MAX_INPUTS, Problem
+
+_TYPING = "from typing import *\n\n\n"
+"""Starter code of these sets annotates with `List` and `Optional` as if they were there."""
+
+
+def is_competition(record: dict[str, Any]) -> bool:
+    return _is_live_code_bench(record) or {"question", "input_output"} <= set(record)
+
+
+def _is_live_code_bench(record: dict[str, Any]) -> bool:
+    return {"question_content", "public_test_cases"} <= set(record)
+
+
+def problem_of(record: dict[str, Any], number: int) -> Problem:
+    """`number`: of the line, for records without an id. Raises ValueError where no input can be used."""
+    if _is_live_code_bench(record):
+        return _of_live_code_bench(record)
+    tests = json.loads(record["input_output"]) if isinstance(record["input_output"], str) else record["input_output"]
+    if not isinstance(tests, dict) or not isinstance(tests.get("inputs"), list):
+        raise ValueError("input_output holds no inputs")
+    name = tests.get("fn_name")
+    is_taco = "problem_id" not in record
+    key = record.get("problem_id") or record.get("id") or record.get("url") or number
+    inputs = [_arguments(i) if name else _stdin(i) for i in tests["inputs"]]
+    return _problem(
+        f"{'taco' if is_taco else 'apps'}/{key}", str(record["question"]), inputs, str(name or ""), str(record.get("starter_code") or ""),
+        "TACO" if is_taco else "APPS", "Apache-2.0" if is_taco else "MIT",
+    )  # fmt: skip
+
+
+def _of_live_code_bench(record: dict[str, Any]) -> Problem:
+    tests = json.loads(record["public_test_cases"])
+    functional = any(test["testtype"] == "functional" for test in tests)
+    metadata = json.loads(record.get("metadata") or "{}")
+    name = str(metadata.get("func_name") or "") if functional else ""
+    if functional and not name:
+        raise ValueError("metadata names no function")
+    inputs = [tuple(json.loads(line) for line in test["input"].splitlines()) if functional else test["input"] for test in tests]
+    return _problem(
+        f"livecodebench/{record['question_id']}", str(record["question_content"]), inputs, name,
+        str(record.get("starter_code") or ""), "LiveCodeBench", "",
+    )  # fmt: skip
+
+
+def _problem(key: str, statement: str, inputs: Sequence[object], name: str, starter: str, origin: str, licence: str) -> Problem:
+    different = list({repr(i): i for i in inputs}.values())[:MAX_INPUTS]
+    if not name:
+        return Problem(key, statement, "stdin", tuple(different), "train", origin=origin, licence=licence)
+    entry_point = f"Solution.{name}" if "class Solution" in starter else name
+    return Problem(
+        key, statement, "function", tuple(different), "train", entry_point, _first_lines(starter, name), origin=origin, licence=licence
+    )
+
+
+def _first_lines(starter: str, name: str) -> str:
+    """Up to the colon of the function's `def`; empty where the starter code has none."""
+    lines = starter.rstrip().splitlines()
+    for place, line in enumerate(lines):
+        if line.strip().startswith(f"def {name}(") and line.rstrip().endswith(":"):
+            head = "\n".join([*lines[: place + 1]])
+            try:
+                ast.parse(f"{head} pass")
+            except SyntaxError:
+                return ""
+            return _TYPING + head if "->" in line or ": " in line else head
+    return ""
+
+
+def _arguments(value: object) -> tuple[object, ...]:
+    if not isinstance(value, list):
+        raise ValueError("an input of a call-based problem is no list of arguments")
+    return tuple(value)
+
+
+def _stdin(value: object) -> str:
+    """A text, or a list of its lines."""
+    if isinstance(value, list):
+        return "\n".join(str(line) for line in value)
+    if not isinstance(value, str):
+        raise ValueError("an input of a stdin problem is no text")
+    return value
