@@ -60,12 +60,14 @@ def _authors_style(path: Path, pairs: int, threads: int) -> float:
     import torch
     from torch.nn.functional import logsigmoid
 
-    from conself_local.training.torch_model import add_lora, pick_device, pick_dtype
-    from tests.benchmarks.trl_peer import load_for_trl, load_tokenizer
+    from peft import get_peft_model
+
+    from conself_local.training.torch_model import pick_device, pick_dtype
+    from tests.benchmarks.trl_peer import load_for_trl, load_tokenizer, lora_config
 
     torch.set_num_threads(threads)
     tokenizer = load_tokenizer(path)
-    model = add_lora(load_for_trl(path, pick_dtype(pick_device())), 16, 32, 0)
+    model = get_peft_model(load_for_trl(path, pick_dtype(pick_device())), lora_config())
     made = [token_pair(text, tokenizer) for text in make_pairs(pairs)]
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE, weight_decay=0.0)
 
@@ -133,6 +135,8 @@ def main() -> None:
     ours = found["ours"]
     for peer in ("TRL", "authors"):
         theirs = [figures for name, figures in found.items() if name.startswith(peer)]
+        if not theirs:
+            continue
         rate, peak = max(f["pairs_per_second"] for f in theirs), min(f["peak_gib"] for f in theirs)
         print(f"against {peer:8} {ours['pairs_per_second'] / rate:.2f} x pairs/s, {ours['peak_gib'] / peak:.2f} of the peak")
 

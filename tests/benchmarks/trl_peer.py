@@ -34,6 +34,10 @@ def load_for_trl(path: Path, dtype: torch.dtype) -> Any:
     return model
 
 
+def lora_config() -> Any:
+    return LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=LORA_TARGETS, task_type="CAUSAL_LM")
+
+
 def make_trainer(
     model: Any, tokenizer: Any, pairs: Sequence[TextPair], folder: Path, micro_batch: int, *, precompute: bool = True
 ) -> DPOTrainer:
@@ -45,5 +49,5 @@ def make_trainer(
         precompute_ref_log_probs=precompute, precompute_ref_batch_size=micro_batch, report_to=[], save_strategy="no",
         logging_strategy="no", disable_tqdm=True, seed=SEED,
     )  # fmt: skip
-    lora = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=LORA_TARGETS, task_type="CAUSAL_LM")
-    return DPOTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer, peft_config=lora)
+    data = Dataset.from_list(rows)
+    return DPOTrainer(model=model, args=arguments, train_dataset=data, processing_class=tokenizer, peft_config=lora_config())
