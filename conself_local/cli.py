@@ -235,6 +235,31 @@ def problems(ctx: click.Context, path: Path | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="The problems file to write (JSON lines).")
+@click.option("--yes", is_flag=True, help="Take all that can be taken, without asking for each.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws inputs, and which problems validate.")
+@click.pass_context
+def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int) -> None:
+    """Make problems from your own Python code: a file, or all files under a folder. Nothing of it runs outside the sandbox."""
+    from conself_local.problems.formats.own import record_of
+    from conself_local.problems.harvest import harvest as look_at
+    from conself_local.problems.harvest import keep_runnable
+
+    if target.exists():
+        raise ConselfError(f"{target} is there already", "give another path")
+    found = list(look_at(path, seed))
+    accepted = [one for one in found if one.problem and (yes or click.confirm(f"{one.where}\n{one.source}\ntake it?", default=True))]
+    for one in found:
+        if not one.problem:
+            click.echo(f"left out: {one.where}: {one.why_not}", err=True)
+    kept = keep_runnable(accepted, _sandbox_maker(ctx, os.cpu_count() or 1), seed)
+    target.write_text("".join(json.dumps(record_of(problem)) + "\n" for problem in kept), encoding="utf-8")
+    validating = sum(problem.split == "validation" for problem in kept)
+    click.echo(f"{len(found)} functions found, {len(accepted)} taken, {len(kept)} run: {target} ({validating} of them validate)")
+
+
+@main.command()
 @_json_option
 @click.pass_context
 def adapters(ctx: click.Context, as_json: bool) -> None:

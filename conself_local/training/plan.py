@@ -15,7 +15,7 @@ from conself_local.forecast import available_memory_bytes, gib
 from conself_local.training.job import DISK_ADAPTERS, MEASURED_PAIRS, Forecast, TrainingJob
 from conself_local.training.packed_linear import dense_bytes, keep_dense
 from conself_local.training.packing import MICRO_BATCH_TOKENS, Group, group_of, micro_batches
-from conself_local.training.process_memory import peak_bytes, reset_peak, resident_bytes
+from conself_local.training.process_memory import give_back_freed, peak_bytes, reset_peak, resident_bytes
 
 _PROBE_TOKENS = 256
 _HOLES = 1.8
@@ -39,6 +39,8 @@ def plan_training(job: TrainingJob, model: Any, run: Callable[[Sequence[Group]],
     longest = max(sum(group_of(job.pairs[i]).size for i in part) for part in micro_batches(job.pairs, everything, MICRO_BATCH_TOKENS))
     probe = _probe_group(job)
     free = available_memory_bytes()
+    run([probe])  # also pays for what is made once
+    give_back_freed()
     before = resident_bytes()
     reset_peak()
     packed_seconds = _timed(run, probe)
@@ -55,6 +57,7 @@ def plan_training(job: TrainingJob, model: Any, run: Callable[[Sequence[Group]],
     dense, seconds = False, packed_seconds
     if dense_bytes(model) + activations <= room:
         keep_dense(model, True)
+        run([probe])
         dense_seconds = _timed(run, probe)
         dense = dense_seconds < packed_seconds
         seconds = min(dense_seconds, packed_seconds)
@@ -84,8 +87,7 @@ def _probe_group(job: TrainingJob) -> Group:
 
 
 def _timed(run: Callable[[Sequence[Group]], object], probe: Group) -> float:
-    """Seconds of the second run: the first one also pays for what is made once."""
-    run([probe])
+    """Seconds."""
     started = time.perf_counter()
     run([probe])
     return time.perf_counter() - started

@@ -58,9 +58,8 @@ def _trl(path: Path, pairs: int, threads: int, micro_batch: int) -> float:
 def _authors_style(path: Path, pairs: int, threads: int) -> float:
     """Reference at every step with the adapter off, padded pairs, logits over the whole sequence."""
     import torch
-    from torch.nn.functional import logsigmoid
-
     from peft import get_peft_model
+    from torch.nn.functional import logsigmoid
 
     from conself_local.training.torch_model import pick_device, pick_dtype
     from tests.benchmarks.trl_peer import load_for_trl, load_tokenizer, lora_config

@@ -1,0 +1,197 @@
+"""Problems from the user's own Python code: pure-looking functions with a docstring and parameters that literals can fill.
+
+Only the syntax tree is read; nothing is imported. A function is left out, and the reason told, where it touches files,
+network, clocks, chance or globals, calls what is not known to be pure, or has something like a secret in it. What it needs
+from its own module comes along. The body becomes the reference of a validation problem; a training problem never has one.
+Whether the functions run is found out in the sandbox (`keep_runnable`).
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import hashlib
+import re
+import symtable
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from conself_local.problems.inputs import example_calls, make_inputs
+from conself_local.problems.problem import Problem
+from sandbox import Limits, MakeSandbox, Program
+
+PURE_MODULES = {
+    "bisect", "cmath", "collections", "copy", "dataclasses", "decimal", "enum", "fractions", "functools", "heapq", "itertools", "math",
+    "numbers", "operator", "re", "statistics", "string", "textwrap", "typing", "unicodedata", "__future__",
+}  # fmt: skip
+_IMPURE_BUILTINS = {
+    "open", "input", "print", "exec", "eval", "compile", "__import__", "globals", "locals", "vars", "id", "breakpoint", "exit", "quit",
+    "memoryview", "setattr", "delattr", "help",
+}  # fmt: skip
+_SECRET = re.compile(r"AKIA[0-9A-Z]{12}|sk-[A-Za-z0-9]{16}|ghp_\w{20}|-----BEGIN|(?i:passw(or)?d|api_?key|secret)\s*[=:]\s*['\"]")
+_MOST_FILE_BYTES = 2 * 2**20
+_MOST_LINES = 60
+_SKIPPED = {"test", "tests", "testing", "docs", "examples", "build", "dist", "site-packages", "node_modules", "__pycache__"}
+VALIDATION_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Harvested:
+    """A function that was looked at."""
+
+    where: str
+    """`file:line name`"""
+    problem: Problem | None
+    why_not: str
+    source: str
+    """The function and what it needs of its module; what the reference is made of."""
+
+
+def harvest(path: Path, seed: int) -> Iterator[Harvested]:
+    """Every module-level function of a file, or of all files under a folder; private ones and tests are passed over."""
+    root = path if path.is_dir() else path.parent
+    for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        inside = file.relative_to(root)
+        if not (path.is_dir() and _SKIPPED & set(inside.parts)) and file.stat().st_size <= _MOST_FILE_BYTES:
+            yield from _harvest_file(file, str(inside), seed)
+
+
+def _harvest_file(file: Path, shown: str, seed: int) -> Iterator[Harvested]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        module = _Module(text)
+    except (OSError, SyntaxError, ValueError, RecursionError) as error:
+        yield Harvested(shown, None, f"cannot be read: {error}", "")
+        return
+    for node in module.tree.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith(("_", "test")):
+            where = f"{shown}:{node.lineno} {node.name}"
+            try:
+                source = module.source_with_needs(node)
+                yield Harvested(where, _problem(node, where, source, seed), "", source)
+            except ValueError as error:
+                yield Harvested(where, None, str(error), "")
+
+
+class _Module:
+    """What stands at the top of one file. Raises SyntaxError."""
+
+    def __init__(self, text: str) -> None:
+        self.tree = ast.parse(text)
+        self._text = text
+        self._functions = {n.name: n for n in self.tree.body if isinstance(n, ast.FunctionDef)}
+        self._constants: dict[str, ast.stmt] = {}
+        self._imports: dict[str, tuple[str, ast.stmt]] = {}
+        for node in self.tree.body:
+            if isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                self._constants |= {t.id: node for t in targets if isinstance(t, ast.Name)}
+            elif isinstance(node, ast.Import):
+                for alias in node.names:
+                    self._imports[alias.asname or alias.name.partition(".")[0]] = (alias.name, ast.Import([alias]))
+            elif isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    origin = "." * node.level + (node.module or "")
+                    self._imports[alias.asname or alias.name] = (origin, ast.ImportFrom(node.module, [alias], node.level))
+
+    def source_with_needs(self, function: ast.FunctionDef) -> str:
+        """Raises ValueError that says what is not pure about it."""
+        wanted: dict[str, ast.stmt] = {}
+        self._take(function, wanted)
+        order = sorted(wanted.values(), key=lambda n: (not isinstance(n, ast.Import | ast.ImportFrom), getattr(n, "lineno", 0)))
+        source = "\n\n".join(ast.unparse(n) for n in dict.fromkeys(order)) + "\n"
+        if _SECRET.search(source):
+            raise ValueError("something like a secret stands in it")
+        return source
+
+    def _take(self, node: ast.stmt, wanted: dict[str, ast.stmt]) -> None:
+        name = getattr(node, "name", ast.unparse(node)[:40])
+        wanted[name] = node
+        _verify_statements(node)
+        for used in sorted(_free_names(node)):
+            if used in wanted or used == name:
+                continue
+            if used in self._functions:
+                if self._functions[used].decorator_list:
+                    raise ValueError(f"it calls {used}, which is decorated")
+                self._take(self._functions[used], wanted)
+            elif used in self._imports:
+                origin, statement = self._imports[used]
+                if origin.partition(".")[0] not in PURE_MODULES:
+                    raise ValueError(f"it uses {'its own package' if origin.startswith('.') else origin}, which is not known to be pure")
+                wanted[used] = statement
+            elif used in self._constants:
+                self._take(self._constants[used], wanted)
+                wanted[used] = self._constants[used]
+            elif used in _IMPURE_BUILTINS or not hasattr(builtins, used):
+                raise ValueError(f"it uses {used}")
+
+
+def _verify_statements(node: ast.stmt) -> None:
+    for part in ast.walk(node):
+        if isinstance(part, ast.Global | ast.Nonlocal | ast.Yield | ast.YieldFrom | ast.Await | ast.Import | ast.ImportFrom):
+            raise ValueError(f"it has {type(part).__name__.lower()} in it")
+
+
+def _free_names(node: ast.stmt) -> set[str]:
+    """Names that a statement reads from outside of itself."""
+    free: set[str] = set()
+
+    def visit(table: symtable.SymbolTable) -> None:
+        free.update(s.get_name() for s in table.get_symbols() if s.is_global() and s.is_referenced())
+        for child in table.get_children():
+            visit(child)
+
+    top = symtable.symtable(ast.unparse(node), "harvest", "exec")
+    for symbol in top.get_symbols():
+        if symbol.is_referenced() and not symbol.is_assigned():
+            free.add(symbol.get_name())
+    for child in top.get_children():
+        visit(child)
+    return free
+
+
+def _problem(node: ast.FunctionDef, where: str, source: str, seed: int) -> Problem:
+    docstring = ast.get_docstring(node)
+    if node.decorator_list:
+        raise ValueError("it is decorated")
+    if not docstring or len(docstring) < 15:
+        raise ValueError("it has no docstring that says what it does")
+    if (node.end_lineno or 0) - node.lineno > _MOST_LINES:
+        raise ValueError(f"it is longer than {_MOST_LINES} lines")
+    arguments = node.args
+    if arguments.vararg or arguments.kwarg or arguments.kwonlyargs or not (arguments.args or arguments.posonlyargs):
+        raise ValueError("its parameters are not a plain list")
+    inputs = make_inputs(node, example_calls(docstring, node.name), seed)
+    bare = replace_body(node)
+    return Problem(
+        id=f"harvest/{hashlib.sha256(where.encode()).hexdigest()[:8]}/{node.name}", statement=docstring, kind="function",
+        inputs=tuple(inputs), split="train", entry_point=node.name, starter_code=bare, origin=where, licence="your own",
+    )  # fmt: skip
+
+
+def replace_body(node: ast.FunctionDef) -> str:
+    """`def name(parameters) -> result:` without annotations that need an import."""
+    bare = ast.FunctionDef(node.name, node.args, [ast.Pass()], [], node.returns, lineno=0)
+    text = ast.unparse(ast.fix_missing_locations(bare)).rsplit("\n", 1)[0]
+    named = {n.id for n in ast.walk(ast.parse(f"{text} pass")) if isinstance(n, ast.Name)}
+    return text if all(hasattr(builtins, n) for n in named) else f"from typing import *\n\n\n{text}"
+
+
+def keep_runnable(found: Sequence[Harvested], make_sandbox: MakeSandbox, seed: int) -> list[Problem]:
+    """Those whose reference answers some of its inputs, with these inputs only; a share goes to validation, with the reference."""
+    with_problem = [(h, h.problem) for h in found if h.problem]
+    programs = [Program(p.id, h.source, "function", p.entry_point, p.inputs) for h, p in with_problem]
+    with make_sandbox(Limits(wall_s=2.0)) as sandbox:
+        results = {result.program_id: result for result in sandbox.run(programs)}
+    kept = []
+    for one, problem in with_problem:
+        answered = [i for i, output in zip(problem.inputs, results[problem.id].outputs, strict=True) if output.text is not None]
+        if not answered:
+            continue
+        draw = int(hashlib.sha256(f"{seed}/{problem.id}".encode()).hexdigest()[:8], 16) / 2**32
+        validation = draw < VALIDATION_SHARE
+        split, reference = ("validation", one.source) if validation else ("train", None)
+        kept.append(replace(problem, inputs=tuple(answered), split=split, reference=reference))  # type: ignore[arg-type]
+    return kept
