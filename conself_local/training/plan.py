@@ -18,7 +18,7 @@ from conself_local.training.packing import MICRO_BATCH_TOKENS, Group, group_of, 
 from conself_local.training.process_memory import give_back_freed, peak_bytes, reset_peak, resident_bytes
 
 _PROBE_TOKENS = 256
-_HOLES = 1.8
+_HOLES = 1.5
 """Peaks are so many times what a lone micro-batch takes: sequences of other lengths leave holes between blocks. Fitted to
 measured peaks (`tests/benchmarks/training_scaling.py`)."""
 _FORWARD_SHARE = 0.4
@@ -37,14 +37,15 @@ def plan_training(job: TrainingJob, model: Any, run: Callable[[Sequence[Group]],
     everything = range(len(job.pairs))
     sizes = sorted(group_of(pair).size for pair in job.pairs)
     longest = max(sum(group_of(job.pairs[i]).size for i in part) for part in micro_batches(job.pairs, everything, MICRO_BATCH_TOKENS))
-    probe = _probe_group(job)
+    probe = _probe_groups(job)
+    probed = sum(group.size for group in probe)
     free = available_memory_bytes()
-    run([probe])  # also pays for what is made once
+    run(probe)  # also pays for what is made once
     give_back_freed()
     before = resident_bytes()
     reset_peak()
     packed_seconds = _timed(run, probe)
-    activations = _HOLES * max(0, peak_bytes() - before) * longest / probe.size
+    activations = _HOLES * max(0, peak_bytes() - before) * longest / probed
     room = float("inf") if free is None else free * _SPARE - 4 * adapter_bytes
     checkpointing = activations > room
     if checkpointing:
@@ -57,7 +58,7 @@ def plan_training(job: TrainingJob, model: Any, run: Callable[[Sequence[Group]],
     dense, seconds = False, packed_seconds
     if dense_bytes(model) + activations <= room:
         keep_dense(model, True)
-        run([probe])
+        run(probe)
         dense_seconds = _timed(run, probe)
         dense = dense_seconds < packed_seconds
         seconds = min(dense_seconds, packed_seconds)
@@ -66,7 +67,7 @@ def plan_training(job: TrainingJob, model: Any, run: Callable[[Sequence[Group]],
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.train()
         seconds *= 1 + _FORWARD_SHARE
-    a_token = seconds / probe.size
+    a_token = seconds / probed
     measured = sum(sizes) * min(1.0, MEASURED_PAIRS / len(sizes))
     work = sum(sizes) * (job.epochs + _FORWARD_SHARE) + measured * _FORWARD_SHARE
     peak = before + int(activations) + 3 * adapter_bytes + (dense_bytes(model) if dense else 0)
@@ -79,15 +80,16 @@ def plan_training(job: TrainingJob, model: Any, run: Callable[[Sequence[Group]],
     return Forecast(told, peak, disk)
 
 
-def _probe_group(job: TrainingJob) -> Group:
-    """A typical pair, cut to what is safe to try."""
+def _probe_groups(job: TrainingJob) -> list[Group]:
+    """Typical pairs, cut to what is safe to try: about _PROBE_TOKENS together."""
     pair = sorted(job.pairs, key=lambda p: group_of(p).size)[len(job.pairs) // 2]
-    half = _PROBE_TOKENS // 4
-    return Group(pair.prompt[-2 * half :], (pair.chosen[:half], pair.rejected[:half]))
+    quarter = _PROBE_TOKENS // 4
+    group = Group(pair.prompt[-2 * quarter :], (pair.chosen[:quarter], pair.rejected[:quarter]))
+    return [group] * max(1, _PROBE_TOKENS // group.size)
 
 
-def _timed(run: Callable[[Sequence[Group]], object], probe: Group) -> float:
+def _timed(run: Callable[[Sequence[Group]], object], probe: Sequence[Group]) -> float:
     """Seconds."""
     started = time.perf_counter()
-    run([probe])
+    run(probe)
     return time.perf_counter() - started

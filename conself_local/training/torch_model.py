@@ -32,8 +32,6 @@ from conself_local.training.packing import Group, Packed, pack
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 _LOGIT_ROWS = 128
 """Rows of logits over the vocabulary in memory at once."""
-_PACKED_ATTENTION_TOKENS = 768
-"""Past it the attention weights of all layers would take too much memory: torch's fused attention keeps none."""
 
 
 def pick_device() -> torch.device:
@@ -55,6 +53,8 @@ def load_base(model: ModelFile, dtype: torch.dtype, device: torch.device) -> Any
     config = AutoConfig.for_model(**values, rope_parameters={"rope_type": "default", "rope_theta": values["rope_theta"]})
     with torch.device("meta"):
         base = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    if device.type == "cpu":
+        base.set_attn_implementation(packed_attention.NAME)
     rotary = base.model.rotary_emb
     base.model.rotary_emb = type(rotary)(config=config)  # its frequencies are computed, not loaded
     tensors = {tensor.model_name: tensor for tensor in read_weights(model)}
@@ -130,9 +130,6 @@ def token_logps(model: Any, packed: Packed) -> torch.Tensor:
     sees = tensor(packed.attention_mask())
     mask = torch.zeros(sees.shape, dtype=weight.dtype, device=device).masked_fill_(~sees, torch.finfo(weight.dtype).min)
 
-    attention = packed_attention.NAME if device.type == "cpu" and len(packed.token_ids) <= _PACKED_ATTENTION_TOKENS else "sdpa"
-    if base.config._attn_implementation != attention:
-        base.set_attn_implementation(attention)
     mixed = torch.autocast(device.type, weight.dtype) if weight.dtype == torch.bfloat16 else contextlib.nullcontext()
     with mixed:
         hidden = base.model(

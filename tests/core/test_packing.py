@@ -70,9 +70,9 @@ def _gradients(model: Any, groups_apart: bool) -> tuple[torch.Tensor, list[torch
 
 @pytest.mark.parametrize("longest", [768, 0])
 def test_packed_completions_are_those_of_their_own_sequences(model: Any, longest: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To the same gradients; by our attention, and by torch's, which longer sequences get."""
+    """To the same gradients; with attention weights kept, and made again as for longer sequences."""
     apart = _gradients(model, True)
-    monkeypatch.setattr("conself_local.training.torch_model._PACKED_ATTENTION_TOKENS", longest)
+    monkeypatch.setattr("conself_local.training.packed_attention.KEPT_TOKENS", longest)
     together = _gradients(model, False)
     assert together[0].tolist() == pytest.approx(apart[0].tolist(), abs=2e-4)
     for one, other in zip(together[1], apart[1], strict=True):
