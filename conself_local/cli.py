@@ -253,7 +253,9 @@ def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int) 
     for one in found:
         if not one.problem:
             click.echo(f"left out: {one.where}: {one.why_not}", err=True)
-    kept = keep_runnable(accepted, _sandbox_maker(ctx, os.cpu_count() or 1), seed)
+    kept = keep_runnable(accepted, _sandbox_maker(ctx, os.cpu_count() or 1), seed) if accepted else []
+    if not kept:
+        raise ConselfError(f"none of {len(found)} functions in {path} can be taken", "it needs docstrings, and types or examples")
     target.write_text("".join(json.dumps(record_of(problem)) + "\n" for problem in kept), encoding="utf-8")
     validating = sum(problem.split == "validation" for problem in kept)
     click.echo(f"{len(found)} functions found, {len(accepted)} taken, {len(kept)} run: {target} ({validating} of them validate)")

@@ -69,5 +69,5 @@ def test_without_room_for_activations_they_are_recomputed_and_then_refused(monke
     told, model, _ = _plan(monkeypatch, 250 * MIB)
     assert model.recomputes and "computed twice" in told.words
     with pytest.raises(ConselfError, match="are free") as refusal:
-        _plan(monkeypatch, 100 * MIB)
+        _plan(monkeypatch, 80 * MIB)
     assert "max_tokens" in refusal.value.hint
