@@ -308,8 +308,9 @@ def import_adapter(ctx: click.Context, path: Path, model: Path | None, name: str
 
     with _open(ctx) as (home, store):
         described = load_model_file(model or bundled_model())
-        adapter_id = take_in(store, home, path, described, name or path.resolve().stem, use=use)
-        click.echo(f"adapter {adapter_id}: {name or path.resolve().stem}" + (", used by the next round" if use else ""))
+        name = name or path.resolve().stem
+        adapter_id = take_in(store, home, path, described, name, use=use)
+        click.echo(f"adapter {adapter_id}: {name}" + (", used by the next round" if use else ""))
 
 
 @main.command()

@@ -23,7 +23,6 @@ from conself_local.training.adapter_files import read_adapter, write_mlx, write_
 from conself_local.training.merge_gguf import merge_adapter
 
 Form = Literal["gguf-lora", "peft", "mlx", "merged"]
-FORMS: tuple[Form, ...] = ("gguf-lora", "peft", "mlx", "merged")
 _ASKED_PAIRS = 12
 LOST = 0.5
 """The gain counts as lost when merged and adapter differ by more than this share of what the adapter moved."""
@@ -53,7 +52,8 @@ class Kept:
 def export_adapter(store: Store, home: Home, adapter_id: int, form: Form, number_format: str, target: Path) -> list[str]:
     """Write `target` (a file, or a folder for `peft` and `mlx`) and tell in sentences what it is and what it keeps."""
     row = store.adapter(adapter_id)
-    source = Path(row["gguf_path"])
+    source = store.adapter_file(adapter_id)
+    assert source is not None, "only the base model has no file"
     if target.exists():
         raise ConselfError(f"{target} is there already", "give another path")
     if form == "gguf-lora":

@@ -18,7 +18,7 @@ from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.forecast import available_memory_bytes, gib, training_bytes
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
-from conself_local.training.gguf_weights import model_config
+from conself_local.training.gguf_weights import read_weights
 
 _MODEL_LAYER = "application/vnd.ollama.image.model"
 _MOST_MANIFEST_BYTES = 2**20
@@ -80,7 +80,7 @@ def _look_at(source: str, name: str, path: Path) -> FoundModel:
 
 def _why_not_trained(file: ModelFile) -> str:
     try:
-        model_config(file)
+        read_weights(file)
     except ConselfError as error:
         return error.message
     needed, free = training_bytes(file), available_memory_bytes()

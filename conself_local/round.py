@@ -17,9 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from conself_local.engine import open_llama
-from conself_local.errors import ConselfError
 from conself_local.events import Notice, OnEvent, StageDone
-from conself_local.file_hash import file_sha256
 from conself_local.forecast import training_bytes, verify_disk, verify_memory
 from conself_local.home import Home
 from conself_local.power import read_power
@@ -96,7 +94,7 @@ def run_round(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], un
     store = shop.store
     if "observe" in wanted and not _sampled(store, round_, "sample" in wanted):
         with _open_sampler(shop, round_.settings) as sampler, _watch_power(shop.on_event):
-            adapter = _gguf_path(store, round_.base_adapter_id)
+            adapter = store.adapter_file(round_.base_adapter_id)
             sample_observations(store, round_, sampler, adapter, shop.on_event)
             if "sample" in wanted:
                 with _execution_beside(shop, round_, sampler) as after_each:
@@ -212,23 +210,10 @@ def _evaluate_all(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark]
     pending = [b for b in benchmarks if b.name not in done]
     if not pending:
         return
-    adapters = {"base": _gguf_path(shop.store, round_.base_adapter_id), "adapter": _gguf_path(shop.store, adapter_id)}
+    adapters = {"base": shop.store.adapter_file(round_.base_adapter_id), "adapter": shop.store.adapter_file(adapter_id)}
     with open_engine(shop, round_.settings) as sampler:
         for benchmark in pending:
             evaluate(shop.store, round_, benchmark, sampler, adapters, shop.make_sandbox, shop.on_event)
-
-
-def _gguf_path(store: Store, adapter_id: int | None) -> Path | None:
-    """The file of an adapter, its sha256 checked: a changed file is not what was judged."""
-    if adapter_id is None:
-        return None
-    row = store.adapter(adapter_id)
-    path = Path(row["gguf_path"])
-    if not path.is_file() or file_sha256(path) != row["gguf_sha256"]:
-        raise ConselfError(
-            f"the adapter file {path} is missing or has changed", "start from the base model with --from-base"
-        )
-    return path
 
 
 def _decide(shop: Workshop, round_: RoundInfo, adapter_id: int | None) -> None:

@@ -164,14 +164,14 @@ def _problem(node: ast.FunctionDef, where: str, source: str, seed: int) -> Probl
     if arguments.vararg or arguments.kwarg or arguments.kwonlyargs or not (arguments.args or arguments.posonlyargs):
         raise ValueError("its parameters are not a plain list")
     inputs = make_inputs(node, example_calls(docstring, node.name), seed)
-    bare = replace_body(node)
+    bare = _first_line(node)
     return Problem(
         id=f"harvest/{hashlib.sha256(where.encode()).hexdigest()[:8]}/{node.name}", statement=docstring, kind="function",
         inputs=tuple(inputs), split="train", entry_point=node.name, starter_code=bare, origin=where, licence="your own",
     )  # fmt: skip
 
 
-def replace_body(node: ast.FunctionDef) -> str:
+def _first_line(node: ast.FunctionDef) -> str:
     """`def name(parameters) -> result:` without annotations that need an import."""
     bare = ast.FunctionDef(node.name, node.args, [ast.Pass()], [], node.returns, lineno=0)
     text = ast.unparse(ast.fix_missing_locations(bare)).rsplit("\n", 1)[0]

@@ -10,6 +10,7 @@ _LEAST_PROBLEMS = 5
 _CRASH_RATE_ROSE = 0.10
 _ENTROPY_FELL = 0.7
 _DIVERSITY_FELL = 0.7
+_COMMON = "select problem_id from metrics where round_id = ? intersect select problem_id from metrics where round_id = ?"
 
 
 @dataclass(frozen=True)
@@ -30,18 +31,16 @@ def compare_health(store: Store, round_: RoundInfo) -> tuple[Health, Health] | N
     before = store.value(sql, round_.id, round_.model_sha256)
     if before is None:
         return None
-    common = "select problem_id from metrics where round_id = ? intersect select problem_id from metrics where round_id = ?"
-    if len(store.rows(common, before, round_.id)) < _LEAST_PROBLEMS:
+    if len(store.rows(_COMMON, before, round_.id)) < _LEAST_PROBLEMS:
         return None
     return _health(store, before, before, round_.id), _health(store, round_.id, before, round_.id)
 
 
 def _health(store: Store, round_id: int, one: int, other: int) -> Health:
-    in_both = """problem_id in (select problem_id from metrics where round_id = ?
-                 intersect select problem_id from metrics where round_id = ?)"""
+    in_both = f"problem_id in ({_COMMON})"
     sql = f"select avg(crash_rate) as crash, avg(coalesce(entropy_bits, 0)) as entropy from metrics where round_id = ? and {in_both}"
     (means,) = store.rows(sql, round_id, one, other)
-    sql = f"""select 1.0 * count(distinct program_id) / max(1, count(program_id)) from samples where round_id = ? and {in_both}"""
+    sql = f"select 1.0 * count(distinct program_id) / max(1, count(program_id)) from samples where round_id = ? and {in_both}"
     return Health(means["crash"], means["entropy"], store.value(sql, round_id, one, other))
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from conself_local.errors import ConselfError
+from conself_local.file_hash import file_sha256
 from conself_local.problems.literals import input_text, parse_input
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings, settings_from_json, settings_to_json
@@ -220,6 +221,16 @@ class Store:
         if not found:
             raise ConselfError(f"there is no adapter {adapter_id}", "`conself adapters` lists them")
         return found[0]
+
+    def adapter_file(self, adapter_id: int | None) -> Path | None:
+        """Its GGUF file, the sha256 checked: a changed file is not what was judged. None for the base model."""
+        if adapter_id is None:
+            return None
+        row = self.adapter(adapter_id)
+        path = Path(row["gguf_path"])
+        if not path.is_file() or file_sha256(path) != row["gguf_sha256"]:
+            raise ConselfError(f"the adapter file {path} is missing or has changed", "start from the base model with --from-base")
+        return path
 
     def set_adapter_state(self, adapter_id: int, state: str) -> None:
         self.db.table("adapters").update(adapter_id, {"state": state})

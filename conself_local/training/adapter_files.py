@@ -28,7 +28,8 @@ from conself_local.training.gguf_weights import LINEAR_NAMES, PERMUTED, TRAINABL
 _GGUF_NAMES = {theirs: ours for ours, theirs in LINEAR_NAMES.items()}
 _PEFT_KEY = re.compile(r"base_model\.model\.(model\.layers\.\d+\.\w+\.\w+)\.lora_(A|B)\.weight")
 _MLX_KEY = re.compile(r"(model\.layers\.\d+\.\w+\.\w+)\.lora_(a|b)")
-_GGUF_KEY = re.compile(r"blk\.(\d+)\.(\w+)\.weight\.lora_(a|b)")
+_GGUF_KEY = re.compile(r"(.+\.weight)\.lora_(a|b)")
+_GGUF_PLACE = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
 _MOST_BYTES = 4 * 2**30
 _FOREIGN = "give an adapter that was trained on this very model"
 
@@ -148,24 +149,28 @@ def write_mlx(adapter: Adapter, folder: Path, layers: int) -> None:
 
 def read_gguf(path: Path, model: ModelFile) -> Adapter:
     """`model`: whose architecture it must be of, and whose heads say how Q and K are permuted."""
+    in_file = read_gguf_maps(path, model)
+    maps: dict[str, tuple[Floats, Floats]] = {}
+    for tensor, (a, b) in in_file.maps.items():
+        match = _GGUF_PLACE.fullmatch(tensor)
+        if not match or match[2] not in LINEAR_NAMES:
+            raise ConselfError(f"the adapter holds {tensor}, which is no linear map of a layer", _FOREIGN)
+        name = f"model.layers.{match[1]}.{LINEAR_NAMES[match[2]]}"
+        maps[name] = (a, _reorder(b, name, model, unpermute_rows))
+    return Adapter(in_file.scale, maps)
+
+
+def read_gguf_maps(path: Path, model: ModelFile) -> Adapter:
+    """By the file's own names (`blk.0.attn_q.weight`), rows in the file's own order: what is merged into a GGUF model."""
     verify_adapter_file(path, model)
     reader = gguf.GGUFReader(path)
     field = reader.fields.get("adapter.lora.alpha")
     alpha = field.contents() if field else None
     tensors = {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32) for t in reader.tensors}
-
-    def place(key: str) -> tuple[str, str] | None:
-        match = _GGUF_KEY.fullmatch(key)
-        known = match and LINEAR_NAMES.get(match[2])
-        return (f"model.layers.{match[1]}.{known}", match[3]) if match and known else None
-
-    maps = {
-        name: (a, _reorder(b, name, model, unpermute_rows)) for name, (a, b) in _pair_up(tensors, place).items()
-    }
-    rank = next(iter(maps.values()))[0].shape[0]
-    if not isinstance(alpha, int | float) or not rank:
+    adapter = Adapter(1.0, _pair_up(tensors, lambda key: _match(_GGUF_KEY, key)))
+    if not isinstance(alpha, int | float) or not adapter.rank:
         raise ConselfError(f"{path} says no usable alpha", "get the adapter again")
-    return Adapter(alpha / rank, maps)
+    return Adapter(alpha / adapter.rank, adapter.maps)
 
 
 def write_gguf(adapter: Adapter, model: ModelFile, target: Path, *, permute: bool = True) -> None:

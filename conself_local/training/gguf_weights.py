@@ -66,10 +66,18 @@ class GgufTensor:
         return self.shape[1] if len(self.shape) == 2 else 1
 
 
-def read_weights(model: ModelFile) -> list[GgufTensor]:
-    """All tensors of the file. Raises ConselfError for an architecture or a tensor that is not known."""
+@dataclass(frozen=True)
+class GgufWeights:
+    config: dict[str, object]
+    """What the Hugging Face and MLX configurations of the architecture need, by their names (the same in both)."""
+    tensors: list[GgufTensor]
+
+
+def read_weights(model: ModelFile) -> GgufWeights:
+    """The whole file, in one reading of its header. Raises ConselfError for an architecture or a tensor that is not known."""
     _verify_known(model)
-    return [_describe(model, tensor) for tensor in gguf.GGUFReader(model.path).tensors]
+    reader = gguf.GGUFReader(model.path)
+    return GgufWeights(_config(model, reader), [_describe(model, tensor) for tensor in reader.tensors])
 
 
 def _verify_known(model: ModelFile) -> None:
@@ -84,7 +92,7 @@ def linear_shapes(model: ModelFile) -> dict[str, tuple[int, int]]:
     """`model.layers.0.self_attn.q_proj` -> (rows, columns), for every linear map of the layers."""
     return {
         tensor.model_name.removesuffix(".weight"): (tensor.shape[0], tensor.columns)
-        for tensor in read_weights(model)
+        for tensor in read_weights(model).tensors
         if tensor.model_name.endswith("_proj.weight")
     }
 
@@ -119,11 +127,7 @@ def unpermute_rows(rows: npt.NDArray[_Number], heads: int) -> npt.NDArray[_Numbe
     return np.ascontiguousarray(rows.reshape(heads, half, 2, -1).swapaxes(1, 2).reshape(rows.shape))
 
 
-def model_config(model: ModelFile) -> dict[str, object]:
-    """What the Hugging Face and MLX configurations of the architecture need, by their names (the same in both)."""
-    _verify_known(model)
-    reader = gguf.GGUFReader(model.path)
-
+def _config(model: ModelFile, reader: gguf.GGUFReader) -> dict[str, object]:
     def value(key: str, default: object = None) -> object:
         field = reader.fields.get(f"{model.architecture}.{key}")
         return default if field is None else field.contents()

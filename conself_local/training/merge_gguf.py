@@ -8,7 +8,6 @@ Values always start from the shipped file's, so nothing is rounded twice.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import gguf
@@ -17,8 +16,9 @@ import numpy as np
 from conself_local import ggml
 from conself_local.errors import ConselfError
 from conself_local.ggml import Floats
-from conself_local.sampling.gguf_file import ModelFile, verify_adapter_file
+from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.running_copy import SHIPPED, make_running_copy
+from conself_local.training.adapter_files import read_gguf_maps
 
 _HOW = "export in another number format (--number-format Q8_0 or BF16)"
 
@@ -28,20 +28,18 @@ def merge_adapter(model: ModelFile, adapter: Path, target: Path, form: str, cach
 
     Raises ConselfError for a foreign adapter and for a format that cannot be written.
     """
-    verify_adapter_file(adapter, model)
-    changes = dict(_changes(adapter))
-    source = gguf.GGUFReader(model.path)
-    shipped = {tensor.name: tensor for tensor in source.tensors}
+    changes = read_gguf_maps(adapter, model)
+    shipped = {tensor.name: tensor for tensor in gguf.GGUFReader(model.path).tensors}
     part = target.with_suffix(".part")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(model.path if form == SHIPPED else make_running_copy(model, form, cache), part)
     try:
-        places = {tensor.name: tensor for tensor in gguf.GGUFReader(part).tensors}
+        places = shipped if form == SHIPPED else {tensor.name: tensor for tensor in gguf.GGUFReader(part).tensors}
         with part.open("r+b") as file:
-            for name, (down, up, scale) in changes.items():
+            for name, (down, up) in changes.maps.items():
                 if name not in shipped or tuple(shipped[name].shape[::-1]) != (up.shape[0], down.shape[1]):
                     raise ConselfError(f"the adapter changes {name}, which does not fit the model", "use the model it was trained on")
-                values = _values(shipped[name]) + np.float32(scale) * (up @ down)
+                values = _values(shipped[name]) + np.float32(changes.scale) * (up @ down)
                 place = places[name]
                 if not ggml.can_pack(int(place.tensor_type)):
                     raise ConselfError(f"{name} is in a format ({place.tensor_type.name}) that cannot be written again", _HOW)
@@ -53,22 +51,6 @@ def merge_adapter(model: ModelFile, adapter: Path, target: Path, form: str, cach
         part.unlink(missing_ok=True)
         raise
     part.rename(target)
-
-
-def _changes(adapter: Path) -> Iterator[tuple[str, tuple[Floats, Floats, float]]]:
-    """(tensor's name, (A, B, scale)), rows in GGUF's own order: nothing needs to be permuted."""
-    reader = gguf.GGUFReader(adapter)
-    sides = {tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32) for tensor in reader.tensors}
-    field = reader.fields.get("adapter.lora.alpha")
-    alpha = field.contents() if field else None
-    if not isinstance(alpha, int | float):
-        raise ConselfError(f"{adapter} says no alpha", "get the adapter again")
-    for name in sorted(sides):
-        if name.endswith(".lora_a"):
-            tensor = name.removesuffix(".lora_a")
-            if f"{tensor}.lora_b" not in sides:
-                raise ConselfError(f"{adapter} holds only half of {tensor}", "get the adapter again")
-            yield tensor, (sides[name], sides[f"{tensor}.lora_b"], alpha / len(sides[name]))
 
 
 def _values(tensor: gguf.ReaderTensor) -> Floats:

@@ -25,7 +25,7 @@ from conself_local.sampling.gguf_file import ModelFile, load_model_file
 from conself_local.sampling.mlx_folder import verify_mlx_folder
 from conself_local.training.adapter_files import Adapter, adapter_of_mlx_tensors, read_peft
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
-from conself_local.training.gguf_weights import LINEAR_NAMES, model_config, read_weights
+from conself_local.training.gguf_weights import LINEAR_NAMES, read_weights
 from conself_local.training.job import DISK_ADAPTERS, Forecast, PairFigures, Sums, TokenPair, TrainingJob
 
 nn: Any = mlx.nn
@@ -39,11 +39,12 @@ def _flat(tree: Any) -> dict[str, Any]:
 
 def load_mlx_model(model: ModelFile, dtype: mx.Dtype) -> Any:
     """mlx-lm's model with the file's dequantised values. Raises ConselfError for what is not known."""
-    weights = [(tensor.model_name, mx.array(tensor.dense()).astype(dtype)) for tensor in read_weights(model)]
+    weights = read_weights(model)
+    values = [(tensor.model_name, mx.array(tensor.dense()).astype(dtype)) for tensor in weights.tensors]
     module = importlib.import_module(f"mlx_lm.models.{model.architecture}")
-    built = module.Model(module.ModelArgs.from_dict(model_config(model)))
+    built = module.Model(module.ModelArgs.from_dict(weights.config))
     try:
-        built.load_weights(weights, strict=True)
+        built.load_weights(values, strict=True)
     except ValueError as error:
         raise ConselfError(f"{model.path.name} does not fit its architecture: {str(error)[:200]}", "the file is damaged") from error
     return built
@@ -56,11 +57,12 @@ class MlxBackend:
         self._job = job
         path = Path(job.model_path)
         kind = dtype or (mx.bfloat16 if mx.metal.is_available() else mx.float32)
-        if path.is_dir():
+        self.model_file = None if path.is_dir() else load_model_file(path)
+        if self.model_file is None:
             verify_mlx_folder(path)
             self._model = load_folder(str(path))[0]
         else:
-            self._model = load_mlx_model(load_model_file(path), kind)
+            self._model = load_mlx_model(self.model_file, kind)
         self._model.freeze()
         mx.random.seed(job.seed)
         parent = read_peft(Path(job.parent_adapter)) if job.parent_adapter else None

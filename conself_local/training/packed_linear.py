@@ -31,14 +31,13 @@ class PackedLinear(torch.nn.Linear):
         """Unpack once for all, or give that memory back."""
         self.weight.data = self.dense_weight() if dense else self.weight.new_empty(0)
 
-    def forget_pages(self) -> None:
-        """They are read from the file again when they are wanted."""
+    @property
+    def file(self) -> mmap.mmap | None:
+        """The mapped file that the blocks are a view of; None where they were copied into another order."""
         view: Any = self._blocks
-        while isinstance(getattr(view, "base", None), np.ndarray):
+        while isinstance(view, np.ndarray):
             view = view.base
-        file = getattr(view, "base", None)
-        if isinstance(file, mmap.mmap) and hasattr(file, "madvise"):
-            file.madvise(mmap.MADV_DONTNEED)
+        return view if isinstance(view, mmap.mmap) else None
 
     def dense_weight(self) -> torch.Tensor:
         """(out, in)"""
@@ -54,17 +53,21 @@ class PackedLinear(torch.nn.Linear):
 
 def keep_dense(model: torch.nn.Module, dense: bool) -> None:
     """All packed maps of a model. The pages of the file that they were read from are given back to the system."""
-    for module in model.modules():
-        if isinstance(module, PackedLinear):
-            module.keep_dense(dense)
-            module.forget_pages()
+    packed = _packed_maps(model)
+    for module in packed:
+        module.keep_dense(dense)
+    for file in {module.file for module in packed}:
+        if file is not None and hasattr(file, "madvise"):
+            file.madvise(mmap.MADV_DONTNEED)
 
 
 def dense_bytes(model: torch.nn.Module) -> int:
     """What `keep_dense` would take."""
-    return sum(
-        m.out_features * m.in_features * m.weight.element_size() for m in model.modules() if isinstance(m, PackedLinear)
-    )
+    return sum(m.out_features * m.in_features * m.weight.element_size() for m in _packed_maps(model))
+
+
+def _packed_maps(model: torch.nn.Module) -> list[PackedLinear]:
+    return [module for module in model.modules() if isinstance(module, PackedLinear)]
 
 
 class _UnpackedForEachUse(torch.autograd.Function):

@@ -28,7 +28,8 @@ class TorchBackend:
         torch.set_num_threads(job.threads)
         self._job = job
         self._device = pick_device()
-        base = load_base(load_model_file(Path(job.model_path)), pick_dtype(self._device), self._device)
+        self.model_file = load_model_file(Path(job.model_path))
+        base = load_base(self.model_file, pick_dtype(self._device), self._device)
         parent = job.parent_adapter
         self._model = load_lora(base, Path(parent)) if parent else add_lora(base, job.lora_rank, job.lora_alpha, job.seed)
         self._named = {name: p for name, p in self._model.named_parameters() if p.requires_grad}

@@ -24,7 +24,7 @@ from conself_local.errors import ConselfError
 from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.running_copy import processor_has_bf16
 from conself_local.training import packed_attention
-from conself_local.training.gguf_weights import GgufTensor, model_config, read_weights
+from conself_local.training.gguf_weights import GgufTensor, read_weights
 from conself_local.training.lean_layers import use_lean_layers
 from conself_local.training.packed_linear import PackedLinear
 from conself_local.training.packing import Group, Packed, pack
@@ -49,7 +49,8 @@ def load_base(model: ModelFile, dtype: torch.dtype, device: torch.device) -> Any
     The linear maps of the layers are left in the file's blocks (`packed_linear.keep_dense` unpacks them for good);
     embeddings, norms and the output head are dense.
     """
-    values = model_config(model)
+    weights = read_weights(model)
+    values = weights.config
     config = AutoConfig.for_model(**values, rope_parameters={"rope_type": "default", "rope_theta": values["rope_theta"]})
     with torch.device("meta"):
         base = AutoModelForCausalLM.from_config(config, dtype=dtype)
@@ -57,7 +58,7 @@ def load_base(model: ModelFile, dtype: torch.dtype, device: torch.device) -> Any
         base.set_attn_implementation(packed_attention.NAME)
     rotary = base.model.rotary_emb
     base.model.rotary_emb = type(rotary)(config=config)  # its frequencies are computed, not loaded
-    tensors = {tensor.model_name: tensor for tensor in read_weights(model)}
+    tensors = {tensor.model_name: tensor for tensor in weights.tensors}
     for name, tensor in tensors.items():
         if name.endswith("_proj.weight"):
             _put(base, name.removesuffix(".weight"), PackedLinear(tensor, _bias(tensors, name, dtype), dtype))

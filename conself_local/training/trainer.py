@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from conself_local.errors import ConselfError
 from conself_local.forecast import verify_disk
-from conself_local.sampling.gguf_file import load_model_file
+from conself_local.sampling.gguf_file import ModelFile
 from conself_local.training.adapter_files import Adapter, write_gguf, write_peft
 from conself_local.training.checkpoint import Progress
 from conself_local.training.guards import displacement_window, is_displaced
@@ -37,6 +37,10 @@ Report = Callable[[dict[str, Any]], object]
 
 class Backend(Protocol):
     """The model under a LoRA adapter, its optimiser, and what one micro-batch of pairs is."""
+
+    @property
+    def model_file(self) -> ModelFile | None:
+        """None where the weights are no GGUF file: then there is no GGUF adapter either."""
 
     def plan(self) -> Forecast:
         """How the run will go; raises ConselfError where it would not fit the machine."""
@@ -106,9 +110,10 @@ def train(job: TrainingJob, folder: Path, backend: Backend, report: Report) -> N
         backend.save(folder / "checkpoint", progress)
         report(event)
     change = _mean_change(job, backend, references, report)
-    adapter, model = backend.adapter(), load_model_file(Path(job.model_path))
-    write_peft(adapter, folder / "adapter", model.architecture)
-    write_gguf(adapter, model, folder / "adapter.gguf")
+    adapter = backend.adapter()
+    write_peft(adapter, folder / "adapter", job.architecture)
+    if backend.model_file:
+        write_gguf(adapter, backend.model_file, folder / "adapter.gguf")
     report({"done": True, "steps_done": progress.step, "mean_absolute_change_per_token": change})
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from conself_local.bundled import bundled_model
 from conself_local.sampling.gguf_file import load_model_file
+from conself_local.training.process_memory import peak_bytes
 from tests.benchmarks.training_pairs import BATCH_PAIRS, BETA, LEARNING_RATE, make_job, make_pairs, token_pair
 
 TRL_MICRO_BATCHES = (1, 2)
@@ -104,8 +105,7 @@ _CONTENDERS: dict[str, Callable[[Path, int, int], float]] = {
 
 def _run_contender(name: str, path: Path, pairs: int, threads: int) -> None:
     seconds = _CONTENDERS[name](path, pairs, threads)
-    peak = next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    print(json.dumps({"pairs_per_second": pairs / seconds, "peak_gib": peak / 2**20}))
+    print(json.dumps({"pairs_per_second": pairs / seconds, "peak_gib": peak_bytes() / 2**30}))
 
 
 def main() -> None:

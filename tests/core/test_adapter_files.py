@@ -21,18 +21,10 @@ from conself_local.sampling.gguf_file import ModelFile, load_model_file
 from conself_local.sampling.sampler import ChatMessage
 from conself_local.store.store import Store
 from conself_local.training.adapter_files import Adapter, read_adapter, read_gguf, write_gguf, write_mlx, write_peft
-from conself_local.training.gguf_weights import linear_shapes, read_weights
+from conself_local.training.gguf_weights import read_weights
 from conself_local.training.merge_gguf import merge_adapter
+from tests.core.random_adapter import random_adapter
 from tests.core.tiny_model import LAYERS, write_tiny_model
-
-
-def _random_adapter(model: ModelFile, size: float, rank: int = 4) -> Adapter:
-    random = np.random.default_rng(5)
-    maps = {
-        name: tuple(random.standard_normal(shape).astype(np.float32) * size for shape in ((rank, columns), (rows, rank)))
-        for name, (rows, columns) in linear_shapes(model).items()
-    }
-    return Adapter(2.0, {name: (a, b) for name, (a, b) in maps.items()})
 
 
 @pytest.fixture(params=["llama", "qwen2"])
@@ -46,7 +38,7 @@ def _same(one: Adapter, other: Adapter) -> bool:
 
 
 def test_every_form_reads_back_as_it_was(model: ModelFile, tmp_path: Path) -> None:
-    adapter = _random_adapter(model, 0.1)
+    adapter = random_adapter(model, 0.1)
     write_peft(adapter, tmp_path / "peft", model.architecture)
     write_mlx(adapter, tmp_path / "mlx", LAYERS)
     write_gguf(adapter, model, tmp_path / "a.gguf")
@@ -59,7 +51,7 @@ def test_peft_and_mlx_lm_load_what_is_written(model: ModelFile, tmp_path: Path) 
 
     from conself_local.training.torch_model import completion_logps, load_base, load_lora
 
-    adapter = _random_adapter(model, 0.2)
+    adapter = random_adapter(model, 0.2)
     write_peft(adapter, tmp_path / "peft", model.architecture)
     of_torch = load_lora(load_base(model, torch.float32, torch.device("cpu")), tmp_path / "peft")
     logps = completion_logps(of_torch, (1, 5, 9), [(7, 8, 2)])[0].tolist()
@@ -76,7 +68,7 @@ def test_peft_and_mlx_lm_load_what_is_written(model: ModelFile, tmp_path: Path) 
 
 
 def test_foreign_and_damaged_adapters_are_refused(model: ModelFile, tmp_path: Path) -> None:
-    adapter = _random_adapter(model, 0.1)
+    adapter = random_adapter(model, 0.1)
     folder = tmp_path / "peft"
     write_peft(adapter, folder, model.architecture)
     config, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
@@ -116,7 +108,7 @@ def test_foreign_and_damaged_adapters_are_refused(model: ModelFile, tmp_path: Pa
 
 
 def test_an_adapter_from_elsewhere_becomes_one_of_the_home(model: ModelFile, tmp_path: Path) -> None:
-    write_mlx(_random_adapter(model, 0.1), tmp_path / "mlx", LAYERS)
+    write_mlx(random_adapter(model, 0.1), tmp_path / "mlx", LAYERS)
     home = Home(tmp_path / "home")
     with Store(home.database) as store:
         adapter_id = import_adapter(store, home, tmp_path / "mlx", model, "theirs", use=True)
@@ -132,8 +124,7 @@ def test_an_adapter_from_elsewhere_becomes_one_of_the_home(model: ModelFile, tmp
 
 def test_a_merged_file_keeps_everything_but_the_adapted_tensors(tmp_path: Path) -> None:
     model = load_model_file(bundled_model())
-    adapter = _random_adapter(model, 0.05)
-    write_gguf(Adapter(adapter.scale, {n: m for n, m in adapter.maps.items() if "layers.3." in n}), model, tmp_path / "a.gguf")
+    write_gguf(random_adapter(model, 0.05, only="layers.3."), model, tmp_path / "a.gguf")
     merge_adapter(model, tmp_path / "a.gguf", tmp_path / "merged.gguf", "shipped", tmp_path / "cache")
     old, new = (gguf.GGUFReader(path) for path in (model.path, tmp_path / "merged.gguf"))
     assert {k: f.contents() for k, f in old.fields.items()} == {k: f.contents() for k, f in new.fields.items()}
@@ -149,9 +140,7 @@ def test_a_merged_file_keeps_everything_but_the_adapted_tensors(tmp_path: Path) 
 def test_llama_cpp_loads_the_merged_file_and_it_is_told_what_it_keeps(size: float, form: str, lost: bool, tmp_path: Path) -> None:
     """A large change survives Q4_1; a small one vanishes in its rounding, and that is said."""
     model = load_model_file(bundled_model())
-    adapter = _random_adapter(model, size)
-    last = {name: sides for name, sides in adapter.maps.items() if name == f"model.layers.{model.block_count - 1}.mlp.down_proj"}
-    write_gguf(Adapter(adapter.scale, last), model, tmp_path / "a.gguf")
+    write_gguf(random_adapter(model, size, only=f"layers.{model.block_count - 1}.mlp.down_proj"), model, tmp_path / "a.gguf")
     merge_adapter(model, tmp_path / "a.gguf", tmp_path / "merged.gguf", form, tmp_path / "cache")
     with LlamaProcess(model, slots=1, context_tokens=512, threads=1) as engine:
         prompt = engine.encode([ChatMessage("user", "Write a Python function that adds two numbers.")])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +20,7 @@ from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.mlx_backend import MlxBackend, _flat
 from conself_local.training.torch_backend import TorchBackend
 from conself_local.training.trainer import train
+from tests.core.killed_run import train_whole_and_cut
 from tests.core.tiny_mlx_folder import write_mlx_folder
 from tests.core.tiny_model import write_tiny_model
 
@@ -71,25 +71,11 @@ def test_loss_and_gradients_are_those_of_torch_and_the_plain_formula(
     assert np.allclose(ours.sums(PAIRS), theirs.sums(PAIRS), atol=2e-3)
 
 
-class _Killed(Exception):
-    """Stands for a SIGKILL right after a step's checkpoint."""
-
-
 def test_resumed_training_equals_undisturbed_training(tmp_path: Path) -> None:
     job = _job(write_tiny_model(tmp_path / "tiny.gguf"))
-    whole: list[dict[str, Any]] = []
-    train(job, tmp_path / "whole", MlxBackend(job), whole.append)
+    whole, rest = train_whole_and_cut(job, MlxBackend, tmp_path)
     losses = {r["step"]: r["loss"] for r in whole if "step" in r}
     assert len(losses) == job.steps == 4 and losses[4] < losses[1]
-
-    def killed_after_two(report: dict[str, Any]) -> None:
-        if report.get("step") == 2:
-            raise _Killed
-
-    with pytest.raises(_Killed):
-        train(job, tmp_path / "cut", MlxBackend(job), killed_after_two)
-    rest: list[dict[str, Any]] = []
-    train(job, tmp_path / "cut", MlxBackend(job), rest.append)
     assert {r["step"]: r["loss"] for r in rest if "step" in r} == {step: losses[step] for step in (3, 4)}
     for name in ("adapter.gguf", "adapter/adapter_model.safetensors"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

@@ -25,7 +25,8 @@ from conself_local.sampling.llama_engine import LlamaEngine
 from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.sampling.sampler import ChatMessage, EncodedPrompt, SampleRequest
 from conself_local.sampling.token_choice import choose_token, nucleus, token_uncertainty
-from tests.core.random_adapter import write_random_adapter
+from conself_local.training.adapter_files import write_gguf
+from tests.core.random_adapter import random_adapter
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,8 @@ def test_prompts_are_shared_and_slots_relaid_without_changing_answers(model: Mod
 
 def test_base_and_adapter_mixed_in_one_call_are_told_apart(model: ModelFile, tmp_path: Path) -> None:
     """Each is answered as when it is asked alone, and the adapter is switched once, not for every request."""
-    adapter = write_random_adapter(tmp_path / "adapter.gguf", model, seed=1)
+    adapter = tmp_path / "adapter.gguf"
+    write_gguf(random_adapter(model, 0.1, only="o_proj"), model, adapter)
     with LlamaProcess(model, slots=4, context_tokens=4 * 256, threads=1) as engine:
         prompt = engine.encode([ChatMessage("user", "Name a colour.")])
 

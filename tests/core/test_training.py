@@ -19,6 +19,7 @@ from conself_local.training.con_dpo_torch import con_dpo_pair_loss
 from conself_local.training.job import TokenPair, TrainingJob, load_job
 from conself_local.training.torch_backend import TorchBackend
 from conself_local.training.trainer import learning_rate_at, pairs_of_step, train
+from tests.core.killed_run import train_whole_and_cut
 
 _logp = st.floats(-200, 0)
 
@@ -64,25 +65,11 @@ def test_job_survives_its_file(tmp_path: Path) -> None:
     assert _job().content_hash() == dataclasses.replace(_job(), threads=7).content_hash() != _job(pairs=3).content_hash()
 
 
-class _Killed(Exception):
-    """Stands for a SIGKILL right after a step's checkpoint."""
-
-
 def test_resumed_training_equals_undisturbed_training(tmp_path: Path) -> None:
     job = _job()
-    whole: list[dict[str, Any]] = []
-    train(job, tmp_path / "whole", TorchBackend(job), whole.append)
+    whole, rest = train_whole_and_cut(job, TorchBackend, tmp_path)
     losses = {r["step"]: r["loss"] for r in whole if "step" in r}
     assert len(losses) == job.steps == 4 and whole[-1]["mean_absolute_change_per_token"] > 0
-
-    def killed_after_two(report: dict[str, Any]) -> None:
-        if report.get("step") == 2:
-            raise _Killed
-
-    with pytest.raises(_Killed):
-        train(job, tmp_path / "cut", TorchBackend(job), killed_after_two)
-    rest: list[dict[str, Any]] = []
-    train(job, tmp_path / "cut", TorchBackend(job), rest.append)
     resumed = {r["step"]: r["loss"] for r in rest if "step" in r}
     assert sorted(resumed) == [3, 4] and all(losses[s] == pytest.approx(resumed[s], abs=1e-6) for s in resumed)
     assert (tmp_path / "cut" / "adapter.gguf").read_bytes() == (tmp_path / "whole" / "adapter.gguf").read_bytes()

@@ -71,7 +71,7 @@ def _first_lines(starter: str, name: str) -> str:
     lines = starter.rstrip().splitlines()
     for place, line in enumerate(lines):
         if line.strip().startswith(f"def {name}(") and line.rstrip().endswith(":"):
-            head = "\n".join([*lines[: place + 1]])
+            head = "\n".join(lines[: place + 1])
             try:
                 ast.parse(f"{head} pass")
             except SyntaxError:

@@ -21,7 +21,7 @@ def problem_of(record: dict[str, Any]) -> Problem:
     statement = f"Complete the Python function `{name}` so that it does what its docstring says." if continues else prompt
     return Problem(
         id=str(record["task_id"]), statement=statement, kind="function", inputs=tuple(tuple(a) for a in given[:MAX_INPUTS]),
-        split="held-out", entry_point=name, starter_code=prompt.strip("\n") if continues and "def " in prompt else "",
+        split="held-out", entry_point=name, starter_code=prompt.strip("\n") if continues else "",
         reference=f"{prompt}{record['canonical_solution']}\n" if continues else f"{record['canonical_solution']}\n",
         origin="EvalPlus", licence="Apache-2.0",
     )  # fmt: skip
