@@ -29,6 +29,7 @@ from conself_local.sampling.sampler import Sampler
 from conself_local.settings import Settings
 from conself_local.stages.evaluate import Benchmark, evaluate
 from conself_local.stages.execute import ExecutionBeside, execute_programs
+from conself_local.stages.grow import ask_for_inputs, grow_inputs
 from conself_local.stages.sample import sample_observations, sample_programs
 from conself_local.stages.score import build_round_pairs, score_problems
 from conself_local.stages.train import train_adapter
@@ -37,7 +38,7 @@ from conself_local.store.store import RoundInfo, Store
 from conself_local.tune import SLOTS, load_tuning
 from sandbox import MakeSandbox
 
-STAGES = ("observe", "sample", "execute", "score", "pair", "train", "evaluate", "decide")
+STAGES = ("observe", "sample", "execute", "grow", "score", "pair", "train", "evaluate", "decide")
 PROMPT_TOKENS = 1024
 """Room for a prompt in a slot's share of the context."""
 
@@ -97,11 +98,14 @@ def run_round(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], un
             adapter = store.adapter_file(round_.base_adapter_id)
             sample_observations(store, round_, sampler, adapter, shop.on_event)
             if "sample" in wanted:
+                ask_for_inputs(store, round_, sampler, adapter, shop.on_event)
                 with _execution_beside(shop, round_, sampler) as after_each:
                     sample_programs(store, round_, sampler, adapter, shop.on_event, after_each)
                 _measure_running_copy(shop, round_, sampler, adapter)
     if "execute" in wanted:
         execute_programs(store, round_, shop.make_sandbox, shop.on_event)
+    if "grow" in wanted:
+        grow_inputs(store, round_, shop.make_sandbox, shop.on_event)
     if "score" in wanted:
         score_problems(store, round_, shop.on_event)
     trained = store.value("select id from adapters where round_id = ?", round_.id)

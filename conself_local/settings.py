@@ -38,6 +38,8 @@ class Settings:
     wall_s: float = 3.0
     """Seconds an input."""
     max_timeouts: int | None = None
+    grown_inputs: int = 0
+    """At most so many test inputs are added to a problem, each of which tells programs apart (`stages/grow.py`)."""
     # score
     exact_behaviour: bool = True
     """Compare canonical texts as they are; otherwise by comparison key."""

@@ -11,6 +11,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from conself_local.problems.mutate import neighbours
+
 INPUTS = 12
 _WORDS = ("", "a", "abc", "Hello World", "racecar", "a,b;c", "  x  ", "UPPER lower", "123", "äé", "line\nbreak", "aabbcc")
 _NUMBERS = (0, 1, -1, 2, 3, 7, 10, 100, -17, 255, 1000)
@@ -53,9 +55,9 @@ def make_inputs(node: ast.FunctionDef, examples: Sequence[tuple[object, ...]], s
             arguments = tuple(_value(t, draw, attempt) for t in types)
             found.setdefault(repr(arguments), arguments)
     elif usable:
-        for _ in range(INPUTS * 3):
-            mutated = tuple(_mutate(value, draw) for value in draw.choice(usable))
-            found.setdefault(repr(mutated), mutated)
+        for neighbour in neighbours(usable, INPUTS, f"{seed}/{node.name}"):
+            if isinstance(neighbour, tuple):
+                found[repr(neighbour)] = neighbour
     else:
         raise ValueError("neither types nor examples say what goes in")
     return list(found.values())[:INPUTS]
@@ -111,21 +113,3 @@ def _generic(name: str, inner: ast.expr, draw: random.Random, attempt: int) -> o
     if name == "dict" and isinstance(inner, ast.Tuple) and len(inner.elts) == 2:
         return dict(zip(items(inner.elts[0]), items(inner.elts[1]), strict=True))
     raise ValueError(f"a parameter is of the type {name}, which no literal has")
-
-
-def _mutate(value: object, draw: random.Random) -> object:
-    """A neighbour of the same type."""
-    if isinstance(value, bool):
-        return draw.random() < 0.5
-    if isinstance(value, int):
-        return value + draw.choice([-1, 0, 1, 2, 10, -10])
-    if isinstance(value, float):
-        return value * draw.choice([-1.0, 0.5, 1.0, 2.0])
-    if isinstance(value, str):
-        return draw.choice([value, value[::-1], value.upper(), value + value, value[: len(value) // 2], draw.choice(_WORDS)])
-    if isinstance(value, list | tuple):
-        changed = [_mutate(v, draw) for v in value]
-        if isinstance(value, list) and draw.random() < 0.3:
-            changed = changed[: len(changed) // 2]
-        return tuple(changed) if isinstance(value, tuple) else changed
-    return value

@@ -26,6 +26,8 @@ def _literal(value: object) -> str:
     if isinstance(value, str):
         return ascii(value)
     if isinstance(value, float):
+        if value != value:
+            raise ValueError("NaN cannot be an input: it has no literal")
         return repr(value).replace("inf", "1e999")
     if isinstance(value, list):
         return "[" + ",".join(_literal(v) for v in value) + "]"

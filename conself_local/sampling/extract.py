@@ -1,7 +1,8 @@
-"""From a completion's text to a program or to observations; nothing is run or parsed as Python here."""
+"""From a completion's text to a program, to observations or to test inputs; nothing is run."""
 
 from __future__ import annotations
 
+import ast
 import re
 
 _OPENING = re.compile(r"```[ \t]*(?:python3?|py)[ \t]*\r?\n", re.IGNORECASE)
@@ -9,6 +10,9 @@ _CLOSING = re.compile(r"(?:^|\n)[ \t]*```")
 _OBSERVATION = re.compile(
     r"^\W*observation\s*#?\s*\d+\s*[:.\)-]?\W*?$|^\W*observation\s*#?\s*\d+\s*[:.\)-]\s*", re.IGNORECASE | re.MULTILINE
 )
+
+_MOST_CALL_LINES = 64
+_MOST_CALL_CHARACTERS = 2_000
 
 
 def extract_program(answer: str) -> str | None:
@@ -46,3 +50,25 @@ def parse_observations(text: str, wanted: int) -> list[str] | None:
         if body:
             bodies.append(body[:600])
     return bodies[:wanted] if len(bodies) >= wanted else None
+
+
+def parse_calls(text: str, entry_point: str) -> list[tuple[object, ...]]:
+    """The arguments of the calls of a function in a text, one a line, that are literals; anything else is passed over.
+
+    `parse_calls("1. add(1, 2)\\nadd(x)", "add")` -> `[(1, 2)]`.
+    """
+    name = entry_point.rpartition(".")[2]
+    found = []
+    for line in text.splitlines()[:_MOST_CALL_LINES]:
+        start = line.find(f"{name}(")
+        if start < 0 or len(line) > _MOST_CALL_CHARACTERS:
+            continue
+        for end in (i + 1 for i in range(len(line) - 1, start, -1) if line[i] == ")"):
+            try:
+                call = ast.parse(line[start:end], mode="eval").body
+                if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.keywords:
+                    found.append(tuple(ast.literal_eval(argument) for argument in call.args))
+                break
+            except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+                continue
+    return found

@@ -39,6 +39,20 @@ def program_messages(problem: Problem, observation: str | None = None) -> list[C
     return [ChatMessage("user", "\n\n".join(parts))]
 
 
+def input_messages(problem: Problem, wanted: int) -> list[ChatMessage]:
+    """Ask for calls with other arguments, one a line; the given calls show the form."""
+    calls = [f"{problem.entry_point.rpartition('.')[2]}({', '.join(map(repr, i))})" for i in problem.inputs[:3] if isinstance(i, tuple)]
+    return [
+        ChatMessage(
+            "user",
+            f"Here is a programming problem.\n\n{problem.statement}\n\nThese are calls that test a solution:\n"
+            + "\n".join(calls)
+            + f"\n\nWrite {wanted} more calls that test other cases and edge cases, one on each line, with literal arguments. "
+            "Write only the calls.",
+        )
+    ]
+
+
 def answer_prefix(problem: Problem) -> str:
     """The beginning of the answer that `laptop` writes for the model: the fence and the starter code.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 
 from conself_local.errors import ConselfError
@@ -16,7 +16,7 @@ from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings
 from conself_local.store.store import RoundInfo, Row, Store
-from sandbox import NOT_COMPILED, Limits, MakeSandbox, Program, ProgramResult, Status
+from sandbox import NOT_COMPILED, Limits, MakeSandbox, Output, Program, ProgramResult, Status
 
 _ROUND_PROGRAMS = "select program_id from samples where round_id = ? and program_id is not null"
 
@@ -28,6 +28,11 @@ def limits_of(settings: Settings) -> Limits:
 def limits_key(limits: Limits) -> str:
     """Names the limits in the store: results under other limits are other results."""
     return f"{limits.wall_s:g}s/{limits.memory_bytes >> 20}MiB/{limits.max_timeouts}"
+
+
+def grown_key(limits: Limits, round_id: int) -> str:
+    """Names the limits, and that the outputs are those on the inputs that the round has grown."""
+    return f"{limits_key(limits)}/grown/{round_id}"
 
 
 def execute_programs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, on_event: OnEvent) -> None:
@@ -56,7 +61,7 @@ def run_and_store(
         return
     with make_sandbox(limits) as sandbox:
         for result in sandbox.run(_programs(store, pending)):
-            _store_result(store, limits, result)
+            store_result(store, limits_key(limits), [result], result.outputs)
             yield result
 
 
@@ -110,7 +115,7 @@ class ExecutionBeside:
         if isinstance(result, BaseException):
             raise result
         if result is not None:
-            _store_result(self._store, self._limits, result)
+            store_result(self._store, limits_key(self._limits), [result], result.outputs)
         elif self._thread:
             self._thread.join()
             self._thread = None
@@ -135,19 +140,22 @@ def _programs(store: Store, pending: list[Row]) -> Iterator[Program]:
     return (_program(problems[row["problem_id"]], row) for row in pending)
 
 
-def _store_result(store: Store, limits: Limits, result: ProgramResult) -> None:
-    if result.load.status is Status.SANDBOX_FAILED:
-        raise ConselfError(
-            f"the sandbox failed on program {result.program_id}: {result.load.detail}",
-            "start again to go on; `conself doctor` tells more",
-        )
+def store_result(store: Store, key: str, results: Sequence[ProgramResult], outputs: Sequence[Output]) -> None:
+    """key: of the limits; results: the runs of one program that `outputs` come from."""
+    for result in results:
+        if result.load.status is Status.SANDBOX_FAILED:
+            raise ConselfError(
+                f"the sandbox failed on program {result.program_id}: {result.load.detail}",
+                "start again to go on; `conself doctor` tells more",
+            )
+    load = results[0].load
+    repeated = [result.deterministic for result in results if result.deterministic is not None]
     row = {
-        "program_id": result.program_id, "limits": limits_key(limits), "load_status": result.load.status.value,
-        "load_detail": result.load.detail, "compiled": not result.load.detail.startswith(NOT_COMPILED),
-        "deterministic": result.deterministic, "wall_s": sum(o.wall_s for o in result.outputs),
-        "cpu_s": sum(o.cpu_s for o in result.outputs),
+        "program_id": results[0].program_id, "limits": key, "load_status": load.status.value, "load_detail": load.detail,
+        "compiled": not load.detail.startswith(NOT_COMPILED), "deterministic": all(repeated) if repeated else None,
+        "wall_s": sum(o.wall_s for o in outputs), "cpu_s": sum(o.cpu_s for o in outputs),
     }  # fmt: skip
-    store.insert_execution(row, [(o.status.value, o.text, o.detail) for o in result.outputs])
+    store.insert_execution(row, [(o.status.value, o.text, o.detail) for o in outputs])
 
 
 def _program(problem: Problem, row: Row) -> Program:

@@ -20,14 +20,15 @@ from conself_local.method.pairs import ScoredSample, build_pairs
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings
 from conself_local.stages.collapse import compare_health, words_of_collapse
-from conself_local.stages.execute import limits_key, limits_of
+from conself_local.stages.execute import grown_key, limits_key, limits_of
 from conself_local.store.hashes import content_id
 from conself_local.store.store import RoundInfo, Row, Store
 
 
 @dataclass(frozen=True)
 class ProblemEvidence:
-    """The samples of one problem that count, with their behaviours, in order of (observation, index)."""
+    """The samples of one problem that count, with their behaviours on the given and the grown inputs, in order of
+    (observation, index)."""
 
     problem_id: str
     rows: list[Row]
@@ -41,22 +42,34 @@ class ProblemEvidence:
 
 
 def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemEvidence:
-    sql = """select s.id, s.observation, s.number, s.mean_nll, s.mean_entropy_bits, p.code, e.compiled, e.deterministic, b.outputs
+    sql = """select s.id, s.observation, s.number, s.mean_nll, s.mean_entropy_bits, s.program_id, p.code, e.compiled,
+             min(e.deterministic, coalesce(g.deterministic, 1)) as deterministic, b.outputs, c.outputs as grown_outputs
              from samples s left join programs p on p.id = s.program_id
              left join executions e on e.program_id = s.program_id and e.limits = ?
              left join behaviours b on b.id = e.behaviour_id
+             left join executions g on g.program_id = s.program_id and g.limits = ?
+             left join behaviours c on c.id = g.behaviour_id
              where s.round_id = ? and s.problem_id = ? order by s.observation, s.number"""
-    rows = store.rows(sql, limits_key(limits_of(round_.settings)), round_.id, problem.id)
+    limits = limits_of(round_.settings)
+    rows = store.rows(sql, limits_key(limits), grown_key(limits, round_.id), round_.id, problem.id)
     counted = [r for r in rows if r["outputs"] is not None and (round_.settings.keep_nondeterministic or r["deterministic"] != 0)]
-    behaviours = [behaviour_of(r["outputs"], problem, round_.settings) for r in counted]
+    grown = store.value("select coalesce(grown, 0) from round_problems where round_id = ? and problem_id = ?", round_.id, problem.id)
+    behaviours = [
+        behaviour_of(r["outputs"], problem, round_.settings)
+        + (behaviour_of(r["grown_outputs"], problem, round_.settings) if r["grown_outputs"] else (None,) * grown)
+        for r in counted
+    ]
     return ProblemEvidence(problem.id, counted, behaviours, len(rows))
 
 
 def behaviour_of(outputs_json: str, problem: Problem, settings: Settings) -> Behaviour:
-    """The comparison keys of a stored behaviour; the printed text of a stdin program is its own key."""
-    exact = settings.exact_behaviour or problem.kind == "stdin"
-    texts = [text if status == "ok" else None for status, text, _ in json.loads(outputs_json)]
-    return tuple(t if t is None or exact else comparison_key(t) for t in texts)
+    """The comparison keys of a stored behaviour."""
+    return tuple(key_of(text if status == "ok" else None, problem, settings) for status, text, _ in json.loads(outputs_json))
+
+
+def key_of(text: str | None, problem: Problem, settings: Settings) -> str | None:
+    """The comparison key of one output; the printed text of a stdin program is its own key."""
+    return text if text is None or settings.exact_behaviour or problem.kind == "stdin" else comparison_key(text)
 
 
 def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
@@ -95,13 +108,17 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
     on_event(StageDone("score", summary))
 
 
-def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
-    """The pairs that this round's evidence gives for one problem, as rows without a place in the round."""
-    settings, one = round_.settings, load_evidence(store, round_, problem)
-    samples = [
+def scored_samples(one: ProblemEvidence) -> list[ScoredSample]:
+    return [
         ScoredSample(r["id"], r["observation"], r["number"], r["code"], bool(r["compiled"]), b, c)
         for r, b, c in zip(one.rows, one.behaviours, consensus(one.behaviours), strict=True)
     ]
+
+
+def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
+    """The pairs that this round's evidence gives for one problem, as rows without a place in the round."""
+    settings = round_.settings
+    samples = scored_samples(load_evidence(store, round_, problem))
     built = build_pairs(
         samples, rejected=settings.rejected, max_pairs=settings.max_pairs, distinct_code=settings.distinct_code
     )

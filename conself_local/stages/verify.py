@@ -71,7 +71,9 @@ def _verify_executions(store: Store) -> Iterator[str]:
     for row in store.rows(sql):
         outputs = json.loads(row["outputs"])
         name = f"executions: {row['program_id']}"
-        if len(outputs) != len(json.loads(row["inputs"])):
+        _, _, grown_in = row["limits"].partition("/grown/")
+        inputs = _count_grown(store, int(grown_in), row["problem_id"]) if grown_in else len(json.loads(row["inputs"]))
+        if len(outputs) != inputs:
             yield f"{name} has not one output an input"
         if not row["compiled"] and any(status == "ok" for status, _, _ in outputs):
             yield f"{name} did not compile and yet answered"
@@ -81,6 +83,10 @@ def _verify_executions(store: Store) -> Iterator[str]:
             yield f"{name} did not load and yet has another status on an input"
         if any((status == "ok") != (text is not None) for status, text, _ in outputs):
             yield f"{name} has a text without ok, or ok without a text"
+
+
+def _count_grown(store: Store, round_id: int, problem_id: str) -> int:
+    return int(store.value("select count(*) from grown_inputs where round_id = ? and problem_id = ?", round_id, problem_id))
 
 
 def _verify_samples(store: Store, round_: RoundInfo) -> Iterator[str]:

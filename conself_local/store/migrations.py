@@ -100,3 +100,13 @@ def adapters_name_their_model(db: Database) -> None:
     for column in ("model_path", "model_sha256"):
         db.execute(f"alter table adapters add column {column} text")
         db.execute(f"update adapters set {column} = (select r.{column} from rounds r where r.id = adapters.round_id)")
+
+
+@migrations(name="0003_grown_inputs")
+def grown_inputs(db: Database) -> None:
+    """Test inputs that a round adds to its problems; `round_problems.grown`: how many, null while not decided."""
+    key = "round_id integer not null references rounds(id), problem_id text not null references problems(id)"
+    db.execute(f"create table asked_inputs ({key}, texts text not null, primary key (round_id, problem_id))")
+    number = "number integer not null, text text not null, primary key (round_id, problem_id, number)"
+    db.execute(f"create table grown_inputs ({key}, {number})")
+    db.execute("alter table round_problems add column grown integer")

@@ -1,0 +1,224 @@
+"""New test inputs from given ones: neighbours that stay within what the given inputs have in common.
+
+What they have in common is read from all of them together: signs, lengths, alphabets, order, distinct items, and a number
+that is always the length of another argument. An input outside of what a problem means tells nothing about the programs
+that solve it, so a neighbour never leaves these bounds. Deterministic from the seed; values are made, never evaluated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from conself_local.problems.literals import input_text
+from conself_local.problems.stdin_format import StdinFormat
+
+_TRIES = 12
+"""For each neighbour that is asked for: many changes give back what is there already."""
+_MOST_ITEMS = 40
+_GROWN = 2
+"""A number may become at most so many times the largest given one: a recursive solution should still end."""
+
+
+def neighbours(given: Sequence[object], wanted: int, seed: str) -> list[object]:
+    """At most `wanted` inputs that are not among `given` (tuples of arguments, or texts for standard input).
+
+    Fewer, or none, where the given inputs leave no room, or texts have no format that can be read off them.
+    """
+    draw = random.Random(seed)
+    known = {input_text(one) for one in given}
+    found: list[object] = []
+    for one in _endless(given, draw):
+        if len(found) == wanted:
+            break
+        try:
+            text = input_text(one)
+        except ValueError:  # it has grown past what an input may be
+            continue
+        if text not in known:
+            known.add(text)
+            found.append(one)
+    return found
+
+
+def _endless(given: Sequence[object], draw: random.Random) -> Iterator[object]:
+    """Neighbours, repeated ones too, a bounded number of them."""
+    texts = [one for one in given if isinstance(one, str)]
+    calls = [one for one in given if isinstance(one, tuple)]
+    tries = _TRIES * 64
+    if texts:
+        form = StdinFormat.infer(texts)
+        for _ in range(tries if form else 0):
+            assert form is not None, "checked by the range"
+            yield form.neighbour(draw.choice(texts), draw)
+    elif calls:
+        length = max(len(one) for one in calls)
+        same = [one for one in calls if len(one) == length]
+        positions = [_Pool([one[i] for one in same]) for i in range(length)]
+        lengths = _lengths(same)
+        for _ in range(tries if length else 0):
+            yield _neighbour(draw.choice(same), positions, lengths, draw)
+
+
+def _lengths(calls: Sequence[tuple[object, ...]]) -> dict[int, tuple[int, bool]]:
+    """Position of a number -> (position of the sized argument, whether it is its length always, or at most its length)."""
+    found: dict[int, tuple[int, bool]] = {}
+    for i in range(len(calls[0])):
+        if not all(type(one[i]) is int for one in calls):
+            continue
+        for j in range(len(calls[0])):
+            if j == i or not all(isinstance(one[j], list | tuple | str | set | dict) for one in calls):
+                continue
+            pairs: list[tuple[Any, int]] = [(one[i], len(one[j])) for one in calls]  # type: ignore[arg-type]
+            if all(number == size for number, size in pairs):
+                found[i] = (j, True)
+                break
+            if len(pairs) > 1 and all(0 <= number <= size for number, size in pairs):
+                found.setdefault(i, (j, False))
+    return found
+
+
+def _neighbour(
+    call: tuple[object, ...], positions: Sequence[_Pool], lengths: dict[int, tuple[int, bool]], draw: random.Random
+) -> tuple[object, ...]:
+    """One or two arguments changed, or each taken from another given input."""
+    changed: list[Any] = list(call)
+    if draw.random() < 0.2:
+        changed = [draw.choice(pool.values) for pool in positions]
+    free = [i for i in range(len(call)) if not lengths.get(i, (0, False))[1]] or list(range(len(call)))
+    for i in draw.sample(free, min(len(free), draw.choice((1, 1, 2)))):
+        changed[i] = positions[i].change(changed[i], draw)
+    for i, (j, always) in lengths.items():
+        size = len(changed[j])
+        changed[i] = size if always else min(max(changed[i], 0), size)
+    return tuple(changed)
+
+
+class _Pool:
+    """All values that stand at one place of the given inputs, and what they have in common."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.values = list(values)
+        numbers = [v for v in values if type(v) is int or (type(v) is float and math.isfinite(v))]
+        self._low: float = min(numbers, default=0)
+        self._high: float = max(numbers, default=0)
+        texts = [v for v in values if isinstance(v, str)]
+        self._alphabet = sorted({c for text in texts for c in text})
+        self._sequences = [v for v in values if isinstance(v, list | tuple | set)]
+        sized = [*self._sequences, *texts, *(v for v in values if isinstance(v, dict))]
+        self._shortest = min((len(v) for v in sized), default=0)
+        self._same_size = len({len(v) for v in sized}) == 1 and len(sized) > 1
+        items = [item for v in self._sequences for item in v]
+        records = [v for v in self._sequences if isinstance(v, tuple)]
+        self._record = len(records) == len(self._sequences) and self._same_size
+        self._columns = [_Pool([v[i] for v in records]) for i in range(self._shortest)] if self._record else []
+        self._items = _Pool(items) if items else None
+        ordered = [v for v in self._sequences if isinstance(v, list | tuple) and len(v) > 2]
+        self._ascending = bool(ordered) and all(_is_ascending(v) for v in ordered)
+        self._distinct = bool(ordered) and all(len({repr(item) for item in v}) == len(v) for v in ordered)
+        tables = [v for v in values if isinstance(v, dict)]
+        self._of_keys = _Pool([key for t in tables for key in t]) if any(tables) else None
+        self._of_values = _Pool([value for t in tables for value in t.values()]) if any(tables) else None
+        self._row_lengths = {len(item) for item in items if isinstance(item, list | tuple)}
+
+    def change(self, value: Any, draw: random.Random) -> Any:
+        """A neighbour of `value`, of its own type."""
+        if draw.random() < 0.15:
+            same = [v for v in self.values if type(v) is type(value)]
+            value = draw.choice(same or [value])
+        if isinstance(value, bool):
+            return not value
+        if isinstance(value, int):
+            return self._number(value, draw)
+        if isinstance(value, float):
+            return self._float(value, draw)
+        if isinstance(value, str):
+            return self._text(value, draw)
+        if isinstance(value, list | tuple):
+            changed = self._sequence(list(value), draw)
+            return tuple(changed) if isinstance(value, tuple) else changed
+        if isinstance(value, set):
+            return set(self._sequence(sorted(value, key=repr), draw))
+        if isinstance(value, dict):
+            return self._table(value, draw)
+        return value
+
+    def _number(self, value: int, draw: random.Random) -> int:
+        low = 1 if self._low >= 1 else 0 if self._low >= 0 else _GROWN * self._low
+        high = max(_GROWN * self._high, 10)
+        span = draw.randint(int(min(low, value)), int(high))
+        new = draw.choice((value - 1, value + 1, value + draw.randint(2, 9), value // 2, 2 * value, span, span))
+        return min(max(new, int(low)), int(high))
+
+    def _float(self, value: float, draw: random.Random) -> float:
+        if not math.isfinite(value):
+            return value
+        low = 0.0 if self._low >= 0 else 2.0 * self._low
+        new = draw.choice((value / 2, value * 2, value + 1, value - 1, round(value), round(draw.uniform(low, 2 * self._high or 1), 2)))
+        return float(min(max(new, low), max(2.0 * self._high, 1.0)))
+
+    def _text(self, text: str, draw: random.Random) -> str:
+        letters = self._alphabet or ["a"]
+        at = draw.randrange(len(text) + 1)
+        options = [
+            text[:at] + draw.choice(letters) + text[at:], text[:at] + text[at + 1 :], text[:at] + draw.choice(letters) + text[at + 1 :],
+            text[::-1], text[:at] + text[max(0, at - 1) :], text[:at] + text[max(0, at - 3) : at] + text[at:],
+            "".join(draw.sample(text, len(text))), text[at:] + text[:at], text[: max(1, len(text) // 2)],
+        ]  # fmt: skip
+        if any(letter.isupper() for letter in letters) and any(letter.islower() for letter in letters):
+            options.append(text.swapcase())
+        new = draw.choice([draw.choice(options), text + text, draw.choice(options)])
+        if self._same_size:
+            new = (new + text)[: len(text)]
+        return new if len(new) >= min(1, self._shortest) else text
+
+    def _sequence(self, items: list[Any], draw: random.Random) -> list[Any]:
+        if self._record and len(items) == len(self._columns):
+            at = draw.randrange(len(items)) if items else 0
+            return [self._columns[i].change(item, draw) if i == at else item for i, item in enumerate(items)]
+        if self._items is None:
+            return items
+        if not items:
+            return [draw.choice(self._items.values)]
+        at = draw.randrange(len(items))
+        changed_item = self._items.change(items[at], draw)
+        if isinstance(changed_item, list | tuple) and len(self._row_lengths) == 1 and len(changed_item) != len(items[at]):
+            changed_item = items[at]
+        keep_size = self._same_size and len(self._sequences) > 2
+        options = [
+            [*items[:at], changed_item, *items[at + 1 :]], [*items[:at], draw.choice(self._items.values), *items[at + 1 :]],
+            items[::-1], draw.sample(items, len(items)),
+        ]  # fmt: skip
+        if not keep_size:
+            options += [
+                items[:at] + items[at + 1 :], items[: at + 1], [*items[:at], items[at], *items[at:]],
+                [*items, draw.choice(self._items.values)], [*items[:at], changed_item, *items[at:]], [*items, *items[::-1]],
+            ]  # fmt: skip
+        new = draw.choice(options)[:_MOST_ITEMS]
+        if self._distinct:
+            new = list({repr(item): item for item in new}.values())
+        if self._ascending:
+            with contextlib.suppress(TypeError):
+                new = sorted(new)
+        return new if len(new) >= min(1, self._shortest) else items
+
+    def _table(self, table: dict[Any, Any], draw: random.Random) -> dict[Any, Any]:
+        if not table or self._of_keys is None or self._of_values is None:
+            return table
+        key = draw.choice(list(table))
+        if draw.random() < 0.25 and len(table) > 1:
+            return {k: v for k, v in table.items() if k != key}
+        if draw.random() < 0.25:
+            return table | {draw.choice(self._of_keys.values): draw.choice(self._of_values.values)}
+        return table | {key: self._of_values.change(table[key], draw)}
+
+
+def _is_ascending(values: Sequence[Any]) -> bool:
+    try:
+        return all(a <= b for a, b in itertools.pairwise(values))
+    except TypeError:
+        return False
