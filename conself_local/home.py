@@ -37,6 +37,11 @@ class Home:
         """Running copies of models; may be deleted at any time."""
         return Path(os.environ.get("CONSELF_CACHE") or platformdirs.user_cache_dir("conself-local"))
 
+    @property
+    def models(self) -> Path:
+        """Models that `conself models get` has fetched."""
+        return self.path / "models"
+
     def training_folder(self, round_id: int) -> Path:
         return self.path / "training" / f"round-{round_id}"
 

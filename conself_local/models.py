@@ -27,7 +27,7 @@ _MOST_MANIFEST_BYTES = 2**20
 @dataclass(frozen=True)
 class FoundModel:
     source: str
-    """`bundled`, `LM Studio`, `Ollama`, `llama.cpp` or `Hugging Face`."""
+    """`bundled`, `conself`, `LM Studio`, `Ollama`, `llama.cpp` or `Hugging Face`."""
     name: str
     path: Path
     file: ModelFile | None
@@ -36,10 +36,13 @@ class FoundModel:
     """Why it cannot be used, or not be trained here; empty where both can be done."""
 
 
-def find_models(home: Path | None = None) -> list[FoundModel]:
-    """home: the user's folder. A file that several tools link to is named once; parts of split files and vision parts are left out."""
+def find_models(home: Path | None = None, fetched: Path | None = None) -> list[FoundModel]:
+    """A file that several tools link to is named once; parts of split files and vision parts are left out.
+
+    home: the user's folder; fetched: where `conself models get` puts models.
+    """
     found, seen = [], set()
-    for source, name, path in _files(home or Path.home()):
+    for source, name, path in _files(home or Path.home(), fetched):
         real = path.resolve()
         if real not in seen:
             seen.add(real)
@@ -87,12 +90,13 @@ def _why_not_trained(file: ModelFile) -> str:
     return f"training needs more than {needed >> 20} MiB, and {free >> 20} are free" if free is not None and needed > free else ""
 
 
-def _files(home: Path) -> Iterator[tuple[str, str, Path]]:
+def _files(home: Path, fetched: Path | None) -> Iterator[tuple[str, str, Path]]:
     """(source, name, path)"""
     with contextlib.suppress(ConselfError):
         yield "bundled", "SmolLM2-135M-Instruct", bundled_model()
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or home / ".cache/huggingface") / "hub")
     folders = (
+        *([("conself", fetched)] if fetched else []),
         ("LM Studio", home / ".lmstudio/models"), ("LM Studio", home / ".cache/lm-studio/models"),
         ("llama.cpp", Path(os.environ.get("LLAMA_CACHE") or home / ".cache/llama.cpp")),
         ("llama.cpp", home / "Library/Caches/llama.cpp"), ("Hugging Face", hub),

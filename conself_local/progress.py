@@ -17,6 +17,30 @@ from conself_local.events import Event, ItemStored, Notice, StageDone, StageStar
 _PLAIN_SECONDS = 20.0
 
 
+class Counter:
+    """One number that grows, where nobody knows how far; a context manager."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._console = Console(stderr=True, highlight=False)
+        self._status = self._console.status(what)
+        self._spoke = time.monotonic()
+
+    def __enter__(self) -> Counter:
+        self._status.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._status.stop()
+
+    def show(self, done: int) -> None:
+        if done % 1000 == 0:
+            self._status.update(f"{done} {self._what}")
+            if not self._console.is_terminal and time.monotonic() - self._spoke > _PLAIN_SECONDS:
+                self._spoke = time.monotonic()
+                self._console.print(f"{done} {self._what}")
+
+
 class Progress:
     """One bar a stage on a terminal; a line now and then where standard error is no terminal."""
 
@@ -97,7 +121,7 @@ def print_report(report: dict[str, Any]) -> None:
         out(Text(f"training           {report['steps']} steps, loss {report['first_loss']:.4f} -> {report['last_loss']:.4f}, "
                  f"reward accuracy {report['reward_accuracy']:.2f}, chosen {report['chosen_logp_shift']:+.4f} nats a token, "
                  f"peak memory {report['trainer_peak_bytes'] / 2**30:.1f} GiB"))  # fmt: skip
-    for stage in ("train", "running copy"):
+    for stage in ("problems left out", "grow", "train", "running copy"):
         if stage in report["stages"]:
             out(Text(f"{stage:<18} {report['stages'][stage]}"))
     if report["evaluations"]:

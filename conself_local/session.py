@@ -16,6 +16,7 @@ from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.problems.formats.human_eval import packaged_file
 from conself_local.problems.load import LoadedProblems, load_problems, load_starter
+from conself_local.problems.overlap import Overlap, Repeats
 from conself_local.problems.problem import Problem
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
 from conself_local.settings import PRESETS
@@ -25,6 +26,8 @@ from sandbox import MakeSandbox
 
 BENCHMARKS = ("validation", "held-out", "humaneval")
 DEFAULT_BENCHMARKS = ("validation", "held-out")
+LEFT_OUT = "problems left out"
+"""Under this name the store's stages tell which training problems stand in a benchmark, or twice."""
 _VERSIONED = ("conself-local", "llama-cpp-python", "torch", "transformers", "peft", "numpy", "gguf", "sqlite-utils")
 
 
@@ -58,12 +61,13 @@ def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[R
     model = load_model_file(request.model or bundled_model())
     loaded = _load(request.problems, make_sandbox)
     seed = 0 if request.seed is None else request.seed
-    training = pick_problems(loaded.of("train"), request.limit, seed)
-    if not training:
-        raise ConselfError(f"{request.problems} holds no training problem", "give at least one problem with split \"train\"")
     names = request.benchmarks if request.benchmarks is not None else DEFAULT_BENCHMARKS
     benchmarks = load_benchmarks(names, loaded, settings.evaluation_samples, make_sandbox)
-    base = None if request.from_base else _latest_accepted(store, model)
+    clean, left_out = without_overlap(loaded.of("train"), [p for b in benchmarks for p in b.problems])
+    training = pick_problems(clean, request.limit, seed)
+    if not training:
+        raise ConselfError(f"{request.problems} holds no training problem that can be used", "`conself problems check` tells why")
+    base = None if request.from_base else latest_accepted(store, model)
     asked: dict[str, Any] = {
         "problems": str(request.problems.resolve()) if request.problems else None, "limit": request.limit,
         "benchmarks": list(names),
@@ -73,6 +77,8 @@ def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[R
         seed=seed, settings=settings, model_path=model.path, model_sha256=model.sha256, template_hash=model.template_hash,
         base_adapter_id=base, versions=package_versions(), request=asked, problems=training,
     )  # fmt: skip
+    if left_out:
+        store.finish_stage(round_.id, LEFT_OUT, f"{len(left_out)} training problems left out: {'; '.join(left_out[:5])}")
     return round_, model, benchmarks
 
 
@@ -102,6 +108,20 @@ def _reopen(
     loaded = _load(Path(asked["problems"]) if asked["problems"] else None, make_sandbox)
     benchmarks = load_benchmarks(asked["benchmarks"], loaded, round_.settings.evaluation_samples, make_sandbox)
     return round_, model, benchmarks
+
+
+def without_overlap(training: Sequence[Problem], judged_on: Sequence[Problem]) -> tuple[list[Problem], list[str]]:
+    """(what may be trained on, who was left out): repeated problems, and those that say what a benchmark of the round says."""
+    overlap, repeats = Overlap(judged_on), Repeats()
+    clean, left_out = [], []
+    for problem in training:
+        if first := repeats.before(problem):
+            left_out.append(f"{problem.id} repeats {first}")
+        elif found := overlap.like(problem):
+            left_out.append(f"{problem.id} says what {found} says")
+        else:
+            clean.append(problem)
+    return clean, left_out
 
 
 def _load(path: Path | None, make_sandbox: MakeSandbox) -> LoadedProblems:
@@ -135,7 +155,8 @@ def load_benchmarks(
     return benchmarks
 
 
-def _latest_accepted(store: Store, model: ModelFile) -> int | None:
+def latest_accepted(store: Store, model: ModelFile) -> int | None:
+    """The adapter that the next round on this model begins with, or None: the base model."""
     adapter: int | None = store.value(
         "select id from adapters where state = 'accepted' and model_sha256 = ? order by id desc limit 1", model.sha256
     )

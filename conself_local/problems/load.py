@@ -1,13 +1,17 @@
-"""Reads a problems file of any known format, line by line; a broken line is named by its number."""
+"""Reads a problems file of any known format as a stream, record by record; what is broken is named by file, line and field.
+
+`read_problems` is the stream, `load_problems` all of it for a round. Memory is that of one record, but for HumanEval,
+whose inputs are recorded in the sandbox some records at a time.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,22 @@ from conself_local.problems.problem import SPLITS, Problem, Split
 from sandbox import MakeSandbox
 
 MAX_LINE_CHARACTERS = 16 * 2**20
-MAX_PROBLEMS = 200_000
+MAX_PROBLEMS = 1_000_000
+_RECORDED_TOGETHER = 256
+MEND = "mend or delete it; `conself problems check` finds all such places, the README shows the formats"
+_TOML_HEAD = re.compile(r"^[ \t]*\[\[[ \t]*problem[ \t]*\]\]", re.MULTILINE)
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A record that gave no problem."""
+
+    line: int
+    why: str
+    mendable: bool
+    """The user wrote it and can mend it; otherwise it is of a published set and is left out."""
 
 
 @dataclass(frozen=True)
@@ -41,75 +60,108 @@ def load_starter(splits: Sequence[Split] = SPLITS) -> list[Problem]:
 
 
 def load_problems(path: Path, make_sandbox: MakeSandbox) -> LoadedProblems:
-    """TOML by hand, or JSON lines: our own, MBPP, HumanEval, EvalPlus, APPS, TACO, LiveCodeBench; plain or .gz.
-
-    Raises ConselfError with file, line and field.
-    """
+    """All problems of a file. Raises ConselfError with file, line and field where the user can mend something."""
     problems: list[Problem] = []
     left_out: list[str] = []
-    for_recorder: list[dict[str, Any]] = []
-    by_hand_file = path.suffix == ".toml"
-    for number, record in _toml_records(path) if by_hand_file else _records(path):
-        try:
-            if by_hand_file:
-                problems.append(by_hand.problem_of(record, path.stem, number))
-            elif own.is_own(record):
-                problems.append(own.problem_of(record))
-            elif evalplus.is_evalplus(record):
-                problems += _or_left_out(partial(evalplus.problem_of, record), number, left_out)
-            elif competition.is_competition(record):
-                problems += _or_left_out(partial(competition.problem_of, record, number), number, left_out)
-            elif human_eval.is_human_eval(record):
-                for_recorder.append(record)
-            elif mbpp.is_mbpp(record):
-                problems += _or_left_out(partial(mbpp.problem_of, record), number, left_out)
-            else:
-                raise ValueError(f"no known format has the fields {', '.join(sorted(record))[:200]}")
-        except (ValueError, TypeError, KeyError) as error:
-            raise ConselfError(
-                f"{path}, {'problem' if by_hand_file else 'line'} {number}: {error}", "mend or delete it; the README shows the format"
-            ) from error
-    if for_recorder:
-        recorded, unrecorded = human_eval.problems_of(for_recorder, make_sandbox)
-        problems += recorded
-        left_out += unrecorded
-    ids = [p.id for p in problems]
-    if len(set(ids)) < len(ids):
-        twice = next(i for i in ids if ids.count(i) > 1)
-        raise ConselfError(f"{path}: the id {twice!r} stands twice", "give every problem its own id")
+    for one in read_problems(path, make_sandbox):
+        if isinstance(one, Problem):
+            problems.append(one)
+        elif one.mendable:
+            raise ConselfError(f"{path}, line {one.line}: {one.why}", MEND)
+        else:
+            left_out.append(f"line {one.line}: {one.why}")
     if not problems:
-        raise ConselfError(f"{path} holds no problem", "the README shows the format of a problems file")
+        raise ConselfError(f"{path} holds no problem", "the README shows the formats of a problems file")
     return LoadedProblems(tuple(problems), tuple(left_out))
 
 
-def _or_left_out(read: Callable[[], Problem | None], number: int, left_out: list[str]) -> list[Problem]:
-    """A problem of a published set that cannot be used is left out and told; it is not the user's to mend."""
+def read_problems(path: Path, make_sandbox: MakeSandbox) -> Iterator[Problem | Fault]:
+    """TOML by hand, or JSON lines: our own, MBPP, HumanEval, EvalPlus, APPS, TACO, LiveCodeBench; plain or .gz.
+
+    Raises ConselfError where the file cannot be read at all.
+    """
+    if not path.is_file():
+        raise ConselfError(f"there is no problems file at {path}", "check the path")
+    seen: set[int] = set()
+    for line, one in _parsed(path, make_sandbox):
+        if isinstance(one, Problem):
+            key = hash(one.id)
+            if key in seen:
+                yield Fault(line, f"the id {one.id!r} stands twice; give every problem its own id", True)
+                continue
+            seen.add(key)
+        yield one
+
+
+def _parsed(path: Path, make_sandbox: MakeSandbox) -> Iterator[tuple[int, Problem | Fault]]:
+    """(line, what stands there)"""
+    if path.suffix == ".toml":
+        for number, (line, record) in enumerate(_toml_records(path), start=1):
+            try:
+                yield line, by_hand.problem_of(record, path.stem, number)
+            except (ValueError, TypeError, KeyError) as error:
+                yield line, Fault(line, f"problem {number}: {error}", True)
+        return
+    for_recorder: list[tuple[int, Record]] = []
+    for line, parsed in _records(path):
+        if isinstance(parsed, Fault):
+            yield line, parsed
+        elif human_eval.is_human_eval(parsed) and not evalplus.is_evalplus(parsed):
+            for_recorder.append((line, parsed))
+            if len(for_recorder) == _RECORDED_TOGETHER:
+                yield from _recorded(for_recorder, make_sandbox)
+                for_recorder.clear()
+        else:
+            yield from ((line, one) for one in _of_record(parsed, line))
+    if for_recorder:
+        yield from _recorded(for_recorder, make_sandbox)
+
+
+def _of_record(record: Record, line: int) -> Iterator[Problem | Fault]:
+    mine = own.is_own(record)
     try:
-        problem = read()
-    except (ValueError, TypeError, KeyError) as error:
-        left_out.append(f"line {number}: {error}")
-        return []
-    return [problem] if problem else []
+        if mine:
+            yield own.problem_of(record)
+        elif evalplus.is_evalplus(record):
+            yield evalplus.problem_of(record)
+        elif competition.is_competition(record):
+            yield competition.problem_of(record, line)
+        elif mbpp.is_mbpp(record):
+            problem = mbpp.problem_of(record)
+            if problem:
+                yield problem
+        else:
+            yield Fault(line, f"no known format has the fields {', '.join(sorted(record))[:200]}", True)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        what = f"the field {error} is missing" if isinstance(error, KeyError) else str(error)
+        yield Fault(line, what, mine)
 
 
-def _toml_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number of the problem, its table)"""
+def _recorded(records: Sequence[tuple[int, Record]], make_sandbox: MakeSandbox) -> Iterator[tuple[int, Problem | Fault]]:
+    lines = {str(record["task_id"]): line for line, record in records}
+    problems, left_out = human_eval.problems_of([record for _, record in records], make_sandbox)
+    yield from ((lines[p.id], p) for p in problems)
+    for id, why in left_out:
+        yield lines[id], Fault(lines[id], f"{id}: {why}", False)
+
+
+def _toml_records(path: Path) -> Iterator[tuple[int, Record]]:
+    """(line of its [[problem]], the table)"""
     try:
         if path.stat().st_size > MAX_LINE_CHARACTERS:
             raise ConselfError(f"{path} is larger than what is taken", "write large sets as JSON lines")
-        tables = tomllib.loads(path.read_text(encoding="utf-8")).get("problem")
-    except FileNotFoundError:
-        raise ConselfError(f"there is no problems file at {path}", "check the path") from None
+        text = path.read_text(encoding="utf-8")
+        tables = tomllib.loads(text).get("problem")
     except (OSError, ValueError, RecursionError) as error:
         raise ConselfError(f"{path} cannot be read: {error}", "mend it; the README shows the format") from error
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ConselfError(f"{path} has no [[problem]]", "begin every problem with [[problem]]")
-    yield from enumerate(tables, start=1)
+    heads = [text.count("\n", 0, match.start()) + 1 for match in _TOML_HEAD.finditer(text)]
+    lines = heads if len(heads) == len(tables) else [1] * len(tables)
+    yield from zip(lines, tables, strict=True)
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    if not path.is_file():
-        raise ConselfError(f"there is no problems file at {path}", "check the path")
+def _records(path: Path) -> Iterator[tuple[int, Record | Fault]]:
     try:
         with human_eval.open_text(path) as file:
             number = 0
@@ -120,14 +172,15 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                         f"{path}, line {number}: the file is larger than what is taken",
                         f"at most {MAX_LINE_CHARACTERS} characters a line and {MAX_PROBLEMS} lines",
                     )
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                except (json.JSONDecodeError, RecursionError) as error:
-                    raise ConselfError(f"{path}, line {number}: no JSON ({error})", "mend or delete that line") from error
-                if not isinstance(record, dict):
-                    raise ConselfError(f"{path}, line {number}: no JSON object", "each line is one problem in braces")
-                yield number, record
+                if line.strip():
+                    yield number, _record(line, number)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ConselfError(f"{path} cannot be read: {error}", "check that the file is whole, and plain text or .gz") from error
+
+
+def _record(line: str, number: int) -> Record | Fault:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Fault(number, f"no JSON ({error})", True)
+    return record if isinstance(record, dict) else Fault(number, "no JSON object: each line is one problem in braces", True)

@@ -12,6 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from sandbox.values import check_plain
+
 Kind = Literal["function", "stdin"]
 Split = Literal["train", "validation", "held-out"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "held-out")
@@ -56,6 +58,8 @@ class Problem:
                 raise ValueError(f"entry_point must be a name or Class.method, not {self.entry_point!r}")
             if not all(isinstance(i, tuple) for i in self.inputs):
                 raise ValueError("every input of a function problem must be a tuple of arguments")
+            for arguments in self.inputs:
+                check_plain(arguments)
         elif not all(isinstance(i, str) for i in self.inputs):
             raise ValueError("every input of a stdin problem must be text")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,9 @@ class Answer:
     text: bytearray = field(default_factory=bytearray)
     nll_sum: float = 0.0
     entropy_sum: float = 0.0
+    told: int = 0
+    """Bytes of the text that `new_text` has handed out."""
+    _decoder: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
 
     @property
     def length(self) -> int:
@@ -42,6 +46,11 @@ class Answer:
             return "repetition"
         enough = self.length >= longest or len(self.token_ids) >= request.max_new_tokens
         return "length" if enough else None
+
+    def new_text(self) -> str:
+        """What has come since the last call; a letter whose bytes are not all there waits."""
+        new, self.told = bytes(self.text[self.told :]), len(self.text)
+        return self._decoder.decode(new)
 
     def completion(self, finish: Finish) -> Completion:
         n = len(self.token_ids)

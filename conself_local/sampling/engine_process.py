@@ -166,6 +166,29 @@ class EngineProcess:
             del self._under_way[completion.key]
             yield completion
 
+    def stream(self, requests: Sequence[SampleRequest]) -> Iterator[tuple[str, str]]:
+        """(key, the text that has come) as it comes, requests of one adapter after those of another; ends when all have ended.
+
+        A death of the engine is told at once: what was shown cannot be taken back.
+        """
+        texts = dict.fromkeys((request.key for request in requests), "")
+        for request in requests:
+            self._verify(request.adapter)
+            self._submit(dataclasses.replace(request, stream=True))
+        waiting = set(texts)
+        with self._gone_is_an_error("died"):
+            while waiting:
+                answer = self._read()
+                if "partial" in answer:
+                    key, new = answer["partial"], answer["text"]
+                else:
+                    key = answer["key"]
+                    new = answer["text"][len(texts[key]) :]
+                    waiting.remove(key)
+                texts[key] += new
+                if new:
+                    yield key, new
+
     def _next_completion(self) -> dict[str, Any]:
         while not self._arrived:
             try:

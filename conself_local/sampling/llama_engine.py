@@ -172,6 +172,10 @@ class LlamaEngine:
             if finish:
                 yield self._release(slot, answer, finish)
 
+    def under_way(self) -> Iterator[Answer]:
+        """The answers that are growing."""
+        return (slot.answer for slot in self._slots if slot.answer)
+
     def set_threads(self, threads: int) -> None:
         """From the next decode on."""
         self._threads = threads

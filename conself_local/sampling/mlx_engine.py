@@ -88,6 +88,10 @@ class MlxEngine:
                     self._generator.remove([response.uid])
                 yield running.answer.completion(finish)
 
+    def under_way(self) -> Iterator[Answer]:
+        """The answers that are growing."""
+        return (running.answer for running in self._running.values())
+
     def _admit(self) -> Iterator[Completion]:
         while len(self._running) < self._slots:
             request = self._queue.first(self._adapter, idle=not self._running)

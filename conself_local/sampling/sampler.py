@@ -46,6 +46,8 @@ class SampleRequest:
     stop_at_repetition: bool = False
     adapter: Path | None = None
     """A GGUF LoRA file, or the base model."""
+    stream: bool = False
+    """Tell the text while it grows (`EngineProcess.stream`)."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def test_the_same_seed_gives_the_same_neighbours() -> None:
     ],
 )  # fmt: skip
 def test_neighbours_keep_what_the_given_inputs_have_in_common(calls: list[tuple[Any, ...]], holds: Any) -> None:
-    found = neighbours(calls, 24, "seed")
+    found: list[Any] = neighbours(calls, 24, "seed")
     assert len(found) >= 8 and all(holds(*one) for one in found), [one for one in found if not holds(*one)]
 
 

@@ -29,7 +29,7 @@ def problem_of(record: dict[str, Any], number: int) -> Problem:
     """`number`: of the line, for records without an id. Raises ValueError where no input can be used."""
     if _is_live_code_bench(record):
         return _of_live_code_bench(record)
-    tests = json.loads(record["input_output"]) if isinstance(record["input_output"], str) else record["input_output"]
+    tests = _json(record, "input_output")
     if not isinstance(tests, dict) or not isinstance(tests.get("inputs"), list):
         raise ValueError("input_output holds no inputs")
     name = tests.get("fn_name")
@@ -42,10 +42,19 @@ def problem_of(record: dict[str, Any], number: int) -> Problem:
     )  # fmt: skip
 
 
+def _json(record: dict[str, Any], name: str) -> Any:
+    """The value of a field that holds JSON as text, or is it already."""
+    value = record[name]
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"{name} is no JSON ({error})") from error
+
+
 def _of_live_code_bench(record: dict[str, Any]) -> Problem:
-    tests = json.loads(record["public_test_cases"])
+    tests = _json(record, "public_test_cases")
     functional = any(test["testtype"] == "functional" for test in tests)
-    metadata = json.loads(record.get("metadata") or "{}")
+    metadata = _json(record, "metadata") if record.get("metadata") else {}
     name = str(metadata.get("func_name") or "") if functional else ""
     if functional and not name:
         raise ValueError("metadata names no function")

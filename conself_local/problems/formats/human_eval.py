@@ -55,8 +55,8 @@ def open_text(path: Path) -> Any:
     return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
 
 
-def problems_of(records: Sequence[dict[str, Any]], make_sandbox: MakeSandbox) -> tuple[list[Problem], list[str]]:
-    """(problems, what was left out and why). The recorder runs in the sandbox, one program a problem."""
+def problems_of(records: Sequence[dict[str, Any]], make_sandbox: MakeSandbox) -> tuple[list[Problem], list[tuple[str, str]]]:
+    """(problems, what was left out: id and why). The recorder runs in the sandbox, one program a problem."""
     sources = {r["task_id"]: f"{r['prompt']}{r['canonical_solution']}\n" for r in records}
     programs = [
         Program(
@@ -79,7 +79,7 @@ def problems_of(records: Sequence[dict[str, Any]], make_sandbox: MakeSandbox) ->
             inputs = tuple({repr(c): c for c in calls}.values())[:MAX_INPUTS]
             problems.append(_problem(record, inputs, sources[record["task_id"]]))
         except ValueError as error:
-            left_out.append(f"{record['task_id']}: {error}")
+            left_out.append((str(record["task_id"]), str(error)))
     return problems, left_out
 
 

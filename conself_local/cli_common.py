@@ -1,0 +1,35 @@
+"""What the verbs of the command line share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from conself_local.home import Home
+    from conself_local.store.store import Store
+    from sandbox import MakeSandbox
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+@contextmanager
+def open_store(ctx: click.Context) -> Iterator[tuple[Home, Store]]:
+    from conself_local.home import Home
+    from conself_local.store.store import Store
+
+    home = Home(ctx.obj["home"])
+    with Store(home.database) as store:
+        yield home, store
+
+
+def sandbox_maker(ctx: click.Context, workers: int) -> MakeSandbox:
+    from sandbox import Limits, Sandbox
+
+    def make(limits: Limits) -> Sandbox:
+        return Sandbox(limits, workers=workers, accept_weaker=ctx.obj["weaker"])
+
+    return make

