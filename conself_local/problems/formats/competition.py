@@ -34,7 +34,7 @@ def problem_of(record: dict[str, Any], number: int) -> Problem:
         raise ValueError("input_output holds no inputs")
     name = tests.get("fn_name")
     is_taco = "problem_id" not in record
-    key = record.get("problem_id") or record.get("id") or record.get("url") or number
+    key = next((record[name] for name in ("problem_id", "id", "url") if record.get(name) not in (None, "")), number)
     inputs = [_arguments(i) if name else _stdin(i) for i in tests["inputs"]]
     return _problem(
         f"{'taco' if is_taco else 'apps'}/{key}", str(record["question"]), inputs, str(name or ""), str(record.get("starter_code") or ""),
