@@ -73,6 +73,7 @@ _run_options = [
     click.option("--limit", type=int, help="Only so many training problems, drawn by the seed."),
     click.option("--seed", type=int, help="Default: 0."),
     click.option("--benchmark", "benchmarks", multiple=True, help="validation, held-out (both: the default), humaneval; repeatable."),
+    click.option("--ask-for-inputs", is_flag=True, help="Let the model propose test inputs too, beside neighbours of the given ones."),
     click.option("--from-base", is_flag=True, help="Begin from the base model, not from the last accepted adapter."),
     click.option("--new", is_flag=True, help="Leave an unfinished round behind and begin another."),
     click.option("--slots", type=click.IntRange(1, 256), help="Sequences sampled at once (default: as tuned, or 64)."),

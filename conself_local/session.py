@@ -5,6 +5,7 @@ Everything that must be checked before work begins is checked here, in words.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import random
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from conself_local.problems.load import LoadedProblems, load_problems, load_star
 from conself_local.problems.overlap import Overlap, Repeats
 from conself_local.problems.problem import Problem
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
-from conself_local.settings import PRESETS
+from conself_local.settings import LAPTOP, PRESETS
 from conself_local.stages.evaluate import ARMS, Benchmark
 from conself_local.store.store import RoundInfo, Store
 from sandbox import MakeSandbox
@@ -41,6 +42,8 @@ class Request:
     limit: int | None = None
     seed: int | None = None
     benchmarks: tuple[str, ...] | None = None
+    ask_for_inputs: bool = False
+    """Let the model propose test inputs too."""
     from_base: bool = False
     new: bool = False
     """Leave an unfinished round behind instead of going on with it."""
@@ -58,6 +61,8 @@ def open_round(store: Store, request: Request, make_sandbox: MakeSandbox) -> tup
 
 def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
     settings = PRESETS[request.preset or "laptop"]
+    if request.ask_for_inputs:
+        settings = dataclasses.replace(settings, ask_for_inputs=True, grown_inputs=settings.grown_inputs or LAPTOP.grown_inputs)
     model = load_model_file(request.model or bundled_model())
     loaded = _load(request.problems, make_sandbox)
     seed = 0 if request.seed is None else request.seed

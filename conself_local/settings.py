@@ -40,6 +40,8 @@ class Settings:
     max_timeouts: int | None = None
     grown_inputs: int = 0
     """At most so many test inputs are added to a problem, each of which tells programs apart (`stages/grow.py`)."""
+    ask_for_inputs: bool = False
+    """Also ask the model for inputs. On MBPP it told more programs apart (+6.9 against +5.8 %), but pairs got less often right."""
     # score
     exact_behaviour: bool = True
     """Compare canonical texts as they are; otherwise by comparison key."""

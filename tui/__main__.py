@@ -10,6 +10,7 @@ from conself_local.errors import EXIT_USAGE, ConselfError
 from conself_local.home import Home
 from conself_local.store.store import Store
 from tui.app import ConselfApp
+from tui.desk import Desk
 
 
 def main() -> None:
@@ -17,8 +18,9 @@ def main() -> None:
     parser.add_argument("--home", type=Path)
     options = parser.parse_args()
     try:
-        with Store(Home(options.home).database) as store:
-            ConselfApp(store).run()
+        home = Home(options.home)
+        with Store(home.database) as store:
+            ConselfApp(Desk(home, store)).run()
     except ConselfError as error:
         print(f"conself: {error.message}\n  -> {error.hint}", file=sys.stderr)
         sys.exit(EXIT_USAGE)

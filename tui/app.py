@@ -1,26 +1,79 @@
-"""The app: theme, the first screen, global keys. It wires and does not work."""
+"""The app: theme, screens, global keys. It wires and does not work."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
-from textual.app import App
+from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.screen import Screen
 
-from conself_local.store.store import Store
+from conself_local import conductor
+from tui.desk import Desk
+from tui.screens.adapters import AdaptersScreen
+from tui.screens.base import DeskScreen
+from tui.screens.evaluation import EvaluationScreen
+from tui.screens.help import HelpScreen
+from tui.screens.pairs import PairsScreen
+from tui.screens.playground import PlaygroundScreen
+from tui.screens.problem import ProblemScreen
+from tui.screens.problems import ProblemsScreen
 from tui.screens.round import RoundScreen
+from tui.screens.settings import SettingsScreen
+from tui.screens.start import StartScreen
+from tui.screens.training import TrainingScreen
+from tui.widgets.ask_dialog import Confirm
+from tui.widgets.nav_bar import SCREENS, NavBar
+
+SCREEN_TYPES: tuple[type[DeskScreen], ...] = (
+    StartScreen, RoundScreen, ProblemsScreen, PairsScreen, TrainingScreen, EvaluationScreen, PlaygroundScreen, AdaptersScreen,
+    SettingsScreen,
+)  # fmt: skip
 
 
 class ConselfApp(App[None]):
-    """Watches the store of one home; closing it stops nothing."""
+    """Shows one home; closing it stops nothing unless it is asked to."""
 
     TITLE = "conself"
     CSS_PATH = "app.tcss"
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("q", "quit", "Quit (the round goes on)")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(key, f"go('{name}')", name, show=False) for key, name in SCREENS),
+        Binding("question_mark", "help", "Help"), Binding("q", "leave", "Quit"),
+    ]  # fmt: skip
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, desk: Desk) -> None:
         super().__init__()
-        self._store = store
+        self.desk = desk
+        for screen in SCREEN_TYPES:
+            self.add_mode(screen.NAME, lambda screen=screen: screen(self.desk))  # type: ignore[misc]
 
     def on_mount(self) -> None:
-        self.push_screen(RoundScreen(self._store))
+        self.switch_mode("round" if conductor.running(self.desk.home) else "start")
+
+    def action_go(self, name: str) -> None:
+        self.switch_mode(name)
+
+    def on_nav_bar_chosen(self, event: NavBar.Chosen) -> None:
+        self.switch_mode(event.name)
+
+    def action_help(self) -> None:
+        self.push_screen(HelpScreen([*SCREEN_TYPES, ProblemScreen]))
+
+    def action_leave(self) -> None:
+        """While a round runs, ask whether it goes on; it does unless it is stopped here."""
+        if not conductor.running(self.desk.home):
+            self.exit()
+            return
+
+        def answered(goes_on: bool | None) -> None:
+            if goes_on is False:
+                conductor.stop(self.desk.home)
+            self.exit()
+
+        self.push_screen(Confirm("A round is running. Shall it go on without this screen?"), answered)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        yield from super().get_system_commands(screen)
+        for key, name in SCREENS:
+            yield SystemCommand(f"Go to {name}", f"key {key}", lambda name=name: self.action_go(name))

@@ -43,7 +43,7 @@ _ASK_MAX_NEW_TOKENS = 256
 def ask_for_inputs(store: Store, round_: RoundInfo, sampler: Sampler, adapter: Path | None, on_event: OnEvent) -> None:
     """One greedy completion a function problem; the calls in it that are literals are stored as candidates."""
     settings = round_.settings
-    if not settings.grown_inputs:
+    if not settings.grown_inputs or not settings.ask_for_inputs:
         return
     problems = {p.id: p for p in store.round_problems(round_.id) if p.kind == "function"}
     sql = "select problem_id from asked_inputs where round_id = ?"

@@ -110,3 +110,10 @@ def grown_inputs(db: Database) -> None:
     number = "number integer not null, text text not null, primary key (round_id, problem_id, number)"
     db.execute(f"create table grown_inputs ({key}, {number})")
     db.execute("alter table round_problems add column grown integer")
+
+
+@migrations(name="0004_pairs_of_every_problem")
+def pairs_of_every_problem(db: Database) -> None:
+    """How many pairs a problem would give if it were selected; null where it was scored before."""
+    db.execute("alter table metrics add column pairs integer")
+    db.execute("create index samples_by_round_rowid on samples(round_id)")

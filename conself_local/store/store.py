@@ -232,6 +232,28 @@ class Store:
             raise ConselfError(f"the adapter file {path} is missing or has changed", "start from the base model with --from-base")
         return path
 
+    def exclude_pair(self, pair_id: str, excluded: bool) -> None:
+        """Kept by its key: a pair that is built again stays excluded, and training leaves it out."""
+        self.db.table("pairs").update(pair_id, {"excluded": excluded})
+
+    def rename_adapter(self, adapter_id: int, name: str) -> None:
+        """Raises ConselfError for a name that is empty, long or taken."""
+        if not 0 < len(name.strip()) <= 80:
+            raise ConselfError("a name has 1 to 80 characters", "give another")
+        if self.value("select 1 from adapters where name = ? and id != ?", name.strip(), adapter_id):
+            raise ConselfError(f"another adapter is called {name.strip()}", "give another name")
+        self.db.table("adapters").update(adapter_id, {"name": name.strip()})
+
+    def delete_adapter(self, adapter_id: int) -> list[Path]:
+        """Forget it; returns its files, for the caller to delete. Raises ConselfError where a round or an adapter came from it."""
+        row = self.adapter(adapter_id)
+        if self.value("select 1 from adapters where parent_id = ?", adapter_id) or self.value(
+            "select 1 from rounds where base_adapter_id = ?", adapter_id
+        ):
+            raise ConselfError(f"adapter {adapter_id} is what a later round began with", "reject it instead: it is not used then")
+        self.db.table("adapters").delete(adapter_id)
+        return [Path(row[name]) for name in ("peft_path", "gguf_path") if row[name]]
+
     def set_adapter_state(self, adapter_id: int, state: str) -> None:
         self.db.table("adapters").update(adapter_id, {"state": state})
 

@@ -113,7 +113,7 @@ def test_the_model_is_asked_once_a_problem_and_only_literals_are_taken(store: St
     from conself_local.sampling.gguf_file import load_model_file
 
     problems = [p for p in load_starter(("train",)) if p.id in TRAIN]
-    settings = dataclasses.replace(LAPTOP, grown_inputs=4)
+    settings = dataclasses.replace(LAPTOP, ask_for_inputs=True)
     round_ = store.start_round(
         seed=3, settings=settings, model_path=Path("m.gguf"), model_sha256="0" * 64, template_hash="0", base_adapter_id=None,
         versions={}, request={}, problems=problems,

@@ -1,77 +1,110 @@
-"""The running round: a lane a stage and what is known so far, asked of the store once a second."""
+"""The running round: a lane a stage, the entropy histogram as it grows, the last programs; p pauses, x stops."""
 
 from __future__ import annotations
 
+import time
 from typing import Any, ClassVar
 
-from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
-from textual.screen import Screen
-from textual.widgets import Footer, Header, Label, Static
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Label, Static
 
+from conself_local import conductor
 from conself_local.store.reports import progress, round_report
 from conself_local.store.store import Store
+from conself_local.views import latest_programs, sampled_tokens
+from tui.screens.base import DeskScreen
+from tui.widgets.big_table import BigTable
+from tui.widgets.histogram import Histogram
 from tui.widgets.stage_lane import StageLane
 
-STAGES = ("observe", "sample", "execute", "score", "pair", "train", "evaluate")
+STAGES = ("observe", "sample", "execute", "grow", "score", "pair", "train", "evaluate")
 
 
-class RoundScreen(Screen[None]):
-    """Empty: says how to begin. Running, failed and done rounds are shown as the store has them."""
+class RoundScreen(DeskScreen):
+    NAME = "round"
+    REFRESH = 1.0
+    HELP = (
+        "The round from observations to the verdict, as it runs. p holds it and lets it go on, x stops it; what is stored stays, and s "
+        "goes on. Closing this program stops nothing."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("p", "pause", "Pause / resume"), Binding("x", "stop", "Stop"), Binding("s", "start", "Go on"),
+    ]  # fmt: skip
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "refresh_now", "Refresh")]
-
-    def __init__(self, store: Store) -> None:
-        super().__init__()
-        self._store = store
-
-    def compose(self) -> ComposeResult:
-        yield Header()
+    def compose_body(self) -> ComposeResult:
         yield Label("", id="headline", markup=False)
         with Vertical(id="lanes"):
             for stage in STAGES:
                 yield StageLane(stage)
-        with VerticalScroll(id="report"):
-            yield Static("", id="summary", markup=False)
-        yield Footer()
+        with Horizontal(id="below"):
+            yield BigTable([("problem", 24), ("ended", 10), ("ran", 16), ("tokens", 6)], _cells, id="programs")
+            with Vertical(id="beside"):
+                yield Histogram("", id="histogram", markup=False)
+                yield Static("", id="summary", markup=False)
 
-    def on_mount(self) -> None:
-        self.action_refresh_now()
-        self.set_interval(1.0, self.action_refresh_now)
-
-    def action_refresh_now(self) -> None:
-        self._load()
-
-    @work(thread=True, exclusive=True, group="load")
-    def _load(self) -> None:
-        latest = self._store.latest_round()
+    def load(self, store: Store) -> Any:
+        home = self.desk.home
+        latest = store.latest_round()
+        state = "paused" if conductor.is_paused(home) else "running" if conductor.running(home) else "not running"
         if latest is None:
-            self.app.call_from_thread(self._show_empty)
+            return None, state, conductor.failure(home)
+        id = latest.id
+        found = progress(store, id), round_report(store, id), latest_programs(store, id), sampled_tokens(store, id)
+        return found, state, conductor.failure(home)
+
+    def show(self, data: Any) -> None:
+        found, process, failure = data
+        headline = self.query_one("#headline", Label)
+        if found is None:
+            starting = process != "not running"
+            headline.update("The round is starting ..." if starting else "No round yet")
+            self.tell(failure or ("" if starting else "press s to begin one with the bundled model, or 1 to choose"), bad=bool(failure))
             return
-        lanes, report = progress(self._store, latest.id), round_report(self._store, latest.id)
-        self.app.call_from_thread(self._show, lanes, report)
-
-    def _show_empty(self) -> None:
-        self.query_one("#headline", Label).update("No round yet. Begin one in another terminal: conself run")
-
-    def _show(self, lanes: list[dict[str, Any]], report: dict[str, Any]) -> None:
-        headline = f"Round {report['round']} ({report['state']}), preset {report['preset']}, {report['model']}"
-        self.query_one("#headline", Label).update(headline)
+        lanes, report, programs, tokens = found
+        state = report["state"] if report["state"] != "running" else process
+        headline.update(f"Round {report['round']} ({state}), preset {report['preset']}, {report['model']}{self._speed(tokens, state)}")
         for lane in lanes:
-            widget = self.query_one(f"#lane-{lane['stage']}", StageLane)
-            widget.total, widget.done = lane["total"], lane["done"]
-        self.query_one("#summary", Static).update("\n".join(summary_lines(report)))
+            self.query_one(f"#lane-{lane['stage']}", StageLane).update_counts(lane["done"], lane["total"])
+        self.query_one("#programs", BigTable).set_rows(programs)
+        if report["mean_crash_rate"] is not None:
+            self.query_one(Histogram).show(report["entropy_histogram"], "semantic entropy (bits), problems:")
+        self.query_one("#summary", Static).update("\n".join(f"{stage}: {said}" for stage, said in report["stages"].items()))
+        self.tell(self._next_step(report, state, failure), bad=bool(failure))
+
+    def _speed(self, tokens: int, state: str) -> str:
+        now, before = (time.monotonic(), tokens), getattr(self, "_tokens_before", None)
+        self._tokens_before = now
+        if state != "running" or before is None or tokens <= before[1]:
+            return ""
+        return f", {(tokens - before[1]) / max(1e-6, now[0] - before[0]):.0f} tokens/s"
+
+    @staticmethod
+    def _next_step(report: dict[str, Any], state: str, failure: str) -> str:
+        if failure:
+            return f"the round ended early: {failure} -> s goes on"
+        if state == "done":
+            return f"{report['stages'].get('decide', 'done')} -> 6 shows what changed, 7 tries it, s begins the next round"
+        if state == "paused":
+            return "paused -> p goes on"
+        return "stopped; nothing is lost -> s goes on" if state == "not running" else ""
+
+    def action_pause(self) -> None:
+        paused = conductor.is_paused(self.desk.home)
+        done = conductor.resume(self.desk.home) if paused else conductor.pause(self.desk.home)
+        self.tell(("goes on" if paused else "pausing: what has begun is ended first") if done else "no round runs -> s starts one")
+
+    def action_stop(self) -> None:
+        self.tell("stopping; what is stored stays" if conductor.stop(self.desk.home) else "no round runs -> s starts one")
+
+    def action_start(self) -> None:
+        if conductor.running(self.desk.home):
+            self.tell("it is running")
+        else:
+            conductor.start(self.desk.home, [])
+            self.tell("starting ...")
 
 
-def summary_lines(report: dict[str, Any]) -> list[str]:
-    """The stages' own sentences, the entropy histogram and the verdicts."""
-    lines = [f"{stage}: {sentence}" for stage, sentence in report["stages"].items()]
-    if report["mean_crash_rate"] is not None:
-        most = max([b["count"] for b in report["entropy_histogram"]] + [1])
-        lines += ["", f"mean crash rate {report['mean_crash_rate']:.2f}; semantic entropy in bits, problems:"]
-        lines += [f"{b['label']:>11} {b['count']:>4} {'█' * round(30 * b['count'] / most)}" for b in report["entropy_histogram"]]
-    if report["steps"]:
-        lines += ["", f"training: step {report['steps']}, loss {report['first_loss']:.4f} -> {report['last_loss']:.4f}"]
-    return lines
+def _cells(row: dict[str, Any]) -> list[str]:
+    return [row["problem_id"], row["finish"], row["ran"] if row["code"] else "no program", str(row["tokens"])]

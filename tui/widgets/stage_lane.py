@@ -1,47 +1,58 @@
-"""One stage of a round: its name, a bar, done of total."""
+"""One stage of a round: its name, a bar, done of total, the rate and the time left."""
 
 from __future__ import annotations
 
-from textual.app import ComposeResult
-from textual.containers import Horizontal
-from textual.reactive import reactive
-from textual.widgets import Label, ProgressBar
+import time
+from collections import deque
+
+from rich.text import Text
+from textual.widget import Widget
+
+_WINDOW_S = 30.0
 
 
-class StageLane(Horizontal):
-    """Set `done` and `total`; a total of 0 is a stage that has not begun."""
+class StageLane(Widget):
+    """`update_counts` tells it where the stage is; a total of 0 is a stage that has not begun."""
 
-    DEFAULT_CSS = """
-    StageLane { height: 1; }
-    StageLane .stage-name { width: 12; }
-    StageLane .stage-count { width: 18; text-align: right; }
-    """
-
-    done: reactive[int] = reactive(0)
-    total: reactive[int] = reactive(0)
+    DEFAULT_CSS = "StageLane { height: 1; }"
 
     def __init__(self, stage: str) -> None:
         super().__init__(id=f"lane-{stage}")
         self._stage = stage
+        self.done = self.total = 0
+        self._seen: deque[tuple[float, int]] = deque(maxlen=64)
 
-    def compose(self) -> ComposeResult:
-        yield Label(self._stage, classes="stage-name")
-        yield ProgressBar(show_eta=False)
-        yield Label("", classes="stage-count")
+    def update_counts(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done < self.done:
+            self._seen.clear()
+        self._seen.append((now, done))
+        while len(self._seen) > 2 and now - self._seen[0][0] > _WINDOW_S:
+            self._seen.popleft()
+        self.done, self.total = done, total
+        self.set_class(0 < total == done, "-done")
+        self.set_class(0 < done < total, "-running")
+        self.refresh()
 
-    def watch_done(self) -> None:
-        self._redraw()
+    @property
+    def rate(self) -> float:
+        """Items a second over the last half minute."""
+        (t0, d0), (t1, d1) = (self._seen[0], self._seen[-1]) if self._seen else ((0.0, 0), (0.0, 0))
+        return (d1 - d0) / (t1 - t0) if t1 > t0 else 0.0
 
-    def watch_total(self) -> None:
-        self._redraw()
+    def render(self) -> Text:
+        sign = "✓" if self.has_class("-done") else "▶" if self.has_class("-running") else "·"
+        room = max(8, self.size.width - 54)
+        filled = round(room * self.done / self.total) if self.total else 0
+        text = Text(f"{sign} {self._stage:<9} ", no_wrap=True)
+        text.append("━" * filled + "─" * (room - filled))
+        text.append(f" {self.done:>7} / {self.total:<7}" if self.total else f" {'':>7}   {'':<7}")
+        if self.has_class("-running") and self.rate > 0:
+            text.append(f" {self.rate:>6.1f}/s {_left((self.total - self.done) / self.rate)}")
+        return text
 
-    def _redraw(self) -> None:
-        if not self.query(ProgressBar):  # not composed yet
-            return
-        self.query_one(ProgressBar).update(total=max(1, self.total), progress=self.done if self.total else 0)
-        self.query_one(".stage-count", Label).update(f"{self.done} / {self.total}" if self.total else "-")
-        self.set_class(0 < self.total == self.done, "-done")
-        self.set_class(0 < self.done < self.total, "-running")
 
-    def on_mount(self) -> None:
-        self._redraw()
+def _left(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s left"
+    return f"{seconds / 60:.0f} min left" if seconds < 5400 else f"{seconds / 3600:.1f} h left"

@@ -1,0 +1,64 @@
+"""This computer and a round on it, in plain words: what a beginner reads before the first round.
+
+`forecast` opens the engine for a few seconds and says what a round will cost; the trainer times itself again before its
+first step (`training/plan.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from conself_local.engine import open_llama
+from conself_local.forecast import DISK_NEEDED_BYTES, available_memory_bytes, gib, training_bytes
+from conself_local.home import Home
+from conself_local.problems.load import load_starter
+from conself_local.round import PROMPT_TOKENS
+from conself_local.sampling.gguf_file import ModelFile
+from conself_local.sampling.prompts import answer_prefix, program_messages
+from conself_local.sampling.running_copy import SHIPPED, copy_path
+from conself_local.settings import LAPTOP
+from conself_local.tune import SLOTS, load_tuning
+from sandbox import guarantees
+
+PROBE_SECONDS = 6.0
+_TYPICAL_TOKENS = 100
+"""Of one program of a small model, for the forecast only."""
+
+
+def machine_words(home: Home) -> list[str]:
+    """Cores, memory, disk, and what the sandbox guarantees here, tried."""
+    available = available_memory_bytes()
+    free = shutil.disk_usage(home.path).free
+    lines = [
+        f"{os.cpu_count()} cores, {gib(available) if available else 'unknown'} memory free, {gib(free)} disk free at {home.path}",
+        "", "What the sandbox keeps model-written programs from, here:",
+    ]  # fmt: skip
+    signs = {"enforced": "✓", "partial": "~", "missing": "✗"}
+    lines += [f"  {signs[g.level]} {g.name}: {g.what} ({g.level})" for g in guarantees()]
+    return [*lines, "  Not: a program that lies about its own answers, or a bug in the kernel."]
+
+
+def forecast(home: Home, model: ModelFile, problems: int) -> list[str]:
+    """Sentences from a probe of a few seconds: programs an hour, time, memory, disk. Raises ConselfError where it does not run."""
+    tuning = load_tuning(model, home.cache)
+    form = tuning.format if tuning and copy_path(model, tuning.format, home.cache).is_file() else SHIPPED
+    slots, threads = tuning.slots if tuning else SLOTS, os.cpu_count() or 1
+    longest = PROMPT_TOKENS + LAPTOP.max_new_tokens
+    with open_llama(model, form, home.cache, slots=slots, threads=threads, longest=longest, use_gpu=True) as engine:
+        starter = load_starter(("train",))[:8]
+        prompts = [engine.encode(program_messages(p), answer_prefix(p)) for p in starter]
+        rate = engine.measure(prompts, PROBE_SECONDS, LAPTOP.max_new_tokens)
+    an_hour = rate * 3600 / _TYPICAL_TOKENS
+    minutes = problems * (LAPTOP.samples_per_problem + 2) / an_hour * 60
+    return [
+        f"{rate:.0f} tokens/s: about {an_hour:,.0f} programs an hour, so some {minutes:.0f} min to sample {problems} problems",
+        f"training: at least {gib(training_bytes(model))} of memory at its peak; its time is measured and told before the first step",
+        f"disk: {gib(DISK_NEEDED_BYTES)} and less for a round",
+    ]
+
+
+def starter_size() -> int:
+    return len(load_starter(("train",)))
+
+

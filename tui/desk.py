@@ -1,0 +1,35 @@
+"""What every screen works at: the home, its store, and what the user has chosen. One connection, used by one thread at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from conself_local.home import Home
+from conself_local.store.store import Store
+
+
+class Desk:
+    """`round_id` is the round that is looked at; None: the latest."""
+
+    def __init__(self, home: Home, store: Store) -> None:
+        self.home = home
+        self._store = store
+        self._lock = threading.Lock()
+        self.model: Path | None = None
+        """For playground and next round; None: the bundled model."""
+        self.adapter_id: int | None = None
+        """For the playground; None: the latest accepted one."""
+
+    @contextmanager
+    def reading(self) -> Iterator[Store]:
+        """The store, for as long as the block lasts."""
+        with self._lock:
+            yield self._store
+
+    def latest_round(self) -> int | None:
+        with self.reading() as store:
+            latest = store.latest_round()
+        return latest.id if latest else None

@@ -1,0 +1,146 @@
+"""The adapters of this home: lineage, results, which one is in use; rename, delete, export."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Static
+
+from conself_local.export import export_adapter
+from conself_local.store.store import Store
+from conself_local.views import adapter_rows
+from tui.screens.base import TOLD, DeskScreen, words_of
+from tui.widgets.ask_dialog import AskLine, Confirm
+from tui.widgets.big_table import BigTable
+
+
+class AdaptersScreen(DeskScreen):
+    NAME = "adapters"
+    HELP = (
+        "Each round makes one adapter, from the base model or from the adapter before it. An accepted one is what the next round begins "
+        "with, and what ask and serve use. u tries one in the playground, e writes one for other tools."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("u", "use", "Use in playground"), Binding("a", "state('accepted')", "Accept"), Binding("d", "state('rejected')", "Reject"),
+        Binding("n", "rename", "Rename"), Binding("e", "export", "Export"), Binding("delete", "delete", "Delete"),
+    ]  # fmt: skip
+
+    def compose_body(self) -> ComposeResult:
+        columns = [("", 2), ("id", 4), ("name", 20), ("state", 10), ("from", 18), ("made", 20)]
+        yield BigTable(columns, self._cells, id="adapters")
+        yield Static("", id="details", markup=False)
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one("#adapters").focus()
+
+    def load(self, store: Store) -> Any:
+        return adapter_rows(store)
+
+    def show(self, data: Any) -> None:
+        table = self.query_one("#adapters", BigTable)
+        table.set_rows(data)
+        self._details()
+        self.tell("" if data else "no adapter yet: a round trains one -> 1 starts one")
+
+    def on_big_table_moved(self) -> None:
+        self._details()
+
+    def _details(self) -> None:
+        row = self._row
+        if row:
+            verdicts = [f"{name}: {verdict}" for name, verdict in row["verdicts"].items()] or ["not judged"]
+            self.query_one("#details", Static).update("\n".join([row["gguf_path"], *verdicts]))
+
+    @property
+    def _row(self) -> dict[str, Any] | None:
+        return self.query_one("#adapters", BigTable).row
+
+    def _cells(self, row: dict[str, Any]) -> list[str]:
+        parent = f"adapter {row['parent_id']}" if row["parent_id"] else "base model" if row["round_id"] else "elsewhere"
+        mark = "▶" if row["id"] == self.desk.adapter_id else ""
+        return [mark, str(row["id"]), row["name"], row["state"], parent, row["created_at_utc"][:19]]
+
+    def action_use(self) -> None:
+        if self._row:
+            self.desk.adapter_id = None if self.desk.adapter_id == self._row["id"] else self._row["id"]
+            self.query_one("#adapters", BigTable).refresh()
+            self.tell(f"the playground uses adapter {self.desk.adapter_id or 'that was accepted last'}")
+
+    def action_state(self, state: str) -> None:
+        if self._row:
+            with self.desk.reading() as store:
+                store.set_adapter_state(self._row["id"], state)
+            self.action_reload()
+
+    def action_rename(self) -> None:
+        row = self._row
+        if not row:
+            return
+
+        def renamed(name: str | None) -> None:
+            if name is None:
+                return
+            try:
+                with self.desk.reading() as store:
+                    store.rename_adapter(row["id"], name)
+            except TOLD as error:
+                self.tell(words_of(error), bad=True)
+                return
+            self.action_reload()
+
+        self.app.push_screen(AskLine("A name for the adapter", row["name"]), renamed)
+
+    def action_delete(self) -> None:
+        row = self._row
+        if not row:
+            return
+
+        def answered(yes: bool | None) -> None:
+            if not yes:
+                return
+            try:
+                with self.desk.reading() as store:
+                    files = store.delete_adapter(row["id"])
+            except TOLD as error:
+                self.tell(words_of(error), bad=True)
+                return
+            for path in files:
+                self._remove(path)
+            self.action_reload()
+
+        self.app.push_screen(Confirm(f"Delete adapter {row['id']}, {row['name']}, and its files?"), answered)
+
+    def _remove(self, path: Path) -> None:
+        """Only what lies in the home: an imported adapter may be a file of the user's."""
+        if self.desk.home.path in path.resolve().parents:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    def action_export(self) -> None:
+        row = self._row
+        if not row:
+            return
+
+        def named(target: str | None) -> None:
+            if target:
+                self._export(row["id"], Path(target).expanduser())
+
+        self.app.push_screen(AskLine("Write the model with the adapter in it to", str(Path.home() / f"{row['name']}.gguf")), named)
+
+    @work(thread=True, exclusive=True, group="export")
+    def _export(self, adapter_id: int, target: Path) -> None:
+        self.app.call_from_thread(self.tell, "exporting, and asking the merged file what it kept ...")
+        try:
+            with self.desk.reading() as store:
+                said = " ".join(export_adapter(store, self.desk.home, adapter_id, "merged", "shipped", target))
+        except TOLD as error:
+            self.app.call_from_thread(self.tell, words_of(error), bad=True)
+            return
+        self.app.call_from_thread(self.tell, said)

@@ -1,0 +1,95 @@
+"""What all screens share: the bar of screens, loading in a thread, and one line that says what is wrong and what to do."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, ClassVar
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from conself_local.errors import ConselfError
+from conself_local.store.store import Store
+from sandbox import SandboxError
+from tui.desk import Desk
+from tui.widgets.nav_bar import NavBar
+
+TOLD = (ConselfError, SandboxError, sqlite3.Error, OSError, ValueError)
+"""Errors that a screen tells in a line; any other is a bug and ends the app."""
+
+
+def words_of(error: Exception) -> str:
+    """What is wrong, and what to do about it."""
+    if isinstance(error, ConselfError):
+        return f"{error.message} -> {error.hint}" if error.hint else error.message
+    if isinstance(error, sqlite3.Error):
+        return f"the store cannot be read: {error} -> check the disk; `conself verify` checks the store; r tries again"
+    return f"{error}"
+
+
+class DeskScreen(Screen[None]):
+    """Subclasses give `compose_body`, `load` (in a thread) and `show`; `REFRESH` seconds apart, or once where it is 0."""
+
+    NAME: ClassVar[str] = ""
+    REFRESH: ClassVar[float] = 0.0
+    HELP: ClassVar[str] = ""
+    """For the help screen: what one sees here and does."""
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "reload", "Reload", show=False)]
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.desk = desk
+
+    def compose(self) -> ComposeResult:
+        yield NavBar(self.NAME)
+        yield from self.compose_body()
+        yield Static("", id="message", markup=False)
+        yield Footer(compact=True)
+
+    def compose_body(self) -> ComposeResult:
+        raise NotImplementedError
+
+    def load(self, store: Store) -> Any:
+        """What `show` needs; runs in a thread."""
+        raise NotImplementedError
+
+    def show(self, data: Any) -> None:
+        raise NotImplementedError
+
+    def on_mount(self) -> None:
+        if self.REFRESH:
+            self.set_interval(self.REFRESH, self._reload_if_seen)
+
+    def on_screen_resume(self) -> None:
+        self.action_reload()
+
+    def _reload_if_seen(self) -> None:
+        if self.is_current:
+            self.action_reload()
+
+    def action_reload(self) -> None:
+        self._load()
+
+    @work(thread=True, exclusive=True, group="load")
+    def _load(self) -> None:
+        try:
+            with self.desk.reading() as store:
+                data = self.load(store)
+        except TOLD as error:
+            self.app.call_from_thread(self.tell, words_of(error), bad=True)
+            return
+        self.app.call_from_thread(self._shown, data)
+
+    def _shown(self, data: Any) -> None:
+        if self.is_attached:
+            self.show(data)
+
+    def tell(self, text: str, *, bad: bool = False) -> None:
+        """One line above the keys; empty takes it away."""
+        line = self.query_one("#message", Static)
+        line.update(f"! {text}" if bad and text else text)
+        line.set_class(bad and bool(text), "-bad")
+        line.display = bool(text)

@@ -1,0 +1,90 @@
+"""Did the model get better: base against adapter on each benchmark, problems gained and lost, and the decision."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import Static
+
+from conself_local.store.reports import round_report
+from conself_local.store.store import Store
+from conself_local.views import judged_programs
+from tui.screens.base import DeskScreen
+from tui.widgets.big_table import BigTable
+from tui.widgets.diff_view import DiffView
+from tui.widgets.interval import Interval
+
+
+class EvaluationScreen(DeskScreen):
+    NAME = "evaluation"
+    REFRESH = 5.0
+    HELP = (
+        "Points are percent of problems solved at the first try. The interval says how far chance alone could move the difference: if it "
+        "holds 0, nothing measurable changed. a takes the adapter for later rounds, d leaves it."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("a", "accept('accepted')", "Accept"), Binding("d", "accept('rejected')", "Reject")]
+
+    def compose_body(self) -> ComposeResult:
+        yield Static("", id="results", markup=False)
+        yield Interval()
+        with Horizontal():
+            yield BigTable([("", 7), ("benchmark", 11), ("problem", 30)], _cells, id="changed")
+            yield DiffView()
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one("#changed").focus()
+
+    def load(self, store: Store) -> Any:
+        latest = store.latest_round()
+        return round_report(store, latest.id) if latest else None
+
+    def show(self, data: Any) -> None:
+        self._report = data
+        if not data or not data["evaluations"]:
+            self.tell("nothing has been judged yet: evaluation comes after training -> 2 shows how far the round is")
+            return
+        lines = [f"{'':<12} {'base':>7} {'adapter':>8} {'greedy':>15} {'parsed':>15} {'crashed':>15} {'McNemar p':>10}"]
+        for name, result in data["evaluations"].items():
+            base, adapter = result["base"], result["adapter"]
+            first = [arm["pass_at"].get("1", arm["greedy_pass_at_1"]) for arm in (base, adapter)]
+            both = " ".join(_both(base, adapter, what) for what in ("greedy_pass_at_1", "parsed_share", "crashed_share"))
+            lines.append(f"{name:<12} {first[0]:>7.3f} {first[1]:>8.3f} {both} {result['mcnemar_p']:>10.3f}")
+            lines.append(f"{'':<12} {result['verdict']}")
+        lines.append(f"the held-out split has been judged on {data['held_out_judged']} times in this home")
+        self.query_one("#results", Static).update("\n".join(lines))
+        self.query_one(Interval).show({name: (r["difference"], *r["interval_95"]) for name, r in data["evaluations"].items()})
+        changed = [
+            {"what": what, "benchmark": name, "problem": problem}
+            for name, result in data["evaluations"].items() for what in ("gained", "lost") for problem in result[what]
+        ]  # fmt: skip
+        self.query_one("#changed", BigTable).set_rows(changed)
+        state = data["adapter"]["state"] if data["adapter"] else "none"
+        self.tell(f"adapter: {state} -> a accepts, d rejects it; 7 tries it" if data["adapter"] else "no adapter was trained")
+
+    @on(BigTable.Moved)
+    def _moved(self, event: BigTable.Moved) -> None:
+        row = event.row
+        with self.desk.reading() as store:
+            arms = judged_programs(store, self._report["round"], row["benchmark"], row["problem"])
+        if len(arms) == 2:
+            titles = [f"{arm}, {'right' if arms[arm][1] else 'wrong'}" for arm in ("base", "adapter")]
+            self.query_one(DiffView).show(arms["base"][0], arms["adapter"][0], (titles[0], titles[1]))
+
+    def action_accept(self, state: str) -> None:
+        if self._report and self._report["adapter"]:
+            with self.desk.reading() as store:
+                store.set_adapter_state(self._report["adapter"]["id"], state)
+            self.action_reload()
+
+
+def _both(base: dict[str, Any], adapter: dict[str, Any], name: str) -> str:
+    return f"{base[name]:>6.3f} -> {adapter[name]:.3f}"
+
+
+def _cells(row: dict[str, str]) -> list[str]:
+    return ["+ gained" if row["what"] == "gained" else "- lost", row["benchmark"], row["problem"]]

@@ -1,0 +1,66 @@
+"""The preference pairs: chosen against rejected, why each was built, and which are left out of training."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.widgets import Static
+
+from conself_local.store.store import Store
+from conself_local.views import pair_rows
+from tui.screens.base import DeskScreen
+from tui.widgets.big_table import BigTable
+from tui.widgets.diff_view import DiffView
+
+
+class PairsScreen(DeskScreen):
+    NAME = "pairs"
+    HELP = "What training sees: two programs for one prompt, the left one preferred. x leaves a pair out of training, or takes it back."
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("x", "exclude", "Leave out / take back")]
+
+    def compose_body(self) -> ComposeResult:
+        with Vertical():
+            yield BigTable([("", 9), ("problem", 30), ("weight", 6), ("why", 80)], _cells, id="pairs")
+            yield Static("", id="why", markup=False)
+            yield DiffView()
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one("#pairs").focus()
+
+    def load(self, store: Store) -> Any:
+        latest = store.latest_round()
+        return pair_rows(store, latest.id) if latest else None
+
+    def show(self, data: Any) -> None:
+        rows = data or []
+        table = self.query_one("#pairs", BigTable)
+        table.set_rows(rows)
+        if table.row:
+            self._show_pair(table.row)
+        excluded = sum(row["excluded"] for row in rows)
+        nothing = "no pairs yet: they are built when programs have been scored -> 2 shows how far the round is"
+        self.tell(f"{len(rows)} pairs, {excluded} left out of training" if rows else nothing)
+
+    def _show_pair(self, row: dict[str, Any]) -> None:
+        self.query_one("#why", Static).update(row["why"])
+        self.query_one(DiffView).show(row["chosen"], row["rejected"], ("chosen", "rejected"))
+
+    @on(BigTable.Moved)
+    def _moved(self, event: BigTable.Moved) -> None:
+        self._show_pair(event.row)
+
+    def action_exclude(self) -> None:
+        row = self.query_one("#pairs", BigTable).row
+        if row:
+            with self.desk.reading() as store:
+                store.exclude_pair(row["id"], not row["excluded"])
+            self.action_reload()
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    return ["left out" if row["excluded"] else "", row["problem_id"], f"{row['weight']:.2f}", row["why"]]

@@ -1,0 +1,143 @@
+"""All problems of the round: sorted, filtered, and what another threshold would select."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import Input, Static
+
+from conself_local.method.curriculum import Normaliser
+from conself_local.settings import Settings
+from conself_local.store.reports import entropy_histogram
+from conself_local.store.store import Store
+from conself_local.views import ProblemRow, problem_rows, would_select
+from tui.screens.base import DeskScreen
+from tui.screens.problem import ProblemScreen
+from tui.widgets.big_table import BigTable
+from tui.widgets.histogram import Histogram
+
+SORTS: tuple[tuple[str, Any], ...] = (
+    ("as they came", None),
+    ("entropy", lambda row: -1.0 if row.entropy_bits is None else row.entropy_bits),
+    ("crash rate", lambda row: row.crash_rate),
+    ("clusters", lambda row: row.clusters),
+    ("class", lambda row: row.kind),
+)
+NORMALISERS: tuple[Normaliser, ...] = ("min-max", "log2")
+_BAR = 8
+_MOST_BITS = 4.0
+
+
+class ProblemsScreen(DeskScreen):
+    NAME = "problems"
+    REFRESH = 5.0
+    HELP = (
+        "Every problem with its entropy and class: too easy (all agree), learnable (selected), too hard, crashed. / filters, o sorts, "
+        "left and right move the threshold and show what it would select, n changes the normaliser, Enter opens a problem."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "filter", "Filter"), Binding("o", "sort", "Sort"), Binding("left", "threshold(-0.02)", "Threshold -"),
+        Binding("right", "threshold(0.02)", "Threshold +"), Binding("n", "normaliser", "Normaliser"),
+    ]  # fmt: skip
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._rows: list[ProblemRow] = []
+        self._settings = Settings()
+        self._threshold: float | None = None
+        self._normaliser = ""
+        self._sort = 0
+
+    def compose_body(self) -> ComposeResult:
+        yield Input(placeholder="a part of the name, or a class; Enter", id="filter", compact=True)
+        yield Static("", id="threshold", markup=False)
+        with Horizontal():
+            columns = [("problem", 28), ("entropy", _BAR + 5), ("clusters", 8), ("crash", 6), ("pairs", 5), ("class", 10)]
+            yield BigTable(columns, _cells, id="table")
+            yield Histogram("", id="histogram", markup=False)
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one("#table").focus()
+
+    def load(self, store: Store) -> Any:
+        latest = store.latest_round()
+        return (problem_rows(store, latest.id), latest.settings) if latest else None
+
+    def show(self, data: Any) -> None:
+        if data is None:
+            self.tell("no round yet -> 1 starts one")
+            return
+        self._rows, self._settings = data
+        self._threshold = self._settings.threshold if self._threshold is None else self._threshold
+        self._normaliser = self._normaliser or self._settings.normaliser
+        self._arrange()
+        scored = [row.entropy_bits for row in self._rows if row.score]
+        self.query_one(Histogram).show(entropy_histogram(scored), "entropy (bits), problems:")
+        self.tell("" if scored else "no problem has been scored yet -> 2 shows how far the round is")
+
+    def _arrange(self) -> None:
+        wanted = self.query_one("#filter", Input).value.strip().lower()
+        rows = [row for row in self._rows if wanted in row.id.lower() or wanted in row.kind] if wanted else self._rows
+        name, key = SORTS[self._sort]
+        self.query_one("#table", BigTable).set_rows(sorted(rows, key=key, reverse=True) if key else rows)
+        self._show_threshold(f"{len(rows)} of {len(self._rows)} problems, by {name}")
+
+    def _show_threshold(self, count: str) -> None:
+        assert self._threshold is not None, "set when the problems are shown"
+        filled = round(20 * self._threshold)
+        parts = []
+        for normaliser in NORMALISERS:
+            problems, pairs = would_select(
+                self._rows, normaliser=normaliser, threshold=self._threshold, max_crash_rate=self._settings.max_crash_rate
+            )
+            parts.append(f"{'▶' if normaliser == self._normaliser else ' '}{normaliser}: {problems} problems, {pairs} pairs")
+        self.query_one("#threshold", Static).update(
+            f"{count}   threshold [{'█' * filled}{'░' * (20 - filled)}] {self._threshold:.2f}  would select  {'   '.join(parts)}"
+            f"   (this round: {self._settings.normaliser} {self._settings.threshold:.2f})"
+        )
+
+    def action_threshold(self, by: float) -> None:
+        if self._threshold is not None:
+            self._threshold = min(1.0, max(0.0, round(self._threshold + by, 2)))
+            self._arrange()
+
+    def action_normaliser(self) -> None:
+        self._normaliser = "log2" if self._normaliser == "min-max" else "min-max"
+        if self._rows:
+            self._arrange()
+
+    def action_sort(self) -> None:
+        self._sort = (self._sort + 1) % len(SORTS)
+        if self._rows:
+            self._arrange()
+
+    def action_filter(self) -> None:
+        self.query_one("#filter").focus()
+
+    @on(Input.Changed, "#filter")
+    def _filter_changed(self) -> None:
+        if self._rows:
+            self._arrange()
+
+    @on(Input.Submitted, "#filter")
+    def _filtered(self) -> None:
+        self.query_one("#table").focus()
+
+    @on(BigTable.Chosen)
+    def _open(self, event: BigTable.Chosen) -> None:
+        latest = self.desk.latest_round()
+        if latest is not None:
+            self.app.push_screen(ProblemScreen(self.desk, latest, event.row.id))
+
+
+def _cells(row: ProblemRow) -> list[str]:
+    if row.score is None:
+        return [row.id, "", "", "", "", row.kind]
+    bits = row.entropy_bits
+    bar = "none valid" if bits is None else f"{bits:4.2f} " + "█" * round(_BAR * min(bits, _MOST_BITS) / _MOST_BITS)
+    return [row.id, bar, str(row.clusters), f"{row.crash_rate:.0%}", str(row.pairs), row.kind]

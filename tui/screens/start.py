@@ -1,0 +1,144 @@
+"""The first screen: this computer, the models on it, what to train on; s starts a round."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.widgets import Input, Label, OptionList, Select, Static
+from textual.widgets.option_list import Option
+
+from conself_local import conductor
+from conself_local.bundled import bundled_model
+from conself_local.machine_words import forecast, machine_words, starter_size
+from conself_local.models import describe_models, find_models
+from conself_local.sampling.gguf_file import load_model_file
+from conself_local.store.store import Store
+from conself_local.views import summary_of_home
+from tui.screens.base import TOLD, DeskScreen, words_of
+
+
+class StartScreen(DeskScreen):
+    NAME = "start"
+    HELP = (
+        "This computer, the models on it, and what a round would train on. s starts a round (or goes on with the unfinished one), "
+        "f measures for a few seconds how fast this computer samples."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("s", "start", "Start a round"), Binding("f", "forecast", "Forecast")]
+
+    def compose_body(self) -> ComposeResult:
+        yield Static("conself: a coding model teaches itself, on this computer, offline.", id="welcome", markup=False)
+        with Horizontal():
+            with Vertical(id="choices"):
+                yield Label("Model (Enter chooses)")
+                yield OptionList(id="models")
+                yield Label("Or a GGUF file")
+                yield Input(placeholder="path, Enter", id="model-path")
+                yield Label("Problems (empty: starter pack)")
+                yield Input(placeholder="path of a problems file", id="problems")
+                with Horizontal(id="small"):
+                    yield Select([("laptop", "laptop"), ("paper", "paper")], value="laptop", allow_blank=False, id="preset", compact=True)
+                    yield Input(placeholder="at most ... problems", id="limit", type="integer", compact=True)
+            with VerticalScroll(id="machine"):
+                yield Static("looking at this computer ...", id="words", markup=False)
+                yield Static("", id="forecast", markup=False)
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one("#models").focus()
+        self._look()
+
+    def load(self, store: Store) -> Any:
+        return summary_of_home(store), conductor.running(self.desk.home), conductor.failure(self.desk.home)
+
+    def show(self, data: Any) -> None:
+        home, running, failure = data
+        if running:
+            self.tell(f"round {home['latest']} is running; 2 shows it")
+        elif failure:
+            self.tell(f"the last round ended early: {failure}", bad=True)
+        elif home["state"] == "running":
+            self.tell(f"round {home['latest']} is not finished; s goes on with it")
+        elif home["latest"] is None:
+            self.tell("no round yet: press s to begin one with the bundled model and the starter pack")
+        else:
+            self.tell(f"{home['rounds']} rounds, {home['adapters']} adapters; s begins another round")
+
+    @work(thread=True, exclusive=True, group="look")
+    def _look(self) -> None:
+        found = describe_models(find_models(fetched=self.desk.home.models))
+        words = machine_words(self.desk.home)
+        self.app.call_from_thread(self._looked, found, words)
+
+    def _looked(self, found: list[dict[str, Any]], words: list[str]) -> None:
+        models = self.query_one("#models", OptionList)
+        models.clear_options()
+        models.add_options([Option(f"{m['source']}: {m['name']}\n  {m['what']}", id=m["path"], disabled=not m["usable"]) for m in found])
+        if not found:
+            self.tell("no model found: get one with `conself models get`, or name a GGUF file below", bad=True)
+        self.query_one("#words", Static).update("\n".join(words))
+
+    @on(OptionList.OptionSelected, "#models")
+    def _model_chosen(self, event: OptionList.OptionSelected) -> None:
+        self._choose(Path(event.option.id or ""))
+
+    @on(Input.Submitted, "#model-path")
+    def _path_given(self, event: Input.Submitted) -> None:
+        self._choose(Path(event.value.strip()).expanduser())
+
+    @on(Input.Submitted, "#problems")
+    @on(Input.Submitted, "#limit")
+    def _entered(self) -> None:
+        self.query_one("#models").focus()
+
+    def _choose(self, path: Path) -> None:
+        try:
+            described = load_model_file(path)
+        except TOLD as error:
+            self.tell(words_of(error), bad=True)
+            return
+        self.desk.model = path
+        self.tell(f"model: {described.name} ({path.name}); s starts a round with it")
+
+    def action_start(self) -> None:
+        if conductor.running(self.desk.home):
+            self.tell("a round is running already; 2 shows it", bad=True)
+            return
+        arguments = []
+        with self.desk.reading() as store:
+            home = summary_of_home(store)
+        if home["state"] != "running":
+            arguments = self._asked()
+        try:
+            conductor.start(self.desk.home, arguments)
+        except TOLD as error:
+            self.tell(words_of(error), bad=True)
+            return
+        self.app.switch_mode("round")
+
+    def _asked(self) -> list[str]:
+        arguments = ["--preset", str(self.query_one("#preset", Select).value)]
+        if self.desk.model:
+            arguments += ["--model", str(self.desk.model)]
+        if problems := self.query_one("#problems", Input).value.strip():
+            arguments += ["--problems", str(Path(problems).expanduser())]
+        if limit := self.query_one("#limit", Input).value.strip():
+            arguments += ["--limit", limit]
+        return arguments
+
+    def action_forecast(self) -> None:
+        self.query_one("#forecast", Static).update("measuring for a few seconds ...")
+        self._forecast()
+
+    @work(thread=True, exclusive=True, group="forecast")
+    def _forecast(self) -> None:
+        limit = self.query_one("#limit", Input).value.strip()
+        try:
+            words = forecast(self.desk.home, load_model_file(self.desk.model or bundled_model()), int(limit or starter_size()))
+        except TOLD as error:
+            words = [words_of(error)]
+        self.app.call_from_thread(self.query_one("#forecast", Static).update, "\n".join(["", "Forecast:", *words]))

@@ -1,0 +1,67 @@
+"""Training as curves: loss, margin, reward accuracy, and the chosen answers' own log-probability with its alarm."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Grid
+from textual.widgets import Static
+
+from conself_local import conductor
+from conself_local.store.store import Store
+from conself_local.views import training_steps
+from tui.screens.base import DeskScreen
+from tui.widgets.curve import Curve
+
+_ALARM = -0.5
+"""Nats a token that the chosen answers may lose before the screen warns."""
+
+
+class TrainingScreen(DeskScreen):
+    NAME = "training"
+    REFRESH = 2.0
+    HELP = (
+        "Loss should fall, margin and reward accuracy rise. The chosen answers' own log-probability should not fall: that is likelihood "
+        "displacement, and the model forgets how to answer. x ends training early; the next start goes on from the last step."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("x", "stop", "Stop")]
+
+    def compose_body(self) -> ComposeResult:
+        yield Static("", id="numbers", markup=False)
+        with Grid(id="curves"):
+            yield Curve("loss", "loss")
+            yield Curve("margin", "margin")
+            yield Curve("reward accuracy", "accuracy")
+            yield Curve("chosen, nats a token", "chosen")
+
+    def load(self, store: Store) -> Any:
+        latest = store.latest_round()
+        if latest is None:
+            return [], None, None
+        return training_steps(store, latest.id), store.stage_summary(latest.id, "train"), latest.settings.max_displacement
+
+    def show(self, data: Any) -> None:
+        steps, summary, limit = data
+        for id, column in (("loss", "loss"), ("margin", "margin"), ("accuracy", "reward_accuracy"), ("chosen", "chosen_logp_shift")):
+            self.query_one(f"#{id}", Curve).show([row[column] for row in steps], "{:+.4f}" if id in ("margin", "chosen") else "{:.4f}")
+        if not steps:
+            self.query_one("#numbers", Static).update("")
+            self.tell("no step has been taken yet: training comes after the pairs -> 2 shows how far the round is")
+            return
+        last = steps[-1]
+        left = (last["steps"] - last["step"]) * sum(row["seconds"] for row in steps[-10:]) / len(steps[-10:])
+        time_left = f", about {left / 60:.0f} min left" if left > 0 and not summary else ""
+        self.query_one("#numbers", Static).update(
+            f"step {last['step']} of {last['steps']}, learning rate {last['learning_rate']:.1e}, "
+            f"gradient norm {last['gradient_norm']:.2f}, memory {last['memory_bytes'] / 2**30:.1f} GiB{time_left}"
+        )
+        if last["chosen_logp_shift"] < _ALARM:
+            words = f"the chosen answers have become less likely ({last['chosen_logp_shift']:+.2f} nats a token)"
+            self.tell(words + (f"; training ends by itself at -{limit:.1f}" if limit else "") + " -> x ends it now", bad=True)
+        else:
+            self.tell(summary or "")
+
+    def action_stop(self) -> None:
+        self.tell("stopping; the last step is kept" if conductor.stop(self.desk.home) else "no round runs")

@@ -1,0 +1,123 @@
+"""A table of any number of rows that draws only those it shows: 25,000 rows cost as much as 25."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+from rich.segment import Segment
+from rich.style import Style
+from rich.text import Text
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.reactive import reactive
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+Cells = Sequence[str]
+
+
+class BigTable(ScrollView, can_focus=True):
+    """columns: (title, width), the last one takes what is left; cells: a row's texts, asked for only when it is drawn.
+
+    The first line of what it shows is the titles. Posts `Chosen` on Enter or a click, `Moved` when the cursor moves.
+    """
+
+    DEFAULT_CSS = "BigTable { height: 1fr; } BigTable:focus { border-left: thick $accent; } BigTable { border-left: thick $surface; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Up", show=False), Binding("down,j", "move(1)", "Down", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False), Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("home", "first", "First", show=False), Binding("end", "last", "Last", show=False),
+        Binding("enter", "choose", "Open"),
+    ]  # fmt: skip
+
+    cursor: reactive[int] = reactive(0)
+
+    class Chosen(Message):
+        def __init__(self, control: BigTable, row: Any) -> None:
+            super().__init__()
+            self._control, self.row = control, row
+
+        @property
+        def control(self) -> BigTable:
+            return self._control
+
+    class Moved(Chosen):
+        pass
+
+    def __init__(self, columns: Sequence[tuple[str, int]], cells: Callable[[Any], Cells], *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._columns = columns
+        self._cells = cells
+        self._rows: Sequence[Any] = ()
+
+    @property
+    def row(self) -> Any | None:
+        """The row under the cursor."""
+        return self._rows[self.cursor] if self._rows else None
+
+    @property
+    def rows(self) -> Sequence[Any]:
+        return self._rows
+
+    def set_rows(self, rows: Sequence[Any]) -> None:
+        """In place of those that were there; the cursor stays at its place."""
+        self._rows = rows
+        self.virtual_size = Size(0, len(rows) + 1)
+        self.cursor = min(self.cursor, max(0, len(rows) - 1))
+        self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        if y == 0:
+            return self._strip(self._line([title for title, _ in self._columns], width), width, self.rich_style + Style(bold=True))
+        at = y - 1 + self.scroll_offset.y
+        if at >= len(self._rows):
+            return Strip.blank(width, self.rich_style)
+        style = self.rich_style + Style(reverse=True) if at == self.cursor else self.rich_style
+        return self._strip(self._line(self._cells(self._rows[at]), width), width, style)
+
+    def _strip(self, text: str, width: int, style: Style) -> Strip:
+        return Strip([Segment(text, style)]).adjust_cell_length(width, style)
+
+    def _line(self, cells: Cells, width: int) -> str:
+        parts = []
+        for (_, size), cell in zip(self._columns, cells, strict=True):
+            text = Text(cell.replace("\n", " "))
+            text.truncate(max(1, size), overflow="ellipsis", pad=True)
+            parts.append(text.plain)
+        return " ".join(parts)[: max(0, width)]
+
+    def validate_cursor(self, value: int) -> int:
+        return max(0, min(value, len(self._rows) - 1))
+
+    def watch_cursor(self) -> None:
+        self.scroll_to_region(Region(0, self.cursor, 1, 2), animate=False, force=True)
+        self.refresh()
+        if self._rows:
+            self.post_message(self.Moved(self, self.row))
+
+    def action_move(self, by: int) -> None:
+        self.cursor += by
+
+    def action_page(self, by: int) -> None:
+        self.cursor += by * max(1, self.size.height - 2)
+
+    def action_first(self) -> None:
+        self.cursor = 0
+
+    def action_last(self) -> None:
+        self.cursor = len(self._rows) - 1
+
+    def action_choose(self) -> None:
+        if self._rows:
+            self.post_message(self.Chosen(self, self.row))
+
+    def on_click(self, event: events.Click) -> None:
+        at = event.y - 1 + self.scroll_offset.y
+        if event.y and at < len(self._rows):
+            if at == self.cursor:
+                self.action_choose()
+            self.cursor = at

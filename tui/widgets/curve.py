@@ -1,0 +1,32 @@
+"""One curve over the steps of training, with its last value in the title."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import Label
+from textual_plot import HiResMode, PlotWidget
+
+
+class Curve(Vertical):
+    DEFAULT_CSS = """
+    Curve { height: 1fr; width: 1fr; }
+    Curve Label { height: 1; }
+    """
+
+    def __init__(self, title: str, id: str) -> None:
+        super().__init__(id=id)
+        self._title = title
+
+    def compose(self) -> ComposeResult:
+        yield Label(self._title)
+        yield PlotWidget(allow_pan_and_zoom=False)
+
+    def show(self, values: Sequence[float], form: str = "{:.4f}") -> None:
+        self.query_one(Label).update(f"{self._title}: {form.format(values[-1])}" if values else f"{self._title}: nothing yet")
+        plot = self.query_one(PlotWidget)
+        plot.clear()
+        if len(values) > 1:
+            plot.plot(list(range(1, len(values) + 1)), list(values), hires_mode=HiResMode.BRAILLE)

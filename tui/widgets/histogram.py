@@ -1,0 +1,20 @@
+"""Problems by entropy, as bars of text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.text import Text
+from textual.widgets import Static
+
+
+class Histogram(Static):
+    """`show` takes what `store/reports.entropy_histogram` gives."""
+
+    DEFAULT_CSS = "Histogram { height: auto; }"
+
+    def show(self, bins: list[dict[str, Any]], title: str) -> None:
+        most = max([b["count"] for b in bins] + [1])
+        room = max(6, self.size.width - 18)
+        lines = [f"{b['label']:>10} {b['count']:>5} {'█' * round(room * b['count'] / most)}" for b in bins]
+        self.update(Text("\n".join([title, *lines]), no_wrap=True))

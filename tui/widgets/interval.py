@@ -1,0 +1,28 @@
+"""Differences in points with their 95 % intervals, on one axis that shows 0."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.widgets import Static
+
+
+class Interval(Static):
+    DEFAULT_CSS = "Interval { height: auto; }"
+
+    def show(self, rows: dict[str, tuple[float, float, float]]) -> None:
+        """name -> (difference, low, high), as shares."""
+        most = max([abs(v) for row in rows.values() for v in row] + [0.01])
+        half = max(10, (min(self.size.width or 80, 120) - 40) // 2)
+
+        def place(value: float) -> int:
+            return half + round(half * value / most)
+
+        lines = []
+        for name, (difference, low, high) in rows.items():
+            axis = [" "] * (2 * half + 1)
+            for i in range(place(low), place(high) + 1):
+                axis[i] = "─"
+            axis[half] = "│"
+            axis[place(difference)] = "●"
+            lines.append(f"{name:<12} {''.join(axis)} {100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})")
+        self.update(Text("\n".join(lines), no_wrap=True))

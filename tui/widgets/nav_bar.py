@@ -1,0 +1,47 @@
+"""The names of the screens with their keys, the present one marked; a click goes there."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.events import Click
+from textual.message import Message
+from textual.widgets import Static
+
+SCREENS = (
+    ("1", "start"), ("2", "round"), ("3", "problems"), ("4", "pairs"), ("5", "training"), ("6", "evaluation"), ("7", "playground"),
+    ("8", "adapters"), ("9", "settings"),
+)  # fmt: skip
+
+
+class NavBar(Static):
+    DEFAULT_CSS = "NavBar { height: 1; }"
+
+    class Chosen(Message):
+        """`name` of the screen that was clicked."""
+
+        def __init__(self, control: NavBar, name: str) -> None:
+            super().__init__()
+            self._control, self.name = control, name
+
+        @property
+        def control(self) -> NavBar:
+            return self._control
+
+    def __init__(self, current: str) -> None:
+        super().__init__(_bar(current), markup=False)
+
+    def on_click(self, event: Click) -> None:
+        at = 0
+        for key, name in SCREENS:
+            width = len(f" {key} {name}")
+            if at <= event.x < at + width:
+                self.post_message(self.Chosen(self, name))
+            at += width
+
+
+def _bar(current: str) -> Text:
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for key, name in SCREENS:
+        text.append(f" {key} ", "dim")
+        text.append(name.upper() if name == current else name, "bold reverse" if name == current else "")
+    return text
