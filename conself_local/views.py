@@ -133,7 +133,9 @@ def latest_programs(store: Store, round_id: int, wanted: int = 12) -> list[Row]:
     sql = """select s.problem_id, s.finish, json_array_length(s.token_ids) as tokens, p.code,
              (select e.load_status || ' ' || (select group_concat(json_extract(o.value, '$[0]'), ' ') from json_each(b.outputs) o)
               from executions e join behaviours b on b.id = e.behaviour_id where e.program_id = p.id limit 1) as ran
-             from samples s left join programs p on p.id = s.program_id where s.round_id = ? order by s.rowid desc limit ?"""
+             from samples s left join programs p on p.id = s.program_id
+             where s.round_id = ? and s.rowid > (select max(rowid) from samples) - 1000
+             order by s.rowid desc limit ?"""
     return [row | {"ran": _how_it_ran(row["ran"])} for row in store.rows(sql, round_id, wanted)]
 
 
@@ -146,9 +148,13 @@ def _how_it_ran(statuses: str | None) -> str:
     return f"ok {right}/{len(inputs)}" if right else next((s for s in inputs if s != "ok"), "nothing")
 
 
-def sampled_tokens(store: Store, round_id: int) -> int:
-    """Of all programs so far."""
-    return int(store.value("select coalesce(sum(json_array_length(token_ids)), 0) from samples where round_id = ?", round_id))
+def tokens_since(store: Store, round_id: int, place: int | None) -> tuple[int, int]:
+    """(tokens of the programs sampled after `place`, the place of the last one); 0 tokens from None."""
+    last = int(store.value("select coalesce(max(rowid), 0) from samples") or 0)
+    if place is None:
+        return 0, last
+    sql = "select coalesce(sum(json_array_length(token_ids)), 0) from samples where rowid > ? and rowid <= ? and round_id = ?"
+    return int(store.value(sql, place, last, round_id)), last
 
 
 def pair_rows(store: Store, round_id: int) -> list[Row]:

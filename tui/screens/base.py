@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from textual import work
@@ -35,6 +36,7 @@ class DeskScreen(Screen[None]):
 
     NAME: ClassVar[str] = ""
     REFRESH: ClassVar[float] = 0.0
+    HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
     HELP: ClassVar[str] = ""
     """For the help screen: what one sees here and does."""
     BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "reload", "Reload", show=False)]
@@ -42,6 +44,7 @@ class DeskScreen(Screen[None]):
     def __init__(self, desk: Desk) -> None:
         super().__init__()
         self.desk = desk
+        self._loading = self._again = False
 
     def compose(self) -> ComposeResult:
         yield NavBar(self.NAME)
@@ -71,21 +74,31 @@ class DeskScreen(Screen[None]):
             self.action_reload()
 
     def action_reload(self) -> None:
+        """Load and show; once more after a load that is under way, so that loads never pile up."""
+        if self._loading:
+            self._again = True
+            return
+        self._loading = True
         self._load()
 
-    @work(thread=True, exclusive=True, group="load")
+    @work(thread=True, group="load")
     def _load(self) -> None:
         try:
             with self.desk.reading() as store:
                 data = self.load(store)
         except TOLD as error:
-            self.app.call_from_thread(self.tell, words_of(error), bad=True)
+            words = words_of(error)
+            self.app.call_from_thread(self._loaded, lambda: self.tell(words, bad=True))
             return
-        self.app.call_from_thread(self._shown, data)
+        self.app.call_from_thread(self._loaded, lambda: self.show(data))
 
-    def _shown(self, data: Any) -> None:
+    def _loaded(self, show: Callable[[], None]) -> None:
+        self._loading = False
         if self.is_attached:
-            self.show(data)
+            show()
+        if self._again:
+            self._again = False
+            self.action_reload()
 
     def tell(self, text: str, *, bad: bool = False) -> None:
         """One line above the keys; empty takes it away."""

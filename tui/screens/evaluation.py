@@ -32,7 +32,7 @@ class EvaluationScreen(DeskScreen):
         yield Static("", id="results", markup=False)
         yield Interval()
         with Horizontal():
-            yield BigTable([("", 7), ("benchmark", 11), ("problem", 30)], _cells, id="changed")
+            yield BigTable([("", 8), ("benchmark", 10), ("problem", 40)], _cells, id="changed")
             yield DiffView()
 
     def on_mount(self) -> None:
@@ -48,13 +48,13 @@ class EvaluationScreen(DeskScreen):
         if not data or not data["evaluations"]:
             self.tell("nothing has been judged yet: evaluation comes after training -> 2 shows how far the round is")
             return
-        lines = [f"{'':<12} {'base':>7} {'adapter':>8} {'greedy':>15} {'parsed':>15} {'crashed':>15} {'McNemar p':>10}"]
+        lines = [f"{'':<12} {'base':>7} {'adapter':>8} {'greedy':>15} {'parsed':>15} {'crashed':>15}"]
         for name, result in data["evaluations"].items():
             base, adapter = result["base"], result["adapter"]
             first = [arm["pass_at"].get("1", arm["greedy_pass_at_1"]) for arm in (base, adapter)]
             both = " ".join(_both(base, adapter, what) for what in ("greedy_pass_at_1", "parsed_share", "crashed_share"))
-            lines.append(f"{name:<12} {first[0]:>7.3f} {first[1]:>8.3f} {both} {result['mcnemar_p']:>10.3f}")
-            lines.append(f"{'':<12} {result['verdict']}")
+            lines.append(f"{name:<12} {first[0]:>7.3f} {first[1]:>8.3f} {both}")
+            lines.append(f"  {result['verdict']}; McNemar p {result['mcnemar_p']:.3f}")
         lines.append(f"the held-out split has been judged on {data['held_out_judged']} times in this home")
         self.query_one("#results", Static).update("\n".join(lines))
         self.query_one(Interval).show({name: (r["difference"], *r["interval_95"]) for name, r in data["evaluations"].items()})

@@ -55,7 +55,7 @@ class PlaygroundScreen(DeskScreen):
     def show(self, data: Any) -> None:
         model, adapter = data
         self.query_one("#base", SourceView).border_title = "base"
-        self.query_one("#adapter", SourceView).border_title = f"adapter {adapter.stem}" if adapter else "adapter: none yet"
+        self.query_one("#adapter", SourceView).border_title = f"adapter of {adapter.parent.name}" if adapter else "adapter: none yet"
         self.tell(f"{model.name} -> type a task, Ctrl+S asks" + ("" if adapter else "; a round makes the adapter"))
 
     def action_leave(self) -> None:
@@ -87,7 +87,7 @@ class PlaygroundScreen(DeskScreen):
         except TOLD as error:
             self.app.call_from_thread(self.tell, words_of(error), bad=True)
             return
-        self.app.call_from_thread(self.tell, "b runs the base's program, t the adapter's, in the sandbox")
+        self.app.call_from_thread(self.tell, "Esc leaves the field; then b runs the base's program, t the adapter's, in the sandbox")
 
     def _answering(self, arm: str) -> None:
         self._show_arm(arm)

@@ -8,7 +8,7 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal, ScrollableContainer, VerticalScroll
 from textual.widgets import Static, TabbedContent, TabPane
 
 from conself_local.store.store import Store
@@ -41,7 +41,7 @@ class ProblemScreen(DeskScreen):
     def compose_body(self) -> ComposeResult:
         yield Static("", id="statement", markup=False)
         with TabbedContent(id="tabs"):
-            with TabPane("Matrix", id="matrix"), VerticalScroll():
+            with TabPane("Matrix", id="matrix"), ScrollableContainer():
                 yield BehaviourMatrix()
             with TabPane("Clusters", id="clusters"), Horizontal():
                 yield BigTable([("cluster", 8), ("share", 6), ("times", 5), ("consensus", 9)], self._cells, id="programs")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
@@ -13,7 +14,8 @@ from textual.widgets import Label, Static
 from conself_local import conductor
 from conself_local.store.reports import progress, round_report
 from conself_local.store.store import Store
-from conself_local.views import latest_programs, sampled_tokens
+from conself_local.views import latest_programs, tokens_since
+from tui.desk import Desk
 from tui.screens.base import DeskScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.histogram import Histogram
@@ -33,13 +35,18 @@ class RoundScreen(DeskScreen):
         Binding("p", "pause", "Pause / resume"), Binding("x", "stop", "Stop"), Binding("s", "start", "Go on"),
     ]  # fmt: skip
 
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self._place: int | None = None
+        self._ended: deque[tuple[float, int]] = deque(maxlen=20)
+
     def compose_body(self) -> ComposeResult:
         yield Label("", id="headline", markup=False)
         with Vertical(id="lanes"):
             for stage in STAGES:
                 yield StageLane(stage)
         with Horizontal(id="below"):
-            yield BigTable([("problem", 24), ("ended", 10), ("ran", 16), ("tokens", 6)], _cells, id="programs")
+            yield BigTable([("ran", 10), ("ended", 10), ("tokens", 6), ("problem", 40)], _cells, id="programs")
             with Vertical(id="beside"):
                 yield Histogram("", id="histogram", markup=False)
                 yield Static("", id="summary", markup=False)
@@ -51,7 +58,8 @@ class RoundScreen(DeskScreen):
         if latest is None:
             return None, state, conductor.failure(home)
         id = latest.id
-        found = progress(store, id), round_report(store, id), latest_programs(store, id), sampled_tokens(store, id)
+        tokens, self._place = tokens_since(store, id, self._place)
+        found = progress(store, id), round_report(store, id), latest_programs(store, id), tokens
         return found, state, conductor.failure(home)
 
     def show(self, data: Any) -> None:
@@ -74,11 +82,11 @@ class RoundScreen(DeskScreen):
         self.tell(self._next_step(report, state, failure), bad=bool(failure))
 
     def _speed(self, tokens: int, state: str) -> str:
-        now, before = (time.monotonic(), tokens), getattr(self, "_tokens_before", None)
-        self._tokens_before = now
-        if state != "running" or before is None or tokens <= before[1]:
-            return ""
-        return f", {(tokens - before[1]) / max(1e-6, now[0] - before[0]):.0f} tokens/s"
+        """Of programs that ended lately: those under way count when they end."""
+        self._ended.append((time.monotonic(), tokens))
+        seconds = self._ended[-1][0] - self._ended[0][0]
+        rate = sum(count for _, count in list(self._ended)[1:]) / seconds if seconds > 0 else 0
+        return f", {rate:.0f} tokens/s" if state == "running" and rate else ""
 
     @staticmethod
     def _next_step(report: dict[str, Any], state: str, failure: str) -> str:
@@ -107,4 +115,4 @@ class RoundScreen(DeskScreen):
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    return [row["problem_id"], row["finish"], row["ran"] if row["code"] else "no program", str(row["tokens"])]
+    return [row["ran"] if row["code"] else "no program", row["finish"], str(row["tokens"]), row["problem_id"]]

@@ -12,6 +12,8 @@ _MOST_OUTPUTS = 8
 
 
 class BehaviourMatrix(Static):
+    DEFAULT_CSS = "BehaviourMatrix { width: auto; text-wrap: nowrap; }"
+
     def show(self, view: ProblemView) -> None:
         """A row a program, the largest cluster first; a column an input, grown ones after `|`; `x`: it failed."""
         text = Text("no program has been run yet" if not view.programs else "", no_wrap=True)

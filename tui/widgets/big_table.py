@@ -19,7 +19,7 @@ from textual.strip import Strip
 Cells = Sequence[str]
 
 
-class BigTable(ScrollView, can_focus=True):
+class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
     """columns: (title, width), the last one takes what is left; cells: a row's texts, asked for only when it is drawn.
 
     The first line of what it shows is the titles. Posts `Chosen` on Enter or a click, `Moved` when the cursor moves.
@@ -66,7 +66,10 @@ class BigTable(ScrollView, can_focus=True):
         """In place of those that were there; the cursor stays at its place."""
         self._rows = rows
         self.virtual_size = Size(0, len(rows) + 1)
+        before = self.cursor
         self.cursor = min(self.cursor, max(0, len(rows) - 1))
+        if rows and self.cursor == before:  # another row may stand there now
+            self.post_message(self.Moved(self, self.row))
         self.refresh()
 
     def render_line(self, y: int) -> Strip:

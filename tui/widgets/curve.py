@@ -22,7 +22,9 @@ class Curve(Vertical):
 
     def compose(self) -> ComposeResult:
         yield Label(self._title)
-        yield PlotWidget(allow_pan_and_zoom=False)
+        plot = PlotWidget(allow_pan_and_zoom=False)
+        plot.can_focus = False
+        yield plot
 
     def show(self, values: Sequence[float], form: str = "{:.4f}") -> None:
         self.query_one(Label).update(f"{self._title}: {form.format(values[-1])}" if values else f"{self._title}: nothing yet")

@@ -11,7 +11,7 @@ from textual.widgets import Static
 class Histogram(Static):
     """`show` takes what `store/reports.entropy_histogram` gives."""
 
-    DEFAULT_CSS = "Histogram { height: auto; }"
+    DEFAULT_CSS = "Histogram { height: auto; text-wrap: nowrap; }"
 
     def show(self, bins: list[dict[str, Any]], title: str) -> None:
         most = max([b["count"] for b in bins] + [1])

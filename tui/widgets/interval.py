@@ -7,7 +7,7 @@ from textual.widgets import Static
 
 
 class Interval(Static):
-    DEFAULT_CSS = "Interval { height: auto; }"
+    DEFAULT_CSS = "Interval { height: auto; text-wrap: nowrap; }"
 
     def show(self, rows: dict[str, tuple[float, float, float]]) -> None:
         """name -> (difference, low, high), as shares."""

@@ -13,6 +13,10 @@ SCREENS = (
 )  # fmt: skip
 
 
+_NARROW = 5
+"""Letters of a name where not all fit."""
+
+
 class NavBar(Static):
     DEFAULT_CSS = "NavBar { height: 1; }"
 
@@ -28,20 +32,26 @@ class NavBar(Static):
             return self._control
 
     def __init__(self, current: str) -> None:
-        super().__init__(_bar(current), markup=False)
+        super().__init__()
+        self._current = current
 
     def on_click(self, event: Click) -> None:
         at = 0
         for key, name in SCREENS:
-            width = len(f" {key} {name}")
+            width = len(f" {key} {self._shown(name)}")
             if at <= event.x < at + width:
                 self.post_message(self.Chosen(self, name))
             at += width
 
+    def render(self) -> Text:
+        text = Text(no_wrap=True)
+        for key, name in SCREENS:
+            text.append(f" {key} ", "dim")
+            text.append(self._shown(name), "bold reverse" if name == self._current else "")
+        return text
 
-def _bar(current: str) -> Text:
-    text = Text(no_wrap=True, overflow="ellipsis")
-    for key, name in SCREENS:
-        text.append(f" {key} ", "dim")
-        text.append(name.upper() if name == current else name, "bold reverse" if name == current else "")
-    return text
+    def _shown(self, name: str) -> str:
+        """Cut on a narrow terminal; the present one in capitals, so that colour is not the only sign."""
+        fits = sum(len(f" {key} {name}") for key, name in SCREENS) <= self.size.width
+        text = name if fits else name[:_NARROW]
+        return text.upper() if name == self._current else text

@@ -1,0 +1,330 @@
+"""Every screen and its states, driven by keys on a store that a real round made, and on really broken files and processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input, TabbedContent, TextArea
+
+from conself_local import conductor
+from conself_local.home import Home
+from tests.tui.conftest import press, settle, text_of
+from tui.app import ConselfApp
+from tui.screens.problem import ProblemScreen
+from tui.widgets.big_table import BigTable
+from tui.widgets.stage_lane import StageLane
+
+SIZE = (100, 30)
+
+
+async def test_every_screen_of_an_empty_home_says_what_to_do_next(empty_app: ConselfApp) -> None:
+    hints = {"2": "press s to begin", "3": "1 starts one", "4": "no pairs yet", "5": "no step has been taken", "6": "nothing has been judged",
+             "8": "a round trains one"}  # fmt: skip
+    async with empty_app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        assert "press s to begin" in text_of(empty_app, "#message") and "enforced" in text_of(empty_app)
+        for key, hint in hints.items():
+            await press(pilot, key)
+            assert hint in text_of(empty_app, "#message"), key
+        await press(pilot, "9")
+        assert "preset laptop" in text_of(empty_app)
+        await press(pilot, "question_mark")
+        assert "START" in text_of(empty_app)
+        await press(pilot, "escape", "q")
+    assert empty_app.return_code == 0
+
+
+async def test_the_round_screen_shows_a_done_round(app: ConselfApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "2")
+        assert "Round 1 (done)" in text_of(app, "#headline")
+        lane = app.screen.query_one("#lane-sample", StageLane)
+        assert lane.done == lane.total == 60 and lane.has_class("-done") and "✓" in str(lane.render())
+        assert "begins the next round" in text_of(app, "#message")
+        rows = app.screen.query_one("#programs", BigTable).rows
+        assert len(rows) == 12 and "ok " in text_of(app)
+
+
+async def test_problems_are_filtered_sorted_and_opened(app: ConselfApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "3")
+        table = app.screen.query_one("#table", BigTable)
+        assert len(table.rows) == 4
+        await press(pilot, "o")
+        entropies = [row.entropy_bits or 0 for row in table.rows]
+        assert entropies == sorted(entropies, reverse=True)
+        await press(pilot, "slash", *"square", "enter")
+        assert [row.id for row in table.rows] == ["starter/square"]
+        app.screen.query_one("#filter", Input).value = "no such problem"
+        await settle(pilot)
+        assert not table.rows and "0 of 4 problems" in text_of(app, "#threshold")
+        app.screen.query_one("#filter", Input).value = ""
+        await settle(pilot)
+        table.focus()
+        await press(pilot, "enter")
+        assert isinstance(app.screen, ProblemScreen)
+        await press(pilot, "escape")
+        assert app.screen.query_one("#table", BigTable) is table
+
+
+async def test_the_threshold_shows_what_it_would_select(app: ConselfApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "3")
+        before = text_of(app, "#threshold")
+        await press(pilot, *["right"] * 40)
+        wide = text_of(app, "#threshold")
+        assert "1.00" in wide and before != wide and "min-max: 0 problems" not in wide
+        await press(pilot, *["left"] * 60)
+        assert "min-max: 0 problems, 0 pairs" in text_of(app, "#threshold") and "0.00" in text_of(app, "#threshold")
+        await press(pilot, "n")
+        assert "▶log2" in text_of(app, "#threshold")
+
+
+async def test_a_problem_shows_matrix_clusters_difference_and_texts(app: ConselfApp) -> None:
+    async with app.run_test(size=(120, 40)) as pilot:
+        await press(pilot, "3", "o", "enter")
+        shown = text_of(app)
+        assert "cluster times" in shown and "A " in shown and "1: (" in shown
+        await press(pilot, "c")
+        assert "cluster A, sampled" in text_of(app) and "def " in text_of(app)
+        await press(pilot, "d")
+        assert app.screen.query_one(TabbedContent).active == "difference" and " against " in text_of(app, "#apart")
+        first = text_of(app)
+        await press(pilot, "d")
+        assert "cluster A" in text_of(app) and (first != text_of(app) or "cluster B" in first)
+        await press(pilot, "o")
+        assert text_of(app, "#observed").strip()
+        for tab, selector in (("prompts", "#prompted"), ("completions", "#completed")):
+            app.screen.query_one(TabbedContent).active = tab
+            await settle(pilot)
+            assert len(text_of(app, selector)) > 50
+
+
+async def test_a_pair_is_left_out_by_key_and_taken_back(app: ConselfApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "4")
+        rows = app.screen.query_one("#pairs", BigTable).rows
+        assert rows and "chosen" in text_of(app) and "highest consensus" in text_of(app, "#why")
+        await press(pilot, "x")
+        assert "1 left out" in text_of(app, "#message")
+        with app.desk.reading() as store:
+            assert store.value("select count(*) from pairs where excluded") == 1
+        await press(pilot, "x")
+        assert "0 left out" in text_of(app, "#message")
+
+
+async def test_training_shows_curves_and_warns_of_displacement(app: ConselfApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "5")
+        assert "learning rate" in text_of(app, "#numbers") and "reward accuracy" in text_of(app)
+        with app.desk.reading() as store:
+            store.db.execute("update training_steps set chosen_logp_shift = -0.8")
+        await press(pilot, "r")
+        assert "less likely (-0.80" in text_of(app, "#message") and app.screen.query_one("#message").has_class("-bad")
+
+
+async def test_evaluation_shows_the_verdict_and_takes_a_decision(app: ConselfApp) -> None:
+    async with app.run_test(size=(120, 40)) as pilot:
+        await press(pilot, "6")
+        results = text_of(app, "#results")
+        assert "validation" in results and "held-out" in results and "95 % interval" in results and "McNemar p" in results
+        await press(pilot, "d")
+        assert "adapter: rejected" in text_of(app, "#message")
+        await press(pilot, "a")
+        assert "adapter: accepted" in text_of(app, "#message")
+
+
+async def test_a_gained_problem_shows_both_programs(app: ConselfApp) -> None:
+    with app.desk.reading() as store:
+        result = json.loads(store.value("select result from evaluations where benchmark = 'validation'"))
+        problem = store.value("select problem_id from evaluation_samples where benchmark = 'validation' and mode = 'greedy'")
+        result["gained"] = [problem]
+        store.db.execute("update evaluations set result = ? where benchmark = 'validation'", [json.dumps(result)])
+    async with app.run_test(size=(140, 40)) as pilot:
+        await press(pilot, "6")
+        assert "+ gained" in text_of(app) and "base, " in text_of(app) and "adapter, " in text_of(app)
+
+
+async def test_adapters_are_used_renamed_and_deleted_after_a_question(app: ConselfApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "8")
+        assert "round-1" in text_of(app)
+        await press(pilot, "u")
+        assert app.desk.adapter_id == 1 and "▶" in text_of(app)
+        await press(pilot, "n")
+        app.screen.query_one(Input).value = "my coder"
+        await press(pilot, "enter")
+        assert "my coder" in text_of(app)
+        await press(pilot, "n")
+        app.screen.query_one(Input).value = " "
+        await press(pilot, "enter")
+        assert "1 to 80 characters" in text_of(app, "#message")
+        await press(pilot, "delete", "n")
+        assert "my coder" in text_of(app)
+        await press(pilot, "delete", "y")
+        assert "no adapter yet" in text_of(app, "#message")
+
+
+async def test_a_missing_adapter_file_is_told_in_the_playground(app: ConselfApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "7")
+        with app.desk.reading() as store:
+            store.set_adapter_state(1, "accepted")
+            store.db.execute("update adapters set model_sha256 = (select model_sha256 from rounds limit 1)")
+        await press(pilot, "1", "7")
+        assert "is missing or has changed" in text_of(app, "#message") and app.screen.query_one("#message").has_class("-bad")
+
+
+@pytest.mark.timeout(300)
+async def test_the_playground_answers_and_runs_in_the_sandbox(empty_app: ConselfApp) -> None:
+    async with empty_app.run_test(size=SIZE) as pilot:
+        await press(pilot, "7")
+        empty_app.screen.query_one(TextArea).text = "Say hi."
+        await press(pilot, "ctrl+s")
+        assert "sandbox" in text_of(empty_app, "#message") and empty_app.screen._answers["base"].strip()  # type: ignore[attr-defined]
+        empty_app.screen._answers["base"] = "```python\ndef double(n):\n    return n * 2\n```"  # type: ignore[attr-defined]
+        await press(pilot, "escape")
+        for call, said in (("double(21)", "base: 42"), ("double(open('x'))", "must be literals"), ("triple(1)", "base: error")):
+            empty_app.screen.query_one("#call", Input).value = call
+            empty_app.screen.set_focus(None)
+            await press(pilot, "b")
+            assert said in text_of(empty_app, "#ran"), call
+        await press(pilot, "t")
+        assert "has not answered" in text_of(empty_app, "#message")
+
+
+async def test_a_model_file_that_is_none_is_told(empty_app: ConselfApp, tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"PK\x03\x04 not a model" * 9)
+    async with empty_app.run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        for path, says in ((tmp_path / "x.gguf", "is not a GGUF file"), (tmp_path / "none.gguf", "there is no model file")):
+            field = empty_app.screen.query_one("#model-path", Input)
+            field.value = str(path)
+            field.focus()
+            await press(pilot, "enter")
+            assert says in text_of(empty_app, "#message")
+
+
+async def test_a_damaged_store_is_told_and_read_again_when_it_is_back(app: ConselfApp, real_home: Home) -> None:
+    whole = real_home.database.read_bytes()
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "3")
+        with app.desk.reading() as store:
+            store.db.execute("pragma wal_checkpoint(truncate)")
+        real_home.database.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
+        await press(pilot, "4")
+        assert "the store cannot be read" in text_of(app, "#message") and "-> " in text_of(app, "#message")
+        real_home.database.write_bytes(whole)
+        await press(pilot, "r")
+        assert "pairs, 0 left out" in text_of(app, "#message")
+
+
+async def test_a_locked_store_is_waited_for_and_told(app: ConselfApp, real_home: Home) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "8")
+        with app.desk.reading() as store:
+            store.db.execute("pragma busy_timeout = 200")
+        other = sqlite3.connect(real_home.database)
+        other.execute("begin exclusive")
+        await press(pilot, "n")
+        app.screen.query_one(Input).value = "other"
+        await press(pilot, "enter")
+        assert "locked" in text_of(app, "#message")
+        other.rollback()
+        other.close()
+
+
+def _wait(condition: object, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.mark.timeout(300)
+async def test_a_round_is_started_paused_stopped_and_goes_on_by_keys(empty_app: ConselfApp) -> None:
+    home = empty_app.desk.home
+    async with empty_app.run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        empty_app.screen.query_one("#limit", Input).value = "4"
+        await press(pilot, "s")
+        try:
+            _wait(lambda: conductor.running(home))
+            _wait(lambda: empty_app.desk.latest_round())
+            await press(pilot, "r")
+            assert "Round 1 (running)" in text_of(empty_app, "#headline")
+            await press(pilot, "p", "r")
+            assert "(paused)" in text_of(empty_app, "#headline")
+            await press(pilot, "p", "r")
+            assert "(running)" in text_of(empty_app, "#headline")
+            await press(pilot, "q", "y")
+            assert conductor.running(home) and empty_app.return_code == 0
+        finally:
+            conductor.stop(home)
+            _wait(lambda: not conductor.running(home))
+
+
+@pytest.mark.timeout(300)
+async def test_a_killed_round_is_told_and_goes_on(empty_app: ConselfApp) -> None:
+    home = empty_app.desk.home
+    async with empty_app.run_test(size=SIZE) as pilot:
+        await press(pilot, "2")
+        conductor.start(home, ["--limit", "4", "--benchmark", "validation"])
+        _wait(lambda: empty_app.desk.latest_round())
+        pid = conductor.running(home)
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        _wait(lambda: not conductor.running(home))
+        await press(pilot, "r")
+        assert "(not running)" in text_of(empty_app, "#headline") and "s goes on" in text_of(empty_app, "#message")
+        await press(pilot, "s")
+        _wait(lambda: conductor.running(home))
+        await press(pilot, "x")
+        _wait(lambda: not conductor.running(home))
+
+
+async def test_why_a_round_could_not_begin_is_shown(empty_app: ConselfApp) -> None:
+    home = empty_app.desk.home
+    async with empty_app.run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        empty_app.screen.query_one("#problems", Input).value = "/nowhere/problems.jsonl"
+        await press(pilot, "s")
+        _wait(lambda: conductor.failure(home))
+        await press(pilot, "r")
+        assert "there is no problems file at /nowhere" in text_of(empty_app, "#message")
+
+
+async def test_a_resized_terminal_keeps_every_screen(app: ConselfApp) -> None:
+    async with app.run_test(size=(200, 60)) as pilot:
+        for key in "23456789":
+            await press(pilot, key)
+            for size in ((80, 24), (20, 5), (200, 60)):
+                await pilot.resize_terminal(*size)
+                await settle(pilot)
+            assert app.screen.query_one("NavBar").size.width == 200
+
+
+def test_no_logic_sql_or_model_call_lives_in_the_face() -> None:
+    root = Path(__file__).parents[2] / "tui"
+    sources = {path: path.read_text() for path in root.rglob("*.py")}
+    assert len((root / "app.py").read_text().splitlines()) < 200
+    for path, text in sources.items():
+        assert "select " not in text.lower().replace("would select", "").replace("select a", ""), path
+        assert "subprocess" not in text and "sqlite_utils" not in text, path
+
+
+def test_help_of_the_command_stays_quick_and_a_bad_home_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "tui", "--home", str(tmp_path / "file" / "h")], capture_output=True, text=True, check=False,
+        cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 2 and "cannot be written" in done.stderr and "Traceback" not in done.stderr
