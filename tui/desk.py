@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ class Desk:
         self.home = home
         self._store = store
         self._lock = threading.Lock()
+        self._broken = False
         self.model: Path | None = None
         """For playground and next round; None: the bundled model."""
         self.adapter_id: int | None = None
@@ -25,9 +27,17 @@ class Desk:
 
     @contextmanager
     def reading(self) -> Iterator[Store]:
-        """The store, for as long as the block lasts."""
+        """The store, for as long as the block lasts; after an error of the database it is opened anew."""
         with self._lock:
-            yield self._store
+            if self._broken:
+                self._store.close()
+                self._store = Store(self.home.database)
+                self._broken = False
+            try:
+                yield self._store
+            except sqlite3.DatabaseError:
+                self._broken = True
+                raise
 
     def latest_round(self) -> int | None:
         with self.reading() as store:

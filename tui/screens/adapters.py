@@ -71,7 +71,7 @@ class AdaptersScreen(DeskScreen):
         if self._row:
             self.desk.adapter_id = None if self.desk.adapter_id == self._row["id"] else self._row["id"]
             self.query_one("#adapters", BigTable).refresh()
-            self.tell(f"the playground uses adapter {self.desk.adapter_id or 'that was accepted last'}")
+            self.say(f"the playground uses adapter {self.desk.adapter_id or 'that was accepted last'}")
 
     def action_state(self, state: str) -> None:
         if self._row:
@@ -91,7 +91,7 @@ class AdaptersScreen(DeskScreen):
                 with self.desk.reading() as store:
                     store.rename_adapter(row["id"], name)
             except TOLD as error:
-                self.tell(words_of(error), bad=True)
+                self.say(words_of(error), bad=True)
                 return
             self.action_reload()
 
@@ -109,7 +109,7 @@ class AdaptersScreen(DeskScreen):
                 with self.desk.reading() as store:
                     files = store.delete_adapter(row["id"])
             except TOLD as error:
-                self.tell(words_of(error), bad=True)
+                self.say(words_of(error), bad=True)
                 return
             for path in files:
                 self._remove(path)
@@ -136,11 +136,11 @@ class AdaptersScreen(DeskScreen):
 
     @work(thread=True, exclusive=True, group="export")
     def _export(self, adapter_id: int, target: Path) -> None:
-        self.app.call_from_thread(self.tell, "exporting, and asking the merged file what it kept ...")
+        self.app.call_from_thread(self.say, "exporting, and asking the merged file what it kept ...")
         try:
             with self.desk.reading() as store:
                 said = " ".join(export_adapter(store, self.desk.home, adapter_id, "merged", "shipped", target))
         except TOLD as error:
-            self.app.call_from_thread(self.tell, words_of(error), bad=True)
+            self.app.call_from_thread(self.say, words_of(error), bad=True)
             return
-        self.app.call_from_thread(self.tell, said)
+        self.app.call_from_thread(self.say, said)

@@ -10,6 +10,7 @@ from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widgets import Footer, Static
 
 from conself_local.errors import ConselfError
@@ -20,6 +21,8 @@ from tui.widgets.nav_bar import NavBar
 
 TOLD = (ConselfError, SandboxError, sqlite3.Error, OSError, ValueError)
 """Errors that a screen tells in a line; any other is a bug and ends the app."""
+
+_SAID_SECONDS = 10.0
 
 
 def words_of(error: Exception) -> str:
@@ -45,6 +48,8 @@ class DeskScreen(Screen[None]):
         super().__init__()
         self.desk = desk
         self._loading = self._again = False
+        self._state = self._said = ("", False)
+        self._forget: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield NavBar(self.NAME)
@@ -101,8 +106,21 @@ class DeskScreen(Screen[None]):
             self.action_reload()
 
     def tell(self, text: str, *, bad: bool = False) -> None:
-        """One line above the keys; empty takes it away."""
+        """How things stand and the next step, above the keys; empty takes it away."""
+        self._state = (text, bad)
+        self._draw_message()
+
+    def say(self, text: str, *, bad: bool = False) -> None:
+        """What came of a key; it stays for a while before how things stand."""
+        self._said = (text, bad)
+        if self._forget:
+            self._forget.stop()
+        self._forget = self.set_timer(_SAID_SECONDS, lambda: self.say("")) if text else None
+        self._draw_message()
+
+    def _draw_message(self) -> None:
+        parts = [part for part in (self._said, self._state) if part[0]]
         line = self.query_one("#message", Static)
-        line.update(f"! {text}" if bad and text else text)
-        line.set_class(bad and bool(text), "-bad")
-        line.display = bool(text)
+        line.update("\n".join(f"! {text}" if bad else text for text, bad in parts))
+        line.set_class(any(bad for _, bad in parts), "-bad")
+        line.display = bool(parts)

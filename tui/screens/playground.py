@@ -65,7 +65,7 @@ class PlaygroundScreen(DeskScreen):
         self._answers = dict.fromkeys(ARMS, "")
         for arm in ARMS:
             self._show_arm(arm)
-        self.tell("loading the model ...")
+        self.say("loading the model ...")
         self._ask(self.query_one("#task", TextArea).text)
 
     @work(thread=True, exclusive=True, group="ask")
@@ -85,13 +85,13 @@ class PlaygroundScreen(DeskScreen):
                 self._answers[arm] += text
                 self.app.call_from_thread(self._answering, arm)
         except TOLD as error:
-            self.app.call_from_thread(self.tell, words_of(error), bad=True)
+            self.app.call_from_thread(self.say, words_of(error), bad=True)
             return
-        self.app.call_from_thread(self.tell, "Esc leaves the field; then b runs the base's program, t the adapter's, in the sandbox")
+        self.app.call_from_thread(self.say, "Esc leaves the field; then b runs the base's program, t the adapter's, in the sandbox")
 
     def _answering(self, arm: str) -> None:
         self._show_arm(arm)
-        self.tell(f"{arm} answers ...")
+        self.say(f"{arm} answers ...")
 
     def _show_arm(self, arm: str) -> None:
         if self.is_attached:
@@ -101,7 +101,7 @@ class PlaygroundScreen(DeskScreen):
     def action_try(self, arm: str) -> None:
         code = extract_program(self._answers[arm])
         if code is None:
-            self.tell(f"{arm} has not answered with a ```python block -> Ctrl+S asks", bad=True)
+            self.say(f"{arm} has not answered with a ```python block -> Ctrl+S asks", bad=True)
             return
         self.query_one("#ran", Static).update(f"running {arm} ...")
         self._try(arm, code, self.query_one("#call", Input).value)

@@ -101,17 +101,17 @@ class RoundScreen(DeskScreen):
     def action_pause(self) -> None:
         paused = conductor.is_paused(self.desk.home)
         done = conductor.resume(self.desk.home) if paused else conductor.pause(self.desk.home)
-        self.tell(("goes on" if paused else "pausing: what has begun is ended first") if done else "no round runs -> s starts one")
+        self.say(("goes on" if paused else "pausing: what has begun is ended first") if done else "no round runs -> s starts one")
 
     def action_stop(self) -> None:
-        self.tell("stopping; what is stored stays" if conductor.stop(self.desk.home) else "no round runs -> s starts one")
+        self.say("stopping; what is stored stays" if conductor.stop(self.desk.home) else "no round runs -> s starts one")
 
     def action_start(self) -> None:
         if conductor.running(self.desk.home):
-            self.tell("it is running")
+            self.say("it is running")
         else:
             conductor.start(self.desk.home, [])
-            self.tell("starting ...")
+            self.say("starting ...")
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

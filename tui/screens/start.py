@@ -99,14 +99,14 @@ class StartScreen(DeskScreen):
         try:
             described = load_model_file(path)
         except TOLD as error:
-            self.tell(words_of(error), bad=True)
+            self.say(words_of(error), bad=True)
             return
         self.desk.model = path
-        self.tell(f"model: {described.name} ({path.name}); s starts a round with it")
+        self.say(f"model: {described.name} ({path.name}); s starts a round with it")
 
     def action_start(self) -> None:
         if conductor.running(self.desk.home):
-            self.tell("a round is running already; 2 shows it", bad=True)
+            self.say("a round is running already; 2 shows it", bad=True)
             return
         arguments = []
         with self.desk.reading() as store:
@@ -116,7 +116,7 @@ class StartScreen(DeskScreen):
         try:
             conductor.start(self.desk.home, arguments)
         except TOLD as error:
-            self.tell(words_of(error), bad=True)
+            self.say(words_of(error), bad=True)
             return
         self.app.switch_mode("round")
 

@@ -64,4 +64,4 @@ class TrainingScreen(DeskScreen):
             self.tell(summary or "")
 
     def action_stop(self) -> None:
-        self.tell("stopping; the last step is kept" if conductor.stop(self.desk.home) else "no round runs")
+        self.say("stopping; the last step is kept" if conductor.stop(self.desk.home) else "no round runs")

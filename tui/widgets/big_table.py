@@ -35,7 +35,9 @@ class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
 
     cursor: reactive[int] = reactive(0)
 
-    class Chosen(Message):
+    class OfRow(Message):
+        """About one row."""
+
         def __init__(self, control: BigTable, row: Any) -> None:
             super().__init__()
             self._control, self.row = control, row
@@ -44,8 +46,11 @@ class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
         def control(self) -> BigTable:
             return self._control
 
-    class Moved(Chosen):
-        pass
+    class Chosen(OfRow):
+        """Enter, or a click on the row under the cursor."""
+
+    class Moved(OfRow):
+        """Another row is under the cursor, or its row has changed."""
 
     def __init__(self, columns: Sequence[tuple[str, int]], cells: Callable[[Any], Cells], *, id: str | None = None) -> None:
         super().__init__(id=id)

@@ -1,0 +1,130 @@
+"""From a key to its redrawn screen, with a store of 25,000 problems and 375,000 programs, while a real round samples.
+
+    python -m tests.benchmarks.tui_responsiveness [--folder DIR] [--without-round]
+
+Prints the median and the 95th percentile for each screen, in milliseconds, with what the test driver itself waits. The store is made once in `--folder` and used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from conself_local import conductor
+from conself_local.home import Home
+from conself_local.problems.problem import Problem
+from conself_local.settings import LAPTOP
+from conself_local.stages.execute import limits_key, limits_of
+from conself_local.store.store import Store
+from tui.app import ConselfApp
+from tui.desk import Desk
+
+PROBLEMS, SAMPLES = 25_000, 15
+KEYS = {
+    "problems": ["down", "down", "pagedown", "down", "up", "right", "left", "end", "home", "o", "n"],
+    "round": ["down", "up"],
+    "pairs": ["down", "down", "up", "pagedown"],
+}
+PRESSES = 120
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--without-round", action="store_true", help="do not sample beside it")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        home = Home(options.folder or Path(temporary))
+        with Store(home.database) as store:
+            if store.latest_round() is None:
+                started = time.monotonic()
+                _fill(store)
+                print(f"made a store of {home.database.stat().st_size >> 20} MiB in {time.monotonic() - started:.0f} s")
+            beside = Home(Path(temporary) / "beside")
+            if not options.without_round:
+                conductor.start(beside, [])
+                _wait_for_samples(beside)
+            try:
+                asyncio.run(_measure(home, store))
+            finally:
+                conductor.stop(beside)
+
+
+def _wait_for_samples(home: Home) -> None:
+    with Store(home.database) as store:
+        for _ in range(1800):
+            if store.value("select count(*) from samples"):
+                return
+            time.sleep(0.2)
+    raise SystemExit(f"the round beside it does not sample: {conductor.last_words(home)}")
+
+
+def _fill(store: Store) -> None:
+    """A finished round of the shape that a real one has, written directly."""
+    draw = random.Random(0)
+    problems = [Problem(f"made/{i:05d}", f"Return n times {i}.", "function", ((i,), (1,), (2,)), "train", "f", "def f(n):") for i in range(PROBLEMS)]
+    round_ = store.start_round(
+        seed=0, settings=LAPTOP, model_path=Path("/models/made.gguf"), model_sha256="0" * 64, template_hash="0", base_adapter_id=None,
+        versions={}, request={"evaluation_samples": 0}, problems=problems,
+    )  # fmt: skip
+    key = limits_key(limits_of(LAPTOP))
+    outputs = json.dumps([["ok", "1", ""]] * 3)
+    with store.transaction():
+        db = store.db
+        db.execute("insert into prompts values ('p', 'prompt', '[1]')")
+        db.execute("insert into behaviours values ('b', ?)", [outputs])
+        for i in range(PROBLEMS):
+            id = f"made/{i:05d}"
+            rows = [(f"{i}-{n}", id, f"def f(n):\n    return n * {n}\n") for n in range(SAMPLES)]
+            db.conn.executemany("insert into programs values (?, ?, ?)", rows)
+            db.conn.executemany(
+                "insert into samples values (?, 1, ?, ?, ?, 'p', ?, 'text', '[1,2,3]', 'fence', 0.5, 0.5, 0)",
+                [(f"1/{id}/{n // 5}/{n % 5}", id, n // 5, n % 5, f"{i}-{n}") for n in range(SAMPLES)],
+            )
+            db.conn.executemany(
+                "insert into executions values (?, ?, 'b', 'ok', '', 1, 1, 0.1, 0.1)", [(f"{i}-{n}", key) for n in range(SAMPLES)]
+            )
+            entropy = draw.choice([None, 0.0, draw.uniform(0, 3.9)])
+            db.execute(
+                "insert into metrics values (1, ?, 15, 0, 12, 3, 0.5, ?, ?, null, 0.5, 0.5, ?, 3)", [id, draw.random(), entropy, i % 7 == 0]
+            )
+            if i % 10 == 0:
+                chosen, rejected = f"1/{id}/0/0", f"1/{id}/0/1"
+                db.execute("insert into pairs values (?, 1, ?, ?, ?, ?, 'p', 0.8, 0)", [f"pair-{i}", id, i, chosen, rejected])
+    store.finish_round(round_.id)
+
+
+async def _measure(home: Home, store: Store) -> None:
+    app = ConselfApp(Desk(home, store))
+    async with app.run_test(size=(140, 40)) as pilot:
+        for screen, keys in KEYS.items():
+            app.switch_mode(screen)
+            await pilot.pause()
+            await app.workers.wait_for_complete()
+            await pilot.pause()
+            times = []
+            for n in range(PRESSES):
+                await asyncio.sleep(0.05)  # between keys the app does what it does: reloads, too
+                started = time.perf_counter()
+                await pilot.press(keys[n % len(keys)])
+                await _drawn(app)
+                times.append(1000 * (time.perf_counter() - started))
+            print(f"{screen:<10} {PRESSES} keys: median {np.median(times):.1f} ms, p95 {np.percentile(times, 95):.1f} ms, most {max(times):.0f} ms")
+
+
+async def _drawn(app: ConselfApp) -> None:
+    """Until every widget has handled what the key caused, and the screen has been drawn after it."""
+    drawn = asyncio.Event()
+    app.screen.call_after_refresh(drawn.set)
+    await drawn.wait()
+
+
+if __name__ == "__main__":
+    main()
