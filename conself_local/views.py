@@ -6,8 +6,12 @@ Reads only; the few small writes that a person makes beside a running round are 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from conself_local.method.curriculum import Normaliser, ProblemScore, is_informative, normalise_entropy
 from conself_local.method.entropy import clusters
@@ -15,6 +19,7 @@ from conself_local.problems.literals import input_text
 from conself_local.stages.score import load_evidence
 from conself_local.store.store import Row, Store
 
+NORMALISERS: tuple[Normaliser, ...] = get_args(Normaliser)
 ProblemClass = Literal["pending", "crashed", "too easy", "learnable", "too hard"]
 
 
@@ -59,12 +64,23 @@ def _class(score: ProblemScore, selected: bool, max_crash_rate: float) -> Proble
     return "crashed" if score.crash_rate >= max_crash_rate or score.entropy_bits is None else "too easy"
 
 
-def would_select(rows: list[ProblemRow], *, normaliser: Normaliser, threshold: float, max_crash_rate: float) -> tuple[int, int]:
-    """(problems, pairs) that another threshold or normaliser would select."""
-    scores = {row.id: row.score for row in rows if row.score}
-    normalised = normalise_entropy(scores, normaliser=normaliser, max_crash_rate=max_crash_rate)
-    chosen = [row for row in rows if normalised.get(row.id, threshold) < threshold]
-    return len(chosen), sum(row.pairs for row in chosen)
+class Selection:
+    """What each threshold and normaliser would select, made ready so that a key answers at once on any number of problems."""
+
+    def __init__(self, rows: Sequence[ProblemRow], max_crash_rate: float) -> None:
+        scores = {row.id: row.score for row in rows if row.score}
+        self._of: dict[Normaliser, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
+        for normaliser in NORMALISERS:
+            normalised = normalise_entropy(scores, normaliser=normaliser, max_crash_rate=max_crash_rate)
+            found = sorted((normalised[row.id], row.pairs) for row in rows if row.id in normalised)
+            pairs = np.cumsum([0, *(count for _, count in found)])
+            self._of[normaliser] = np.array([value for value, _ in found]), pairs
+
+    def count(self, normaliser: Normaliser, threshold: float) -> tuple[int, int]:
+        """(problems, pairs) below the threshold."""
+        values, pairs = self._of[normaliser]
+        problems = int(np.searchsorted(values, threshold, side="left"))
+        return problems, int(pairs[problems])
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from pathlib import Path
 from conself_local.home import Home
 from conself_local.store.store import Store
 
+BUSY, UNREADABLE = -1.0, -2.0
+
 
 class Desk:
     """`round_id` is the round that is looked at; None: the latest."""
@@ -38,6 +40,17 @@ class Desk:
             except sqlite3.DatabaseError:
                 self._broken = True
                 raise
+
+    def version(self) -> float:
+        """Another number after another process has written to the store; BUSY while it is in use here, UNREADABLE after an error."""
+        if not self._lock.acquire(blocking=False):
+            return BUSY
+        try:
+            return float(self._store.value("pragma data_version"))
+        except sqlite3.Error:
+            return UNREADABLE
+        finally:
+            self._lock.release()
 
     def latest_round(self) -> int | None:
         with self.reading() as store:

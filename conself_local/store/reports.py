@@ -16,7 +16,11 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
     samples, with_program, programs = store.db.execute(
         "select count(*), count(program_id), count(distinct program_id) from samples where round_id = ?", [round_id]
     ).fetchone()
-    metrics = store.rows("select * from metrics where round_id = ? order by problem_id", round_id)
+    crash_rate, informative, learnable = store.db.execute(
+        "select avg(crash_rate), count(normalised), coalesce(sum(selected), 0) from metrics where round_id = ?", [round_id]
+    ).fetchone()
+    entropies = [bits for (bits,) in store.db.execute("select entropy_bits from metrics where round_id = ?", [round_id])]
+    selected = store.rows("select problem_id from metrics where round_id = ? and selected order by problem_id", round_id)
     steps = store.rows("select * from training_steps where round_id = ? order by step", round_id)
     adapters = store.rows("select id, name, state, gguf_path, peft_path from adapters where round_id = ?", round_id)
     stages = {r["stage"]: r["summary"] for r in store.rows("select stage, summary from stages where round_id = ?", round_id)}
@@ -32,11 +36,11 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
         "samples": samples,
         "samples_with_program": with_program,
         "programs": programs,
-        "mean_crash_rate": _mean([m["crash_rate"] for m in metrics]),
-        "informative": sum(m["normalised"] is not None for m in metrics),
-        "learnable": sum(m["selected"] for m in metrics),
-        "entropy_histogram": entropy_histogram([m["entropy_bits"] for m in metrics]),
-        "selected_problems": [m["problem_id"] for m in metrics if m["selected"]],
+        "mean_crash_rate": crash_rate,
+        "informative": informative,
+        "learnable": learnable,
+        "entropy_histogram": entropy_histogram(entropies),
+        "selected_problems": [row["problem_id"] for row in selected],
         "pairs": int(store.value("select count(*) from pairs where round_id = ? and not excluded", round_id)),
         "steps": len(steps),
         "first_loss": steps[0]["loss"] if steps else None,
@@ -81,7 +85,3 @@ def progress(store: Store, round_id: int) -> list[dict[str, Any]]:
          int(info.request.get("evaluation_samples", 0))),
     ]  # fmt: skip
     return [{"stage": stage, "done": int(store.value(sql, round_id)), "total": total} for stage, sql, total in counts]
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None

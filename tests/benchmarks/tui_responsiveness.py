@@ -1,4 +1,5 @@
-"""From a key to its redrawn screen, with a store of 25,000 problems and 375,000 programs, while a real round samples.
+"""From a key to its redrawn screen, with a store of 25,000 problems and 375,000 programs, while a real round samples,
+and another process writes to that store as a round does.
 
     python -m tests.benchmarks.tui_responsiveness [--folder DIR] [--without-round]
 
@@ -9,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
+import multiprocessing
 import random
 import tempfile
 import time
@@ -48,13 +51,17 @@ def main() -> None:
                 _fill(store)
                 print(f"made a store of {home.database.stat().st_size >> 20} MiB in {time.monotonic() - started:.0f} s")
             beside = Home(Path(temporary) / "beside")
+            writer = multiprocessing.get_context("spawn").Process(target=_write, args=(home.path,), daemon=True)
             if not options.without_round:
                 conductor.start(beside, [])
                 _wait_for_samples(beside)
+                writer.start()
             try:
                 asyncio.run(_measure(home, store))
             finally:
                 conductor.stop(beside)
+                if writer.is_alive():
+                    writer.terminate()
 
 
 def _wait_for_samples(home: Home) -> None:
@@ -64,6 +71,17 @@ def _wait_for_samples(home: Home) -> None:
                 return
             time.sleep(0.2)
     raise SystemExit(f"the round beside it does not sample: {conductor.last_words(home)}")
+
+
+def _write(folder: Path) -> None:
+    """What a running round does to the store that is looked at: a sample now and then."""
+    with Store(Home(folder).database) as store:
+        for n in itertools.count():
+            id, program = f"made/{n % PROBLEMS:05d}", f"{n % PROBLEMS}-0"
+            row = f"1/{id}/9/{time.time_ns()}"
+            with store.transaction():
+                store.db.execute("insert into samples values (?, 1, ?, 0, 9, 'p', ?, 'text', '[1,2,3]', 'fence', 0.5, 0.5, 0)", [row, id, program])
+            time.sleep(0.2)
 
 
 def _fill(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -16,13 +17,15 @@ from textual.widgets import Footer, Static
 from conself_local.errors import ConselfError
 from conself_local.store.store import Store
 from sandbox import SandboxError
-from tui.desk import Desk
+from tui.desk import BUSY, Desk
 from tui.widgets.nav_bar import NavBar
 
 TOLD = (ConselfError, SandboxError, sqlite3.Error, OSError, ValueError)
 """Errors that a screen tells in a line; any other is a bug and ends the app."""
 
 _SAID_SECONDS = 10.0
+_REST = 4.0
+"""So many times as long as a load took there is none."""
 
 
 def words_of(error: Exception) -> str:
@@ -40,6 +43,8 @@ class DeskScreen(Screen[None]):
     NAME: ClassVar[str] = ""
     REFRESH: ClassVar[float] = 0.0
     HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
+    ALWAYS: ClassVar[bool] = False
+    """Reload although nothing was written."""
     HELP: ClassVar[str] = ""
     """For the help screen: what one sees here and does."""
     BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "reload", "Reload", show=False)]
@@ -48,6 +53,7 @@ class DeskScreen(Screen[None]):
         super().__init__()
         self.desk = desk
         self._loading = self._again = False
+        self._version = self._next_load = 0.0
         self._state = self._said = ("", False)
         self._forget: Timer | None = None
 
@@ -75,8 +81,9 @@ class DeskScreen(Screen[None]):
         self.action_reload()
 
     def _reload_if_seen(self) -> None:
-        if self.is_current:
-            self.action_reload()
+        """Where something was written, and not so often that loading takes more than a fifth of the time."""
+        if self.is_current and time.monotonic() >= self._next_load:
+            self._watch()
 
     def action_reload(self) -> None:
         """Load and show; once more after a load that is under way, so that loads never pile up."""
@@ -86,11 +93,20 @@ class DeskScreen(Screen[None]):
         self._loading = True
         self._load()
 
+    @work(thread=True, group="watch", exclusive=True)
+    def _watch(self) -> None:
+        version = self.desk.version()
+        if version != BUSY and (version != self._version or self.ALWAYS):
+            self.app.call_from_thread(self.action_reload)
+
     @work(thread=True, group="load")
     def _load(self) -> None:
+        started = time.monotonic()
         try:
+            self._version = self.desk.version()
             with self.desk.reading() as store:
                 data = self.load(store)
+            self._next_load = time.monotonic() + _REST * (time.monotonic() - started)
         except TOLD as error:
             words = words_of(error)
             self.app.call_from_thread(self._loaded, lambda: self.tell(words, bad=True))

@@ -8,19 +8,27 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.timer import Timer
 from textual.widgets import Static
 
 from conself_local.store.store import Store
 from conself_local.views import pair_rows
+from tui.desk import Desk
 from tui.screens.base import DeskScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.diff_view import DiffView
+
+_REST_SECONDS = 0.08
 
 
 class PairsScreen(DeskScreen):
     NAME = "pairs"
     HELP = "What training sees: two programs for one prompt, the left one preferred. x leaves a pair out of training, or takes it back."
     BINDINGS: ClassVar[list[BindingType]] = [Binding("x", "exclude", "Leave out / take back")]
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        self._resting: Timer | None = None
 
     def compose_body(self) -> ComposeResult:
         with Vertical():
@@ -52,7 +60,10 @@ class PairsScreen(DeskScreen):
 
     @on(BigTable.Moved)
     def _moved(self, event: BigTable.Moved) -> None:
-        self._show_pair(event.row)
+        """The cursor moves at once; the difference is drawn where it rests."""
+        if self._resting:
+            self._resting.stop()
+        self._resting = self.set_timer(_REST_SECONDS, lambda: self._show_pair(event.row))
 
     def action_exclude(self) -> None:
         row = self.query_one("#pairs", BigTable).row

@@ -10,11 +10,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
-from conself_local.method.curriculum import Normaliser
 from conself_local.settings import Settings
 from conself_local.store.reports import entropy_histogram
 from conself_local.store.store import Store
-from conself_local.views import ProblemRow, problem_rows, would_select
+from conself_local.views import NORMALISERS, ProblemRow, Selection, problem_rows
 from tui.screens.base import DeskScreen
 from tui.screens.problem import ProblemScreen
 from tui.widgets.big_table import BigTable
@@ -27,7 +26,6 @@ SORTS: tuple[tuple[str, Any], ...] = (
     ("clusters", lambda row: row.clusters),
     ("class", lambda row: row.kind),
 )
-NORMALISERS: tuple[Normaliser, ...] = ("min-max", "log2")
 _BAR = 8
 _MOST_BITS = 4.0
 
@@ -48,6 +46,8 @@ class ProblemsScreen(DeskScreen):
         super().__init__(*arguments)
         self._rows: list[ProblemRow] = []
         self._settings = Settings()
+        self._selection = Selection((), self._settings.max_crash_rate)
+        self._count = ""
         self._threshold: float | None = None
         self._normaliser = ""
         self._sort = 0
@@ -66,50 +66,52 @@ class ProblemsScreen(DeskScreen):
 
     def load(self, store: Store) -> Any:
         latest = store.latest_round()
-        return (problem_rows(store, latest.id), latest.settings) if latest else None
+        if latest is None:
+            return None
+        rows = problem_rows(store, latest.id)
+        bins = entropy_histogram([row.entropy_bits for row in rows if row.score])
+        return rows, latest.settings, Selection(rows, latest.settings.max_crash_rate), bins
 
     def show(self, data: Any) -> None:
         if data is None:
             self.tell("no round yet -> 1 starts one")
             return
-        self._rows, self._settings = data
+        self._rows, self._settings, self._selection, bins = data
         self._threshold = self._settings.threshold if self._threshold is None else self._threshold
         self._normaliser = self._normaliser or self._settings.normaliser
         self._arrange()
-        scored = [row.entropy_bits for row in self._rows if row.score]
-        self.query_one(Histogram).show(entropy_histogram(scored), "entropy (bits), problems:")
-        self.tell("" if scored else "no problem has been scored yet -> 2 shows how far the round is")
+        self.query_one(Histogram).show(bins, "entropy (bits), problems:")
+        self.tell("" if any(b["count"] for b in bins) else "no problem has been scored yet -> 2 shows how far the round is")
 
     def _arrange(self) -> None:
         wanted = self.query_one("#filter", Input).value.strip().lower()
         rows = [row for row in self._rows if wanted in row.id.lower() or wanted in row.kind] if wanted else self._rows
         name, key = SORTS[self._sort]
         self.query_one("#table", BigTable).set_rows(sorted(rows, key=key, reverse=True) if key else rows)
-        self._show_threshold(f"{len(rows)} of {len(self._rows)} problems, by {name}")
+        self._count = f"{len(rows)} of {len(self._rows)} problems, by {name}"
+        self._show_threshold()
 
-    def _show_threshold(self, count: str) -> None:
+    def _show_threshold(self) -> None:
         assert self._threshold is not None, "set when the problems are shown"
         filled = round(20 * self._threshold)
         parts = []
         for normaliser in NORMALISERS:
-            problems, pairs = would_select(
-                self._rows, normaliser=normaliser, threshold=self._threshold, max_crash_rate=self._settings.max_crash_rate
-            )
+            problems, pairs = self._selection.count(normaliser, self._threshold)
             parts.append(f"{'▶' if normaliser == self._normaliser else ' '}{normaliser}: {problems} problems, {pairs} pairs")
         self.query_one("#threshold", Static).update(
-            f"{count}   threshold [{'█' * filled}{'░' * (20 - filled)}] {self._threshold:.2f}  would select  {'   '.join(parts)}"
+            f"{self._count}   threshold [{'█' * filled}{'░' * (20 - filled)}] {self._threshold:.2f}  would select  {'   '.join(parts)}"
             f"   (this round: {self._settings.normaliser} {self._settings.threshold:.2f})"
         )
 
     def action_threshold(self, by: float) -> None:
         if self._threshold is not None:
             self._threshold = min(1.0, max(0.0, round(self._threshold + by, 2)))
-            self._arrange()
+            self._show_threshold()
 
     def action_normaliser(self) -> None:
         self._normaliser = "log2" if self._normaliser == "min-max" else "min-max"
         if self._rows:
-            self._arrange()
+            self._show_threshold()
 
     def action_sort(self) -> None:
         self._sort = (self._sort + 1) % len(SORTS)

@@ -27,6 +27,7 @@ STAGES = ("observe", "sample", "execute", "grow", "score", "pair", "train", "eva
 class RoundScreen(DeskScreen):
     NAME = "round"
     REFRESH = 1.0
+    ALWAYS = True  # the round's process may come and go without a word in the store
     HELP = (
         "The round from observations to the verdict, as it runs. p holds it and lets it go on, x stops it; what is stored stays, and s "
         "goes on. Closing this program stops nothing."
