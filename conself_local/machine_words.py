@@ -6,6 +6,7 @@ first step (`training/plan.py`).
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 
@@ -19,11 +20,17 @@ from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.sampling.running_copy import SHIPPED, copy_path
 from conself_local.settings import LAPTOP
 from conself_local.tune import SLOTS, load_tuning
-from sandbox import guarantees
+from sandbox import Guarantee, guarantees
 
 PROBE_SECONDS = 6.0
 _TYPICAL_TOKENS = 100
 """Of one program of a small model, for the forecast only."""
+
+
+@functools.cache
+def _tried() -> list[Guarantee]:
+    """Trying takes seconds, and what this computer's kernel gives does not change."""
+    return guarantees()
 
 
 def machine_words(home: Home) -> list[str]:
@@ -35,7 +42,7 @@ def machine_words(home: Home) -> list[str]:
         "", "What the sandbox keeps model-written programs from, here:",
     ]  # fmt: skip
     signs = {"enforced": "✓", "partial": "~", "missing": "✗"}
-    lines += [f"  {signs[g.level]} {g.name}: {g.what} ({g.level})" for g in guarantees()]
+    lines += [f"  {signs[g.level]} {g.name}: {g.what} ({g.level})" for g in _tried()]
     return [*lines, "  Not: a program that lies about its own answers, or a bug in the kernel."]
 
 

@@ -76,6 +76,7 @@ def progress(store: Store, round_id: int) -> list[dict[str, Any]]:
         ("sample", "select count(*) from samples where round_id = ?", problems * info.settings.samples_per_problem),
         ("execute", f"select count(distinct program_id) from executions where program_id in ({programs})",
          int(store.value(f"select count(distinct program_id) from ({programs})", round_id))),
+        ("grow", "select count(grown) from round_problems where round_id = ?", problems if info.settings.grown_inputs else 0),
         ("score", "select count(*) from metrics where round_id = ?", problems),
         ("pair", "select count(*) from pairs where round_id = ?",
          int(store.value("select count(*) from pairs where round_id = ?", round_id))),

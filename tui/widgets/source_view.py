@@ -11,7 +11,7 @@ from textual.widgets import Static
 class SourceView(VerticalScroll):
     DEFAULT_CSS = """
     SourceView { border: round $panel; height: 1fr; }
-    SourceView > Static { width: auto; min-width: 100%; }
+    SourceView > Static { width: 1fr; }
     """
 
     def compose(self) -> ComposeResult:
