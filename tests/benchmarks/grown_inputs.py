@@ -52,10 +52,10 @@ def main() -> None:
             if (options.home / name).exists():
                 shutil.copy(options.home / name, folder)
         with Store(Path(folder) / "conself.db") as store:
-            _measure(store, store.round(options.round), _references(options.problems), options.grown)
+            _measure(store, store.round(options.round), read_references(options.problems), options.grown)
 
 
-def _references(path: Path) -> dict[str, str]:
+def read_references(path: Path) -> dict[str, str]:
     opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
     with opened as lines:
         return {f"mbpp/{record['task_id']}": record["code"].replace("\r\n", "\n") for record in map(json.loads, lines)}
@@ -73,7 +73,7 @@ def _measure(store: Store, round_: RoundInfo, references: dict[str, str], grown:
     grow_inputs(store, round_, lambda limits: Sandbox(limits, workers=2), ignore_events)
     after = {p.id: load_evidence(store, round_, p) for p in problems}
     print(store.stage_summary(round_.id, "grow"))
-    expected = _expected(store, round_, problems, references)
+    expected = expected_answers(store, round_, problems, references)
     right_on_given = {id: [b == expected[id][: len(b)] for b in given[id].behaviours] for id in expected}
     right_on_all = {id: [b == expected[id] for b in after[id].behaviours] for id in expected}
     told, pairs = _told_apart(list(given.values()))
@@ -90,7 +90,7 @@ def _measure(store: Store, round_: RoundInfo, references: dict[str, str], grown:
         _print_pairs(round_.settings, arm, evidence, right_on_given, right_on_all)
 
 
-def _expected(store: Store, round_: RoundInfo, problems: Sequence[Problem], references: dict[str, str]) -> dict[str, tuple[str | None, ...]]:
+def expected_answers(store: Store, round_: RoundInfo, problems: Sequence[Problem], references: dict[str, str]) -> dict[str, tuple[str | None, ...]]:
     """What the reference answers on given and grown inputs; problems whose reference fails on a given one are left out."""
     sql = "select text from grown_inputs where round_id = ? and problem_id = ? order by number"
     inputs = {p.id: [*p.inputs, *(parse_input(r["text"]) for r in store.rows(sql, round_.id, p.id))] for p in problems}
@@ -148,14 +148,15 @@ def _bare(code: str) -> str:
 def _correlation(evidence: dict[str, ProblemEvidence], right: Rights) -> tuple[float, int]:
     rows = [(evidence[id].score().entropy_bits, float(np.mean(rights))) for id, rights in right.items() if rights]
     known = [(entropy, rate) for entropy, rate in rows if entropy is not None]
-    entropies, rates = (_ranks([float(pair[i]) for pair in known]) for i in (0, 1))
+    entropies, rates = (ranks([float(pair[i]) for pair in known]) for i in (0, 1))
     return float(np.corrcoef(entropies, rates)[0, 1]), len(known)
 
 
-def _ranks(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def ranks(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Ranks from 0, ties as their mean."""
-    array = np.asarray(values)
-    return np.array([(np.sum(array < v) + np.sum(array <= v) - 1) / 2 for v in array])
+    _, places, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    mean_ranks = np.cumsum(counts) - (counts + 1) / 2
+    return mean_ranks[places]
 
 
 def _print_pairs(settings: Settings, arm: str, evidence: dict[str, ProblemEvidence], on_given: Rights, on_all: Rights) -> None:

@@ -16,10 +16,12 @@ from textual.widgets import Input, TabbedContent, TextArea
 
 from conself_local import conductor
 from conself_local.home import Home
+from tests.core.tiny_model import write_tiny_model
 from tests.tui.conftest import press, settle, text_of
 from tui.app import ConselfApp
 from tui.screens.problem import ProblemScreen
 from tui.widgets.big_table import BigTable
+from tui.widgets.pick_file import GgufTree
 from tui.widgets.stage_lane import StageLane
 
 SIZE = (100, 30)
@@ -211,6 +213,19 @@ async def test_a_model_file_that_is_none_is_told(empty_app: ConselfApp, tmp_path
             field.focus()
             await press(pilot, "enter")
             assert says in text_of(empty_app, "#message")
+
+
+async def test_a_model_file_is_picked(empty_app: ConselfApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tiny_model(tmp_path / "models.gguf")
+    (tmp_path / "notes.txt").write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with empty_app.run_test(size=SIZE) as pilot:
+        await press(pilot, "g")
+        tree = empty_app.screen.query_one(GgufTree)
+        assert [str(node.label) for node in tree.root.children] == ["models.gguf"]
+        tree.focus()
+        await press(pilot, "down", "enter")
+        assert empty_app.desk.model == tmp_path / "models.gguf" and "s starts a round with it" in text_of(empty_app, "#message")
 
 
 async def test_a_damaged_store_is_told_and_read_again_when_it_is_back(app: ConselfApp, real_home: Home) -> None:

@@ -20,15 +20,19 @@ from conself_local.sampling.gguf_file import load_model_file
 from conself_local.store.store import Store
 from conself_local.views import summary_of_home
 from tui.screens.base import TOLD, DeskScreen, words_of
+from tui.widgets.pick_file import PickFile
 
 
 class StartScreen(DeskScreen):
     NAME = "start"
     HELP = (
         "This computer, the models on it, and what a round would train on. s starts a round (or goes on with the unfinished one), "
+        "g picks a model file, "
         "f measures for a few seconds how fast this computer samples."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("s", "start", "Start a round"), Binding("f", "forecast", "Forecast")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "start", "Start a round"), Binding("g", "pick", "Pick a file"), Binding("f", "forecast", "Forecast"),
+    ]  # fmt: skip
 
     def compose_body(self) -> ComposeResult:
         yield Static("conself: a coding model teaches itself, on this computer, offline.", id="welcome", markup=False)
@@ -94,6 +98,13 @@ class StartScreen(DeskScreen):
     @on(Input.Submitted, "#limit")
     def _entered(self) -> None:
         self.query_one("#models").focus()
+
+    def action_pick(self) -> None:
+        def picked(path: Path | None) -> None:
+            if path:
+                self._choose(path)
+
+        self.app.push_screen(PickFile(Path.home()), picked)
 
     def _choose(self, path: Path) -> None:
         try:

@@ -1,0 +1,44 @@
+"""Choose a GGUF file in the folders of this computer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import DirectoryTree, Label
+
+
+class GgufTree(DirectoryTree):
+    """Folders and GGUF files only, hidden ones left out but for those where other tools keep models."""
+
+    SHOWN: ClassVar[set[str]] = {".lmstudio", ".cache", ".ollama"}
+
+    def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
+        return [p for p in paths if (p.is_dir() or p.suffix == ".gguf") and (not p.name.startswith(".") or p.name in self.SHOWN)]
+
+
+class PickFile(ModalScreen[Path | None]):
+    """Dismissed with the file, or with None on Escape."""
+
+    DEFAULT_CSS = """
+    PickFile { align: center middle; }
+    PickFile > Vertical { width: 90%; height: 90%; border: thick $accent; background: $surface; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def compose(self) -> ComposeResult:
+        with Vertical():
+            yield Label("A GGUF file: Enter opens folders and chooses, Escape goes back")
+            yield GgufTree(self._folder)
+
+    def on_directory_tree_file_selected(self, event: DirectoryTree.FileSelected) -> None:
+        self.dismiss(event.path)
