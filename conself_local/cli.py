@@ -170,6 +170,29 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool
 
 
 @main.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--folder", type=click.Path(path_type=Path), help="Where its homes are kept (default: experiments/NAME in the home).")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: all cores).")
+@click.option("--slots", type=click.IntRange(1, 256), help="Sequences sampled at once (default: as tuned, or 64).")
+@click.pass_context
+def experiment(ctx: click.Context, path: Path, folder: Path | None, threads: int | None, slots: int | None) -> None:
+    """Run the arms and seeds that a TOML file names, or go on with them; prints one table (Markdown)."""
+    from conself_local.experiment import read_experiment, run_experiment, table_lines
+    from conself_local.home import Home
+    from conself_local.progress import Progress
+    from conself_local.round import Machine
+
+    wanted = read_experiment(path)
+    cores = os.cpu_count() or 1
+    machine = Machine(threads or cores, cores, slots)
+    target = folder or Home(ctx.obj["home"]).path / "experiments" / wanted.name
+    with Progress() as progress:
+        results = run_experiment(wanted, target, machine, lambda workers: sandbox_maker(ctx, workers), progress.on_event)
+    for line in table_lines(results):
+        click.echo(line)
+
+
+@main.command()
 @click.option("--round", "round_id", type=int, help="Default: the latest.")
 @json_option
 @click.pass_context

@@ -20,7 +20,7 @@ from conself_local.problems.load import LoadedProblems, load_problems, load_star
 from conself_local.problems.overlap import Overlap, Repeats
 from conself_local.problems.problem import Problem
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
-from conself_local.settings import LAPTOP, PRESETS
+from conself_local.settings import LAPTOP, PRESETS, Settings
 from conself_local.stages.evaluate import ARMS, Benchmark
 from conself_local.store.store import RoundInfo, Store
 from sandbox import MakeSandbox
@@ -44,6 +44,8 @@ class Request:
     benchmarks: tuple[str, ...] | None = None
     ask_for_inputs: bool = False
     """Let the model propose test inputs too."""
+    settings: Settings | None = None
+    """In place of the preset's: an experiment's arm."""
     from_base: bool = False
     new: bool = False
     """Leave an unfinished round behind instead of going on with it."""
@@ -60,7 +62,7 @@ def open_round(store: Store, request: Request, make_sandbox: MakeSandbox) -> tup
 
 
 def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
-    settings = PRESETS[request.preset or "laptop"]
+    settings = request.settings or PRESETS[request.preset or "laptop"]
     if request.ask_for_inputs:
         settings = dataclasses.replace(settings, ask_for_inputs=True, grown_inputs=settings.grown_inputs or LAPTOP.grown_inputs)
     model = load_model_file(request.model or bundled_model())

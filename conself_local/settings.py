@@ -14,6 +14,8 @@ from conself_local.method.curriculum import Normaliser
 from conself_local.method.pairs import Rejected
 
 Preset = Literal["paper", "laptop"]
+Pairing = Literal["consensus", "random"]
+PairWeight = Literal["consensus", "one", "none"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class Settings:
     rejected: Rejected = "lowest-first"
     distinct_code: bool = False
     max_pairs: int = 3
+    pairing: Pairing = "consensus"
+    """`random`: pairs of any two programs that compiled, a control that must not gain."""
+    pair_weight: PairWeight = "consensus"
+    """What weighs the preference part of the loss; `one` is plain DPO, `none` leaves the SFT term alone."""
     # training
     beta: float = 0.1
     lora_rank: int = 16

@@ -37,6 +37,26 @@ def paired_bootstrap(
     return float(differences.mean()), float(low), float(high)
 
 
+def bootstrap_over_seeds(
+    base: Sequence[Sequence[float]], other: Sequence[Sequence[float]], *, seed: int, resamples: int = 10_000
+) -> tuple[float, float, float]:
+    """As `paired_bootstrap`, for the same problems under several seeds: seeds and problems are resampled. base, other: (S, P).
+
+    A problem that is drawn is drawn for all drawn seeds, since the seeds share the problems.
+    """
+    if len(base) != len(other) or not base or {len(row) for row in (*base, *other)} != {len(base[0])} or not base[0]:
+        raise ValueError("base and other must be of one shape, and not empty")
+    differences = np.asarray(other, dtype=np.float64) - np.asarray(base, dtype=np.float64)
+    seeds, problems = differences.shape
+    generator = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    for i in range(resamples):
+        rows = generator.integers(0, seeds, seeds)
+        means[i] = differences[rows][:, generator.integers(0, problems, problems)].mean()
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(differences.mean()), float(low), float(high)
+
+
 def mcnemar_exact(gained: int, lost: int) -> float:
     """Two-sided exact p-value that gains and losses are a fair coin's; no change at all -> 1.0.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -52,3 +54,12 @@ def build_pairs(
     losers.sort(key=lambda s: (crashed_last and is_crashed(s.behaviour), s.consensus, s.observation, s.index))
     pairs = [Pair(c, r, c.consensus) for c in chosen for r in losers if c.code != r.code]
     return pairs[:max_pairs]
+
+
+def random_pairs(samples: Sequence[ScoredSample], *, max_pairs: int, seed: int) -> list[Pair]:
+    """The control: at most `max_pairs` pairs of compiled samples with different code, drawn without regard to what they do."""
+    compiled = {s.code: s for s in sorted(samples, key=lambda s: (s.observation, s.index), reverse=True) if s.compiled}
+    ordered = sorted(compiled.values(), key=lambda s: (s.observation, s.index))
+    choices = list(itertools.permutations(ordered, 2))
+    drawn = random.Random(seed).sample(choices, min(max_pairs, len(choices)))
+    return [Pair(chosen, rejected, chosen.consensus) for chosen, rejected in drawn]

@@ -16,11 +16,12 @@ from conself_local.method.behaviour import Behaviour, comparison_key, crash_rate
 from conself_local.method.consensus import consensus
 from conself_local.method.curriculum import ProblemScore, normalise_entropy, select_learnable
 from conself_local.method.entropy import clusters, semantic_entropy_bits
-from conself_local.method.pairs import Pair, ScoredSample, build_pairs
+from conself_local.method.pairs import Pair, ScoredSample, build_pairs, random_pairs
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings
 from conself_local.stages.collapse import compare_health, words_of_collapse
 from conself_local.stages.execute import grown_key, limits_key, limits_of
+from conself_local.stages.seeds import seed_for
 from conself_local.store.hashes import content_id
 from conself_local.store.store import RoundInfo, Row, Store
 
@@ -96,7 +97,7 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
                 "entropy_bits": score.entropy_bits, "normalised": normalised.get(id),
                 "mean_nll": fmean(r["mean_nll"] for r in one.rows) if one.rows else None,
                 "mean_entropy_bits": fmean(r["mean_entropy_bits"] for r in one.rows) if one.rows else None,
-                "selected": id in selected, "pairs": len(_build_pairs(one, settings)),
+                "selected": id in selected, "pairs": len(_build_pairs(one, settings, round_.seed)),
             })  # fmt: skip
             for row, number, value in zip(one.rows, numbers, consensus(one.behaviours), strict=True):
                 store.db.table("sample_scores").insert({"sample_id": row["id"], "cluster": number, "consensus": value})
@@ -117,16 +118,19 @@ def scored_samples(one: ProblemEvidence) -> list[ScoredSample]:
 
 def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
     """The pairs that this round's evidence gives for one problem, as rows without a place in the round."""
+    weights = {"one": 1.0, "none": 0.0}
     return [
         {
             "id": content_id("pair", [pair.chosen.id, pair.rejected.id]), "round_id": round_.id, "problem_id": problem.id,
-            "chosen_id": pair.chosen.id, "rejected_id": pair.rejected.id, "weight": pair.weight,
+            "chosen_id": pair.chosen.id, "rejected_id": pair.rejected.id, "weight": weights.get(round_.settings.pair_weight, pair.weight),
         }
-        for pair in _build_pairs(load_evidence(store, round_, problem), round_.settings)
+        for pair in _build_pairs(load_evidence(store, round_, problem), round_.settings, round_.seed)
     ]  # fmt: skip
 
 
-def _build_pairs(one: ProblemEvidence, settings: Settings) -> list[Pair]:
+def _build_pairs(one: ProblemEvidence, settings: Settings, seed: int) -> list[Pair]:
+    if settings.pairing == "random":
+        return random_pairs(scored_samples(one), max_pairs=settings.max_pairs, seed=seed_for(seed, one.problem_id, "random pairs"))
     return build_pairs(
         scored_samples(one), rejected=settings.rejected, max_pairs=settings.max_pairs, distinct_code=settings.distinct_code
     )

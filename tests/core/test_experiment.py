@@ -1,0 +1,85 @@
+"""Experiments: the file is checked field by field, arms share samples, and a small real one ends in its table and goes on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from conself_local.errors import ConselfError
+from conself_local.evaluation.statistics import bootstrap_over_seeds, paired_bootstrap
+from conself_local.experiment import read_experiment
+from conself_local.method.pairs import ScoredSample, random_pairs
+from conself_local.store.store import Store
+from tests.core.small_round import run_conself, write_problems
+
+FOLDER = Path(__file__).parents[1] / "experiments"
+ARM = '[[arm]]\nname = "a"\n'
+
+
+@pytest.mark.parametrize("name", ["smoke", "bundled"])
+def test_the_experiments_of_the_repository_are_read(name: str) -> None:
+    experiment = read_experiment(FOLDER / f"{name}.toml")
+    assert experiment.name == name and len({arm.name for arm in experiment.arms}) >= 2
+    keys = {arm.name: arm.sampling_key for arm in experiment.arms}
+    assert keys["laptop"] == keys["random pairs"]
+    if name == "bundled":
+        assert keys["paper"] != keys["laptop"] == keys["SFT on the chosen"] == keys["two rounds"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "at least one"), ("x = 1\n" + ARM, "unknown field 'x'"), ('seeds = ["a"]\n' + ARM, "whole numbers"),
+        ('benchmarks = ["exam"]\n' + ARM, "benchmarks must be"), (ARM + ARM, "name of its own"), ("[[arm]]\n", "needs a name"),
+        (ARM + "settings = { colour = 1 }", "arm a: unknown field 'colour'"), (ARM + 'settings = { beta = "much" }', "beta must be"),
+        (ARM + "rounds = 0", "rounds at least 1"), ("[[arm", "cannot be read"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_named(text: str, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "e.toml"
+    path.write_text(text)
+    with pytest.raises(ConselfError, match=says):
+        read_experiment(path)
+
+
+def test_random_pairs_regard_nothing_but_that_it_compiled() -> None:
+    samples = [ScoredSample(str(i), 0, i, f"code {i // 2}", i != 5, ("1",), 0.5) for i in range(8)]
+    pairs = random_pairs(samples, max_pairs=3, seed=1)
+    assert len(pairs) == 3 and pairs == random_pairs(samples, max_pairs=3, seed=1) != random_pairs(samples, max_pairs=3, seed=2)
+    assert all(p.chosen.code != p.rejected.code and p.chosen.compiled and p.rejected.compiled for p in pairs)
+    assert random_pairs(samples[:2], max_pairs=3, seed=1) == []
+
+
+def test_one_seed_is_the_paired_bootstrap_and_more_seeds_are_surer() -> None:
+    base, other = [0.0, 0.2, 0.4, 1.0] * 5, [0.2, 0.2, 0.6, 0.8] * 5
+    one, plain = bootstrap_over_seeds([base], [other], seed=3), paired_bootstrap(base, other, seed=3)
+    assert one[0] == plain[0] and one[1:] == pytest.approx(plain[1:], abs=0.02)
+    assert bootstrap_over_seeds([base] * 3, [base] * 3, seed=0) == (0.0, 0.0, 0.0)
+    shapes: list[tuple[list[list[float]], list[list[float]]]] = [([], []), ([[0.1]], [[0.1, 0.2]]), ([[]], [[]])]
+    for bad in shapes:
+        with pytest.raises(ValueError, match="one shape"):
+            bootstrap_over_seeds(*bad, seed=0)
+
+
+@pytest.mark.timeout(900)
+def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Path) -> None:
+    write_problems(tmp_path / "problems.jsonl")
+    (tmp_path / "e.toml").write_text(
+        'problems = "problems.jsonl"\n' + ARM + 'settings = { threshold = 1.1, evaluation_samples = 1 }\n'
+        '[[arm]]\nname = "random"\nsettings = { threshold = 1.1, pairing = "random", pair_weight = "one", evaluation_samples = 1 }\n'
+    )  # fmt: skip
+    arguments = ["experiment", str(tmp_path / "e.toml"), "--folder", str(tmp_path / "out"), "--slots", "8"]
+    done = run_conself(tmp_path / "h", *arguments)
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if re.match(r"\| (a|random) \| validation \| 1 \|", line)]
+    assert len(rows) == 2 and all(" to " in row for row in rows), done.stdout
+    homes = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert homes[:2] == ["a 0", "random 0"] and len(homes) == 3 and homes[2].startswith("samples ")
+    with Store(tmp_path / "out" / "a 0" / "conself.db") as one, Store(tmp_path / "out" / "random 0" / "conself.db") as two:
+        texts = "select text from samples order by id"
+        assert one.rows(texts) == two.rows(texts) and one.rows("select * from pairs") != two.rows("select * from pairs")
+        assert {row["weight"] for row in two.rows("select weight from pairs")} == {1.0}
+    again = run_conself(tmp_path / "h", *arguments)
+    assert again.stdout == done.stdout
