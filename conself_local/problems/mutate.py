@@ -23,6 +23,9 @@ _MOST_ITEMS = 40
 _GROWN = 2
 """A number may become at most so many times the largest given one: a recursive solution should still end."""
 
+_LARGEST = 1e300
+"""Of floats that are made."""
+
 
 def neighbours(given: Sequence[object], wanted: int, seed: str) -> list[object]:
     """At most `wanted` inputs that are not among `given` (tuples of arguments, or texts for standard input).
@@ -148,8 +151,8 @@ class _Pool:
         return value
 
     def _number(self, value: int, draw: random.Random) -> int:
-        low = 1 if self._low >= 1 else 0 if self._low >= 0 else _GROWN * self._low
-        high = max(_GROWN * self._high, 10)
+        low = 1 if self._low >= 1 else 0 if self._low >= 0 else _grown(self._low)
+        high = max(_grown(self._high), 10)
         span = draw.randint(int(min(low, value)), int(high))
         new = draw.choice((value - 1, value + 1, value + draw.randint(2, 9), value // 2, 2 * value, span, span))
         return min(max(new, int(low)), int(high))
@@ -157,9 +160,11 @@ class _Pool:
     def _float(self, value: float, draw: random.Random) -> float:
         if not math.isfinite(value):
             return value
-        low = 0.0 if self._low >= 0 else 2.0 * self._low
-        new = draw.choice((value / 2, value * 2, value + 1, value - 1, round(value), round(draw.uniform(low, 2 * self._high or 1), 2)))
-        return float(min(max(new, low), max(2.0 * self._high, 1.0)))
+        low = 0.0 if self._low >= 0 else float(max(_grown(self._low), -_LARGEST))
+        high = float(min(max(_grown(self._high), 1), _LARGEST))
+        drawn = round(draw.uniform(low, high), 2)
+        new = draw.choice((value / 2, value * 2, value + 1, value - 1, float(round(value)), drawn))
+        return min(max(new, low), high)
 
     def _text(self, text: str, draw: random.Random) -> str:
         letters = self._alphabet or ["a"]
@@ -215,6 +220,11 @@ class _Pool:
         if draw.random() < 0.25:
             return table | {draw.choice(self._of_keys.values): draw.choice(self._of_values.values)}
         return table | {key: self._of_values.change(table[key], draw)}
+
+
+def _grown(bound: float) -> float:
+    """`_GROWN` times as far from 0; a float near the end of its range stays."""
+    return bound if isinstance(bound, float) and abs(bound) > _LARGEST else _GROWN * bound
 
 
 def _is_ascending(values: Sequence[Any]) -> bool:

@@ -91,7 +91,7 @@ def test_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
         ({"inputs": ["__import__('os')"]}, "an input is no Python literal"), ({"reference": "x = 1", "split": "train"}, "a training problem must have no reference"),
     ):  # fmt: skip
         path.write_text(lines[-1] + "\n" + json.dumps(record | change) + "\n")
-        _fails(tmp_path / "h", "problems", str(path), says=f"line 2: {says}")
+        _fails(tmp_path / "h", "problems", "list", str(path), says=f"line 2: {says}")
 
 
 def test_missing_problems_file(tmp_path: Path) -> None:
