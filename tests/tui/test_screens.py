@@ -220,11 +220,17 @@ async def test_a_model_file_is_picked(empty_app: ConselfApp, tmp_path: Path, mon
     (tmp_path / "notes.txt").write_text("")
     monkeypatch.setenv("HOME", str(tmp_path))
     async with empty_app.run_test(size=SIZE) as pilot:
-        await press(pilot, "g")
-        tree = empty_app.screen.query_one(GgufTree)
+        await settle(pilot)
+        await pilot.press("g")
+        for _ in range(50):  # the tree's own loader never ends, so it is not waited for
+            await pilot.pause(0.1)
+            tree = empty_app.screen.query_one(GgufTree)
+            if tree.root.children:
+                break
         assert [str(node.label) for node in tree.root.children] == ["models.gguf"]
         tree.focus()
-        await press(pilot, "down", "enter")
+        await pilot.press("down", "enter")
+        await pilot.pause(0.5)
         assert empty_app.desk.model == tmp_path / "models.gguf" and "s starts a round with it" in text_of(empty_app, "#message")
 
 
