@@ -67,5 +67,3 @@ def forecast(home: Home, model: ModelFile, problems: int) -> list[str]:
 
 def starter_size() -> int:
     return len(load_starter(("train",)))
-
-

@@ -17,7 +17,7 @@ from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.problems.formats.human_eval import packaged_file
 from conself_local.problems.load import LoadedProblems, load_problems, load_starter
-from conself_local.problems.overlap import Overlap, Repeats
+from conself_local.problems.overlap import Overlap, Repeats, why_left_out
 from conself_local.problems.problem import Problem
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
 from conself_local.settings import LAPTOP, PRESETS, Settings
@@ -122,10 +122,8 @@ def without_overlap(training: Sequence[Problem], judged_on: Sequence[Problem]) -
     overlap, repeats = Overlap(judged_on), Repeats()
     clean, left_out = [], []
     for problem in training:
-        if first := repeats.before(problem):
-            left_out.append(f"{problem.id} repeats {first}")
-        elif found := overlap.like(problem):
-            left_out.append(f"{problem.id} says what {found} says")
+        if why := why_left_out(problem, overlap, repeats):
+            left_out.append(why[1])
         else:
             clean.append(problem)
     return clean, left_out

@@ -17,7 +17,7 @@ from conself_local.errors import ConselfError
 from conself_local.problems.formats import own
 from conself_local.problems.formats.human_eval import packaged_file
 from conself_local.problems.load import MEND, Fault, load_problems, load_starter, read_problems
-from conself_local.problems.overlap import Overlap, Repeats
+from conself_local.problems.overlap import Overlap, Repeats, why_left_out
 from conself_local.problems.problem import SPLITS, Problem
 from conself_local.problems.stdin_format import StdinFormat
 from sandbox import MakeSandbox
@@ -128,11 +128,8 @@ def _accepted(
                 faults.append(where)
             continue
         if one.split == "train":
-            if first := repeats.before(one):
-                report.leave_out("repeated", f"{one.id} repeats {first}")
-                continue
-            if found := benchmarks.like(one):
-                report.leave_out("in a benchmark", f"{one.id} says what {found} says")
+            if why := why_left_out(one, benchmarks, repeats):
+                report.leave_out(*why)
                 continue
             report.few_inputs += len(one.inputs) < FEW_INPUTS
             report.without_format += one.kind == "stdin" and StdinFormat.infer([str(i) for i in one.inputs]) is None

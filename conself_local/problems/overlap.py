@@ -84,6 +84,15 @@ class Repeats:
         return None if first == problem.id else first
 
 
+def why_left_out(problem: Problem, benchmarks: Overlap, repeats: Repeats) -> tuple[str, str] | None:
+    """(kind, sentence) for a training problem that repeats an earlier one or says what a benchmark says; None: it may stay."""
+    if first := repeats.before(problem):
+        return "repeated", f"{problem.id} repeats {first}"
+    if found := benchmarks.like(problem):
+        return "in a benchmark", f"{problem.id} says what {found} says"
+    return None
+
+
 def _words(problem: Problem) -> list[str]:
     return [w for w in _WORD.findall(f"{problem.statement}\n{problem.starter_code}".lower()) if w not in _USUAL]
 
