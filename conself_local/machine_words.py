@@ -1,7 +1,7 @@
 """This computer and a round on it, in plain words: what a beginner reads before the first round.
 
-`forecast` opens the engine for a few seconds and says what a round will cost; the trainer times itself again before its
-first step (`training/plan.py`).
+`forecast` opens the engine for a few seconds, then the trainer, and says what a round will cost; with the pairs that a round
+really built the trainer times itself again before its first step (`training/plan.py`).
 """
 
 from __future__ import annotations
@@ -9,9 +9,15 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import cycle, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from conself_local.engine import open_llama
-from conself_local.forecast import DISK_NEEDED_BYTES, available_memory_bytes, gib, training_bytes
+from conself_local.errors import ConselfError
+from conself_local.forecast import DISK_NEEDED_BYTES, available_memory_bytes, gib
 from conself_local.home import Home
 from conself_local.problems.load import load_starter
 from conself_local.round import PROMPT_TOKENS
@@ -19,12 +25,17 @@ from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.sampling.running_copy import SHIPPED, copy_path
 from conself_local.settings import LAPTOP
+from conself_local.stages.train import job_of
+from conself_local.training.job import TokenPair
+from conself_local.training.trainer_process import run_trainer
 from conself_local.tune import SLOTS, load_tuning
 from sandbox import Guarantee, guarantees
 
 PROBE_SECONDS = 6.0
 _TYPICAL_TOKENS = 100
 """Of one program of a small model, for the forecast only."""
+_TYPICAL_PAIRS = 0.43
+"""A problem: what the bundled model gave on the starter pack."""
 
 
 @functools.cache
@@ -60,9 +71,21 @@ def forecast(home: Home, model: ModelFile, problems: int) -> list[str]:
     minutes = problems * (LAPTOP.samples_per_problem + 2) / an_hour * 60
     return [
         f"{rate:.0f} tokens/s: about {an_hour:,.0f} programs an hour, so some {minutes:.0f} min to sample {problems} problems",
-        f"training: at least {gib(training_bytes(model))} of memory at its peak; its time is measured and told before the first step",
+        _training_words(model, [prompt.token_ids for prompt in prompts], max(1, round(_TYPICAL_PAIRS * problems))),
         f"disk: {gib(DISK_NEEDED_BYTES)} and less for a round",
     ]
+
+
+def _training_words(model: ModelFile, prompts: Sequence[Sequence[int]], count: int) -> str:
+    """What the trainer itself foretells of so many typical pairs; it is stopped before its first step."""
+    prompt = max((tuple(ids) for ids in prompts), key=len)
+    answer = tuple(islice(cycle(prompt), _TYPICAL_TOKENS))
+    job = job_of(LAPTOP, model, (TokenPair(prompt, answer, answer, 1.0),) * count)
+    try:
+        with TemporaryDirectory() as folder, closing(run_trainer(job, Path(folder))) as reports:
+            return f"training on {count} pairs, if so many come of it: {next(reports)['forecast']}"
+    except ConselfError as error:
+        return f"training: {error.message} -> {error.hint}"
 
 
 def starter_size() -> int:

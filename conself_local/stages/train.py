@@ -13,6 +13,7 @@ from conself_local.events import ItemStored, Notice, OnEvent, StageDone, StageSt
 from conself_local.file_hash import file_sha256
 from conself_local.home import Home
 from conself_local.sampling.gguf_file import ModelFile
+from conself_local.settings import Settings
 from conself_local.store.store import RoundInfo, Store
 from conself_local.training.guards import words_of_training
 from conself_local.training.job import TokenPair, TrainingJob
@@ -40,10 +41,15 @@ def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEven
     if too_long:
         on_event(Notice(f"{too_long} pairs are longer than {settings.max_tokens} tokens and are left out"))
     parent = store.adapter(round_.base_adapter_id)["peft_path"] if round_.base_adapter_id else None
+    return job_of(settings, model, tuple(pairs), seed=round_.seed, parent=parent)
+
+
+def job_of(settings: Settings, model: ModelFile, pairs: tuple[TokenPair, ...], *, seed: int = 0, parent: str | None = None) -> TrainingJob:
+    """These pairs under a round's settings; `parent` is the PEFT folder of the adapter that is trained further."""
     return TrainingJob(
-        str(model.path), model.architecture, parent, tuple(pairs), round_.seed, settings.beta, settings.lora_rank,
-        settings.lora_alpha, settings.learning_rate, settings.epochs, settings.batch_pairs, settings.warmup_share,
-        settings.max_gradient_norm, settings.sft_weight, settings.max_displacement, threads=os.cpu_count() or 1,
+        str(model.path), model.architecture, parent, pairs, seed, settings.beta, settings.lora_rank, settings.lora_alpha,
+        settings.learning_rate, settings.epochs, settings.batch_pairs, settings.warmup_share, settings.max_gradient_norm,
+        settings.sft_weight, settings.max_displacement, threads=os.cpu_count() or 1,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from conself_local.errors import ConselfError, TrainingFailedError
 from conself_local.training.job import TrainingJob
 
 
-def run_trainer(job: TrainingJob, folder: Path) -> Iterator[dict[str, Any]]:
+def run_trainer(job: TrainingJob, folder: Path) -> Generator[dict[str, Any]]:
     """The trainer's reports, the last one with `done`. Going on from the last checkpoint is the trainer's own work.
 
     Raises ConselfError in the trainer's words, TrainingFailedError when it died.

@@ -28,7 +28,7 @@ class StartScreen(DeskScreen):
     HELP = (
         "This computer, the models on it, and what a round would train on. s starts a round (or goes on with the unfinished one), "
         "g picks a model file, "
-        "f measures for a few seconds how fast this computer samples."
+        "f measures for some seconds how fast this computer samples and trains."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "start", "Start a round"), Binding("g", "pick", "Pick a file"), Binding("f", "forecast", "Forecast"),
@@ -142,7 +142,7 @@ class StartScreen(DeskScreen):
         return arguments
 
     def action_forecast(self) -> None:
-        self.query_one("#forecast", Static).update("measuring for a few seconds ...")
+        self.query_one("#forecast", Static).update("measuring: some 20 s ...")
         self._forecast()
 
     @work(thread=True, exclusive=True, group="forecast")
