@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Static
+from textual.worker import get_current_worker
 
 from conself_local.store.reports import round_report
 from conself_local.store.store import Store
 from conself_local.views import judged_programs
-from tui.screens.base import DeskScreen
+from tui.screens.base import TOLD, DeskScreen, words_of
 from tui.widgets.big_table import BigTable
 from tui.widgets.diff_view import DiffView
 from tui.widgets.interval import Interval
@@ -68,12 +69,21 @@ class EvaluationScreen(DeskScreen):
 
     @on(BigTable.Moved)
     def _moved(self, event: BigTable.Moved) -> None:
-        row = event.row
-        with self.desk.reading() as store:
-            arms = judged_programs(store, self._report["round"], row["benchmark"], row["problem"])
-        if len(arms) == 2:
+        self._compare(self._report["round"], event.row["benchmark"], event.row["problem"])
+
+    @work(thread=True, group="compare", exclusive=True)
+    def _compare(self, round_id: int, benchmark: str, problem: str) -> None:
+        """In a thread: a long load has the store's lock, and no key shall wait for it."""
+        worker = get_current_worker()
+        try:
+            with self.desk.reading() as store:
+                arms = judged_programs(store, round_id, benchmark, problem)
+        except TOLD as error:
+            self.app.call_from_thread(self.say, words_of(error), bad=True)
+            return
+        if len(arms) == 2 and not worker.is_cancelled:
             titles = [f"{arm}, {'right' if arms[arm][1] else 'wrong'}" for arm in ("base", "adapter")]
-            self.query_one(DiffView).show(arms["base"][0], arms["adapter"][0], (titles[0], titles[1]))
+            self.app.call_from_thread(self.query_one(DiffView).show, arms["base"][0], arms["adapter"][0], (titles[0], titles[1]))
 
     def action_accept(self, state: str) -> None:
         if self._report and self._report["adapter"]:
