@@ -172,12 +172,16 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--folder", type=click.Path(path_type=Path), help="Where its homes are kept (default: experiments/NAME in the home).")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Also write there, as they come: seeds, settings, hashes.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: all cores).")
 @click.option("--slots", type=click.IntRange(1, 256), help="Sequences sampled at once (default: as tuned, or 64).")
 @click.pass_context
-def experiment(ctx: click.Context, path: Path, folder: Path | None, threads: int | None, slots: int | None) -> None:
+def experiment(
+    ctx: click.Context, path: Path, folder: Path | None, report: Path | None, threads: int | None, slots: int | None
+) -> None:
     """Run the arms and seeds that a TOML file names, or go on with them; prints one table (Markdown)."""
-    from conself_local.experiment import read_experiment, run_experiment, table_lines
+    from conself_local.experiment import SeedResult, read_experiment, run_experiment
+    from conself_local.experiment_table import report_lines, table_lines
     from conself_local.home import Home
     from conself_local.progress import Progress
     from conself_local.round import Machine
@@ -186,8 +190,12 @@ def experiment(ctx: click.Context, path: Path, folder: Path | None, threads: int
     cores = os.cpu_count() or 1
     machine = Machine(threads or cores, cores, slots)
     target = folder or Home(ctx.obj["home"]).path / "experiments" / wanted.name
+    results: list[SeedResult] = []
     with Progress() as progress:
-        results = run_experiment(wanted, target, machine, lambda workers: sandbox_maker(ctx, workers), progress.on_event)
+        for result in run_experiment(wanted, target, machine, lambda workers: sandbox_maker(ctx, workers), progress.on_event):
+            results.append(result)
+            if report:
+                report.write_text("\n".join(report_lines(wanted.name, results)) + "\n", encoding="utf-8")
     for line in table_lines(results):
         click.echo(line)
 

@@ -4,6 +4,7 @@
     limit = 40                            # as of `conself run`; also model, problems
     benchmarks = ["validation"]
     seeds = [0, 1, 2]
+    settings = { evaluation_samples = 20 }  # of every arm
     [[arm]]
     name = "laptop"
     [[arm]]
@@ -13,7 +14,8 @@
     name = "two rounds"
     rounds = 2
 
-Arms that sample alike share the samples of a seed. What is done is not done again, so an experiment that was stopped goes on.
+Arms that begin alike share the samples of a seed and the answers of the model before training. What is done is not done again,
+so an experiment that was stopped goes on.
 """
 
 from __future__ import annotations
@@ -21,18 +23,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
+import time
 import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
-from conself_local.evaluation.compare import problem_scores
-from conself_local.evaluation.statistics import bootstrap_over_seeds
+from conself_local.evaluation.compare import compare, problem_scores
 from conself_local.events import Notice, OnEvent
 from conself_local.home import Home
-from conself_local.round import Machine, Workshop, run_round
+from conself_local.round import Machine, Workshop, run_round, sample_base
 from conself_local.session import BENCHMARKS, Request, open_round
 from conself_local.settings import PRESETS, Settings, settings_to_json
 from conself_local.stages.evaluate import Benchmark, load_arms
@@ -40,14 +43,14 @@ from conself_local.store.hashes import content_id
 from conself_local.store.store import Store
 from sandbox import MakeSandbox
 
-_TOP = {"name", "model", "problems", "limit", "benchmarks", "seeds", "arm"}
+_TOP = {"name", "model", "problems", "limit", "benchmarks", "seeds", "settings", "arm"}
 _ARM = {"name", "preset", "settings", "rounds"}
 SHARED_UNTIL = "grow"
 """Arms whose settings agree up to this stage share its samples."""
 _AFTER_SHARED = {
     "max_crash_rate", "normaliser", "threshold", "rejected", "distinct_code", "max_pairs", "pairing", "pair_weight", "beta", "lora_rank",
     "lora_alpha", "learning_rate", "epochs", "batch_pairs", "warmup_share", "max_gradient_norm", "max_tokens", "sft_weight",
-    "max_displacement", "evaluation_samples", "evaluation_temperature", "evaluation_top_p", "evaluation_max_new_tokens", "preset",
+    "max_displacement", "preset",
 }  # fmt: skip
 
 
@@ -56,12 +59,6 @@ class Arm:
     name: str
     settings: Settings
     rounds: int = 1
-
-    @property
-    def sampling_key(self) -> str:
-        """Equal for arms that sample, run and grow alike."""
-        values = {k: v for k, v in settings_to_json(self.settings).items() if k not in _AFTER_SHARED}
-        return content_id("sampling", values)[:8]
 
 
 @dataclass(frozen=True)
@@ -74,21 +71,35 @@ class Experiment:
     model: Path | None = None
     problems: Path | None = None
 
+    def shared_name(self, arm: Arm, seed: int) -> str:
+        """Of the folder with what arms share that begin alike: samples, grown inputs, answers before training."""
+        settings = {k: v for k, v in settings_to_json(arm.settings).items() if k not in _AFTER_SHARED}
+        begun = {"settings": settings, "model": str(self.model), "problems": str(self.problems), "limit": self.limit}
+        return f"samples {content_id('sampling', begun)[:8]} {seed}"
 
-@dataclass
-class ArmResult:
-    """One arm on one benchmark over all its seeds."""
 
-    arm: str
+@dataclass(frozen=True)
+class SeedResult:
+    """One arm and seed on one benchmark: the model before the first round against the model after the last one."""
+
+    arm: Arm
+    seed: int
     benchmark: str
-    base: list[list[float]] = field(default_factory=list)
-    """Per seed, per problem: the share of right samples before the arm's first round."""
-    adapter: list[list[float]] = field(default_factory=list)
-    pairs: int = 0
-    gained: int = 0
-    lost: int = 0
-    parsed: list[tuple[float, float]] = field(default_factory=list)
-    crashed: list[tuple[float, float]] = field(default_factory=list)
+    compared: dict[str, Any] | None
+    """As of `evaluation.compare`; None where no adapter was trained."""
+    base: dict[str, float]
+    """Per problem the share of right samples."""
+    adapter: dict[str, float]
+    pairs: int
+    steps: int
+    tokens: int
+    """Sampled in all."""
+    seconds: float
+    """What the arm took, without what it shares with others."""
+    looks: int
+    """How often this arm's rounds were judged on the benchmark."""
+    model_sha256: str
+    adapter_sha256: str
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -104,7 +115,7 @@ def read_experiment(path: Path) -> Experiment:
             raise ValueError("seeds must be whole numbers, as in seeds = [0, 1, 2]")
         if not benchmarks or set(benchmarks) - set(BENCHMARKS):
             raise ValueError(f"benchmarks must be some of {', '.join(BENCHMARKS)}")
-        arms = tuple(_arm(table) for table in values.get("arm", []))
+        arms = tuple(_arm(table, values.get("settings", {})) for table in values.get("arm", []))
         if not arms or len({arm.name for arm in arms}) < len(arms):
             raise ValueError("give at least one [[arm]], each with a name of its own")
         near = path.resolve().parent
@@ -123,7 +134,7 @@ def _verify_known(values: dict[str, Any], known: set[str], where: str) -> None:
         raise ValueError(f"{where}unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}")
 
 
-def _arm(table: dict[str, Any]) -> Arm:
+def _arm(table: dict[str, Any], of_every_arm: dict[str, Any]) -> Arm:
     if not isinstance(table.get("name"), str) or not table["name"]:
         raise ValueError("every [[arm]] needs a name")
     where = f"arm {table['name']}: "
@@ -132,7 +143,7 @@ def _arm(table: dict[str, Any]) -> Arm:
     if preset not in PRESETS or type(rounds) is not int or rounds < 1:
         raise ValueError(f"{where}preset must be one of {', '.join(PRESETS)}, and rounds at least 1")
     base = PRESETS[preset]
-    changed = table.get("settings", {})
+    changed = {**of_every_arm, **table.get("settings", {})}
     _verify_known(changed, {f.name for f in dataclasses.fields(base)} - {"preset"}, where)
     for name, value in changed.items():
         known = getattr(base, name)
@@ -143,29 +154,44 @@ def _arm(table: dict[str, Any]) -> Arm:
 
 def run_experiment(
     experiment: Experiment, folder: Path, machine: Machine, make_sandbox: Callable[[int], MakeSandbox], on_event: OnEvent
-) -> list[ArmResult]:
-    """Every arm for every seed, in `folder`; returns one result an arm and benchmark."""
-    results = {(arm.name, name): ArmResult(arm.name, name) for arm in experiment.arms for name in experiment.benchmarks}
+) -> Iterator[SeedResult]:
+    """Every arm for every seed, in `folder`; yields the results of an arm, one a benchmark, when it has ended."""
     for seed in experiment.seeds:
         for arm in experiment.arms:
             on_event(Notice(f"experiment {experiment.name}: arm {arm.name}, seed {seed}"))
-            _run_arm(experiment, arm, seed, folder, machine, make_sandbox, on_event, results)
-    return list(results.values())
+            yield from _run_arm(experiment, arm, seed, folder, machine, make_sandbox, on_event)
 
 
 def _run_arm(
     experiment: Experiment, arm: Arm, seed: int, folder: Path, machine: Machine, make_sandbox: Callable[[int], MakeSandbox],
-    on_event: OnEvent, results: dict[tuple[str, str], ArmResult],
-) -> None:  # fmt: skip
+    on_event: OnEvent,
+) -> Iterator[SeedResult]:  # fmt: skip
     home = Home(folder / f"{arm.name.replace('/', '-')} {seed}")
     if not home.database.exists():
-        shared = Home(folder / f"samples {arm.sampling_key} {seed}")
-        _run_rounds(experiment, arm, seed, shared, machine, make_sandbox, on_event, 1, SHARED_UNTIL)
-        _copy_samples(shared, home, arm)
-    benchmarks = _run_rounds(experiment, arm, seed, home, machine, make_sandbox, on_event, arm.rounds, "decide")
+        shared = Home(folder / experiment.shared_name(arm, seed))
+        with _timed(shared):
+            _run_rounds(experiment, arm, seed, shared, machine, make_sandbox, on_event, 1, SHARED_UNTIL)
+        _copy_shared(shared, home, experiment, arm)
+    with _timed(home):
+        benchmarks = _run_rounds(experiment, arm, seed, home, machine, make_sandbox, on_event, arm.rounds, "decide")
     with Store(home.database) as store:
         for benchmark in benchmarks:
-            _add(results[arm.name, benchmark.name], store, arm.rounds, benchmark)
+            yield _result(store, arm, seed, benchmark, _seconds(home))
+
+
+@contextmanager
+def _timed(home: Home) -> Iterator[None]:
+    """Adds what is done within to the home's seconds, also when it is stopped."""
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        (home.path / "seconds").write_text(f"{_seconds(home) + time.monotonic() - begun:.0f}", encoding="ascii")
+
+
+def _seconds(home: Home) -> float:
+    path = home.path / "seconds"
+    return float(path.read_text(encoding="ascii")) if path.exists() else 0.0
 
 
 def _run_rounds(
@@ -189,6 +215,7 @@ def _run_rounds(
             shop = Workshop(store, home, model, machine, make_sandbox(machine.workers), make_sandbox(machine.workers_beside), on_event)
             run_round(shop, round_, list(benchmarks), until)
             if until != "decide":
+                sample_base(shop, round_, list(benchmarks))
                 break
         if not benchmarks:
             benchmarks = _benchmarks_of(store, experiment.benchmarks)
@@ -201,64 +228,31 @@ def _benchmarks_of(store: Store, names: Sequence[str]) -> list[Benchmark]:
     return [Benchmark(name, [store.problem(row["problem_id"]) for row in store.rows(sql, name)], 0) for name in names]
 
 
-def _copy_samples(shared: Home, home: Home, arm: Arm) -> None:
+def _copy_shared(shared: Home, home: Home, experiment: Experiment, arm: Arm) -> None:
     """The shared store with the arm's own settings; whole or not at all."""
     part = home.path / "conself.db.part"
     part.unlink(missing_ok=True)
     with sqlite3.connect(shared.database) as source, sqlite3.connect(part) as target:
         source.backup(target)
-        target.execute("update rounds set settings = ?", [json.dumps(settings_to_json(arm.settings))])
+        values = [json.dumps(settings_to_json(arm.settings)), json.dumps(experiment.benchmarks)]
+        target.execute("update rounds set settings = ?, request = json_set(request, '$.benchmarks', json(?))", values)
     target.close()
     source.close()
     part.rename(home.database)
 
 
-def _add(result: ArmResult, store: Store, rounds: int, benchmark: Benchmark) -> None:
-    """The first round's model before it against the last round's model after it, on the same problems."""
-    if not store.value("select 1 from evaluations where round_id = 1 and benchmark = ?", benchmark.name):
-        return
-    first, last = store.round(1), store.round(rounds)
-    before = problem_scores(load_arms(store, first, benchmark)["base"])
-    trained = store.value("select 1 from evaluations where round_id = ? and benchmark = ?", rounds, benchmark.name)
-    arms = load_arms(store, last, benchmark) if trained else load_arms(store, first, benchmark)
-    after = problem_scores(arms["adapter"])
-    problems = sorted(before.keys() & after.keys())
-    if not problems:
-        return
-    result.base.append([before[p] for p in problems])
-    result.adapter.append([after[p] for p in problems])
-    result.pairs += int(store.value("select count(*) from pairs where not excluded"))
-    stored = store.value("select result from evaluations where round_id = ? and benchmark = ?", rounds, benchmark.name)
-    if stored:
-        values = json.loads(stored)
-        result.gained += len(values["gained"])
-        result.lost += len(values["lost"])
-        result.parsed.append((values["base"]["parsed_share"], values["adapter"]["parsed_share"]))
-        result.crashed.append((values["base"]["crashed_share"], values["adapter"]["crashed_share"]))
-
-
-def table_lines(results: Sequence[ArmResult]) -> list[str]:
-    """Markdown: pass@1 before and after in percent, the difference in points with its interval, and what it came of."""
-    lines = [
-        "| arm | benchmark | seeds | problems | pairs | base | adapter | difference, points (95 %) | gained, lost | parsed | crashed |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for one in results:
-        if not one.base:
-            lines.append(f"| {one.arm} | {one.benchmark} | 0 | | {one.pairs} | | | no adapter was trained | | | |")
-            continue
-        difference, low, high = bootstrap_over_seeds(one.base, one.adapter, seed=0)
-        before, after = (100 * sum(map(sum, rows)) / (len(rows) * len(rows[0])) for rows in (one.base, one.adapter))
-        shares = [_mean_change(changes) for changes in (one.parsed, one.crashed)]
-        lines.append(
-            f"| {one.arm} | {one.benchmark} | {len(one.base)} | {len(one.base[0])} | {one.pairs} | {before:.1f} | {after:.1f} | "
-            f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) | +{one.gained} -{one.lost} | {shares[0]} | {shares[1]} |"
-        )
-    return lines
-
-
-def _mean_change(changes: Sequence[tuple[float, float]]) -> str:
-    if not changes:
-        return ""
-    before, after = (sum(change[i] for change in changes) / len(changes) for i in (0, 1))
-    return f"{before:.2f} -> {after:.2f}"
+def _result(store: Store, arm: Arm, seed: int, benchmark: Benchmark, seconds: float) -> SeedResult:
+    before = load_arms(store, store.round(1), benchmark)
+    judged = "select round_id from evaluations where benchmark = ? order by round_id desc limit 1"
+    last = store.value(judged, benchmark.name)
+    after = load_arms(store, store.round(last), benchmark) if last else None
+    arms = {"base": before["base"], "adapter": after["adapter"]} if after else None
+    tokens = "select coalesce(sum(json_array_length(token_ids)), 0) from samples"
+    return SeedResult(
+        arm, seed, benchmark.name, compare(arms, seed=seed) if arms else None,
+        problem_scores(before["base"]) if arms else {}, problem_scores(arms["adapter"]) if arms else {},
+        int(store.value("select count(*) from pairs where not excluded")), int(store.value("select count(*) from training_steps")),
+        int(store.value(tokens)) + int(store.value("select coalesce(sum(tokens), 0) from evaluation_samples")), seconds,
+        int(store.value("select count(*) from evaluations where benchmark = ?", benchmark.name)), store.round(1).model_sha256,
+        store.value("select gguf_sha256 from adapters order by id desc limit 1") or "",
+    )  # fmt: skip

@@ -27,7 +27,7 @@ from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.running_copy import SHIPPED, automatic_format
 from conself_local.sampling.sampler import Sampler
 from conself_local.settings import Settings
-from conself_local.stages.evaluate import Benchmark, evaluate
+from conself_local.stages.evaluate import Benchmark, evaluate, sample_and_run
 from conself_local.stages.execute import ExecutionBeside, execute_programs
 from conself_local.stages.grow import ask_for_inputs, grow_inputs
 from conself_local.stages.sample import sample_observations, sample_programs
@@ -218,6 +218,14 @@ def _evaluate_all(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark]
     with open_engine(shop, round_.settings) as sampler:
         for benchmark in pending:
             evaluate(shop.store, round_, benchmark, sampler, adapters, shop.make_sandbox, shop.on_event)
+
+
+def sample_base(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark]) -> None:
+    """The answers of the model before the round, ahead of training: arms of an experiment that begin alike share them."""
+    base = {"base": shop.store.adapter_file(round_.base_adapter_id)}
+    with open_engine(shop, round_.settings) as sampler:
+        for benchmark in benchmarks:
+            sample_and_run(shop.store, round_, benchmark, sampler, base, shop.make_sandbox, shop.on_event)
 
 
 def _decide(shop: Workshop, round_: RoundInfo, adapter_id: int | None) -> None:

@@ -43,15 +43,23 @@ def evaluate(
     stage = f"evaluate {benchmark.name}"
     if store.value("select 1 from evaluations where round_id = ? and benchmark = ?", round_.id, benchmark.name):
         return
-    store.ensure_problems(benchmark.problems)
-    _sample_arms(store, round_, benchmark, sampler, adapters, on_event)
-    _execute(store, round_, benchmark, make_sandbox)
+    sample_and_run(store, round_, benchmark, sampler, adapters, make_sandbox, on_event)
     _judge(store, round_, benchmark)
     result = compare(load_arms(store, round_, benchmark), seed=round_.seed)
     row = {"round_id": round_.id, "benchmark": benchmark.name, "result": json.dumps(result), "created_at_utc": now_utc()}
     store.db.table("evaluations").insert(row)
     store.finish_stage(round_.id, stage, result["verdict"])
     on_event(StageDone(stage, result["verdict"]))
+
+
+def sample_and_run(
+    store: Store, round_: RoundInfo, benchmark: Benchmark, sampler: Sampler, adapters: dict[str, Path | None],
+    make_sandbox: MakeSandbox, on_event: OnEvent,
+) -> None:  # fmt: skip
+    """The answers of the arms that `adapters` names, and their behaviours; what is stored is not done again."""
+    store.ensure_problems(benchmark.problems)
+    _sample_arms(store, round_, benchmark, sampler, adapters, on_event)
+    _execute(store, round_, benchmark, make_sandbox)
 
 
 def _sample_arms(
@@ -61,7 +69,7 @@ def _sample_arms(
     stage = f"evaluate {benchmark.name}"
     sql = "select id from evaluation_samples where round_id = ? and benchmark = ?"
     stored = {row["id"] for row in store.rows(sql, round_.id, benchmark.name)}
-    total, done = len(ARMS) * len(benchmark.problems) * (1 + benchmark.samples), len(stored)
+    total, done = len(adapters) * len(benchmark.problems) * (1 + benchmark.samples), len(stored)
     on_event(StageStarted(stage, done, total))
     contexts: dict[str, tuple[Row, Problem, str]] = {}
     for completion in sampler.sample(_requests(round_, benchmark, sampler, adapters, stored, contexts)):
@@ -81,7 +89,7 @@ def _requests(
     contexts: dict[str, tuple[Row, Problem, str]],
 ) -> Iterator[SampleRequest]:  # fmt: skip
     settings = round_.settings
-    for arm in ARMS:
+    for arm, adapter in adapters.items():
         for problem in benchmark.problems:
             prefix = answer_prefix(problem) if settings.answer_prefix else ""
             prompt = sampler.encode(program_messages(problem), prefix)
@@ -99,7 +107,7 @@ def _requests(
                 yield SampleRequest(
                     key, prompt.token_ids, 0.0 if greedy else settings.evaluation_temperature, settings.evaluation_top_p,
                     settings.evaluation_max_new_tokens, seed, prefix, settings.stop_at_fence,
-                    settings.stop_at_repetition, adapters[arm],
+                    settings.stop_at_repetition, adapter,
                 )  # fmt: skip
 
 

@@ -18,12 +18,14 @@ FOLDER = Path(__file__).parents[1] / "experiments"
 ARM = '[[arm]]\nname = "a"\n'
 
 
-@pytest.mark.parametrize("name", ["smoke", "bundled"])
+@pytest.mark.parametrize("name", ["smoke", "bundled", "search", "held-out"])
 def test_the_experiments_of_the_repository_are_read(name: str) -> None:
     experiment = read_experiment(FOLDER / f"{name}.toml")
     assert experiment.name == name and len({arm.name for arm in experiment.arms}) >= 2
-    keys = {arm.name: arm.sampling_key for arm in experiment.arms}
-    assert keys["laptop"] == keys["random pairs"]
+    keys = {arm.name: experiment.shared_name(arm, 0) for arm in experiment.arms}
+    assert all(experiment.shared_name(arm, 1) != keys[arm.name] for arm in experiment.arms)
+    if name in ("smoke", "bundled"):
+        assert keys["laptop"] == keys["random pairs"]
     if name == "bundled":
         assert keys["paper"] != keys["laptop"] == keys["SFT on the chosen"] == keys["two rounds"]
 
@@ -70,11 +72,16 @@ def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Pat
         'problems = "problems.jsonl"\n' + ARM + 'settings = { threshold = 1.1, evaluation_samples = 1 }\n'
         '[[arm]]\nname = "random"\nsettings = { threshold = 1.1, pairing = "random", pair_weight = "one", evaluation_samples = 1 }\n'
     )  # fmt: skip
-    arguments = ["experiment", str(tmp_path / "e.toml"), "--folder", str(tmp_path / "out"), "--slots", "8"]
+    arguments = ["experiment", str(tmp_path / "e.toml"), "--folder", str(tmp_path / "out"), "--slots", "8", "--report", str(tmp_path / "r.md")]
     done = run_conself(tmp_path / "h", *arguments)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if re.match(r"\| (a|random) \| validation \| 1 \|", line)]
     assert len(rows) == 2 and all(" to " in row for row in rows), done.stdout
+    report = (tmp_path / "r.md").read_text()
+    assert all(row in report for row in rows) and "- validation: judged on 2 times." in report and "- random: pairing random" in report
+    with Store(tmp_path / "out" / "a 0" / "conself.db") as one, Store(tmp_path / "out" / "random 0" / "conself.db") as two:
+        before = "select text from evaluation_samples where arm = 'base' order by id"
+        assert one.rows(before) == two.rows(before)
     homes = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert homes[:2] == ["a 0", "random 0"] and len(homes) == 3 and homes[2].startswith("samples ")
     with Store(tmp_path / "out" / "a 0" / "conself.db") as one, Store(tmp_path / "out" / "random 0" / "conself.db") as two:
