@@ -30,8 +30,8 @@ def test_loss_and_gradients_are_those_of_trl(tmp_path: Path) -> None:
         reference = completion_sums(token_logps(model, packed), packed).reshape(-1, 2)
     generator = torch.Generator().manual_seed(4)
     for name, parameter in model.named_parameters():
-        if "lora_B" in name:
-            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.01
+        if "lora_" in name:  # A too: TRL draws it from a generator that other tests have moved on
+            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.04
 
     model.train()
     their_loss: Any = trainer.compute_loss(model, next(iter(trainer.get_train_dataloader())))
