@@ -52,6 +52,7 @@ _AFTER_SHARED = {
     "lora_alpha", "learning_rate", "epochs", "batch_pairs", "warmup_share", "max_gradient_norm", "max_tokens", "sft_weight",
     "max_displacement", "preset",
 }  # fmt: skip
+_SET_BENCHMARKS = "update rounds set request = json_set(request, '$.benchmarks', json(?))"
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,14 @@ class Experiment:
     problems: Path | None = None
 
     def shared_name(self, arm: Arm, seed: int) -> str:
-        """Of the folder with what arms share that begin alike: samples, grown inputs, answers before training."""
+        """Of the folder with what arms share that begin alike: samples, grown inputs, answers before training.
+
+        Another file's training problems are left out where a benchmark repeats them; the starter pack's splits are disjoint.
+        """
         settings = {k: v for k, v in settings_to_json(arm.settings).items() if k not in _AFTER_SHARED}
         begun = {"settings": settings, "model": str(self.model), "problems": str(self.problems), "limit": self.limit}
+        if self.problems:
+            begun["benchmarks"] = self.benchmarks
         return f"samples {content_id('sampling', begun)[:8]} {seed}"
 
 
@@ -211,6 +217,8 @@ def _run_rounds(
                 experiment.model, experiment.problems, limit=experiment.limit, seed=seed + 1000 * number, benchmarks=experiment.benchmarks,
                 settings=arm.settings,
             ) if fresh else Request()  # fmt: skip
+            if not fresh and until != "decide":
+                store.db.execute(_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)])
             round_, model, benchmarks = open_round(store, request, make_sandbox(machine.workers))
             shop = Workshop(store, home, model, machine, make_sandbox(machine.workers), make_sandbox(machine.workers_beside), on_event)
             run_round(shop, round_, list(benchmarks), until)
@@ -234,8 +242,8 @@ def _copy_shared(shared: Home, home: Home, experiment: Experiment, arm: Arm) -> 
     part.unlink(missing_ok=True)
     with sqlite3.connect(shared.database) as source, sqlite3.connect(part) as target:
         source.backup(target)
-        values = [json.dumps(settings_to_json(arm.settings)), json.dumps(experiment.benchmarks)]
-        target.execute("update rounds set settings = ?, request = json_set(request, '$.benchmarks', json(?))", values)
+        target.execute("update rounds set settings = ?", [json.dumps(settings_to_json(arm.settings))])
+        target.execute(_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)])
     target.close()
     source.close()
     part.rename(home.database)
