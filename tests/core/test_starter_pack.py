@@ -23,7 +23,7 @@ def _words(statement: str) -> list[str]:
 
 
 def test_counts_and_inputs() -> None:
-    assert len(TRAIN) >= 160 and len(VALIDATION) >= 200 and len(HELD_OUT) >= 200
+    assert len(TRAIN) >= 450 and len(VALIDATION) >= 200 and len(HELD_OUT) >= 200
     for problem in TRAIN + REFERENCED:
         assert len(problem.inputs) >= 20, problem.id
         assert len({repr(i) for i in problem.inputs}) == len(problem.inputs), problem.id
