@@ -78,7 +78,7 @@ class Experiment:
         Another file's training problems are left out where a benchmark repeats them; the starter pack's splits are disjoint.
         """
         settings = {k: v for k, v in settings_to_json(arm.settings).items() if k not in _AFTER_SHARED}
-        begun = {"settings": settings, "model": str(self.model), "problems": str(self.problems), "limit": self.limit}
+        begun: dict[str, Any] = {"settings": settings, "model": str(self.model), "problems": str(self.problems), "limit": self.limit}
         if self.problems:
             begun["benchmarks"] = self.benchmarks
         return f"samples {content_id('sampling', begun)[:8]} {seed}"

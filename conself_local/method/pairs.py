@@ -6,11 +6,11 @@ import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from conself_local.method.behaviour import Behaviour, is_crashed
 
-Rejected = Literal["lowest-first", "ran-first"]
+Rejected = Literal["lowest-first", "ran-first", "like-length"]
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,12 @@ def build_pairs(
 
     Chosen: every sample of the highest consensus; each takes the compiled samples of lower consensus, lowest first
     (`ran-first`: those that ran on some input before those that failed on all, so that a pair teaches more than
-    not to crash). Ties go by (observation, index). `distinct_code`: samples of equal code are one candidate.
+    not to crash; `like-length`: of those that ran, and then of the others, the one nearest in length, and the chosen take
+    turns, so that a pair does not teach to answer briefly).
+    Ties go by (observation, index). `distinct_code`: samples of equal code are one candidate.
     """
-    if rejected not in ("lowest-first", "ran-first"):
-        raise ValueError(f"rejected must be lowest-first or ran-first, not {rejected!r}")
+    if rejected not in get_args(Rejected):
+        raise ValueError(f"rejected must be one of {', '.join(get_args(Rejected))}, not {rejected!r}")
     candidates = sorted(samples, key=lambda s: (s.observation, s.index))
     if distinct_code:
         first = {s.code: s for s in reversed(candidates)}
@@ -50,10 +52,23 @@ def build_pairs(
     highest = max((s.consensus for s in candidates), default=0.0)
     chosen = [s for s in candidates if s.consensus == highest and highest > 0]
     losers = [s for s in candidates if s.consensus < highest and s.compiled]
-    crashed_last = rejected == "ran-first"
+    crashed_last = rejected != "lowest-first"
     losers.sort(key=lambda s: (crashed_last and is_crashed(s.behaviour), s.consensus, s.observation, s.index))
+    if rejected == "like-length":
+        return _pairs_of_like_length(chosen, losers, max_pairs)
     pairs = [Pair(c, r, c.consensus) for c in chosen for r in losers if c.code != r.code]
     return pairs[:max_pairs]
+
+
+def _pairs_of_like_length(chosen: Sequence[ScoredSample], losers: Sequence[ScoredSample], max_pairs: int) -> list[Pair]:
+    left, pairs = list(losers), []
+    for c in itertools.islice(itertools.cycle(chosen), max_pairs):
+        fitting = [r for r in left if r.code != c.code]
+        if fitting:
+            nearest = min(fitting, key=lambda r: (is_crashed(r.behaviour), abs(len(r.code) - len(c.code))))
+            left.remove(nearest)
+            pairs.append(Pair(c, nearest, c.consensus))
+    return pairs
 
 
 def random_pairs(samples: Sequence[ScoredSample], *, max_pairs: int, seed: int) -> list[Pair]:

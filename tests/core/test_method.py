@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ FIVE: list[Behaviour] = [("1", "2"), ("1", "2"), ("1", "3"), (None, "2"), (None,
 behaviours = st.lists(st.tuples(*[st.sampled_from(["1", "2", "3", None])] * 3), min_size=1, max_size=20)
 
 
-def scored(behaviours_: list[Behaviour], codes: str = "abcde", compiled: bool = True) -> list[ScoredSample]:
+def scored(behaviours_: list[Behaviour], codes: Sequence[str] = "abcde", compiled: bool = True) -> list[ScoredSample]:
     values = consensus(behaviours_)
     return [
         ScoredSample(name, 0, i, name, compiled, b, c)
@@ -51,6 +52,16 @@ def test_worked_numbers_of_the_loss() -> None:
 def test_ran_first_takes_crashed_programs_last() -> None:
     pairs = build_pairs(scored(FIVE), rejected="ran-first", max_pairs=3)
     assert [p.rejected.id for p in pairs] == ["d", "c", "e"]
+
+
+def test_like_length_takes_the_nearest_in_length_and_the_chosen_take_turns() -> None:
+    samples = scored(FIVE, codes=["a", "b" * 9, "c" * 8, "d" * 3, "e"])
+    pairs = build_pairs(samples, rejected="like-length", max_pairs=4)
+    assert [(p.chosen.code[0], p.rejected.code[0]) for p in pairs] == [("a", "d"), ("b", "c"), ("a", "e")]
+    assert build_pairs(samples, rejected="like-length", max_pairs=1) == pairs[:1]
+    assert build_pairs(scored(FIVE, codes="xxxxx"), rejected="like-length", max_pairs=3) == []
+    with pytest.raises(ValueError, match="one of lowest-first, ran-first, like-length"):
+        build_pairs(samples, rejected="longest", max_pairs=1)  # type: ignore[arg-type]
 
 
 def test_pairs_leave_out_what_did_not_compile_and_equal_code() -> None:
