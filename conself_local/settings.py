@@ -54,6 +54,8 @@ class Settings:
     # pairs
     rejected: Rejected = "lowest-first"
     distinct_code: bool = False
+    min_consensus: float = 0.0
+    """Problems whose highest consensus is lower give no pairs: what few samples agree on is not believed."""
     max_pairs: int = 3
     pairing: Pairing = "consensus"
     """`random`: pairs of any two programs that compiled, a control that must not gain."""

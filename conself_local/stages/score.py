@@ -132,8 +132,9 @@ def _build_pairs(one: ProblemEvidence, settings: Settings, seed: int) -> list[Pa
     if settings.pairing == "random":
         return random_pairs(scored_samples(one), max_pairs=settings.max_pairs, seed=seed_for(seed, one.problem_id, "random pairs"))
     return build_pairs(
-        scored_samples(one), rejected=settings.rejected, max_pairs=settings.max_pairs, distinct_code=settings.distinct_code
-    )
+        scored_samples(one), rejected=settings.rejected, max_pairs=settings.max_pairs, distinct_code=settings.distinct_code,
+        min_consensus=settings.min_consensus,
+    )  # fmt: skip
 
 
 def build_round_pairs(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
