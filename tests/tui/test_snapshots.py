@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
 
 from tests.tui.conftest import press
 from tui.app import ConselfApp
@@ -15,8 +17,20 @@ from tui.app import ConselfApp
 pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="drawn on one Python only")
 KEYS = {
     "round": ["2"], "problems": ["3", "o"], "problem": ["3", "o", "enter"], "difference": ["3", "o", "enter", "d"], "pairs": ["4"],
-    "training": ["5"], "evaluation": ["6"], "help": ["2", "question_mark"],
+    "training": ["5"], "evaluation": ["6"], "help": ["2", "question_mark"], "start": ["1"], "playground": ["7"], "adapters": ["8"],
+    "settings": ["9"],
 }  # fmt: skip
+
+
+def _without_this_computer(app: ConselfApp) -> None:
+    """What differs from computer to computer is drawn as on a certain one."""
+    screen = app.screen
+    for words in screen.query("#words").results(Static):
+        words.update("Linux, 8 cores, 16.0 GiB of memory (9.1 GiB free), 200 GiB of disk free\nno GPU")
+    for models in screen.query("#models").results(OptionList):
+        models.set_options([Option("bundled: SmolLM2 135M Instruct\n  Q4_1, 92 MiB")])
+    for values in screen.query("#values").results(Static):
+        values.update(str(values.visual).replace(str(app.desk.home.path), "/home/ada/.local/share/conself"))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])
@@ -24,6 +38,7 @@ KEYS = {
 def test_screen(name: str, size: tuple[int, int], app: ConselfApp, snap_compare: Callable[..., Any]) -> None:
     async def go(pilot: Pilot[None]) -> None:
         await press(pilot, *KEYS[name])
+        _without_this_computer(app)
         pilot.app.screen.set_focus(None)
         await pilot.pause()
 

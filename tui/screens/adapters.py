@@ -74,10 +74,8 @@ class AdaptersScreen(DeskScreen):
             self.say(f"the playground uses adapter {self.desk.adapter_id or 'that was accepted last'}")
 
     def action_state(self, state: str) -> None:
-        if self._row:
-            with self.desk.reading() as store:
-                store.set_adapter_state(self._row["id"], state)
-            self.action_reload()
+        if row := self._row:
+            self.at_store(lambda store: store.set_adapter_state(row["id"], state), lambda _: self.action_reload())
 
     def action_rename(self) -> None:
         row = self._row
@@ -85,15 +83,8 @@ class AdaptersScreen(DeskScreen):
             return
 
         def renamed(name: str | None) -> None:
-            if name is None:
-                return
-            try:
-                with self.desk.reading() as store:
-                    store.rename_adapter(row["id"], name)
-            except TOLD as error:
-                self.say(words_of(error), bad=True)
-                return
-            self.action_reload()
+            if name is not None:
+                self.at_store(lambda store: store.rename_adapter(row["id"], name), lambda _: self.action_reload())
 
         self.app.push_screen(AskLine("A name for the adapter", row["name"]), renamed)
 
@@ -103,17 +94,12 @@ class AdaptersScreen(DeskScreen):
             return
 
         def answered(yes: bool | None) -> None:
-            if not yes:
-                return
-            try:
-                with self.desk.reading() as store:
-                    files = store.delete_adapter(row["id"])
-            except TOLD as error:
-                self.say(words_of(error), bad=True)
-                return
-            for path in files:
+            if yes:
+                self.at_store(deleted, lambda _: self.action_reload())
+
+        def deleted(store: Store) -> None:
+            for path in store.delete_adapter(row["id"]):
                 self._remove(path)
-            self.action_reload()
 
         self.app.push_screen(Confirm(f"Delete adapter {row['id']}, {row['name']}, and its files?"), answered)
 

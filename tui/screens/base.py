@@ -113,6 +113,19 @@ class DeskScreen(Screen[None]):
             return
         self.app.call_from_thread(self._loaded, lambda: self.show(data))
 
+    @work(thread=True, group="store")
+    def at_store(self, do: Callable[[Store], Any], then: Callable[[Any], None]) -> None:
+        """`do` with the store, in a thread: it may be locked for a while, and no key shall wait; `then` shows what came of it."""
+        try:
+            with self.desk.reading() as store:
+                result = do(store)
+        except TOLD as error:
+            words = words_of(error)
+            self.app.call_from_thread(self.say, words, bad=True)
+            return
+        if self.is_attached:
+            self.app.call_from_thread(then, result)
+
     def _loaded(self, show: Callable[[], None]) -> None:
         self._loading = False
         if self.is_attached:

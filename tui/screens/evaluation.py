@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from textual import on, work
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Static
-from textual.worker import get_current_worker
 
 from conself_local.store.reports import round_report
 from conself_local.store.store import Store
 from conself_local.views import judged_programs
-from tui.screens.base import TOLD, DeskScreen, words_of
+from tui.screens.base import DeskScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.diff_view import DiffView
 from tui.widgets.interval import Interval
@@ -69,27 +68,19 @@ class EvaluationScreen(DeskScreen):
 
     @on(BigTable.Moved)
     def _moved(self, event: BigTable.Moved) -> None:
-        self._compare(self._report["round"], event.row["benchmark"], event.row["problem"])
+        round_id, row = self._report["round"], event.row
 
-    @work(thread=True, group="compare", exclusive=True)
-    def _compare(self, round_id: int, benchmark: str, problem: str) -> None:
-        """In a thread: a long load has the store's lock, and no key shall wait for it."""
-        worker = get_current_worker()
-        try:
-            with self.desk.reading() as store:
-                arms = judged_programs(store, round_id, benchmark, problem)
-        except TOLD as error:
-            self.app.call_from_thread(self.say, words_of(error), bad=True)
-            return
-        if len(arms) == 2 and not worker.is_cancelled:
-            titles = [f"{arm}, {'right' if arms[arm][1] else 'wrong'}" for arm in ("base", "adapter")]
-            self.app.call_from_thread(self.query_one(DiffView).show, arms["base"][0], arms["adapter"][0], (titles[0], titles[1]))
+        def compared(arms: dict[str, Any]) -> None:
+            if len(arms) == 2 and self.query_one("#changed", BigTable).row == row:
+                titles = [f"{arm}, {'right' if arms[arm][1] else 'wrong'}" for arm in ("base", "adapter")]
+                self.query_one(DiffView).show(arms["base"][0], arms["adapter"][0], (titles[0], titles[1]))
+
+        self.at_store(lambda store: judged_programs(store, round_id, row["benchmark"], row["problem"]), compared)
 
     def action_accept(self, state: str) -> None:
         if self._report and self._report["adapter"]:
-            with self.desk.reading() as store:
-                store.set_adapter_state(self._report["adapter"]["id"], state)
-            self.action_reload()
+            adapter = self._report["adapter"]["id"]
+            self.at_store(lambda store: store.set_adapter_state(adapter, state), lambda _: self.action_reload())
 
 
 def _both(base: dict[str, Any], adapter: dict[str, Any], name: str) -> str:

@@ -68,9 +68,7 @@ class PairsScreen(DeskScreen):
     def action_exclude(self) -> None:
         row = self.query_one("#pairs", BigTable).row
         if row:
-            with self.desk.reading() as store:
-                store.exclude_pair(row["id"], not row["excluded"])
-            self.action_reload()
+            self.at_store(lambda store: store.exclude_pair(row["id"], not row["excluded"]), lambda _: self.action_reload())
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

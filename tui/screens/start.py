@@ -106,30 +106,27 @@ class StartScreen(DeskScreen):
 
         self.app.push_screen(PickFile(Path.home()), picked)
 
+    @work(thread=True, exclusive=True, group="choose")
     def _choose(self, path: Path) -> None:
+        """In a thread: the file may lie on a slow disk."""
         try:
             described = load_model_file(path)
         except TOLD as error:
-            self.say(words_of(error), bad=True)
+            self.app.call_from_thread(self.say, words_of(error), bad=True)
             return
         self.desk.model = path
-        self.say(f"model: {described.name} ({path.name}); s starts a round with it")
+        self.app.call_from_thread(self.say, f"model: {described.name} ({path.name}); s starts a round with it")
 
     def action_start(self) -> None:
         if conductor.running(self.desk.home):
             self.say("a round is running already; 2 shows it", bad=True)
             return
-        arguments = []
-        with self.desk.reading() as store:
-            home = summary_of_home(store)
-        if home["state"] != "running":
-            arguments = self._asked()
-        try:
-            conductor.start(self.desk.home, arguments)
-        except TOLD as error:
-            self.say(words_of(error), bad=True)
-            return
-        self.app.switch_mode("round")
+        asked = self._asked()
+
+        def start(store: Store) -> None:
+            conductor.start(self.desk.home, [] if summary_of_home(store)["state"] == "running" else asked)
+
+        self.at_store(start, lambda _: self.app.switch_mode("round"))
 
     def _asked(self) -> list[str]:
         arguments = ["--preset", str(self.query_one("#preset", Select).value)]
