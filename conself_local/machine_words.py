@@ -34,7 +34,7 @@ from sandbox import Guarantee, guarantees
 PROBE_SECONDS = 6.0
 _TYPICAL_TOKENS = 100
 """Of one program of a small model, for the forecast only."""
-_TYPICAL_PAIRS = 0.43
+_TYPICAL_PAIRS = 0.97
 """A problem: what the bundled model gave on the starter pack."""
 
 

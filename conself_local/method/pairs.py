@@ -33,7 +33,7 @@ class Pair:
 
 
 def build_pairs(
-    samples: Sequence[ScoredSample], *, rejected: Rejected, max_pairs: int, distinct_code: bool = False, min_consensus: float = 0.0
+    samples: Sequence[ScoredSample], *, rejected: Rejected, max_pairs: int, distinct_code: bool = False
 ) -> list[Pair]:
     """At most `max_pairs` pairs of one problem's samples; never equal code on both sides.
 
@@ -41,8 +41,7 @@ def build_pairs(
     (`ran-first`: those that ran on some input before those that failed on all, so that a pair teaches more than
     not to crash; `like-length`: of those that ran, and then of the others, the one nearest in length, and the chosen take
     turns, so that a pair does not teach to answer briefly).
-    Ties go by (observation, index). `distinct_code`: samples of equal code are one candidate. No pairs where the highest
-    consensus is below `min_consensus`.
+    Ties go by (observation, index). `distinct_code`: samples of equal code are one candidate.
     """
     if rejected not in get_args(Rejected):
         raise ValueError(f"rejected must be one of {', '.join(get_args(Rejected))}, not {rejected!r}")
@@ -51,7 +50,7 @@ def build_pairs(
         first = {s.code: s for s in reversed(candidates)}
         candidates = [s for s in candidates if first[s.code] is s]
     highest = max((s.consensus for s in candidates), default=0.0)
-    chosen = [s for s in candidates if s.consensus == highest and highest > 0 and highest >= min_consensus]
+    chosen = [s for s in candidates if s.consensus == highest and highest > 0]
     losers = [s for s in candidates if s.consensus < highest and s.compiled]
     crashed_last = rejected != "lowest-first"
     losers.sort(key=lambda s: (crashed_last and is_crashed(s.behaviour), s.consensus, s.observation, s.index))

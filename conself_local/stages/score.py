@@ -129,12 +129,12 @@ def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
 
 
 def _build_pairs(one: ProblemEvidence, settings: Settings, seed: int) -> list[Pair]:
+    samples = scored_samples(one)
+    if max((s.consensus for s in samples), default=0.0) < settings.min_consensus:
+        return []
     if settings.pairing == "random":
-        return random_pairs(scored_samples(one), max_pairs=settings.max_pairs, seed=seed_for(seed, one.problem_id, "random pairs"))
-    return build_pairs(
-        scored_samples(one), rejected=settings.rejected, max_pairs=settings.max_pairs, distinct_code=settings.distinct_code,
-        min_consensus=settings.min_consensus,
-    )  # fmt: skip
+        return random_pairs(samples, max_pairs=settings.max_pairs, seed=seed_for(seed, one.problem_id, "random pairs"))
+    return build_pairs(samples, rejected=settings.rejected, max_pairs=settings.max_pairs, distinct_code=settings.distinct_code)
 
 
 def build_round_pairs(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:

@@ -59,8 +59,6 @@ def test_like_length_takes_the_nearest_in_length_and_the_chosen_take_turns() -> 
     pairs = build_pairs(samples, rejected="like-length", max_pairs=4)
     assert [(p.chosen.code[0], p.rejected.code[0]) for p in pairs] == [("a", "d"), ("b", "c"), ("a", "e")]
     assert build_pairs(samples, rejected="like-length", max_pairs=1) == pairs[:1]
-    assert build_pairs(samples, rejected="like-length", max_pairs=4, min_consensus=0.875) == pairs
-    assert build_pairs(samples, rejected="like-length", max_pairs=4, min_consensus=0.876) == []
     assert build_pairs(scored(FIVE, codes="xxxxx"), rejected="like-length", max_pairs=3) == []
     with pytest.raises(ValueError, match="one of lowest-first, ran-first, like-length"):
         build_pairs(samples, rejected="longest", max_pairs=1)  # type: ignore[arg-type]
