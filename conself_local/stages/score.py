@@ -97,7 +97,7 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
                 "entropy_bits": score.entropy_bits, "normalised": normalised.get(id),
                 "mean_nll": fmean(r["mean_nll"] for r in one.rows) if one.rows else None,
                 "mean_entropy_bits": fmean(r["mean_entropy_bits"] for r in one.rows) if one.rows else None,
-                "selected": id in selected, "pairs": len(_build_pairs(one, settings, round_.seed)),
+                "selected": id in selected, "pairs": len(pairs_from(one, settings, round_.seed)),
             })  # fmt: skip
             for row, number, value in zip(one.rows, numbers, consensus(one.behaviours), strict=True):
                 store.db.table("sample_scores").insert({"sample_id": row["id"], "cluster": number, "consensus": value})
@@ -124,11 +124,12 @@ def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
             "id": content_id("pair", [pair.chosen.id, pair.rejected.id]), "round_id": round_.id, "problem_id": problem.id,
             "chosen_id": pair.chosen.id, "rejected_id": pair.rejected.id, "weight": weights.get(round_.settings.pair_weight, pair.weight),
         }
-        for pair in _build_pairs(load_evidence(store, round_, problem), round_.settings, round_.seed)
+        for pair in pairs_from(load_evidence(store, round_, problem), round_.settings, round_.seed)
     ]  # fmt: skip
 
 
-def _build_pairs(one: ProblemEvidence, settings: Settings, seed: int) -> list[Pair]:
+def pairs_from(one: ProblemEvidence, settings: Settings, seed: int) -> list[Pair]:
+    """As the settings have it; none where the samples agree on too little. `seed` is the round's."""
     samples = scored_samples(one)
     if max((s.consensus for s in samples), default=0.0) < settings.min_consensus:
         return []

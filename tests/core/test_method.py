@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ from conself_local.method.consensus import consensus
 from conself_local.method.curriculum import ProblemScore, normalise_entropy, select_learnable
 from conself_local.method.entropy import clusters, semantic_entropy_bits
 from conself_local.method.pairs import ScoredSample, build_pairs
+from conself_local.settings import PAPER, Pairing
+from conself_local.stages.score import ProblemEvidence, pairs_from
 
 FIVE: list[Behaviour] = [("1", "2"), ("1", "2"), ("1", "3"), (None, "2"), (None, None)]
 behaviours = st.lists(st.tuples(*[st.sampled_from(["1", "2", "3", None])] * 3), min_size=1, max_size=20)
@@ -62,6 +65,16 @@ def test_like_length_takes_the_nearest_in_length_and_the_chosen_take_turns() -> 
     assert build_pairs(scored(FIVE, codes="xxxxx"), rejected="like-length", max_pairs=3) == []
     with pytest.raises(ValueError, match="one of lowest-first, ran-first, like-length"):
         build_pairs(samples, rejected="longest", max_pairs=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pairing", ["consensus", "random"])
+def test_no_pairs_where_the_samples_agree_on_too_little(pairing: Pairing) -> None:
+    rows = [{"id": name, "observation": 0, "number": i, "code": name, "compiled": 1} for i, name in enumerate("abcde")]
+    evidence = ProblemEvidence("p", rows, FIVE, 5)
+    settings = dataclasses.replace(PAPER, pairing=pairing, min_consensus=0.875)
+    assert len(pairs_from(evidence, settings, 0)) == 3
+    assert pairs_from(evidence, dataclasses.replace(settings, min_consensus=0.876), 0) == []
+    assert pairs_from(ProblemEvidence("p", [], [], 0), settings, 0) == []
 
 
 def test_pairs_leave_out_what_did_not_compile_and_equal_code() -> None:
