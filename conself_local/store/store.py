@@ -229,7 +229,9 @@ class Store:
         row = self.adapter(adapter_id)
         path = Path(row["gguf_path"])
         if not path.is_file() or file_sha256(path) != row["gguf_sha256"]:
-            raise ConselfError(f"the adapter file {path} is missing or has changed", "start from the base model with --from-base")
+            raise ConselfError(
+                f"the adapter file {path} is missing or has changed", "put it back, or start from the base model with --from-base"
+            )
         return path
 
     def exclude_pair(self, pair_id: str, excluded: bool) -> None:

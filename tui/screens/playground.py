@@ -50,13 +50,26 @@ class PlaygroundScreen(DeskScreen):
 
     def load(self, store: Store) -> Any:
         model = load_model_file(self.desk.model or bundled_model())
-        return model, current_adapter(store, model, self.desk.adapter_id)
+        return model, *self._adapter(store, model)
+
+    def _adapter(self, store: Store, model: ModelFile) -> tuple[Path | None, str]:
+        """The adapter's file, None where there is none; and what is wrong with it."""
+        try:
+            adapter = current_adapter(store, model, self.desk.adapter_id)
+            if adapter:
+                verify_adapter_file(adapter, model)
+        except TOLD as error:
+            return None, words_of(error)
+        return adapter, ""
 
     def show(self, data: Any) -> None:
-        model, adapter = data
+        model, adapter, trouble = data
         self.query_one("#base", SourceView).border_title = "base"
         self.query_one("#adapter", SourceView).border_title = f"adapter of {adapter.parent.name}" if adapter else "adapter: none yet"
-        self.tell(f"{model.name} -> type a task, Ctrl+S asks" + ("" if adapter else "; a round makes the adapter"))
+        if trouble:
+            self.tell(f"{trouble}; until then the base model answers alone", bad=True)
+        else:
+            self.tell(f"{model.name} -> type a task, Ctrl+S asks" + ("" if adapter else "; a round makes the adapter"))
 
     def action_leave(self) -> None:
         self.set_focus(None)
@@ -73,11 +86,10 @@ class PlaygroundScreen(DeskScreen):
         try:
             with self.desk.reading() as store:
                 model: ModelFile = load_model_file(self.desk.model or bundled_model())
-                adapter = current_adapter(store, model, self.desk.adapter_id)
+                adapter, _ = self._adapter(store, model)
             arms: dict[str, Path | None] = {"base": None}
             if adapter:
                 arms["adapter"] = adapter
-                verify_adapter_file(adapter, model)
             pieces = ask_model(
                 self.desk.home, model, task, arms, temperature=0.0, max_new_tokens=512, threads=os.cpu_count() or 1, use_gpu=True
             )
