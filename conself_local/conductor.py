@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from conself_local.children import child_environment
 from conself_local.home import Home
 
 _LAST_LINES = 4
@@ -36,11 +37,10 @@ def running(home: Home) -> int | None:
 
 def start(home: Home, arguments: list[str]) -> int:
     """Begin a round, or go on with the unfinished one; arguments: those of `conself run`. Returns its process."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     command = [sys.executable, "-m", "conself_local", "--home", str(home.path), "run", *arguments]
     with _log(home).open("wb") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=child_environment(), start_new_session=True
         )
     return process.pid
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from conself_local.children import child_environment
 from conself_local.errors import ConselfError, EngineDiedError
 from conself_local.sampling.gguf_file import ModelFile, verify_adapter_file
 from conself_local.sampling.mlx_folder import verify_mlx_adapter, verify_mlx_folder
@@ -52,10 +53,9 @@ class EngineProcess:
         return self._process.pid
 
     def _start(self) -> None:
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         self._process = subprocess.Popen(
             self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True,
-            env=environment, start_new_session=True,
+            env=child_environment(), start_new_session=True,
         )
         with self._gone_is_an_error("did not start"):
             self._read()

@@ -12,6 +12,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+from conself_local.children import child_environment
 from conself_local.errors import ConselfError, TrainingFailedError
 from conself_local.training.job import TrainingJob
 
@@ -23,11 +24,10 @@ def run_trainer(job: TrainingJob, folder: Path) -> Generator[dict[str, Any]]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     job.write(folder / "job.json")
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     command = [sys.executable, "-m", "conself_local.training.trainer", str(folder)]
     with tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, env=child_environment(),
             start_new_session=True,
         )
         _be_first_to_go(process.pid)
