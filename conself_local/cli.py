@@ -11,6 +11,7 @@ import json
 import os
 import sqlite3
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,29 +173,42 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--folder", type=click.Path(path_type=Path), help="Where its homes are kept (default: experiments/NAME in the home).")
-@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="Also write there, as they come: seeds, settings, hashes.")
+@click.option(
+    "--report", type=click.Path(dir_okay=False, path_type=Path),
+    help="Markdown, written as arms end: seeds, settings, hashes. What is in the .jsonl beside it is not run again.",
+)
+@click.option("--model", type=click.Path(path_type=Path), help="In place of the file's.")
+@click.option("--problems", type=click.Path(path_type=Path), help="In place of the file's.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: all cores).")
 @click.option("--slots", type=click.IntRange(1, 256), help="Sequences sampled at once (default: as tuned, or 64).")
 @click.pass_context
 def experiment(
-    ctx: click.Context, path: Path, folder: Path | None, report: Path | None, threads: int | None, slots: int | None
-) -> None:
+    ctx: click.Context, path: Path, folder: Path | None, report: Path | None, model: Path | None, problems: Path | None,
+    threads: int | None, slots: int | None,
+) -> None:  # fmt: skip
     """Run the arms and seeds that a TOML file names, or go on with them; prints one table (Markdown)."""
-    from conself_local.experiment import SeedResult, read_experiment, run_experiment
+    from conself_local.experiment import read_experiment, run_experiment
+    from conself_local.experiment_results import SeedResult, append_result, load_results
     from conself_local.experiment_table import report_lines, table_lines
     from conself_local.home import Home
     from conself_local.progress import Progress
     from conself_local.round import Machine
 
     wanted = read_experiment(path)
+    wanted = dataclasses.replace(wanted, model=model or wanted.model, problems=problems or wanted.problems)
     cores = os.cpu_count() or 1
     machine = Machine(threads or cores, cores, slots)
     target = folder or Home(ctx.obj["home"]).path / "experiments" / wanted.name
     results: list[SeedResult] = []
+    kept = report.with_suffix(".jsonl") if report else None
+    known = load_results(kept) if kept else []
     with Progress() as progress:
-        for result in run_experiment(wanted, target, machine, lambda workers: sandbox_maker(ctx, workers), progress.on_event):
+        make_sandbox = partial(sandbox_maker, ctx)
+        for result in run_experiment(wanted, target, machine, make_sandbox, progress.on_event, known):
             results.append(result)
-            if report:
+            if kept and report:
+                if not any(result.is_of(one.arm, one.seed, one.benchmark, one.begun) for one in known):
+                    append_result(kept, result)
                 report.write_text("\n".join(report_lines(wanted.name, results)) + "\n", encoding="utf-8")
     for line in table_lines(results):
         click.echo(line)

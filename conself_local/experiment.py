@@ -15,7 +15,8 @@
     rounds = 2
 
 Arms that begin alike share the samples of a seed and the answers of the model before training. What is done is not done again,
-so an experiment that was stopped goes on.
+so an experiment that was stopped goes on; what a file of results holds (`experiment_results.py`) is not done on another computer
+either.
 """
 
 from __future__ import annotations
@@ -31,13 +32,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.evaluation.compare import compare, problem_scores
 from conself_local.events import Notice, OnEvent
+from conself_local.experiment_results import Arm, Begun, SeedResult
+from conself_local.file_hash import file_sha256
 from conself_local.home import Home
+from conself_local.problems.load import starter_sha256
 from conself_local.round import Machine, Workshop, run_round, sample_base
-from conself_local.session import BENCHMARKS, Request, open_round
-from conself_local.settings import PRESETS, Settings, settings_to_json
+from conself_local.session import BENCHMARKS, Request, open_round, package_versions
+from conself_local.settings import PRESETS, settings_to_json
 from conself_local.stages.evaluate import Benchmark, load_arms
 from conself_local.store.hashes import content_id
 from conself_local.store.store import Store
@@ -56,13 +61,6 @@ _SET_BENCHMARKS = "update rounds set request = json_set(request, '$.benchmarks',
 
 
 @dataclass(frozen=True)
-class Arm:
-    name: str
-    settings: Settings
-    rounds: int = 1
-
-
-@dataclass(frozen=True)
 class Experiment:
     name: str
     arms: tuple[Arm, ...]
@@ -71,6 +69,14 @@ class Experiment:
     limit: int | None = None
     model: Path | None = None
     problems: Path | None = None
+
+    def begun(self) -> Begun:
+        """What every result of this experiment hangs on. Raises ConselfError for a file that is not there."""
+        model = self.model or bundled_model()
+        try:
+            return Begun(file_sha256(model), file_sha256(self.problems) if self.problems else starter_sha256(), self.limit)
+        except OSError as error:
+            raise ConselfError(f"{error.filename} cannot be read: {error.strerror}", "mend the experiment's model or problems") from error
 
     def shared_name(self, arm: Arm, seed: int) -> str:
         """Of the folder with what arms share that begin alike: samples, grown inputs, answers before training.
@@ -82,30 +88,6 @@ class Experiment:
         if self.problems:
             begun["benchmarks"] = self.benchmarks
         return f"samples {content_id('sampling', begun)[:8]} {seed}"
-
-
-@dataclass(frozen=True)
-class SeedResult:
-    """One arm and seed on one benchmark: the model before the first round against the model after the last one."""
-
-    arm: Arm
-    seed: int
-    benchmark: str
-    compared: dict[str, Any] | None
-    """As of `evaluation.compare`; None where no adapter was trained."""
-    base: dict[str, float]
-    """Per problem the share of right samples."""
-    adapter: dict[str, float]
-    pairs: int
-    steps: int
-    tokens: int
-    """Sampled in all."""
-    seconds: float
-    """What the arm took, without what it shares with others."""
-    looks: int
-    """How often this arm's rounds were judged on the benchmark."""
-    model_sha256: str
-    adapter_sha256: str
 
 
 def read_experiment(path: Path) -> Experiment:
@@ -159,17 +141,27 @@ def _arm(table: dict[str, Any], of_every_arm: dict[str, Any]) -> Arm:
 
 
 def run_experiment(
-    experiment: Experiment, folder: Path, machine: Machine, make_sandbox: Callable[[int], MakeSandbox], on_event: OnEvent
-) -> Iterator[SeedResult]:
-    """Every arm for every seed, in `folder`; yields the results of an arm, one a benchmark, when it has ended."""
+    experiment: Experiment, folder: Path, machine: Machine, make_sandbox: Callable[[int], MakeSandbox], on_event: OnEvent,
+    known: Sequence[SeedResult] = (),
+) -> Iterator[SeedResult]:  # fmt: skip
+    """Every arm for every seed, in `folder`; yields the results of an arm, one a benchmark, when it has ended.
+
+    What is `known` is yielded as it is, under the arm's present name, and not run again.
+    """
+    begun = experiment.begun()
     for seed in experiment.seeds:
         for arm in experiment.arms:
+            found = [next((r for r in known if r.is_of(arm, seed, name, begun)), None) for name in experiment.benchmarks]
+            kept = [dataclasses.replace(result, arm=arm) for result in found if result]
+            if len(kept) == len(experiment.benchmarks):
+                yield from kept
+                continue
             on_event(Notice(f"experiment {experiment.name}: arm {arm.name}, seed {seed}"))
-            yield from _run_arm(experiment, arm, seed, folder, machine, make_sandbox, on_event)
+            yield from _run_arm(experiment, arm, seed, begun, folder, machine, make_sandbox, on_event)
 
 
 def _run_arm(
-    experiment: Experiment, arm: Arm, seed: int, folder: Path, machine: Machine, make_sandbox: Callable[[int], MakeSandbox],
+    experiment: Experiment, arm: Arm, seed: int, begun: Begun, folder: Path, machine: Machine, make_sandbox: Callable[[int], MakeSandbox],
     on_event: OnEvent,
 ) -> Iterator[SeedResult]:  # fmt: skip
     home = Home(folder / f"{arm.name.replace('/', '-')} {seed}")
@@ -182,7 +174,7 @@ def _run_arm(
         benchmarks = _run_rounds(experiment, arm, seed, home, machine, make_sandbox, on_event, arm.rounds, "decide")
     with Store(home.database) as store:
         for benchmark in benchmarks:
-            yield _result(store, arm, seed, benchmark, _seconds(home))
+            yield _result(store, arm, seed, begun, benchmark, _seconds(home))
 
 
 @contextmanager
@@ -249,18 +241,18 @@ def _copy_shared(shared: Home, home: Home, experiment: Experiment, arm: Arm) -> 
     part.rename(home.database)
 
 
-def _result(store: Store, arm: Arm, seed: int, benchmark: Benchmark, seconds: float) -> SeedResult:
+def _result(store: Store, arm: Arm, seed: int, begun: Begun, benchmark: Benchmark, seconds: float) -> SeedResult:
     before = load_arms(store, store.round(1), benchmark)
     judged = "select round_id from evaluations where benchmark = ? order by round_id desc limit 1"
     last = store.value(judged, benchmark.name)
     after = load_arms(store, store.round(last), benchmark) if last else None
-    arms = {"base": before["base"], "adapter": after["adapter"]} if after else None
+    arms = {"base": before["base"], "adapter": after["adapter"]} if after else {}
+    scores = {side: tuple(score for _, score in sorted(problem_scores(samples).items())) for side, samples in arms.items()}
     tokens = "select coalesce(sum(json_array_length(token_ids)), 0) from samples"
     return SeedResult(
-        arm, seed, benchmark.name, compare(arms, seed=seed) if arms else None,
-        problem_scores(before["base"]) if arms else {}, problem_scores(arms["adapter"]) if arms else {},
+        arm, seed, benchmark.name, begun, compare(arms, seed=seed) if arms else None, scores.get("base", ()), scores.get("adapter", ()),
         int(store.value("select count(*) from pairs where not excluded")), int(store.value("select count(*) from training_steps")),
         int(store.value(tokens)) + int(store.value("select coalesce(sum(tokens), 0) from evaluation_samples")), seconds,
-        int(store.value("select count(*) from evaluations where benchmark = ?", benchmark.name)), store.round(1).model_sha256,
-        store.value("select gguf_sha256 from adapters order by id desc limit 1") or "",
+        int(store.value("select count(*) from evaluations where benchmark = ?", benchmark.name)),
+        store.value("select gguf_sha256 from adapters order by id desc limit 1") or "", package_versions(),
     )  # fmt: skip

@@ -9,8 +9,7 @@ from typing import Any
 
 from conself_local.evaluation.compare import verdict
 from conself_local.evaluation.statistics import bootstrap_over_seeds
-from conself_local.experiment import Arm, SeedResult
-from conself_local.session import package_versions
+from conself_local.experiment_results import Arm, SeedResult
 from conself_local.settings import settings_to_json
 
 _HEAD = (
@@ -24,33 +23,43 @@ _SEED_HEAD = (
 
 
 def table_lines(results: Sequence[SeedResult]) -> list[str]:
-    """One row an arm and benchmark: pass@1 in percent before and after, the difference with its interval over seeds and problems."""
-    groups: dict[tuple[str, str], list[SeedResult]] = {}
-    for one in results:
-        groups.setdefault((one.arm.name, one.benchmark), []).append(one)
-    return [*_HEAD, *(_row(arm, benchmark, group) for (arm, benchmark), group in groups.items())]
+    """One row an arm and benchmark: pass@1 in percent before and after, the difference with its interval over seeds and problems.
+
+    Benchmarks that only report (all but `validation`) also stand together in a row, where an arm has several.
+    """
+    lines = [*_HEAD]
+    for arm in dict.fromkeys(one.arm.name for one in results):
+        mine = [one for one in results if one.arm.name == arm]
+        benchmarks = list(dict.fromkeys(one.benchmark for one in mine))
+        reporting = [name for name in benchmarks if name != "validation"]
+        for together in [*([name] for name in benchmarks), *([reporting] if len(reporting) > 1 else [])]:
+            lines.append(_row(arm, together, [one for one in mine if one.benchmark in together]))
+    return lines
 
 
-def _row(arm: str, benchmark: str, group: Sequence[SeedResult]) -> str:
-    trained = [one for one in group if one.compared]
-    pairs = " ".join(str(one.pairs) for one in group)
+def _row(arm: str, benchmarks: Sequence[str], results: Sequence[SeedResult]) -> str:
+    begin = f"| {arm} | {' + '.join(benchmarks)} |"
+    seeds = sorted({one.seed for one in results})
+    pairs = " ".join(str(next(one.pairs for one in results if one.seed == seed)) for seed in seeds)
+    trained = [seed for seed in seeds if all(one.compared for one in results if one.seed == seed)]
     if not trained:
-        return f"| {arm} | {benchmark} | {len(group)} | | {pairs} | | | no adapter was trained | | | |"
-    problems = sorted(trained[0].base)
-    base = [[one.base[p] for p in problems] for one in trained]
-    adapter = [[one.adapter[p] for p in problems] for one in trained]
+        return f"{begin} {len(seeds)} | | {pairs} | | | no adapter was trained | | | |"
+    base = [[score for one in results if one.seed == seed for score in one.base] for seed in trained]
+    adapter = [[score for one in results if one.seed == seed for score in one.adapter] for seed in trained]
     difference, low, high = bootstrap_over_seeds(base, adapter, seed=0)
     before, after = (100 * fmean(map(fmean, rows)) for rows in (base, adapter))
     relative = f"{100 * (after / before - 1):+.0f} %" if before else ""
-    parsed, crashed = (_mean_change(trained, share) for share in ("parsed_share", "crashed_share"))
+    parsed, crashed = (_mean_change(results, share) for share in ("parsed_share", "crashed_share"))
     return (
-        f"| {arm} | {benchmark} | {len(trained)} | {len(problems)} | {pairs} | {before:.1f} | {after:.1f} | "
+        f"{begin} {len(trained)} | {len(base[0])} | {pairs} | {before:.1f} | {after:.1f} | "
         f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) | {relative} | {parsed} | {crashed} |"
     )
 
 
-def _mean_change(trained: Sequence[SeedResult], share: str) -> str:
-    before, after = (fmean(one.compared[side][share] for one in trained if one.compared) for side in ("base", "adapter"))
+def _mean_change(results: Sequence[SeedResult], share: str) -> str:
+    """Over all problems."""
+    trained = [(one.compared, len(one.base)) for one in results if one.compared]
+    before, after = (fmean([c[side][share] for c, _ in trained], [n for _, n in trained]) for side in ("base", "adapter"))
     return f"{before:.2f} -> {after:.2f}"
 
 
@@ -60,10 +69,14 @@ def report_lines(name: str, results: Sequence[SeedResult]) -> list[str]:
     for benchmark in dict.fromkeys(one.benchmark for one in results):
         looks = sum(one.looks for one in results if one.benchmark == benchmark)
         lines.append(f"- {benchmark}: judged on {looks} times.")
+    versions = sorted({f"{package} {version}" for one in results for package, version in one.versions.items()})
+    limits = sorted({str(one.begun.limit) for one in results if one.begun.limit})
     lines += [
         f"- Tokens sampled, what arms share counted in each: {sum({(o.arm.name, o.seed): o.tokens for o in results}.values()):,}.",
-        f"- Model: sha256 {', '.join(sorted({one.model_sha256 for one in results}))}.",
-        f"- {', '.join(f'{package} {version}' for package, version in package_versions().items())}.",
+        f"- Model: sha256 {', '.join(sorted({one.begun.model_sha256 for one in results}))}.",
+        f"- Problems: sha256 {', '.join(sorted({one.begun.problems_sha256 for one in results}))}"
+        + (f", at most {', '.join(limits)} to train on." if limits else "."),
+        f"- {', '.join(versions)}.",
         "", "## Seeds", "", *_SEED_HEAD, *map(_seed_row, results), "", "## Settings", "",
     ]  # fmt: skip
     arms = list({one.arm.name: one.arm for one in results}.values())

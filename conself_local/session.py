@@ -150,7 +150,7 @@ def load_benchmarks(
     benchmarks = []
     for name in names:
         if name == "humaneval":
-            benchmarks.append(Benchmark(name, load_problems(packaged_file(), make_sandbox).problems, 0))
+            benchmarks.append(Benchmark(name, load_problems(packaged_file(), make_sandbox).problems, samples))
         elif name == "validation":
             benchmarks.append(Benchmark(name, loaded.of("validation") or load_starter(("validation",)), samples))
         elif name == "held-out":

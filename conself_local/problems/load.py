@@ -6,6 +6,7 @@ whose inputs are recorded in the sandbox some records at a time.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tomllib
@@ -57,9 +58,17 @@ def load_starter(splits: Sequence[Split] = SPLITS) -> list[Problem]:
     """The starter pack, written for this project (Apache-2.0)."""
     found = []
     for split in splits:
-        text = files("conself_local.problems.starter").joinpath(f"{split}.jsonl").read_text(encoding="utf-8")
-        found += [own.problem_of(json.loads(line)) for line in text.splitlines() if line.strip()]
+        found += [own.problem_of(json.loads(line)) for line in _starter_text(split).splitlines() if line.strip()]
     return found
+
+
+def starter_sha256() -> str:
+    """Of the starter pack's files in the order of SPLITS; 64 hex digits."""
+    return hashlib.sha256("".join(map(_starter_text, SPLITS)).encode()).hexdigest()
+
+
+def _starter_text(split: Split) -> str:
+    return files("conself_local.problems.starter").joinpath(f"{split}.jsonl").read_text(encoding="utf-8")
 
 
 def load_problems(path: Path, make_sandbox: MakeSandbox) -> LoadedProblems:

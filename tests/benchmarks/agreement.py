@@ -1,6 +1,6 @@
 """How often is right what samples agree on, and which filter believes the right ones? On judged answers of a home's model.
 
-    conself experiment tests/experiments/held-out.toml --folder RUNS
+    conself experiment tests/experiments/bundled.toml --folder RUNS
     python -m tests.benchmarks.agreement "RUNS/laptop 0" --benchmark validation
 
 The answers are those sampled before training; the references of the benchmark say only which are right. For each filter:

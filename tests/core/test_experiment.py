@@ -10,7 +10,10 @@ import pytest
 from conself_local.errors import ConselfError
 from conself_local.evaluation.statistics import bootstrap_over_seeds, paired_bootstrap
 from conself_local.experiment import read_experiment
+from conself_local.experiment_results import Arm, Begun, SeedResult, append_result, load_results
+from conself_local.experiment_table import table_lines
 from conself_local.method.pairs import ScoredSample, random_pairs
+from conself_local.settings import Settings
 from conself_local.store.store import Store
 from tests.core.small_round import run_conself, write_problems
 
@@ -18,7 +21,7 @@ FOLDER = Path(__file__).parents[1] / "experiments"
 ARM = '[[arm]]\nname = "a"\n'
 
 
-@pytest.mark.parametrize("name", ["smoke", "bundled", "search", "held-out"])
+@pytest.mark.parametrize("name", ["smoke", "bundled", "search", "qwen"])
 def test_the_experiments_of_the_repository_are_read(name: str) -> None:
     experiment = read_experiment(FOLDER / f"{name}.toml")
     assert experiment.name == name and len({arm.name for arm in experiment.arms}) >= 2
@@ -27,7 +30,7 @@ def test_the_experiments_of_the_repository_are_read(name: str) -> None:
     if name in ("smoke", "bundled"):
         assert keys["laptop"] == keys["random pairs"]
     if name == "bundled":
-        assert keys["paper"] != keys["laptop"] == keys["SFT on the chosen"] == keys["two rounds"]
+        assert len(set(keys.values())) == 1, "every arm shares the samples of a seed"
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,44 @@ def test_one_seed_is_the_paired_bootstrap_and_more_seeds_are_surer() -> None:
             bootstrap_over_seeds(*bad, seed=0)
 
 
+def _result(arm: Arm, seed: int, benchmark: str, base: tuple[float, ...], adapter: tuple[float, ...]) -> SeedResult:
+    shares = {"parsed_share": 1.0, "crashed_share": 0.5, "greedy_pass_at_1": 0.5, "mean_tokens": 9.0}
+    compared = {
+        "base": shares, "adapter": shares | {"parsed_share": base[0]}, "difference": 0.0, "interval_95": [0.0, 0.0], "gained": ["p"], "lost": [],
+        "mcnemar_p": 1.0,
+    }  # fmt: skip
+    return SeedResult(arm, seed, benchmark, Begun("m", "p", 4), compared, base, adapter, 3, 2, 100, 60.0, 1, "a", {"numpy": "2"})
+
+
+def test_results_are_kept_line_by_line_and_told_for_all_benchmarks_together(tmp_path: Path) -> None:
+    arm, path = Arm("a", Settings(beta=0.2), 2), tmp_path / "r.jsonl"
+    results = [
+        _result(arm, seed, name, base, adapter)
+        for seed in (0, 1)
+        for name, base, adapter in (
+            ("held-out", (0.5, 0.1, 0.0), (1.0, 0.1, 0.1)), ("humaneval", (0.25,), (0.25,)), ("validation", (0.0,), (0.0,))
+        )
+    ]  # fmt: skip
+    assert load_results(path) == []
+    for result in results:
+        append_result(path, result)
+    assert load_results(path) == results
+    first, begun = results[0], Begun("m", "p", 4)
+    assert first.is_of(Arm("another name", Settings(beta=0.2), 2), 0, "held-out", begun)
+    assert not any((
+        first.is_of(Arm("a", Settings(beta=0.3), 2), 0, "held-out", begun), first.is_of(arm, 1, "held-out", begun),
+        first.is_of(Arm("a", Settings(beta=0.2), 1), 0, "held-out", begun), first.is_of(arm, 0, "validation", begun),
+        first.is_of(arm, 0, "held-out", Begun("other", "p", 4)),
+    ))  # fmt: skip
+    rows = table_lines(results)[2:]
+    assert [row.split(" | ")[1] for row in rows] == ["held-out", "humaneval", "validation", "held-out + humaneval"]
+    # (0.5 + 0.1 + 0 + 0.25) / 4 before, (1 + 0.1 + 0.1 + 0.25) / 4 after; parsed (3 * 0.5 + 0.25) / 4
+    assert "| 2 | 4 | 3 3 | 21.2 | 36.2 | +15.0 (" in rows[3] and "1.00 -> 0.44" in rows[3]
+    path.write_text(path.read_text() + '{"arm": "a"}\n')
+    with pytest.raises(ConselfError, match="line 7: not a result"):
+        load_results(path)
+
+
 @pytest.mark.timeout(900)
 def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Path) -> None:
     write_problems(tmp_path / "problems.jsonl")
@@ -90,3 +131,7 @@ def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Pat
         assert {row["weight"] for row in two.rows("select weight from pairs")} == {1.0}
     again = run_conself(tmp_path / "h", *arguments)
     assert again.stdout == done.stdout
+    elsewhere = [str(tmp_path / "not here") if argument == str(tmp_path / "out") else argument for argument in arguments]
+    assert run_conself(tmp_path / "h", *elsewhere).stdout == done.stdout
+    assert (tmp_path / "r.md").read_text() == report and not (tmp_path / "not here").exists()
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 2
