@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from conself_local.children import child_environment
+from conself_local.forecast import verify_disk
 from conself_local.home import Home
 
 _LAST_LINES = 4
@@ -36,7 +37,11 @@ def running(home: Home) -> int | None:
 
 
 def start(home: Home, arguments: list[str]) -> int:
-    """Begin a round, or go on with the unfinished one; arguments: those of `conself run`. Returns its process."""
+    """Begin a round, or go on with the unfinished one; arguments: those of `conself run`. Returns its process.
+
+    Raises ConselfError where the disk is too full: the round itself could not even write down why it ends.
+    """
+    verify_disk(home.path)
     command = [sys.executable, "-m", "conself_local", "--home", str(home.path), "run", *arguments]
     with _log(home).open("wb") as log:
         process = subprocess.Popen(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -49,6 +51,8 @@ class ConselfApp(App[None]):
             self.add_mode(screen.NAME, lambda screen=screen: screen(self.desk))  # type: ignore[misc]
 
     def on_mount(self) -> None:
+        """SIGTERM leaves the terminal as it was, like q; a round goes on."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
         self.switch_mode("round" if conductor.running(self.desk.home) else "start")
 
     def action_go(self, name: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,11 @@ def text_of(app: ConselfApp, selector: str = "") -> str:
     if selector:
         return str(app.screen.query_one(selector, Static).render())
     return "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """For what another process does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

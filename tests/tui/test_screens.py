@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from textual.widgets import Input, TabbedContent, TextArea
 
 from conself_local import conductor
-from conself_local.home import Home
 from tests.core.tiny_model import write_tiny_model
-from tests.tui.conftest import press, settle, text_of
+from tests.tui.conftest import press, settle, text_of, wait_for
 from tui.app import ConselfApp
 from tui.screens.problem import ProblemScreen
 from tui.widgets.big_table import BigTable
@@ -234,42 +229,6 @@ async def test_a_model_file_is_picked(empty_app: ConselfApp, tmp_path: Path, mon
         assert empty_app.desk.model == tmp_path / "models.gguf" and "s starts a round with it" in text_of(empty_app, "#message")
 
 
-async def test_a_damaged_store_is_told_and_read_again_when_it_is_back(app: ConselfApp, real_home: Home) -> None:
-    whole = real_home.database.read_bytes()
-    async with app.run_test(size=SIZE) as pilot:
-        await press(pilot, "3")
-        with app.desk.reading() as store:
-            store.db.execute("pragma wal_checkpoint(truncate)")
-        real_home.database.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
-        await press(pilot, "4")
-        assert "malformed" in text_of(app, "#message") and "-> " in text_of(app, "#message")
-        real_home.database.write_bytes(whole)
-        await press(pilot, "r")
-        assert "pairs, 0 left out" in text_of(app, "#message")
-
-
-async def test_a_locked_store_is_waited_for_and_told(app: ConselfApp, real_home: Home) -> None:
-    async with app.run_test(size=SIZE) as pilot:
-        await press(pilot, "8")
-        with app.desk.reading() as store:
-            store.db.execute("pragma busy_timeout = 200")
-        other = sqlite3.connect(real_home.database)
-        other.execute("begin exclusive")
-        await press(pilot, "n")
-        app.screen.query_one(Input).value = "other"
-        await press(pilot, "enter")
-        assert "locked" in text_of(app, "#message")
-        other.rollback()
-        other.close()
-
-
-def _wait(condition: object, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 @pytest.mark.timeout(300)
 async def test_a_round_is_started_paused_stopped_and_goes_on_by_keys(empty_app: ConselfApp) -> None:
     home = empty_app.desk.home
@@ -278,8 +237,8 @@ async def test_a_round_is_started_paused_stopped_and_goes_on_by_keys(empty_app: 
         empty_app.screen.query_one("#limit", Input).value = "4"
         await press(pilot, "s")
         try:
-            _wait(lambda: conductor.running(home))
-            _wait(lambda: empty_app.desk.latest_round())
+            wait_for(lambda: conductor.running(home))
+            wait_for(lambda: empty_app.desk.latest_round())
             await press(pilot, "r")
             assert "Round 1 (running)" in text_of(empty_app, "#headline")
             await press(pilot, "p", "r")
@@ -290,37 +249,7 @@ async def test_a_round_is_started_paused_stopped_and_goes_on_by_keys(empty_app: 
             assert conductor.running(home) and empty_app.return_code == 0
         finally:
             conductor.stop(home)
-            _wait(lambda: not conductor.running(home))
-
-
-@pytest.mark.timeout(300)
-async def test_a_killed_round_is_told_and_goes_on(empty_app: ConselfApp) -> None:
-    home = empty_app.desk.home
-    async with empty_app.run_test(size=SIZE) as pilot:
-        await press(pilot, "2")
-        conductor.start(home, ["--limit", "4", "--benchmark", "validation"])
-        _wait(lambda: empty_app.desk.latest_round())
-        pid = conductor.running(home)
-        assert pid
-        os.kill(pid, signal.SIGKILL)
-        _wait(lambda: not conductor.running(home))
-        await press(pilot, "r")
-        assert "(not running)" in text_of(empty_app, "#headline") and "s goes on" in text_of(empty_app, "#message")
-        await press(pilot, "s")
-        _wait(lambda: conductor.running(home))
-        await press(pilot, "x")
-        _wait(lambda: not conductor.running(home))
-
-
-async def test_why_a_round_could_not_begin_is_shown(empty_app: ConselfApp) -> None:
-    home = empty_app.desk.home
-    async with empty_app.run_test(size=SIZE) as pilot:
-        await settle(pilot)
-        empty_app.screen.query_one("#problems", Input).value = "/nowhere/problems.jsonl"
-        await press(pilot, "s")
-        _wait(lambda: conductor.failure(home))
-        await press(pilot, "r")
-        assert "there is no problems file at /nowhere" in text_of(empty_app, "#message")
+            wait_for(lambda: not conductor.running(home))
 
 
 async def test_a_resized_terminal_keeps_every_screen(app: ConselfApp) -> None:

@@ -111,8 +111,7 @@ class RoundScreen(DeskScreen):
         if conductor.running(self.desk.home):
             self.say("it is running")
         else:
-            conductor.start(self.desk.home, [])
-            self.say("starting ...")
+            self.at_store(lambda _: conductor.start(self.desk.home, []), lambda _: self.say("starting ..."))
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -1,0 +1,237 @@
+"""What goes wrong beside the screens, each for real: it is told on the screen, with a way out, and nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from conself_local import conductor
+from conself_local.bundled import bundled_model
+from conself_local.home import Home
+from conself_local.store.store import Store
+from tests.core.small_round import descendants
+from tests.tui.conftest import REAL_ROUND, press, settle, text_of, wait_for
+from tui.app import ConselfApp
+from tui.desk import Desk
+
+SIZE = (100, 30)
+ROOT = Path(__file__).parents[2]
+
+
+async def test_a_damaged_store_is_told_and_read_again_when_it_is_back(app: ConselfApp, real_home: Home) -> None:
+    whole = real_home.database.read_bytes()
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "3")
+        with app.desk.reading() as store:
+            store.db.execute("pragma wal_checkpoint(truncate)")
+        real_home.database.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
+        await press(pilot, "4")
+        assert "malformed" in text_of(app, "#message") and "-> " in text_of(app, "#message")
+        real_home.database.write_bytes(whole)
+        await press(pilot, "r")
+        assert "pairs, 0 left out" in text_of(app, "#message")
+
+
+async def test_a_locked_store_is_waited_for_and_told(app: ConselfApp, real_home: Home) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "8")
+        with app.desk.reading() as store:
+            store.db.execute("pragma busy_timeout = 200")
+        other = sqlite3.connect(real_home.database)
+        other.execute("begin exclusive")
+        await press(pilot, "n")
+        app.screen.query_one(Input).value = "other"
+        await press(pilot, "enter")
+        assert "locked" in text_of(app, "#message")
+        other.rollback()
+        other.close()
+
+
+@pytest.mark.timeout(300)
+async def test_a_killed_round_is_told_and_goes_on(empty_app: ConselfApp) -> None:
+    home = empty_app.desk.home
+    async with empty_app.run_test(size=SIZE) as pilot:
+        await press(pilot, "2")
+        conductor.start(home, ["--limit", "4", "--benchmark", "validation"])
+        wait_for(lambda: empty_app.desk.latest_round())
+        pid = conductor.running(home)
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not conductor.running(home))
+        await press(pilot, "r")
+        assert "(not running)" in text_of(empty_app, "#headline") and "s goes on" in text_of(empty_app, "#message")
+        await press(pilot, "s")
+        wait_for(lambda: conductor.running(home))
+        await press(pilot, "x")
+        wait_for(lambda: not conductor.running(home))
+
+
+async def test_why_a_round_could_not_begin_is_shown(empty_app: ConselfApp) -> None:
+    home = empty_app.desk.home
+    async with empty_app.run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        empty_app.screen.query_one("#problems", Input).value = "/nowhere/problems.jsonl"
+        await press(pilot, "s")
+        wait_for(lambda: conductor.failure(home))
+        await press(pilot, "r")
+        assert "there is no problems file at /nowhere" in text_of(empty_app, "#message")
+
+
+@pytest.mark.timeout(300)
+async def test_an_engine_that_dies_again_and_again_is_told(empty_app: ConselfApp) -> None:
+    home = empty_app.desk.home
+    async with empty_app.run_test(size=SIZE) as pilot:
+        await press(pilot, "2")
+        conductor.start(home, ["--limit", "4", "--benchmark", "validation"])
+        wait_for(lambda: empty_app.desk.latest_round())
+
+        def ended() -> bool:
+            pid = conductor.running(home)
+            for engine in descendants(pid, "engine_server") if pid else []:
+                os.kill(engine, signal.SIGKILL)
+            return pid is None
+
+        wait_for(ended, seconds=200)
+        await press(pilot, "r")
+        said = text_of(empty_app, "#message")
+        assert ("the engine died twice" in said or "the engine did not start" in said) and "close other programs" in said and "s goes on" in said
+
+
+@pytest.mark.timeout(300)
+async def test_a_model_file_that_was_deleted_is_told_and_may_come_back(empty_app: ConselfApp, tmp_path: Path) -> None:
+    home, model = empty_app.desk.home, tmp_path / "coder.gguf"
+    shutil.copy(bundled_model(), model)
+    async with empty_app.run_test(size=SIZE) as pilot:
+        await press(pilot, "2")
+        conductor.start(home, ["--model", str(model), "--limit", "4", "--benchmark", "validation"])
+        wait_for(lambda: empty_app.desk.latest_round())
+        conductor.stop(home)
+        wait_for(lambda: not conductor.running(home))
+        model.rename(tmp_path / "elsewhere.gguf")
+        await press(pilot, "s")
+        wait_for(lambda: conductor.failure(home))
+        await press(pilot, "r")
+        assert "there is no model file at" in text_of(empty_app, "#message") and "s goes on" in text_of(empty_app, "#message")
+        (tmp_path / "elsewhere.gguf").rename(model)
+        await press(pilot, "s")
+        wait_for(lambda: conductor.running(home))
+        conductor.stop(home)
+        wait_for(lambda: not conductor.running(home))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+async def test_a_full_disk_is_told_and_written_to_again_when_there_is_room(small_disk: Path) -> None:
+    home = Home(small_disk / "home")
+    shutil.copy(REAL_ROUND, home.database)
+    with Store(home.database) as store:
+        app = ConselfApp(Desk(home, store))
+        async with app.run_test(size=SIZE) as pilot:
+            await press(pilot, "8")
+            with (small_disk / "fill").open("wb", buffering=0) as fill, pytest.raises(OSError, match="No space"):
+                while True:
+                    fill.write(bytes(4096))
+            await press(pilot, "n")
+            app.screen.query_one(Input).value = "my coder"
+            await press(pilot, "enter")
+            assert "full" in text_of(app, "#message") and "my coder" not in text_of(app)
+            await press(pilot, "2", "s")
+            assert "MiB are free on the disk" in text_of(app, "#message") and "make room" in text_of(app, "#message")
+            (small_disk / "fill").unlink()
+            await press(pilot, "8", "n")
+            app.screen.query_one(Input).value = "my coder"
+            await press(pilot, "enter")
+            assert "my coder" in text_of(app)
+
+
+async def test_a_round_that_cannot_be_started_is_told(app: ConselfApp, tmp_path: Path) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await press(pilot, "2")
+        (tmp_path / "conductor.log").mkdir()
+        await press(pilot, "s")
+        assert "conductor.log" in text_of(app, "#message") and app.screen.query_one("#message").has_class("-bad")
+        await settle(pilot)
+
+
+class Terminal:
+    """`python -m tui` in a terminal of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.pid, self._terminal = pty.fork()
+        if self.pid == 0:
+            os.environ["TERM"] = "xterm-256color"
+            os.execv(sys.executable, [sys.executable, "-m", "tui", "--home", str(home)])
+        self.written = b""
+
+    def read_until(self, wanted: bytes, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while wanted not in self.written:
+            assert time.monotonic() < deadline, self.written[-500:]
+            if select.select([self._terminal], [], [], 0.2)[0]:
+                self.written += os.read(self._terminal, 65536)
+
+    def close(self) -> None:
+        os.close(self._terminal)
+
+
+def _wait_for_end(pid: int) -> int:
+    statuses: list[int] = []
+
+    def ended() -> bool:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            statuses.append(status)
+        return bool(found)
+
+    wait_for(ended)
+    return statuses[0]
+
+
+def test_the_terminal_is_restored_when_the_program_is_asked_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    terminal = Terminal(tmp_path)
+    terminal.read_until(b"trainable")
+    assert b"\x1b[?1049h" in terminal.written, "the screens have a page of their own"
+    os.kill(terminal.pid, signal.SIGTERM)
+    terminal.read_until(b"\x1b[?1049l")
+    assert os.waitstatus_to_exitcode(_wait_for_end(terminal.pid)) == 0 and b"Traceback" not in terminal.written
+    terminal.close()
+
+
+@pytest.mark.timeout(300)
+def test_a_lost_terminal_ends_the_screens_but_not_the_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    home = Home(tmp_path)
+    conductor.start(home, ["--limit", "4", "--benchmark", "validation"])
+    wait_for(lambda: conductor.running(home))
+    try:
+        terminal = Terminal(tmp_path)
+        terminal.read_until(b"ROUND")
+        terminal.close()
+        _wait_for_end(terminal.pid)
+        assert conductor.running(home)
+    finally:
+        conductor.stop(home)
+        wait_for(lambda: not conductor.running(home))
