@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from textual import events
 from textual.widgets import Input, TabbedContent, TextArea
 
 from conself_local import conductor
@@ -37,6 +38,17 @@ async def test_every_screen_of_an_empty_home_says_what_to_do_next(empty_app: Con
         assert "START" in text_of(empty_app)
         await press(pilot, "escape", "q")
     assert empty_app.return_code == 0
+
+
+async def test_keys_that_come_before_a_screen_is_there_are_not_typed_into_a_field(app: ConselfApp) -> None:
+    """The first field took the focus for a moment: of 3 and 4 in one go, the 4 became a filter of the problems."""
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        for key in "34":
+            app.post_message(events.Key(key, key))
+        await settle(pilot)
+        await press(pilot)
+        assert app.current_mode == "pairs"
 
 
 async def test_the_round_screen_shows_a_done_round(app: ConselfApp) -> None:

@@ -22,6 +22,7 @@ from tui.widgets.big_table import BigTable
 
 class AdaptersScreen(DeskScreen):
     NAME = "adapters"
+    AUTO_FOCUS = "#adapters"
     HELP = (
         "Each round makes one adapter, from the base model or from the adapter before it. An accepted one is what the next round begins "
         "with, and what ask and serve use. u tries one in the playground, e writes one for other tools."
@@ -35,10 +36,6 @@ class AdaptersScreen(DeskScreen):
         columns = [("", 2), ("id", 4), ("name", 20), ("state", 10), ("from", 18), ("made", 20)]
         yield BigTable(columns, self._cells, id="adapters")
         yield Static("", id="details", markup=False)
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one("#adapters").focus()
 
     def load(self, store: Store) -> Any:
         return adapter_rows(store)

@@ -21,6 +21,7 @@ from tui.widgets.interval import Interval
 
 class EvaluationScreen(DeskScreen):
     NAME = "evaluation"
+    AUTO_FOCUS = "#changed"
     REFRESH = 5.0
     HELP = (
         "Points are percent of problems solved at the first try. The interval says how far chance alone could move the difference: if it "
@@ -34,10 +35,6 @@ class EvaluationScreen(DeskScreen):
         with Horizontal():
             yield BigTable([("", 8), ("benchmark", 10), ("problem", 40)], _cells, id="changed")
             yield DiffView()
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one("#changed").focus()
 
     def load(self, store: Store) -> Any:
         latest = store.latest_round()

@@ -23,6 +23,7 @@ _REST_SECONDS = 0.08
 
 class PairsScreen(DeskScreen):
     NAME = "pairs"
+    AUTO_FOCUS = "#pairs"
     HELP = "What training sees: two programs for one prompt, the left one preferred. x leaves a pair out of training, or takes it back."
     BINDINGS: ClassVar[list[BindingType]] = [Binding("x", "exclude", "Leave out / take back")]
 
@@ -35,10 +36,6 @@ class PairsScreen(DeskScreen):
             yield BigTable([("", 9), ("problem", 30), ("weight", 6), ("why", 80)], _cells, id="pairs")
             yield Static("", id="why", markup=False)
             yield DiffView()
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one("#pairs").focus()
 
     def load(self, store: Store) -> Any:
         latest = store.latest_round()

@@ -32,6 +32,7 @@ _MOST_BITS = 4.0
 
 class ProblemsScreen(DeskScreen):
     NAME = "problems"
+    AUTO_FOCUS = "#table"
     REFRESH = 5.0
     HELP = (
         "Every problem with its entropy and class: too easy (all agree), learnable (selected), too hard, crashed. / filters, o sorts, "
@@ -59,10 +60,6 @@ class ProblemsScreen(DeskScreen):
             columns = [("problem", 28), ("entropy", _BAR + 5), ("clusters", 8), ("crash", 6), ("pairs", 5), ("class", 10)]
             yield BigTable(columns, _cells, id="table")
             yield Histogram("", id="histogram", markup=False)
-
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one("#table").focus()
 
     def load(self, store: Store) -> Any:
         latest = store.latest_round()

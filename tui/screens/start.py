@@ -25,6 +25,7 @@ from tui.widgets.pick_file import PickFile
 
 class StartScreen(DeskScreen):
     NAME = "start"
+    AUTO_FOCUS = "#models"
     HELP = (
         "This computer, the models on it, and what a round would train on. s starts a round (or goes on with the unfinished one), "
         "g picks a model file, "
@@ -53,7 +54,6 @@ class StartScreen(DeskScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        self.query_one("#models").focus()
         self._look()
 
     def load(self, store: Store) -> Any:
