@@ -52,13 +52,16 @@ class EvaluationScreen(DeskScreen):
             both = " ".join(_both(base, adapter, what) for what in ("greedy_pass_at_1", "parsed_share", "crashed_share"))
             lines.append(f"{name:<12} {first[0]:>7.3f} {first[1]:>8.3f} {both}")
             lines.append(f"  {result['verdict']}; McNemar p {result['mcnemar_p']:.3f}")
-        lines.append(f"the held-out split has been judged on {data['held_out_judged']} times in this home")
-        self.query_one("#results", Static).update("\n".join(lines))
+        times = data["held_out_judged"]
+        lines.append(f"the held-out split has been judged on {times} time{'s' * (times != 1)} in this home")
         self.query_one(Interval).show({name: (r["difference"], *r["interval_95"]) for name, r in data["evaluations"].items()})
         changed = [
             {"what": what, "benchmark": name, "problem": problem}
             for name, result in data["evaluations"].items() for what in ("gained", "lost") for problem in result[what]
         ]  # fmt: skip
+        if not changed:
+            lines.append("greedy answers: no problem was gained, none was lost")
+        self.query_one("#results", Static).update("\n".join(lines))
         self.query_one("#changed", BigTable).set_rows(changed)
         state = data["adapter"]["state"] if data["adapter"] else "none"
         self.tell(f"adapter: {state} -> a accepts, d rejects it; 7 tries it" if data["adapter"] else "no adapter was trained")
