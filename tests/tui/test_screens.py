@@ -202,9 +202,8 @@ async def test_the_playground_answers_and_runs_in_the_sandbox(empty_app: Conself
         empty_app.screen._answers["base"] = "```python\ndef double(n):\n    return n * 2\n```"  # type: ignore[attr-defined]
         await press(pilot, "escape")
         for call, said in (("double(21)", "base: 42"), ("double(open('x'))", "must be literals"), ("triple(1)", "base: error")):
-            empty_app.screen.query_one("#call", Input).value = call
-            empty_app.screen.set_focus(None)
-            await press(pilot, "b")
+            empty_app.screen.query_one("#call", Input).value = ""
+            await press(pilot, "i", *call, "enter", "b")
             assert said in text_of(empty_app, "#ran"), call
         await press(pilot, "t")
         assert "has not answered" in text_of(empty_app, "#message")

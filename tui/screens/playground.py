@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any, ClassVar
 
-from textual import work
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
@@ -27,11 +27,12 @@ ARMS = ("base", "adapter")
 class PlaygroundScreen(DeskScreen):
     NAME = "playground"
     HELP = (
-        "Type a task; base model and adapter answer it, one after the other. b or t runs the base's or the adapter's program in the "
-        "sandbox: on a call like double(3), or on text for standard input. Nothing runs outside the sandbox."
+        "Type a task; base model and adapter answer it, one after the other. Esc leaves a field, i goes to the input. b or t runs the "
+        "base's or the adapter's program in the sandbox: on a call like double(3), or on text for standard input. Nothing runs outside "
+        "the sandbox."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "ask", "Ask", priority=True), Binding("b", "try('base')", "Run base"),
+        Binding("ctrl+s", "ask", "Ask", priority=True), Binding("i", "to_call", "Input"), Binding("b", "try('base')", "Run base"),
         Binding("t", "try('adapter')", "Run adapter"),
         Binding("escape", "leave", "Leave the field", show=False),
     ]  # fmt: skip
@@ -74,6 +75,13 @@ class PlaygroundScreen(DeskScreen):
     def action_leave(self) -> None:
         self.set_focus(None)
 
+    def action_to_call(self) -> None:
+        self.query_one("#call").focus()
+
+    @on(Input.Submitted, "#call")
+    def _call_given(self) -> None:
+        self.set_focus(None)
+
     def action_ask(self) -> None:
         self._answers = dict.fromkeys(ARMS, "")
         for arm in ARMS:
@@ -99,7 +107,7 @@ class PlaygroundScreen(DeskScreen):
         except TOLD as error:
             self.app.call_from_thread(self.say, words_of(error), bad=True)
             return
-        self.app.call_from_thread(self.say, "Esc leaves the field; then b runs the base's program, t the adapter's, in the sandbox")
+        self.app.call_from_thread(self.say, "Esc, then i to say on what; then b runs the base's program, t the adapter's, in the sandbox")
 
     def _answering(self, arm: str) -> None:
         self._show_arm(arm)
