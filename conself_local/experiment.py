@@ -196,7 +196,11 @@ def _run_rounds(
     experiment: Experiment, arm: Arm, seed: int, home: Home, machine: Machine, make_sandbox: Callable[[int], MakeSandbox],
     on_event: OnEvent, rounds: int, until: str,
 ) -> Sequence[Benchmark]:  # fmt: skip
-    """What is missing of the arm's rounds; returns the benchmarks."""
+    """What is missing of the arm's rounds; returns the benchmarks.
+
+    Only the last round is judged on all of them; a round before it on the validation split, where that is one of them, which
+    then decides whether the next round begins with its adapter. Without it, it does.
+    """
     benchmarks: Sequence[Benchmark] = ()
     with home.lock(), Store(home.database) as store:
         while True:
@@ -213,7 +217,10 @@ def _run_rounds(
                 store.db.execute(_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)])
             round_, model, benchmarks = open_round(store, request, make_sandbox(machine.workers))
             shop = Workshop(store, home, model, machine, make_sandbox(machine.workers), make_sandbox(machine.workers_beside), on_event)
-            run_round(shop, round_, list(benchmarks), until)
+            is_last = round_.id == arm.rounds
+            run_round(shop, round_, [b for b in benchmarks if is_last or b.name == "validation"], until)
+            if not is_last and "validation" not in experiment.benchmarks:
+                store.db.execute("update adapters set state = 'accepted' where round_id = ?", [round_.id])
             if until != "decide":
                 sample_base(shop, round_, list(benchmarks))
                 break

@@ -110,25 +110,28 @@ def test_results_are_kept_line_by_line_and_told_for_all_benchmarks_together(tmp_
 def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Path) -> None:
     write_problems(tmp_path / "problems.jsonl")
     (tmp_path / "e.toml").write_text(
-        'problems = "problems.jsonl"\n' + ARM + 'settings = { threshold = 1.1, evaluation_samples = 1 }\n'
-        '[[arm]]\nname = "random"\nsettings = { threshold = 1.1, pairing = "random", pair_weight = "one", evaluation_samples = 1 }\n'
+        'problems = "problems.jsonl"\nbenchmarks = ["held-out"]\nsettings = { threshold = 1.1, evaluation_samples = 1 }\n' + ARM
+        + '[[arm]]\nname = "random"\nrounds = 2\nsettings = { pairing = "random", pair_weight = "one" }\n'
     )  # fmt: skip
     arguments = ["experiment", str(tmp_path / "e.toml"), "--folder", str(tmp_path / "out"), "--slots", "8", "--report", str(tmp_path / "r.md")]
     done = run_conself(tmp_path / "h", *arguments)
     assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if re.match(r"\| (a|random) \| validation \| 1 \|", line)]
+    rows = [line for line in done.stdout.splitlines() if re.match(r"\| (a|random) \| held-out \| 1 \|", line)]
     assert len(rows) == 2 and all(" to " in row for row in rows), done.stdout
     report = (tmp_path / "r.md").read_text()
-    assert all(row in report for row in rows) and "- validation: judged on 2 times." in report and "- random: pairing random" in report
-    with Store(tmp_path / "out" / "a 0" / "conself.db") as one, Store(tmp_path / "out" / "random 0" / "conself.db") as two:
-        before = "select text from evaluation_samples where arm = 'base' order by id"
-        assert one.rows(before) == two.rows(before)
+    assert all(row in report for row in rows) and "- random: 2 rounds, pairing random" in report
+    assert "- held-out: judged on 2 times." in report, "only the last round of an arm is judged"
     homes = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert homes[:2] == ["a 0", "random 0"] and len(homes) == 3 and homes[2].startswith("samples ")
     with Store(tmp_path / "out" / "a 0" / "conself.db") as one, Store(tmp_path / "out" / "random 0" / "conself.db") as two:
-        texts = "select text from samples order by id"
-        assert one.rows(texts) == two.rows(texts) and one.rows("select * from pairs") != two.rows("select * from pairs")
+        for shared in (
+            "select text from evaluation_samples where arm = 'base' and round_id = 1 order by id",
+            "select text from samples where round_id = 1 order by id",
+        ):
+            assert one.rows(shared) == two.rows(shared) != []
+        assert one.rows("select * from pairs") != two.rows("select * from pairs where round_id = 1")
         assert {row["weight"] for row in two.rows("select weight from pairs")} == {1.0}
+        assert two.round(2).base_adapter_id == 1 and two.value("select parent_id from adapters where round_id = 2") == 1
     again = run_conself(tmp_path / "h", *arguments)
     assert again.stdout == done.stdout
     elsewhere = [str(tmp_path / "not here") if argument == str(tmp_path / "out") else argument for argument in arguments]
