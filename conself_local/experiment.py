@@ -53,9 +53,9 @@ _ARM = {"name", "preset", "settings", "rounds"}
 SHARED_UNTIL = "grow"
 """Arms whose settings agree up to this stage share its samples."""
 _AFTER_SHARED = {
-    "max_crash_rate", "normaliser", "threshold", "rejected", "distinct_code", "min_consensus", "max_pairs", "pairing", "pair_weight",
-    "beta", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_pairs", "warmup_share", "max_gradient_norm", "max_tokens",
-    "sft_weight", "max_displacement", "preset",
+    "max_crash_rate", "normaliser", "threshold", "rejected", "distinct_code", "min_share", "constant_chosen", "max_pairs", "pairing",
+    "pair_weight", "beta", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_pairs", "warmup_share", "max_gradient_norm",
+    "max_tokens", "sft_weight", "max_displacement", "preset",
 }  # fmt: skip
 _SET_BENCHMARKS = "update rounds set request = json_set(request, '$.benchmarks', json(?))"
 

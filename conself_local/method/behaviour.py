@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 Behaviour = tuple[str | None, ...]
+_CONSTANT_FROM = 3
 
 
 def crash_rate(behaviours: Sequence[Behaviour]) -> float:
@@ -25,6 +26,15 @@ def crash_rate(behaviours: Sequence[Behaviour]) -> float:
 def is_crashed(behaviour: Behaviour) -> bool:
     """Failed on every input."""
     return all(output is None for output in behaviour)
+
+
+def is_constant(behaviour: Behaviour) -> bool:
+    """At least three inputs were answered, and all of them alike: such a program prints instead of returning, or guesses.
+
+    `("None", "None", None, "None")` -> True; of `("1", "1")` nothing can be said -> False.
+    """
+    answered = [output for output in behaviour if output is not None]
+    return len(answered) >= _CONSTANT_FROM and len(set(answered)) == 1
 
 
 def comparison_key(text: str) -> str:

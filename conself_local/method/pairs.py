@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from conself_local.method.behaviour import Behaviour, is_crashed
+from conself_local.method.behaviour import Behaviour, is_constant, is_crashed
 
 Rejected = Literal["lowest-first", "ran-first", "like-length"]
 
@@ -33,15 +33,17 @@ class Pair:
 
 
 def build_pairs(
-    samples: Sequence[ScoredSample], *, rejected: Rejected, max_pairs: int, distinct_code: bool = False
-) -> list[Pair]:
+    samples: Sequence[ScoredSample], *, rejected: Rejected, max_pairs: int, distinct_code: bool = False, min_share: float = 0.0,
+    constant_chosen: bool = True,
+) -> list[Pair]:  # fmt: skip
     """At most `max_pairs` pairs of one problem's samples; never equal code on both sides.
 
     Chosen: every sample of the highest consensus; each takes the compiled samples of lower consensus, lowest first
     (`ran-first`: those that ran on some input before those that failed on all, so that a pair teaches more than
     not to crash; `like-length`: of those that ran, and then of the others, the one nearest in length, and the chosen take
     turns, so that a pair does not teach to answer briefly).
-    Ties go by (observation, index). `distinct_code`: samples of equal code are one candidate.
+    Ties go by (observation, index). `distinct_code`: samples of equal code are one candidate. `min_share`: none where fewer of the
+    samples that ran behave as a chosen one does. Without `constant_chosen`, what answers every input alike is never chosen.
     """
     if rejected not in get_args(Rejected):
         raise ValueError(f"rejected must be one of {', '.join(get_args(Rejected))}, not {rejected!r}")
@@ -49,8 +51,9 @@ def build_pairs(
     if distinct_code:
         first = {s.code: s for s in reversed(candidates)}
         candidates = [s for s in candidates if first[s.code] is s]
-    highest = max((s.consensus for s in candidates), default=0.0)
-    chosen = [s for s in candidates if s.consensus == highest and highest > 0]
+    eligible = [s for s in candidates if constant_chosen or not is_constant(s.behaviour)]
+    highest = max((s.consensus for s in eligible), default=0.0)
+    chosen = [s for s in eligible if s.consensus == highest and highest > 0 and _share(s, samples) >= min_share]
     losers = [s for s in candidates if s.consensus < highest and s.compiled]
     crashed_last = rejected != "lowest-first"
     losers.sort(key=lambda s: (crashed_last and is_crashed(s.behaviour), s.consensus, s.observation, s.index))
@@ -58,6 +61,12 @@ def build_pairs(
         return _pairs_of_like_length(chosen, losers, max_pairs)
     pairs = [Pair(c, r, c.consensus) for c in chosen for r in losers if c.code != r.code]
     return pairs[:max_pairs]
+
+
+def _share(one: ScoredSample, samples: Sequence[ScoredSample]) -> float:
+    """Of the samples that ran, those that behave as `one`, itself included."""
+    ran = [s.behaviour for s in samples if not is_crashed(s.behaviour)]
+    return ran.count(one.behaviour) / len(ran)
 
 
 def _pairs_of_like_length(chosen: Sequence[ScoredSample], losers: Sequence[ScoredSample], max_pairs: int) -> list[Pair]:

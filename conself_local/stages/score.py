@@ -129,13 +129,15 @@ def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
 
 
 def pairs_from(one: ProblemEvidence, settings: Settings, seed: int) -> list[Pair]:
-    """As the settings have it; none where the samples agree on too little. `seed` is the round's."""
+    """As the settings have it; random ones for the same problems. `seed` is the round's."""
     samples = scored_samples(one)
-    if max((s.consensus for s in samples), default=0.0) < settings.min_consensus:
-        return []
-    if settings.pairing == "random":
+    pairs = build_pairs(
+        samples, rejected=settings.rejected, max_pairs=settings.max_pairs, distinct_code=settings.distinct_code,
+        min_share=settings.min_share, constant_chosen=settings.constant_chosen,
+    )  # fmt: skip
+    if pairs and settings.pairing == "random":
         return random_pairs(samples, max_pairs=settings.max_pairs, seed=seed_for(seed, one.problem_id, "random pairs"))
-    return build_pairs(samples, rejected=settings.rejected, max_pairs=settings.max_pairs, distinct_code=settings.distinct_code)
+    return pairs
 
 
 def build_round_pairs(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:

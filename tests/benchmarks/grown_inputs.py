@@ -97,7 +97,7 @@ def expected_answers(store: Store, round_: RoundInfo, problems: Sequence[Problem
     by_id = {p.id: p for p in problems}
     limits: Limits = limits_of(round_.settings)
     with Sandbox(limits, workers=2) as sandbox:
-        results = list(sandbox.run([Program(p.id, references[p.id], "function", p.entry_point, inputs[p.id]) for p in problems]))
+        results = list(sandbox.run([Program(p.id, references[p.id], p.kind, p.entry_point, inputs[p.id]) for p in problems]))
     found = {r.program_id: tuple(key_of(o.text, by_id[r.program_id], round_.settings) for o in r.outputs) for r in results}
     return {id: keys for id, keys in found.items() if None not in keys[: len(by_id[id].inputs)]}
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conself_local.method.behaviour import Behaviour, comparison_key, crash_rate
+from conself_local.method.behaviour import Behaviour, comparison_key, crash_rate, is_constant
 from conself_local.method.con_dpo import con_dpo_loss
 from conself_local.method.consensus import consensus
 from conself_local.method.curriculum import ProblemScore, normalise_entropy, select_learnable
@@ -71,10 +71,23 @@ def test_like_length_takes_the_nearest_in_length_and_the_chosen_take_turns() -> 
 def test_no_pairs_where_the_samples_agree_on_too_little(pairing: Pairing) -> None:
     rows = [{"id": name, "observation": 0, "number": i, "code": name, "compiled": 1} for i, name in enumerate("abcde")]
     evidence = ProblemEvidence("p", rows, FIVE, 5)
-    settings = dataclasses.replace(PAPER, pairing=pairing, min_consensus=0.875)
-    assert len(pairs_from(evidence, settings, 0)) == 3
-    assert pairs_from(evidence, dataclasses.replace(settings, min_consensus=0.876), 0) == []
+    settings = dataclasses.replace(PAPER, pairing=pairing, min_share=0.5)
+    assert len(pairs_from(evidence, settings, 0)) == 3, "a and b are half of the four that ran"
+    assert pairs_from(evidence, dataclasses.replace(settings, min_share=0.51), 0) == []
     assert pairs_from(ProblemEvidence("p", [], [], 0), settings, 0) == []
+
+
+def test_what_answers_every_input_alike_is_rejected_at_most() -> None:
+    assert [is_constant(b) for b in (("1", "1"), ("1", "1", "1"), ("1", None, "1", "1"), ("1", "1", "2"), (None,) * 3)] == [
+        False, True, True, False, False,
+    ]  # fmt: skip
+    printing: list[Behaviour] = [("None",) * 3] * 3 + [("1", "2", "3"), ("1", "2", "4"), ("1", "2", "3")]
+    plain, careful = (
+        build_pairs(scored(printing, "abcdef"), rejected="ran-first", max_pairs=9, constant_chosen=allowed) for allowed in (True, False)
+    )
+    assert {p.chosen.id for p in plain} == {"a", "b", "c"}
+    assert {p.chosen.id for p in careful} == {"d", "f"} and {p.rejected.id for p in careful} == {"e"}, "a, b and c agree more than d does"
+    assert build_pairs(scored([*printing[:3], (None,) * 3], "abcd"), rejected="ran-first", max_pairs=9, constant_chosen=False) == []
 
 
 def test_pairs_leave_out_what_did_not_compile_and_equal_code() -> None:
