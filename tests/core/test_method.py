@@ -81,7 +81,8 @@ def test_what_answers_every_input_alike_is_rejected_at_most() -> None:
     assert [is_constant(b) for b in (("1", "1"), ("1", "1", "1"), ("1", None, "1", "1"), ("1", "1", "2"), (None,) * 3)] == [
         False, True, True, False, False,
     ]  # fmt: skip
-    printing: list[Behaviour] = [("None",) * 3] * 3 + [("1", "2", "3"), ("1", "2", "4"), ("1", "2", "3")]
+    silent: Behaviour = ("None",) * 3
+    printing: list[Behaviour] = [silent, silent, silent, ("1", "2", "3"), ("1", "2", "4"), ("1", "2", "3")]
     plain, careful = (
         build_pairs(scored(printing, "abcdef"), rejected="ran-first", max_pairs=9, constant_chosen=allowed) for allowed in (True, False)
     )
