@@ -28,6 +28,7 @@ from conself_local.method.behaviour import is_crashed
 from conself_local.method.curriculum import select_learnable
 from conself_local.method.pairs import build_pairs
 from conself_local.problems.literals import parse_input
+from conself_local.problems.load import load_starter
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings, settings_to_json
 from conself_local.stages.execute import limits_of
@@ -55,7 +56,10 @@ def main() -> None:
             _measure(store, store.round(options.round), read_references(options.problems), options.grown)
 
 
-def read_references(path: Path) -> dict[str, str]:
+def read_references(path: Path | None) -> dict[str, str]:
+    """Of MBPP's file; without one, of the starter pack."""
+    if path is None:
+        return {p.id: p.reference for p in load_starter() if p.reference}
     opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
     with opened as lines:
         return {f"mbpp/{record['task_id']}": record["code"].replace("\r\n", "\n") for record in map(json.loads, lines)}

@@ -40,8 +40,7 @@ def main() -> None:
     if options.write:
         _write(*options.write)
         return
-    starter = {p.id: p.reference for p in load_starter() if p.reference}
-    references = read_references(options.references) if options.references else starter
+    references = read_references(options.references)
     with Store(options.home / "conself.db") as store:
         round_ = store.round(1)
         problems = [p for p in store.round_problems(1) if p.id in references]

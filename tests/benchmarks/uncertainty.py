@@ -1,7 +1,7 @@
 """Which measure of uncertainty follows the pass rate: semantic entropy, largest-cluster share, NLL or token entropy.
 
     conself --home HOME execute --problems mbpp.jsonl --model MODEL          # samples and runs; take your time
-    python -m tests.benchmarks.uncertainty HOME mbpp.jsonl
+    python -m tests.benchmarks.uncertainty HOME mbpp.jsonl                   # without a file: the starter pack's references
 
 Prints Spearman's correlation with the pass rate over the round's problems, with a 95 % bootstrap interval over problems, for
 all samples and for fewer, and for all given inputs and for one. The reference solutions of the file judge here; no round
@@ -45,13 +45,14 @@ MEASURES: dict[str, Measure] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("home", type=Path)
-    parser.add_argument("problems", type=Path, help="MBPP's file, with its reference solutions")
+    parser.add_argument("problems", type=Path, nargs="?", help="MBPP's file, with its reference solutions; without it, the starter pack's")
     parser.add_argument("--round", type=int, default=1)
     options = parser.parse_args()
     with Store(options.home / "conself.db") as store:
         round_ = store.round(options.round)
-        problems = store.round_problems(round_.id)
-        expected = expected_answers(store, round_, problems, read_references(options.problems))
+        references = read_references(options.problems)
+        problems = [p for p in store.round_problems(round_.id) if p.id in references]
+        expected = expected_answers(store, round_, problems, references)
         evidence = [load_evidence(store, round_, p) for p in problems if p.id in expected]
     evidence = [one for one in evidence if one.rows]
     rates = [fmean(b == expected[one.problem_id] for b in one.behaviours) for one in evidence]
