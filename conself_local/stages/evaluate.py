@@ -59,7 +59,7 @@ def sample_and_run(
     """The answers of the arms that `adapters` names, and their behaviours; what is stored is not done again."""
     store.ensure_problems(benchmark.problems)
     _sample_arms(store, round_, benchmark, sampler, adapters, on_event)
-    _execute(store, round_, benchmark, make_sandbox)
+    _execute(store, round_, benchmark, make_sandbox, on_event)
 
 
 def _sample_arms(
@@ -111,7 +111,7 @@ def _requests(
                 )  # fmt: skip
 
 
-def _execute(store: Store, round_: RoundInfo, benchmark: Benchmark, make_sandbox: MakeSandbox) -> None:
+def _execute(store: Store, round_: RoundInfo, benchmark: Benchmark, make_sandbox: MakeSandbox, on_event: OnEvent) -> None:
     with store.transaction():
         references = [store.ensure_program(p, p.reference) for p in benchmark.problems if p.reference]
     limits = limits_of(round_.settings)
@@ -120,8 +120,10 @@ def _execute(store: Store, round_: RoundInfo, benchmark: Benchmark, make_sandbox
     marks = ",".join("?" * len(references))
     pending += store.pending_programs(marks, limits_key(limits), *references)
     unique = list({row["id"]: row for row in pending}.values())
-    for _ in run_and_store(store, unique, limits, make_sandbox):
-        pass
+    stage = f"evaluate {benchmark.name}: run"
+    on_event(StageStarted(stage, 0, len(unique)))
+    for done, result in enumerate(run_and_store(store, unique, limits, make_sandbox), 1):
+        on_event(ItemStored(stage, done, len(unique), result.program_id[:8]))
 
 
 def _judge(store: Store, round_: RoundInfo, benchmark: Benchmark) -> None:
