@@ -44,7 +44,6 @@ def evaluate(
     if store.value("select 1 from evaluations where round_id = ? and benchmark = ?", round_.id, benchmark.name):
         return
     sample_and_run(store, round_, benchmark, sampler, adapters, make_sandbox, on_event)
-    _judge(store, round_, benchmark)
     result = compare(load_arms(store, round_, benchmark), seed=round_.seed)
     row = {"round_id": round_.id, "benchmark": benchmark.name, "result": json.dumps(result), "created_at_utc": now_utc()}
     store.db.table("evaluations").insert(row)
@@ -56,10 +55,11 @@ def sample_and_run(
     store: Store, round_: RoundInfo, benchmark: Benchmark, sampler: Sampler, adapters: dict[str, Path | None],
     make_sandbox: MakeSandbox, on_event: OnEvent,
 ) -> None:  # fmt: skip
-    """The answers of the arms that `adapters` names, and their behaviours; what is stored is not done again."""
+    """The answers of the arms that `adapters` names, their behaviours, and which are right; what is stored is not done again."""
     store.ensure_problems(benchmark.problems)
     _sample_arms(store, round_, benchmark, sampler, adapters, on_event)
     _execute(store, round_, benchmark, make_sandbox, on_event)
+    _judge(store, round_, benchmark)
 
 
 def _sample_arms(
