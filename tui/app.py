@@ -51,8 +51,9 @@ class ConselfApp(App[None]):
             self.add_mode(screen.NAME, lambda screen=screen: screen(self.desk))  # type: ignore[misc]
 
     def on_mount(self) -> None:
-        """SIGTERM leaves the terminal as it was, like q; a round goes on."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
+        """Asked to end, or without its terminal, it ends like by q; a round goes on."""
+        for asked in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(asked, self.exit)
         self.switch_mode("round" if conductor.running(self.desk.home) else "start")
 
     def action_go(self, name: str) -> None:

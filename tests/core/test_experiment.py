@@ -21,10 +21,10 @@ FOLDER = Path(__file__).parents[1] / "experiments"
 ARM = '[[arm]]\nname = "a"\n'
 
 
-@pytest.mark.parametrize("name", ["smoke", "bundled", "search", "qwen"])
+@pytest.mark.parametrize("name", ["smoke", "bundled", "search", "qwen", "two-rounds"])
 def test_the_experiments_of_the_repository_are_read(name: str) -> None:
     experiment = read_experiment(FOLDER / f"{name}.toml")
-    assert experiment.name == name and len({arm.name for arm in experiment.arms}) >= 2
+    assert experiment.name == name and len({arm.name for arm in experiment.arms}) == len(experiment.arms)
     keys = {arm.name: experiment.shared_name(arm, 0) for arm in experiment.arms}
     assert all(experiment.shared_name(arm, 1) != keys[arm.name] for arm in experiment.arms)
     if name in ("smoke", "bundled"):
