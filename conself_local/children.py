@@ -11,7 +11,7 @@ _SPINS = "1000"
 llama.cpp's and torch's threads meet after every layer. libgomp's own number lets the first to come spin for so long that, where
 another program holds a core, it burns the very time that the last one needs: with one busy neighbour on 2 cores, sampling came
 from 760 tokens/s to under 50. With this one it is 910 alone and 380 beside the neighbour; asleep at once, 520 and 480
-(`python -m tests.benchmarks.busy_neighbour`).
+(single runs; `python -m tests.benchmarks.busy_neighbour` measures it in interleaved rounds).
 """
 
 

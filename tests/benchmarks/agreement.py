@@ -1,7 +1,7 @@
 """How often is right what samples agree on, and which filter believes the right ones? On judged answers of a home's model.
 
     conself experiment tests/experiments/search.toml --folder RUNS
-    python -m tests.benchmarks.agreement "RUNS/consensus at least 0.5, no cut 0" --benchmark validation
+    python -m tests.benchmarks.agreement "RUNS/share of at least 0.4 0" --benchmark validation
 
 The answers are those sampled before training; the references of the benchmark say only which are right. For each filter:
 how many problems it leaves, and how often the program of the highest consensus is right there.

@@ -30,6 +30,12 @@ SIZE = (100, 30)
 ROOT = Path(__file__).parents[2]
 
 
+def _begin_round(app: ConselfApp, *arguments: str) -> None:
+    """Beside the screens; until it stands in the store."""
+    conductor.start(app.desk.home, [*arguments, "--limit", "4", "--benchmark", "validation"])
+    wait_for(lambda: app.desk.latest_round())
+
+
 async def test_a_damaged_store_is_told_and_read_again_when_it_is_back(app: ConselfApp, real_home: Home) -> None:
     whole = real_home.database.read_bytes()
     async with app.run_test(size=SIZE) as pilot:
@@ -64,8 +70,7 @@ async def test_a_killed_round_is_told_and_goes_on(empty_app: ConselfApp) -> None
     home = empty_app.desk.home
     async with empty_app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
-        conductor.start(home, ["--limit", "4", "--benchmark", "validation"])
-        wait_for(lambda: empty_app.desk.latest_round())
+        _begin_round(empty_app)
         pid = conductor.running(home)
         assert pid
         os.kill(pid, signal.SIGKILL)
@@ -94,8 +99,7 @@ async def test_an_engine_that_dies_again_and_again_is_told(empty_app: ConselfApp
     home = empty_app.desk.home
     async with empty_app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
-        conductor.start(home, ["--limit", "4", "--benchmark", "validation"])
-        wait_for(lambda: empty_app.desk.latest_round())
+        _begin_round(empty_app)
 
         def ended() -> bool:
             pid = conductor.running(home)
@@ -115,8 +119,7 @@ async def test_a_model_file_that_was_deleted_is_told_and_may_come_back(empty_app
     shutil.copy(bundled_model(), model)
     async with empty_app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
-        conductor.start(home, ["--model", str(model), "--limit", "4", "--benchmark", "validation"])
-        wait_for(lambda: empty_app.desk.latest_round())
+        _begin_round(empty_app, "--model", str(model))
         conductor.stop(home)
         wait_for(lambda: not conductor.running(home))
         model.rename(tmp_path / "elsewhere.gguf")
