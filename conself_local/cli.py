@@ -189,7 +189,7 @@ def experiment(
     """Run the arms and seeds that a TOML file names, or go on with them; prints one table (Markdown)."""
     from conself_local.experiment import read_experiment, run_experiment
     from conself_local.experiment_results import SeedResult, append_result, load_results
-    from conself_local.experiment_table import report_lines, table_lines
+    from conself_local.experiment_table import between_arms_lines, report_lines, table_lines
     from conself_local.home import Home
     from conself_local.progress import Progress
     from conself_local.round import Machine
@@ -210,7 +210,7 @@ def experiment(
                 if not any(result.is_of(one.arm, one.seed, one.benchmark, one.begun) for one in known):
                     append_result(kept, result)
                 report.write_text("\n".join(report_lines(wanted.name, results)) + "\n", encoding="utf-8")
-    for line in table_lines(results):
+    for line in [*table_lines(results), *between_arms_lines(results)]:
         click.echo(line)
 
 

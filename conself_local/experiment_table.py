@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import chain
 from statistics import fmean
 from typing import Any
 
@@ -30,11 +31,41 @@ def table_lines(results: Sequence[SeedResult]) -> list[str]:
     lines = [*_HEAD]
     for arm in dict.fromkeys(one.arm.name for one in results):
         mine = [one for one in results if one.arm.name == arm]
-        benchmarks = list(dict.fromkeys(one.benchmark for one in mine))
-        reporting = [name for name in benchmarks if name != "validation"]
-        for together in [*([name] for name in benchmarks), *([reporting] if len(reporting) > 1 else [])]:
-            lines.append(_row(arm, together, [one for one in mine if one.benchmark in together]))
+        lines += [_row(arm, together, [one for one in mine if one.benchmark in together]) for together in _together(mine)]
     return lines
+
+
+def _together(results: Sequence[SeedResult]) -> list[list[str]]:
+    """The benchmarks of each row of an arm."""
+    benchmarks = list(dict.fromkeys(one.benchmark for one in results))
+    reporting = [name for name in benchmarks if name != "validation"]
+    return [*([name] for name in benchmarks), *([reporting] if len(reporting) > 1 else [])]
+
+
+def between_arms_lines(results: Sequence[SeedResult]) -> list[str]:
+    """How every arm's adapter compares to the first arm's, on the seeds and benchmarks that both have; nothing for one arm.
+
+    An arm that beats the base model more surely than another is not thereby better than it: that needs its own interval.
+    """
+    first, *others = dict.fromkeys(one.arm.name for one in results)
+    scores = {(one.arm.name, one.benchmark, one.seed): one.adapter for one in results if one.compared}
+    rows = []
+    for arm in others:
+        for together in _together([one for one in results if one.arm.name == arm]):
+            both = [
+                ([scores[first, name, seed] for name in together], [scores[arm, name, seed] for name in together])
+                for seed in sorted({one.seed for one in results})
+                if all((of, name, seed) in scores for of in (first, arm) for name in together)
+            ]
+            if both:
+                one, other = ([list(chain(*side)) for side in sides] for sides in zip(*both, strict=True))
+                cells = f"{arm} | {' + '.join(together)} | {len(both)} | {_points(*bootstrap_over_seeds(one, other, seed=0))}"
+                rows.append(f"| {cells} |")
+    return ["", f"| arm | benchmark | seeds | against {first}, points (95 %) |", "|---|---|---|---|", *rows] if rows else []
+
+
+def _points(difference: float, low: float, high: float) -> str:
+    return f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def _row(arm: str, benchmarks: Sequence[str], results: Sequence[SeedResult]) -> str:
@@ -46,13 +77,13 @@ def _row(arm: str, benchmarks: Sequence[str], results: Sequence[SeedResult]) -> 
         return f"{begin} {len(seeds)} | | {pairs} | | | no adapter was trained | | | |"
     base = [[score for one in results if one.seed == seed for score in one.base] for seed in trained]
     adapter = [[score for one in results if one.seed == seed for score in one.adapter] for seed in trained]
-    difference, low, high = bootstrap_over_seeds(base, adapter, seed=0)
+    difference = bootstrap_over_seeds(base, adapter, seed=0)
     before, after = (100 * fmean(map(fmean, rows)) for rows in (base, adapter))
     relative = f"{100 * (after / before - 1):+.0f} %" if before else ""
     parsed, crashed = (_mean_change(results, share) for share in ("parsed_share", "crashed_share"))
     return (
         f"{begin} {len(trained)} | {len(base[0])} | {pairs} | {before:.1f} | {after:.1f} | "
-        f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f}) | {relative} | {parsed} | {crashed} |"
+        f"{_points(*difference)} | {relative} | {parsed} | {crashed} |"
     )
 
 
@@ -65,7 +96,7 @@ def _mean_change(results: Sequence[SeedResult], share: str) -> str:
 
 def report_lines(name: str, results: Sequence[SeedResult]) -> list[str]:
     """The table, every seed, the settings of each arm, and the hashes and versions that the figures hang on."""
-    lines = [f"# {name}", "", *table_lines(results), ""]
+    lines = [f"# {name}", "", *table_lines(results), *between_arms_lines(results), ""]
     for benchmark in dict.fromkeys(one.benchmark for one in results):
         looks = sum(one.looks for one in results if one.benchmark == benchmark)
         lines.append(f"- {benchmark}: judged on {looks} times.")

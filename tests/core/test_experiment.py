@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from conself_local.errors import ConselfError
 from conself_local.evaluation.statistics import bootstrap_over_seeds, paired_bootstrap
 from conself_local.experiment import read_experiment
 from conself_local.experiment_results import Arm, Begun, SeedResult, append_result, load_results
-from conself_local.experiment_table import table_lines
+from conself_local.experiment_table import between_arms_lines, table_lines
 from conself_local.method.pairs import ScoredSample, random_pairs
 from conself_local.settings import Settings
 from conself_local.store.store import Store
@@ -104,6 +105,20 @@ def test_results_are_kept_line_by_line_and_told_for_all_benchmarks_together(tmp_
     path.write_text(path.read_text() + '{"arm": "a"}\n')
     with pytest.raises(ConselfError, match="line 7: not a result"):
         load_results(path)
+
+
+def test_an_arm_is_compared_to_the_first_on_what_both_have() -> None:
+    one, other, third = (Arm(name, Settings(beta=beta)) for name, beta in (("a", 0.1), ("b", 0.2), ("c", 0.3)))
+    results = [
+        _result(one, 0, "held-out", (0.0, 0.0), (0.5, 0.5)), _result(one, 1, "held-out", (0.0, 0.0), (0.5, 0.25)),
+        _result(other, 0, "held-out", (0.0, 0.0), (0.5, 0.25)), _result(other, 1, "held-out", (0.0, 0.0), (0.25, 0.25)),
+        _result(other, 2, "held-out", (0.0, 0.0), (1.0, 1.0)), replace(_result(third, 0, "held-out", (0.0,), ()), compared=None),
+    ]  # fmt: skip
+    assert between_arms_lines(results[:2]) == []
+    _, head, _, row = between_arms_lines(results)
+    assert "against a" in head
+    # ((0.5 + 0.25) - (0.5 + 0.5) + (0.25 + 0.25) - (0.5 + 0.25)) / 4
+    assert row.startswith("| b | held-out | 2 | -12.5 (")
 
 
 @pytest.mark.timeout(900)
