@@ -117,6 +117,9 @@ LAPTOP = Settings(
     # a round on a laptop has tens of steps, not thousands: 5e-6 would move nothing
     learning_rate=1e-4,
     epochs=2,
+    # the bundled model learns from the SFT term; beside it, beta 0.1 of the preference teaches it to leave the last operation out
+    # (validation, one seed: +2.8 points; beta 0.02: +5.5; the SFT term alone: +5.5)
+    beta=0.02,
     sft_weight=1.0,
     max_tokens=1024,
     # the chosen answers themselves becoming unlikely is the failure of DPO; a round shall not run into it for hours
