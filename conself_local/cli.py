@@ -188,7 +188,7 @@ def experiment(
 ) -> None:  # fmt: skip
     """Run the arms and seeds that a TOML file names, or go on with them; prints one table (Markdown)."""
     from conself_local.experiment import read_experiment, run_experiment
-    from conself_local.experiment_results import SeedResult, append_result, load_results
+    from conself_local.experiment_results import SeedResult
     from conself_local.experiment_table import between_arms_lines, report_lines, table_lines
     from conself_local.home import Home
     from conself_local.progress import Progress
@@ -201,14 +201,11 @@ def experiment(
     target = folder or Home(ctx.obj["home"]).path / "experiments" / wanted.name
     results: list[SeedResult] = []
     kept = report.with_suffix(".jsonl") if report else None
-    known = load_results(kept) if kept else []
     with Progress() as progress:
         make_sandbox = partial(sandbox_maker, ctx)
-        for result in run_experiment(wanted, target, machine, make_sandbox, progress.on_event, known):
+        for result in run_experiment(wanted, target, machine, make_sandbox, progress.on_event, kept):
             results.append(result)
-            if kept and report:
-                if not any(result.is_of(one.arm, one.seed, one.benchmark, one.begun) for one in known):
-                    append_result(kept, result)
+            if report:
                 report.write_text("\n".join(report_lines(wanted.name, results)) + "\n", encoding="utf-8")
     for line in [*table_lines(results), *between_arms_lines(results)]:
         click.echo(line)

@@ -36,7 +36,7 @@ from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.evaluation.compare import compare, problem_scores
 from conself_local.events import Notice, OnEvent
-from conself_local.experiment_results import Arm, Begun, SeedResult
+from conself_local.experiment_results import Arm, Begun, SeedResult, append_result, load_results
 from conself_local.file_hash import file_sha256
 from conself_local.home import Home
 from conself_local.problems.load import starter_sha256
@@ -142,22 +142,24 @@ def _arm(table: dict[str, Any], of_every_arm: dict[str, Any]) -> Arm:
 
 def run_experiment(
     experiment: Experiment, folder: Path, machine: Machine, make_sandbox: Callable[[int], MakeSandbox], on_event: OnEvent,
-    known: Sequence[SeedResult] = (),
+    kept: Path | None = None,
 ) -> Iterator[SeedResult]:  # fmt: skip
     """Every arm for every seed, in `folder`; yields the results of an arm, one a benchmark, when it has ended.
 
-    What is `known` is yielded as it is, under the arm's present name, and not run again.
+    What the file `kept` holds is yielded as it is, under the arm's present name, and not run again; what is new is added to it.
     """
-    begun = experiment.begun()
+    begun, known = experiment.begun(), load_results(kept) if kept else []
     for seed in experiment.seeds:
         for arm in experiment.arms:
-            found = [next((r for r in known if r.is_of(arm, seed, name, begun)), None) for name in experiment.benchmarks]
-            kept = [dataclasses.replace(result, arm=arm) for result in found if result]
-            if len(kept) == len(experiment.benchmarks):
-                yield from kept
+            found = {r.benchmark: r for name in experiment.benchmarks for r in known if r.is_of(arm, seed, name, begun)}
+            if len(found) == len(experiment.benchmarks):
+                yield from (dataclasses.replace(result, arm=arm) for result in found.values())
                 continue
             on_event(Notice(f"experiment {experiment.name}: arm {arm.name}, seed {seed}"))
-            yield from _run_arm(experiment, arm, seed, begun, folder, machine, make_sandbox, on_event)
+            for result in _run_arm(experiment, arm, seed, begun, folder, machine, make_sandbox, on_event):
+                if kept and result.benchmark not in found:
+                    append_result(kept, result)
+                yield result
 
 
 def _run_arm(

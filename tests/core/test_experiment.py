@@ -131,8 +131,9 @@ def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Pat
     arguments = ["experiment", str(tmp_path / "e.toml"), "--folder", str(tmp_path / "out"), "--slots", "8", "--report", str(tmp_path / "r.md")]
     done = run_conself(tmp_path / "h", *arguments)
     assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if re.match(r"\| (a|random) \| held-out \| 1 \|", line)]
+    rows = [line for line in done.stdout.splitlines() if re.match(r"\| (a|random) \| held-out \| 1 \| 3 \|", line)]
     assert len(rows) == 2 and all(" to " in row for row in rows), done.stdout
+    assert "against a, points" in done.stdout
     report = (tmp_path / "r.md").read_text()
     assert all(row in report for row in rows) and "- random: 2 rounds, pairing random" in report
     assert "- held-out: judged on 2 times." in report, "only the last round of an arm is judged"
