@@ -86,8 +86,9 @@ class Progress:
         elapsed = max(1e-6, time.monotonic() - started)
         rate = (event.done - before) / elapsed
         self._bars.update(task, completed=event.done, rate=f"{rate:.1f}/s", note=event.note[:30])
-        left = (event.total - event.done) / rate if rate else 0
-        self._say_now_and_then(f"{event.stage}: {event.done}/{event.total}, {rate:.1f}/s, about {left:.0f} s left")
+        if rate:
+            left = (event.total - event.done) / rate
+            self._say_now_and_then(f"{event.stage}: {event.done}/{event.total}, {rate:.1f}/s, about {left:.0f} s left")
 
     def _say_now_and_then(self, text: str) -> None:
         if not self.console.is_terminal and time.monotonic() - self._spoke > _PLAIN_SECONDS:

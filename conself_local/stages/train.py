@@ -61,7 +61,6 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
     if not job.pairs:
         _finish(store, round_, "no pairs, so nothing was trained", on_event)
         return
-    done = int(store.value("select count(*) from training_steps where round_id = ?", round_.id))
     folder = home.training_folder(round_.id)
     last: dict[str, Any] = {}
     lane = None
@@ -71,7 +70,7 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
         part = next((key for key in _LANES if key in report), None)
         if part and part != lane:
             lane = part
-            on_event(StageStarted(_LANES[part], *((done, report["steps"]) if part == "step" else (0, report["pairs"]))))
+            on_event(StageStarted(_LANES[part], report[part], report["steps" if part == "step" else "pairs"]))
         if part and part != "step":
             on_event(ItemStored(_LANES[part], report[part], report["pairs"], ""))
         if "step" in report:
