@@ -42,6 +42,7 @@ class StepDone:
     step: int
     steps: int
     loss: float
+    """Con-DPO and the SFT term, mean over the step's pairs."""
     margin: float
     """beta * (chosen log-ratio - rejected log-ratio), mean over the step's pairs."""
     reward_accuracy: float

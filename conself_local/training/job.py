@@ -43,6 +43,7 @@ class PairFigures:
     """What one pair gave in one step."""
 
     loss: float
+    """What is minimised: Con-DPO and the SFT term."""
     margin: float
     chosen_shift: float
     """Change of the chosen's log-probability against the reference, nats a token."""

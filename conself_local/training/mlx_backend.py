@@ -125,9 +125,9 @@ class MlxBackend:
         def loss_of(model: Any) -> tuple[mx.array, mx.array, mx.array, mx.array]:
             ratios = self._sums(model, pairs) - reference
             margins = job.beta * (ratios[:, 0] - ratios[:, 1])
-            losses = -weights * nn.log_sigmoid(margins)
             chosen = ratios[:, 0] + reference[:, 0]
-            return ((losses - job.sft_weight * chosen / lengths).sum() * share, losses, margins, ratios[:, 0] / lengths)
+            losses = -weights * nn.log_sigmoid(margins) - job.sft_weight * chosen / lengths
+            return (losses.sum() * share, losses, margins, ratios[:, 0] / lengths)
 
         (_, *figures), gradients = nn.value_and_grad(self._model, loss_of)(self._model)
         if self._gradients is not None:

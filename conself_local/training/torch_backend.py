@@ -64,8 +64,9 @@ class TorchBackend:
         total = sums.new_zeros(())
         figures = []
         for pair, reference, (chosen, rejected) in zip(pairs, references, sums, strict=True):
-            loss, margin = con_dpo_pair_loss(chosen, rejected, *reference, pair.weight, self._job.beta)
-            total = total + loss - self._job.sft_weight * chosen / len(pair.chosen)
+            preference, margin = con_dpo_pair_loss(chosen, rejected, *reference, pair.weight, self._job.beta)
+            loss = preference - self._job.sft_weight * chosen / len(pair.chosen)
+            total = total + loss
             shift = (float(chosen.detach()) - reference[0]) / len(pair.chosen)
             figures.append(PairFigures(float(loss.detach()), float(margin.detach()), shift))
         (total * share).backward()  # type: ignore[no-untyped-call]

@@ -57,7 +57,8 @@ def test_loss_and_gradients_are_those_of_torch_and_the_plain_formula(
     references = [(chosen + 0.3, rejected - 0.2) for chosen, rejected in sums]
     figures, of_torch = (backend.accumulate(PAIRS, references, 1 / 4) for backend in (ours, theirs))
     for pair, one, other, both, reference in zip(PAIRS, figures, of_torch, sums, references, strict=True):
-        assert one.loss == pytest.approx(con_dpo_loss(*both, *reference, pair.weight, job.beta), abs=1e-5)
+        nll = -both[0] / len(pair.chosen)
+        assert one.loss == pytest.approx(con_dpo_loss(*both, *reference, pair.weight, job.beta) + job.sft_weight * nll, abs=1e-5)
         assert dataclasses.astuple(one) == pytest.approx(dataclasses.astuple(other), abs=1e-4)
     in_mlx = adapter_of_mlx_tensors({name: np.array(v) for name, v in _flat(ours._gradients).items()}, 1.0)
     in_torch = adapter_of_peft_tensors(
