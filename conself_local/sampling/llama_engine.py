@@ -68,6 +68,16 @@ class Slot:
         return prompt if len(prompt) > len(self.held) else self.held
 
 
+def built_for_amx() -> bool:
+    """Whether this llama.cpp multiplies quantized weights with AMX tiles, where they are stored in buffers of its own.
+
+    A GCC before 13.3 leaves most of the tiles' configuration unwritten (its `_tile_loadconfig` declares eight of the 64
+    bytes as read), and the first batch then ends the process with SIGSEGV. Which compiler it was cannot be asked, so
+    those buffers stay off on such processors: the AVX-512 kernels compute the same.
+    """
+    return "AMX_INT8 = 1" in str(ll.llama_print_system_info().decode())
+
+
 class LlamaEngine:
     """The model in memory, its slots and its queue. Raises ConselfError where llama.cpp returns null.
 
@@ -82,6 +92,7 @@ class LlamaEngine:
         ll.llama_backend_init()
         model_params = ll.llama_model_default_params()
         model_params.n_gpu_layers = gpu_layers
+        model_params.use_extra_bufts = not built_for_amx()
         self._model = ll.llama_model_load_from_file(str(model_path).encode(), model_params)
         if not self._model:
             raise ConselfError(f"llama.cpp cannot load {model_path}", "the file may be damaged or its architecture unknown")

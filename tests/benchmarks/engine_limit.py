@@ -23,7 +23,7 @@ from conself_local.bundled import bundled_model
 from conself_local.home import Home
 from conself_local.sampling.chat_template import render_chat
 from conself_local.sampling.gguf_file import load_model_file
-from conself_local.sampling.llama_engine import BATCH_TOKENS, LlamaEngine
+from conself_local.sampling.llama_engine import BATCH_TOKENS, LlamaEngine, built_for_amx
 from conself_local.sampling.running_copy import make_running_copy
 from conself_local.sampling.sampler import SampleRequest
 from tests.benchmarks.sampling_speed import MAX_TOKENS, SAMPLES, TEMPERATURE, TOP_P, load_prompts
@@ -31,7 +31,9 @@ from tests.benchmarks.sampling_speed import MAX_TOKENS, SAMPLES, TEMPERATURE, TO
 
 class BareLoop:
     def __init__(self, weights: Path, slots: int, tokens_a_slot: int, threads: int) -> None:
-        self._model = ll.llama_model_load_from_file(str(weights).encode(), ll.llama_model_default_params())
+        model_params = ll.llama_model_default_params()
+        model_params.use_extra_bufts = not built_for_amx()
+        self._model = ll.llama_model_load_from_file(str(weights).encode(), model_params)
         params = ll.llama_context_default_params()
         params.n_ctx, params.n_seq_max = slots * tokens_a_slot, slots
         params.n_batch = params.n_ubatch = BATCH_TOKENS
