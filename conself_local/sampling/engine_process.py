@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from conself_local.sampling.mlx_folder import verify_mlx_adapter, verify_mlx_fol
 from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, SampleRequest
 
 QUEUED_PER_SLOT = 3
+_CRASHES = (signal.SIGSEGV, signal.SIGILL)
 
 
 class _Gone(Exception):
@@ -68,15 +70,18 @@ class EngineProcess:
             raise EngineDiedError(f"the engine {what}: {self._last_words()}", self._way_out()) from error
 
     def _way_out(self) -> str:
+        if self._process and -self._process.wait() in _CRASHES:
+            return "llama.cpp itself failed; build it for this processor: pip install --force-reinstall --no-cache-dir llama-cpp-python"
         return "start again to go on; if it dies again, lower --slots, close other programs, or use a smaller model"
 
     def _last_words(self) -> str:
-        code = self._process.wait() if self._process else None
+        code = self._process.wait() if self._process else 0
+        ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         size = self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, size - 2000))
-        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-        said = " | ".join(line.strip() for line in lines[-3:]) or "it said nothing"
-        return f"exit status {code}; {said}"
+        lines = self._stderr.read().decode(errors="replace").splitlines()
+        words = [line.strip() for line in lines if line.strip(" .")]  # llama.cpp draws its progress in dots
+        return f"{ended}; {' | '.join(words[-3:]) or 'it said nothing'}"
 
     def _send(self, call: dict[str, Any]) -> None:
         assert self._process is not None and self._process.stdin is not None, "the engine has been closed"

@@ -171,6 +171,15 @@ def test_an_engine_that_keeps_dying_is_told(model: ModelFile) -> None:
             process.encode([ChatMessage("user", "Hi")])
 
 
+def test_an_engine_that_crashes_is_told_apart_from_one_that_was_killed(model: ModelFile) -> None:
+    with LlamaProcess(model, slots=1, context_tokens=512, threads=1) as process:
+        process._command = ["sh", "-c", "echo ggml: oh no >&2; echo ...... >&2; kill -SEGV $$"]
+        os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(EngineDiedError, match=r"killed by SIGSEGV; (.* )?ggml: oh no$") as told:
+            process.encode([ChatMessage("user", "Hi")])
+        assert "force-reinstall" in told.value.hint
+
+
 def test_a_prompt_longer_than_a_batch_beside_others(engine: LlamaProcess) -> None:
     """Holds down: a batch that one prompt fills wholly, so that no row wants a token, must still be decoded."""
     short = engine.encode([ChatMessage("user", "Hi")])
