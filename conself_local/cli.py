@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import sqlite3
 import sys
 from functools import partial
@@ -29,6 +30,7 @@ class _Group(click.Group):
     """The one edge where errors become a message, a way out and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGINT is ignored by what a shell starts behind itself
         try:
             return super().invoke(ctx)
         except ConselfError as error:

@@ -52,7 +52,7 @@ def start(home: Home, arguments: list[str]) -> int:
 
 def stop(home: Home) -> bool:
     """Ask the round to stop, a paused one too; what is stored stays. False where none runs."""
-    return _signal(home, signal.SIGINT, signal.SIGCONT)
+    return _signal(home, signal.SIGTERM, signal.SIGCONT)
 
 
 def pause(home: Home) -> bool:

@@ -27,6 +27,8 @@ def make_app(model: Path, adapter: Path | None, *, context_tokens: int, threads:
         from starlette.middleware.trustedhost import TrustedHostMiddleware
         from starlette_context.middleware import RawContextMiddleware
         from starlette_context.plugins.request_id import RequestIdPlugin
+
+        from conself_local.sampling.amx import amx_is_off
     except ImportError as error:
         raise ConselfError(f"the server parts of llama-cpp-python are not installed ({error.name})", _GET_IT) from error
     set_server_settings(ServerSettings(host=LOCAL_HOSTS[0], api_key=api_key))
@@ -43,7 +45,8 @@ def make_app(model: Path, adapter: Path | None, *, context_tokens: int, threads:
         n_gpu_layers=gpu_layers, verbose=False,
     )  # fmt: skip
     try:
-        set_llama_proxy(model_settings=[settings])
+        with amx_is_off():
+            set_llama_proxy(model_settings=[settings])
     except (ValueError, RuntimeError, AssertionError) as error:
         raise ConselfError(f"llama.cpp cannot load {model}: {error}", "close other programs, or use a smaller --context") from error
     return app

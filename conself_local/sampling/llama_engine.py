@@ -26,6 +26,7 @@ import llama_cpp as ll
 import numpy as np
 
 from conself_local.errors import ConselfError
+from conself_local.sampling.amx import built_for_amx
 from conself_local.sampling.answer import Answer
 from conself_local.sampling.request_queue import RequestQueue, does_not_fit
 from conself_local.sampling.sampler import Completion, Finish, SampleRequest
@@ -66,16 +67,6 @@ class Slot:
         """What it will hold sooner or later: what it has, or the prompt under way."""
         prompt = self.answer.request.prompt_token_ids if self.answer else ()
         return prompt if len(prompt) > len(self.held) else self.held
-
-
-def built_for_amx() -> bool:
-    """Whether this llama.cpp multiplies quantized weights with AMX tiles, where they are stored in buffers of its own.
-
-    A GCC before 13.3 leaves most of the tiles' configuration unwritten (its `_tile_loadconfig` declares eight of the 64
-    bytes as read), and the first batch then ends the process with SIGSEGV. Which compiler it was cannot be asked, so
-    those buffers stay off on such processors: the AVX-512 kernels compute the same.
-    """
-    return "AMX_INT8 = 1" in str(ll.llama_print_system_info().decode())
 
 
 class LlamaEngine:

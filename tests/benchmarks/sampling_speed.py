@@ -27,6 +27,7 @@ from typing import Any
 from conself_local.bundled import bundled_model
 from conself_local.home import Home
 from conself_local.problems.load import load_starter
+from conself_local.sampling.amx import amx_is_off
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.extract import extract_program
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
@@ -163,7 +164,8 @@ def _methods(model: ModelFile, copy: Path, arguments: argparse.Namespace, addres
     few = prompts[: max(1, len(prompts) // 4)]
     from llama_cpp import Llama
 
-    llama = Llama(str(model.path), n_ctx=1024, n_threads=arguments.threads, n_threads_batch=arguments.threads, verbose=False)
+    with amx_is_off():
+        llama = Llama(str(model.path), n_ctx=1024, n_threads=arguments.threads, n_threads_batch=arguments.threads, verbose=False)
     yield "Llama.create_chat_completion", lambda p, seed: _sample_in_a_loop(llama, p, seed), few
     llama.close()
     if address:

@@ -238,3 +238,18 @@ def test_a_lost_terminal_ends_the_screens_but_not_the_round(tmp_path: Path, monk
     finally:
         conductor.stop(home)
         wait_for(lambda: not conductor.running(home))
+
+
+@pytest.mark.timeout(300)
+def test_a_round_can_be_stopped_where_ctrl_c_is_ignored(tmp_path: Path) -> None:
+    """As in everything that a shell starts behind itself."""
+    home = Home(tmp_path)
+    known = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        conductor.start(home, ["--limit", "40", "--benchmark", "validation"])
+    finally:
+        signal.signal(signal.SIGINT, known)
+    wait_for(lambda: conductor.running(home))
+    conductor.stop(home)
+    wait_for(lambda: not conductor.running(home), seconds=20)
+    assert any(line.startswith("stopped; what was stored stays") for line in conductor.last_words(home))
