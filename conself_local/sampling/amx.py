@@ -13,23 +13,21 @@ from contextlib import contextmanager
 
 import llama_cpp.llama_cpp as ll
 
+_default_params = ll.llama_model_default_params
 
-def built_for_amx() -> bool:
-    return "AMX_INT8 = 1" in str(ll.llama_print_system_info().decode())
+
+def model_params() -> ll.llama_model_params:
+    """llama.cpp's defaults, without the buffers where it was built for AMX."""
+    params = _default_params()
+    params.use_extra_bufts = "AMX_INT8 = 1" not in ll.llama_print_system_info().decode()
+    return params
 
 
 @contextmanager
 def amx_is_off() -> Iterator[None]:
     """For a `llama_cpp.Llama` that is made within: its constructor has no argument for the buffers."""
-    made_by_llama_cpp = ll.llama_model_default_params
-
-    def without_extra_buffers() -> ll.llama_model_params:
-        params = made_by_llama_cpp()
-        params.use_extra_bufts = not built_for_amx()
-        return params
-
-    ll.llama_model_default_params = without_extra_buffers
+    ll.llama_model_default_params = model_params
     try:
         yield
     finally:
-        ll.llama_model_default_params = made_by_llama_cpp
+        ll.llama_model_default_params = _default_params

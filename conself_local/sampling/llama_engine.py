@@ -26,7 +26,7 @@ import llama_cpp as ll
 import numpy as np
 
 from conself_local.errors import ConselfError
-from conself_local.sampling.amx import built_for_amx
+from conself_local.sampling.amx import model_params
 from conself_local.sampling.answer import Answer
 from conself_local.sampling.request_queue import RequestQueue, does_not_fit
 from conself_local.sampling.sampler import Completion, Finish, SampleRequest
@@ -81,10 +81,9 @@ class LlamaEngine:
             raise ValueError("slots >= 1, context_tokens >= 64 and threads >= 1 are needed")
         ll.llama_log_set(_keep_warnings, ctypes.c_void_p(0))
         ll.llama_backend_init()
-        model_params = ll.llama_model_default_params()
-        model_params.n_gpu_layers = gpu_layers
-        model_params.use_extra_bufts = not built_for_amx()
-        self._model = ll.llama_model_load_from_file(str(model_path).encode(), model_params)
+        params = model_params()
+        params.n_gpu_layers = gpu_layers
+        self._model = ll.llama_model_load_from_file(str(model_path).encode(), params)
         if not self._model:
             raise ConselfError(f"llama.cpp cannot load {model_path}", "the file may be damaged or its architecture unknown")
         self._vocab = ll.llama_model_get_vocab(self._model)

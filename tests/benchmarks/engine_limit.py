@@ -21,7 +21,7 @@ import numpy as np
 
 from conself_local.bundled import bundled_model
 from conself_local.home import Home
-from conself_local.sampling.amx import built_for_amx
+from conself_local.sampling.amx import model_params
 from conself_local.sampling.chat_template import render_chat
 from conself_local.sampling.gguf_file import load_model_file
 from conself_local.sampling.llama_engine import BATCH_TOKENS, LlamaEngine
@@ -32,9 +32,7 @@ from tests.benchmarks.sampling_speed import MAX_TOKENS, SAMPLES, TEMPERATURE, TO
 
 class BareLoop:
     def __init__(self, weights: Path, slots: int, tokens_a_slot: int, threads: int) -> None:
-        model_params = ll.llama_model_default_params()
-        model_params.use_extra_bufts = not built_for_amx()
-        self._model = ll.llama_model_load_from_file(str(weights).encode(), model_params)
+        self._model = ll.llama_model_load_from_file(str(weights).encode(), model_params())
         params = ll.llama_context_default_params()
         params.n_ctx, params.n_seq_max = slots * tokens_a_slot, slots
         params.n_batch = params.n_ubatch = BATCH_TOKENS
