@@ -35,9 +35,13 @@ class _Gone(Exception):
 
 
 class EngineProcess:
-    """A `Sampler`; a context manager. `arguments` are those of `engine_server.py`; an adapter is verified before its first use."""
+    """A `Sampler`; a context manager. `arguments` are those of `engine_server.py`; an adapter is verified before its first use.
 
-    def __init__(self, arguments: Sequence[str], slots: int, verify_adapter: Callable[[Path], None]) -> None:
+    package: what the engine computes with, to install anew where it crashes.
+    """
+
+    def __init__(self, package: str, arguments: Sequence[str], slots: int, verify_adapter: Callable[[Path], None]) -> None:
+        self._package = package
         self._slots = slots
         self._verify_adapter = verify_adapter
         self._command = [sys.executable, "-m", "conself_local.sampling.engine_server", *arguments]
@@ -71,7 +75,8 @@ class EngineProcess:
 
     def _way_out(self) -> str:
         if self._process and -self._process.wait() in _CRASHES:
-            return "llama.cpp itself failed; build it for this processor: pip install --force-reinstall --no-cache-dir llama-cpp-python"
+            anew = f"pip install --force-reinstall --no-cache-dir {self._package}"
+            return f"{self._package} itself failed; build it for this processor: {anew}"
         return "start again to go on; if it dies again, lower --slots, close other programs, or use a smaller model"
 
     def _last_words(self) -> str:
@@ -238,7 +243,7 @@ class LlamaProcess(EngineProcess):
             "llama", "--model", str(self.weights), "--described-by", str(model.path), "--slots", str(slots),
             "--context-tokens", str(context_tokens), "--threads", str(threads), "--gpu-layers", str(gpu_layers),
         ]  # fmt: skip
-        super().__init__(arguments, slots, lambda adapter: verify_adapter_file(adapter, model))
+        super().__init__("llama-cpp-python", arguments, slots, lambda adapter: verify_adapter_file(adapter, model))
 
 
 class MlxProcess(EngineProcess):
@@ -247,4 +252,4 @@ class MlxProcess(EngineProcess):
     def __init__(self, folder: Path, *, slots: int, context_tokens: int) -> None:
         verify_mlx_folder(folder)
         arguments = ["mlx", "--model", str(folder), "--slots", str(slots), "--context-tokens", str(context_tokens)]
-        super().__init__(arguments, slots, verify_mlx_adapter)
+        super().__init__("mlx-lm", arguments, slots, verify_mlx_adapter)
