@@ -167,7 +167,7 @@ def _run_arm(
     on_event: OnEvent,
 ) -> Iterator[SeedResult]:  # fmt: skip
     home = Home(folder / f"{arm.name.replace('/', '-')} {seed}")
-    if not home.database.exists():
+    if not _is_begun(home):
         shared = Home(folder / experiment.shared_name(arm, seed))
         with _timed(shared):
             _run_rounds(experiment, arm, seed, shared, machine, make_sandbox, on_event, 1, SHARED_UNTIL)
@@ -177,6 +177,14 @@ def _run_arm(
     with Store(home.database) as store:
         for benchmark in benchmarks:
             yield _result(store, arm, seed, begun, benchmark, _seconds(home))
+
+
+def _is_begun(home: Home) -> bool:
+    """Whether it has a round; who only looks at a home leaves an empty store there."""
+    if not home.database.exists():
+        return False
+    with Store(home.database) as store:
+        return store.latest_round() is not None
 
 
 @contextmanager
@@ -240,7 +248,8 @@ def _benchmarks_of(store: Store, names: Sequence[str]) -> list[Benchmark]:
 def _copy_shared(shared: Home, home: Home, experiment: Experiment, arm: Arm) -> None:
     """The shared store with the arm's own settings; whole or not at all."""
     part = home.path / "conself.db.part"
-    part.unlink(missing_ok=True)
+    for left in (part, *home.path.glob("conself.db-*")):
+        left.unlink(missing_ok=True)
     with sqlite3.connect(shared.database) as source, sqlite3.connect(part) as target:
         source.backup(target)
         target.execute("update rounds set settings = ?", [json.dumps(settings_to_json(arm.settings))])

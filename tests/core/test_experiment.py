@@ -129,6 +129,7 @@ def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Pat
         + '[[arm]]\nname = "random"\nrounds = 2\nsettings = { pairing = "random", pair_weight = "one" }\n'
     )  # fmt: skip
     arguments = ["experiment", str(tmp_path / "e.toml"), "--folder", str(tmp_path / "out"), "--slots", "8", "--report", str(tmp_path / "r.md")]
+    assert "no round yet" in run_conself(tmp_path / "out" / "random 0", "status").stderr
     done = run_conself(tmp_path / "h", *arguments)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if re.match(r"\| (a|random) \| held-out \| 1 \| 3 \|", line)]
