@@ -23,18 +23,17 @@ from conself_local.problems.load import load_starter
 from conself_local.round import PROMPT_TOKENS
 from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.prompts import answer_prefix, program_messages
-from conself_local.sampling.running_copy import SHIPPED, copy_path
 from conself_local.settings import LAPTOP
 from conself_local.stages.train import job_of
 from conself_local.training.job import TokenPair
 from conself_local.training.trainer_process import run_trainer
-from conself_local.tune import SLOTS, load_tuning
+from conself_local.tune import sampling_setup
 from sandbox import Guarantee, guarantees
 
 PROBE_SECONDS = 6.0
 _TYPICAL_TOKENS = 100
 """Of one program of a small model, for the forecast only."""
-_TYPICAL_PAIRS = 0.97
+_TYPICAL_PAIRS = 0.72
 """A problem: what the bundled model gave on the starter pack."""
 
 
@@ -59,11 +58,9 @@ def machine_words(home: Home) -> list[str]:
 
 def forecast(home: Home, model: ModelFile, problems: int) -> list[str]:
     """Sentences from a probe of a few seconds: programs an hour, time, memory, disk. Raises ConselfError where it does not run."""
-    tuning = load_tuning(model, home.cache)
-    form = tuning.format if tuning and copy_path(model, tuning.format, home.cache).is_file() else SHIPPED
-    slots, threads = tuning.slots if tuning else SLOTS, os.cpu_count() or 1
+    form, slots = sampling_setup(model, home.cache)
     longest = PROMPT_TOKENS + LAPTOP.max_new_tokens
-    with open_llama(model, form, home.cache, slots=slots, threads=threads, longest=longest, use_gpu=True) as engine:
+    with open_llama(model, form, home.cache, slots=slots, threads=os.cpu_count() or 1, longest=longest, use_gpu=True) as engine:
         starter = load_starter(("train",))[:8]
         prompts = [engine.encode(program_messages(p), answer_prefix(p)) for p in starter]
         rate = engine.measure(prompts, PROBE_SECONDS, LAPTOP.max_new_tokens)

@@ -24,7 +24,7 @@ from conself_local.power import read_power
 from conself_local.sampling.endpoint import EndpointSampler
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import ModelFile
-from conself_local.sampling.running_copy import SHIPPED, automatic_format
+from conself_local.sampling.running_copy import SHIPPED
 from conself_local.sampling.sampler import Sampler
 from conself_local.settings import Settings
 from conself_local.stages.evaluate import Benchmark, evaluate, sample_and_run
@@ -35,7 +35,7 @@ from conself_local.stages.score import build_round_pairs, score_problems
 from conself_local.stages.train import train_adapter
 from conself_local.store.reports import round_report
 from conself_local.store.store import RoundInfo, Store
-from conself_local.tune import SLOTS, load_tuning
+from conself_local.tune import sampling_setup
 from sandbox import MakeSandbox
 
 STAGES = ("observe", "sample", "execute", "grow", "score", "pair", "train", "evaluate", "decide")
@@ -171,12 +171,11 @@ def _open_sampler(shop: Workshop, settings: Settings) -> Iterator[Sampler]:
 def open_engine(shop: Workshop, settings: Settings, *, shipped: bool = False) -> LlamaProcess:
     """The engine process over the running copy, or over the shipped file."""
     model, machine = shop.model, shop.machine
-    tuning = load_tuning(model, shop.home.cache)
-    form = SHIPPED if shipped else machine.running_copy or (tuning.format if tuning else automatic_format(model))
-    slots = machine.slots or (tuning.slots if tuning else SLOTS)
+    fast, slots = sampling_setup(model, shop.home.cache)
+    form = SHIPPED if shipped else machine.running_copy or fast
     longest = PROMPT_TOKENS + settings.max_new_tokens
     return open_llama(
-        model, form, shop.home.cache, slots=slots, threads=machine.threads, longest=longest, use_gpu=machine.use_gpu
+        model, form, shop.home.cache, slots=machine.slots or slots, threads=machine.threads, longest=longest, use_gpu=machine.use_gpu
     )
 
 

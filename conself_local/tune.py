@@ -20,7 +20,7 @@ from statistics import fmean
 
 from conself_local.engine import open_llama
 from conself_local.errors import ConselfError
-from conself_local.forecast import gib
+from conself_local.forecast import available_memory_bytes, gib
 from conself_local.problems.load import load_starter
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import ModelFile
@@ -30,8 +30,10 @@ from conself_local.sampling.running_copy import (
     LARGEST_COPY_BYTES,
     LOSES_QUALITY,
     SHIPPED,
+    automatic_format,
     copy_bytes,
     copy_path,
+    processor_features,
 )
 from conself_local.sampling.sampler import EncodedPrompt, SampleRequest
 
@@ -74,6 +76,14 @@ def load_tuning(model: ModelFile, cache: Path) -> Tuning | None:
         return Tuning(**json.loads(_tuning_path(model, cache).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def sampling_setup(model: ModelFile, cache: Path) -> tuple[str, int]:
+    """The number format and the slots to sample with: as probed, or without a probe what is likely fast and fits in memory."""
+    tuning = load_tuning(model, cache)
+    if tuning:
+        return tuning.format, tuning.slots
+    return automatic_format(model, processor_features(), available_memory_bytes()), SLOTS
 
 
 def tune_model(model: ModelFile, cache: Path, allow_loss: bool, say: Callable[[str], None]) -> Tuning:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from conself_local import tune
 from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
-from conself_local.sampling.running_copy import copy_bytes, copy_path, make_running_copy
+from conself_local.sampling.running_copy import automatic_format, copy_bytes, copy_path, make_running_copy
 from tests.core.tiny_model import write_tiny_model
 
 
@@ -51,3 +53,23 @@ def test_a_format_nobody_knows_is_told_and_the_size_of_a_copy_is_foreseen(model:
         make_running_copy(model, "Q9", tmp_path)
     copy = make_running_copy(model, "Q8_0", tmp_path)
     assert copy_bytes(model, "Q8_0") == pytest.approx(copy.stat().st_size, rel=0.05)
+
+
+def test_without_a_probe_the_16_bit_format_is_taken_that_the_processor_computes(model: ModelFile, tmp_path: Path) -> None:
+    avx2 = frozenset({"avx2", "fma", "f16c"})
+    features = (avx2, avx2 | {"avx512_bf16"}, frozenset({"bf16"}), avx2 - {"f16c"})
+    assert [automatic_format(model, one, None) for one in features] == ["F16", "BF16", "BF16", "shipped"]
+    size = copy_bytes(model, "F16")
+    assert [automatic_format(model, avx2, memory) for memory in (2 * size, 2 * size - 1)] == ["F16", "shipped"], "half of the memory stays free"
+    assert automatic_format(dataclasses.replace(model, weights=3 * 10**9), avx2, None) == "shipped", "a copy of 6 GB is not made unasked"
+    full = load_model_file(make_running_copy(model, "F16", tmp_path))
+    assert automatic_format(full, avx2 | {"avx512_bf16"}, None) == "shipped", "16 bits are not copied"
+
+
+def test_a_probe_goes_before_the_automatic_choice(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "processor_features", lambda: frozenset({"avx2", "fma", "f16c"}))
+    assert tune.sampling_setup(model, tmp_path) == ("F16", tune.SLOTS)
+    path = tune._tuning_path(model, tmp_path)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"format": "Q8_0", "slots": 8, "threads": 2, "tokens_per_second": {}, "logp_gap": {}}))
+    assert tune.sampling_setup(model, tmp_path) == ("Q8_0", 8)
