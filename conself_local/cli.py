@@ -40,6 +40,8 @@ class _Group(click.Group):
             sys.exit(EXIT_STOPPED)
         except sqlite3.DatabaseError as error:
             _fail(f"the store cannot be read or written: {error}", "check the disk; `conself verify` checks the store")
+        except BrokenPipeError:
+            raise  # who reads the output has read enough; click ends without a word
         except OSError as error:
             _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), "check the disk and the permissions")
         except Exception as error:

@@ -22,7 +22,7 @@ from conself_local.home import Home
 from conself_local.problems.load import load_starter
 from conself_local.sampling.gguf_file import load_model_file, verify_adapter_file
 from conself_local.store.store import Store
-from tests.core.small_round import run_conself, write_problems
+from tests.core.small_round import command, run_conself, write_problems
 
 
 def _fails(home: Path, *arguments: str, says: str, hint: str = "->") -> None:
@@ -102,6 +102,14 @@ def test_unwritable_home(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     _fails(tmp_path / "file" / "home", "status", says="cannot be written", hint="--home DIR")
     _fails(Path("/proc/home"), "status", says="cannot be written", hint="--home DIR")
+
+
+def test_output_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command(tmp_path, "problems", "schema"), stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_home_that_holds_no_database(tmp_path: Path) -> None:
