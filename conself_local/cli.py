@@ -36,7 +36,7 @@ class _Group(click.Group):
         except ConselfError as error:
             _fail(error.message, error.hint)
         except KeyboardInterrupt:
-            click.echo("stopped; what was stored stays, and the next `conself run` goes on", err=True)
+            click.echo("stopped; what was stored stays, and the same command goes on", err=True)
             sys.exit(EXIT_STOPPED)
         except sqlite3.DatabaseError as error:
             _fail(f"the store cannot be read or written: {error}", "check the disk; `conself verify` checks the store")
