@@ -125,7 +125,8 @@ def test_an_arm_is_compared_to_the_first_on_what_both_have() -> None:
 def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Path) -> None:
     write_problems(tmp_path / "problems.jsonl")
     (tmp_path / "e.toml").write_text(
-        'problems = "problems.jsonl"\nbenchmarks = ["held-out"]\nsettings = { threshold = 1.1, evaluation_samples = 1 }\n' + ARM
+        'problems = "problems.jsonl"\nbenchmarks = ["held-out"]\n'
+        "settings = { threshold = 1.1, evaluation_samples = 1, observation_tries = 1, max_new_tokens = 128, epochs = 1 }\n" + ARM
         + '[[arm]]\nname = "random"\nrounds = 2\nsettings = { pairing = "random", pair_weight = "one" }\n'
     )  # fmt: skip
     arguments = ["experiment", str(tmp_path / "e.toml"), "--folder", str(tmp_path / "out"), "--slots", "8", "--report", str(tmp_path / "r.md")]
