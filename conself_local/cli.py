@@ -82,9 +82,9 @@ _run_options = [
     click.option("--from-base", is_flag=True, help="Begin from the base model, not from the last accepted adapter."),
     click.option("--new", is_flag=True, help="Leave an unfinished round behind and begin another."),
     click.option("--slots", type=click.IntRange(1, 256), help="Sequences sampled at once (default: as tuned, or 64)."),
-    click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: all cores)."),
+    click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: as tuned, or all cores)."),
     click.option("--running-copy", type=click.Choice(["auto", *FORMATS]), default="auto",
-                 help="What to sample from: auto takes what `conself tune` found, or a BF16 copy where that pays."),
+                 help="What to sample from: auto takes what `conself tune` found, or a 16-bit copy where that pays."),
     click.option("--no-gpu", is_flag=True, help="Sample on the processor although llama.cpp could use a graphics card."),
     click.option("--endpoint", metavar="URL", help="Sample from an OpenAI-compatible server that runs the same model."),
     click.option("--endpoint-model", default="default", metavar="NAME", help="The model's name at the endpoint."),
@@ -135,9 +135,8 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
     from conself_local.round import Endpoint, Machine, Workshop, run_round
     from conself_local.session import Request, open_round
 
-    cores = os.cpu_count() or 1
     elsewhere = Endpoint(endpoint, endpoint_model, accept_remote_endpoint) if endpoint else None
-    machine = Machine(threads or cores, cores, slots, None if running_copy == "auto" else running_copy, elsewhere, not no_gpu)
+    machine = Machine(os.cpu_count() or 1, threads, slots, None if running_copy == "auto" else running_copy, elsewhere, not no_gpu)
     make_sandbox = sandbox_maker(ctx, machine.workers)
     request = Request(**asked, benchmarks=benchmarks or None)
     with open_store(ctx) as (home, store), home.lock():
@@ -183,7 +182,7 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool
 )
 @click.option("--model", type=click.Path(path_type=Path), help="In place of the file's.")
 @click.option("--problems", type=click.Path(path_type=Path), help="In place of the file's.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: all cores).")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: as tuned, or all cores).")
 @click.option("--slots", type=click.IntRange(1, 256), help="Sequences sampled at once (default: as tuned, or 64).")
 @click.pass_context
 def experiment(
@@ -200,8 +199,7 @@ def experiment(
 
     wanted = read_experiment(path)
     wanted = dataclasses.replace(wanted, model=model or wanted.model, problems=problems or wanted.problems)
-    cores = os.cpu_count() or 1
-    machine = Machine(threads or cores, cores, slots)
+    machine = Machine(os.cpu_count() or 1, threads, slots)
     target = folder or Home(ctx.obj["home"]).path / "experiments" / wanted.name
     results: list[SeedResult] = []
     kept = report.with_suffix(".jsonl") if report else None
@@ -224,7 +222,7 @@ def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
     from conself_local.progress import print_progress, print_report
     from conself_local.store.reports import progress, round_report
 
-    with open_store(ctx) as (_, store):
+    with open_store(ctx, existing=True) as (_, store):
         latest = store.latest_round()
         if latest is None:
             raise ConselfError("this home has no round yet", "begin one with: conself run")
@@ -242,7 +240,7 @@ def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
 @click.pass_context
 def adapters(ctx: click.Context, as_json: bool) -> None:
     """List the adapters of this home, their lineage and their files."""
-    with open_store(ctx) as (_, store):
+    with open_store(ctx, existing=True) as (_, store):
         rows = store.rows("select * from adapters order by id")
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -265,7 +263,7 @@ def export(ctx: click.Context, adapter_id: int, form: Any, number_format: str, t
     """Write an adapter for other tools; a merged file is asked how much of the change it kept."""
     from conself_local.export import export_adapter
 
-    with open_store(ctx) as (home, store):
+    with open_store(ctx, existing=True) as (home, store):
         for sentence in export_adapter(store, home, adapter_id, form, number_format, target):
             click.echo(sentence)
 
@@ -296,7 +294,7 @@ def verify(ctx: click.Context, as_json: bool) -> None:
     """Derive hashes, entropies, consensus, pairs and results again from what is stored; name what differs."""
     from conself_local.stages.verify import verify_store
 
-    with open_store(ctx) as (_, store):
+    with open_store(ctx, existing=True) as (_, store):
         found = verify_store(store)
     if as_json:
         click.echo(json.dumps({"differences": found}, indent=2))

@@ -17,11 +17,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 
 @contextmanager
-def open_store(ctx: click.Context) -> Iterator[tuple[Home, Store]]:
+def open_store(ctx: click.Context, *, existing: bool = False) -> Iterator[tuple[Home, Store]]:
+    """Of the home that the user named; where it must be `existing`, nothing is made."""
     from conself_local.home import Home
     from conself_local.store.store import Store
 
-    home = Home(ctx.obj["home"])
+    home = Home(ctx.obj["home"], existing=existing)
     with Store(home.database) as store:
         yield home, store
 

@@ -58,9 +58,11 @@ def machine_words(home: Home) -> list[str]:
 
 def forecast(home: Home, model: ModelFile, problems: int) -> list[str]:
     """Sentences from a probe of a few seconds: programs an hour, time, memory, disk. Raises ConselfError where it does not run."""
-    form, slots = sampling_setup(model, home.cache)
+    setup = sampling_setup(model, home.cache)
     longest = PROMPT_TOKENS + LAPTOP.max_new_tokens
-    with open_llama(model, form, home.cache, slots=slots, threads=os.cpu_count() or 1, longest=longest, use_gpu=True) as engine:
+    with open_llama(
+        model, setup.format, home.cache, slots=setup.slots, threads=setup.threads, longest=longest, use_gpu=True
+    ) as engine:
         starter = load_starter(("train",))[:8]
         prompts = [engine.encode(program_messages(p), answer_prefix(p)) for p in starter]
         rate = engine.measure(prompts, PROBE_SECONDS, LAPTOP.max_new_tokens)

@@ -35,7 +35,7 @@ from conself_local.stages.score import build_round_pairs, score_problems
 from conself_local.stages.train import train_adapter
 from conself_local.store.reports import round_report
 from conself_local.store.store import RoundInfo, Store
-from conself_local.tune import sampling_setup
+from conself_local.tune import Setup, sampling_setup
 from sandbox import MakeSandbox
 
 STAGES = ("observe", "sample", "execute", "grow", "score", "pair", "train", "evaluate", "decide")
@@ -56,10 +56,10 @@ class Endpoint:
 class Machine:
     """What of this computer a round may use."""
 
-    threads: int
-    """Of the engine."""
     workers: int
     """Of the sandbox when it works alone: the cores."""
+    threads: int | None = None
+    """Of the engine; None: as tuned, or the cores."""
     slots: int | None = None
     """Sequences sampled at once; None: as tuned, or `SLOTS`."""
     running_copy: str | None = None
@@ -86,6 +86,11 @@ class Workshop:
     make_sandbox_beside: MakeSandbox
     """With fewer workers, for programs that are run while others are sampled."""
     on_event: OnEvent
+
+    def sampling_setup(self) -> Setup:
+        """What the user asked for, else what is fast here."""
+        asked, found = self.machine, sampling_setup(self.model, self.home.cache)
+        return Setup(asked.running_copy or found.format, asked.slots or found.slots, asked.threads or found.threads)
 
 
 def run_round(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], until: str = "decide") -> dict[str, Any]:
@@ -132,14 +137,14 @@ def _execution_beside(shop: Workshop, round_: RoundInfo, sampler: Sampler) -> It
     up a quarter of the cores until the batch is done. Not with one core, nor with one slot, whose promise of equal samples
     should not hang on how many threads there happened to be, nor beside an endpoint, whose threads are its own.
     """
-    machine = shop.machine
-    if machine.workers == 1 or machine.slots == 1 or not isinstance(sampler, LlamaProcess):
+    machine, setup = shop.machine, shop.sampling_setup()
+    if machine.workers == 1 or setup.slots == 1 or not isinstance(sampler, LlamaProcess):
         yield lambda: None
         return
 
     def share_cores(shared: bool) -> None:
-        left = max(1, min(machine.threads, machine.workers - machine.workers_beside))
-        sampler.set_threads(left if shared else machine.threads)
+        left = max(1, min(setup.threads, machine.workers - machine.workers_beside))
+        sampler.set_threads(left if shared else setup.threads)
 
     with ExecutionBeside(shop.store, round_, shop.make_sandbox_beside, share_cores) as beside:
         yield beside.poll
@@ -170,13 +175,11 @@ def _open_sampler(shop: Workshop, settings: Settings) -> Iterator[Sampler]:
 
 def open_engine(shop: Workshop, settings: Settings, *, shipped: bool = False) -> LlamaProcess:
     """The engine process over the running copy, or over the shipped file."""
-    model, machine = shop.model, shop.machine
-    fast, slots = sampling_setup(model, shop.home.cache)
-    form = SHIPPED if shipped else machine.running_copy or fast
-    longest = PROMPT_TOKENS + settings.max_new_tokens
+    setup = shop.sampling_setup()
     return open_llama(
-        model, form, shop.home.cache, slots=machine.slots or slots, threads=machine.threads, longest=longest, use_gpu=machine.use_gpu
-    )
+        shop.model, SHIPPED if shipped else setup.format, shop.home.cache, slots=setup.slots, threads=setup.threads,
+        longest=PROMPT_TOKENS + settings.max_new_tokens, use_gpu=shop.machine.use_gpu,
+    )  # fmt: skip
 
 
 def _sampled(store: Store, round_: RoundInfo, with_programs: bool) -> bool:

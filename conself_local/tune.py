@@ -12,7 +12,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +26,11 @@ from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.prompts import program_messages
 from conself_local.sampling.running_copy import (
     KEEPS_VALUES,
-    LARGEST_COPY_BYTES,
     LOSES_QUALITY,
     SHIPPED,
     automatic_format,
     copy_bytes,
+    copy_fits,
     copy_path,
     processor_features,
 )
@@ -61,7 +60,9 @@ class Tuning:
 
 
 @dataclass(frozen=True)
-class _Setup:
+class Setup:
+    """What the engine samples with."""
+
     format: str
     slots: int
     threads: int
@@ -78,12 +79,16 @@ def load_tuning(model: ModelFile, cache: Path) -> Tuning | None:
         return None
 
 
-def sampling_setup(model: ModelFile, cache: Path) -> tuple[str, int]:
-    """The number format and the slots to sample with: as probed, or without a probe what is likely fast and fits in memory."""
+def sampling_setup(model: ModelFile, cache: Path) -> Setup:
+    """As probed, or without a probe what is likely fast; from the file as it is where memory or disk are short of a copy."""
     tuning = load_tuning(model, cache)
     if tuning:
-        return tuning.format, tuning.slots
-    return automatic_format(model, processor_features(), available_memory_bytes()), SLOTS
+        found = Setup(tuning.format, tuning.slots, tuning.threads)
+    else:
+        found = Setup(automatic_format(model, processor_features()), SLOTS, os.cpu_count() or 1)
+    if found.format != SHIPPED and not copy_fits(model, found.format, cache, available_memory_bytes()):
+        return dataclasses.replace(found, format=SHIPPED)
+    return found
 
 
 def tune_model(model: ModelFile, cache: Path, allow_loss: bool, say: Callable[[str], None]) -> Tuning:
@@ -91,10 +96,10 @@ def tune_model(model: ModelFile, cache: Path, allow_loss: bool, say: Callable[[s
     cores = os.cpu_count() or 1
     prober = _Prober(model, cache, say)
     forms = [SHIPPED, *(f for f in (*KEEPS_VALUES, *(LOSES_QUALITY if allow_loss else ())) if prober.fits(f))]
-    best = prober.fastest([_Setup(form, SLOTS, cores) for form in forms])
-    best = prober.fastest([best, *(_Setup(best.format, slots, cores) for slots in _SLOTS_TRIED)])
+    best = prober.fastest([Setup(form, SLOTS, cores) for form in forms])
+    best = prober.fastest([best, *(Setup(best.format, slots, cores) for slots in _SLOTS_TRIED)])
     if cores > 2:  # half of them: processors that count each core twice
-        best = prober.fastest([best, _Setup(best.format, best.slots, cores // 2)])
+        best = prober.fastest([best, Setup(best.format, best.slots, cores // 2)])
     prober.clean_up(best.format)
     tuning = Tuning(best.format, best.slots, best.threads, {str(s): round(r, 1) for s, r in prober.rates.items()}, prober.gaps)
     path = _tuning_path(model, cache)
@@ -113,19 +118,16 @@ class _Prober:
         self._problems = load_starter(("train",))[:_PROBE_PROBLEMS]
         self._made: set[str] = set()
         self._reference: list[tuple[EncodedPrompt, tuple[int, ...], list[float]]] = []
-        self.rates: dict[_Setup, float] = {}
+        self.rates: dict[Setup, float] = {}
         self.gaps: dict[str, float] = {}
 
     def fits(self, form: str) -> bool:
-        """Whether the copy is small enough for the disk, and for the rule of the running copy."""
-        size = copy_bytes(self._model, form)
-        self._cache.mkdir(parents=True, exist_ok=True)
-        fits = size <= LARGEST_COPY_BYTES and 2 * size < shutil.disk_usage(self._cache).free
+        fits = copy_fits(self._model, form, self._cache, available_memory_bytes())
         if not fits:
-            self._say(f"{form}: left out, a copy of {gib(size)} is too large")
+            self._say(f"{form}: left out, a copy of {gib(copy_bytes(self._model, form))} is too large for the free memory or disk")
         return fits
 
-    def fastest(self, setups: Sequence[_Setup]) -> _Setup:
+    def fastest(self, setups: Sequence[Setup]) -> Setup:
         """The first is kept unless another one is clearly faster."""
         best = setups[0]
         for setup in setups:
@@ -135,7 +137,7 @@ class _Prober:
                 best = setup
         return best
 
-    def _probe(self, setup: _Setup) -> bool:
+    def _probe(self, setup: Setup) -> bool:
         model = self._model
         if setup.format != SHIPPED and not copy_path(model, setup.format, self._cache).is_file():
             self._made.add(setup.format)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,19 +40,26 @@ def processor_has_bf16() -> bool:
     return not _BF16_FEATURES.isdisjoint(processor_features())
 
 
-def automatic_format(model: ModelFile, features: frozenset[str], memory: int | None) -> str:
-    """Without a probe: the 16-bit format that a processor of these features computes fast, where it has one and the copy takes at most
-    half of the free memory (bytes; None: not known), else the file as it is.
+def automatic_format(model: ModelFile, features: frozenset[str]) -> str:
+    """Without a probe: the 16-bit format that a processor of these features computes fast, where it has one, else the file as it is.
 
     Without BF16 in hardware, AVX2 with F16C samples from F16 1.7 to 1.9 times as fast as from Q4_1 and Q4_K_M (`conself tune`).
     """
-    weights = {kind for kind, _ in model.formats}
-    largest = LARGEST_COPY_BYTES if memory is None else min(LARGEST_COPY_BYTES, memory // 2)
-    if weights <= _NATIVE or copy_bytes(model, "F16") > largest:
+    if {kind for kind, _ in model.formats} <= _NATIVE:
         return SHIPPED
     if features & _BF16_FEATURES:
         return "BF16"
     return "F16" if features >= _F16_FEATURES else SHIPPED
+
+
+def copy_fits(model: ModelFile, form: str, cache: Path, memory: int | None) -> bool:
+    """Whether a copy is not too large to be made unasked: at most `LARGEST_COPY_BYTES`, half of the free memory (bytes; None: not
+    known), and, where the cache has none yet, half of the free disk."""
+    size = copy_bytes(model, form)
+    if size > LARGEST_COPY_BYTES or (memory is not None and 2 * size > memory):
+        return False
+    existing = next(folder for folder in (cache, *cache.absolute().parents) if folder.is_dir())
+    return copy_path(model, form, cache).is_file() or 2 * size <= shutil.disk_usage(existing).free
 
 
 def copy_bytes(model: ModelFile, form: str) -> int:

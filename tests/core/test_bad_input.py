@@ -100,8 +100,14 @@ def test_missing_problems_file(tmp_path: Path) -> None:
 
 def test_unwritable_home(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    _fails(tmp_path / "file" / "home", "status", says="cannot be written", hint="--home DIR")
-    _fails(Path("/proc/home"), "status", says="cannot be written", hint="--home DIR")
+    _fails(tmp_path / "file" / "home", "run", says="cannot be written", hint="--home DIR")
+    _fails(Path("/proc/home"), "run", says="cannot be written", hint="--home DIR")
+
+
+@pytest.mark.parametrize("verb", [["status"], ["adapters"], ["verify"], ["export", "1", "--to", "x"]])
+def test_looking_at_a_home_that_is_not_there_makes_none(tmp_path: Path, verb: list[str]) -> None:
+    _fails(tmp_path / "mistyped", *verb, says=f"there is nothing yet in the home {tmp_path / 'mistyped'}", hint="--home DIR")
+    assert not (tmp_path / "mistyped").exists()
 
 
 def test_output_that_nobody_reads_is_no_error(tmp_path: Path) -> None:

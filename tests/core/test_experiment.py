@@ -13,6 +13,7 @@ from conself_local.evaluation.statistics import bootstrap_over_seeds, paired_boo
 from conself_local.experiment import read_experiment
 from conself_local.experiment_results import Arm, Begun, SeedResult, append_result, load_results
 from conself_local.experiment_table import between_arms_lines, table_lines
+from conself_local.home import Home
 from conself_local.method.pairs import ScoredSample, random_pairs
 from conself_local.settings import Settings
 from conself_local.store.store import Store
@@ -130,7 +131,8 @@ def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Pat
         + '[[arm]]\nname = "random"\nrounds = 2\nsettings = { pairing = "random", pair_weight = "one" }\n'
     )  # fmt: skip
     arguments = ["experiment", str(tmp_path / "e.toml"), "--folder", str(tmp_path / "out"), "--slots", "8", "--report", str(tmp_path / "r.md")]
-    assert "no round yet" in run_conself(tmp_path / "out" / "random 0", "status").stderr
+    with Store(Home(tmp_path / "out" / "random 0").database) as looked_at:
+        assert looked_at.latest_round() is None
     done = run_conself(tmp_path / "h", *arguments)
     assert done.returncode == 0, done.stderr
     rows = [line for line in done.stdout.splitlines() if re.match(r"\| (a|random) \| held-out \| 1 \| 3 \|", line)]

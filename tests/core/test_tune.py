@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,13 @@ import pytest
 from conself_local import tune
 from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
+from conself_local.home import Home
+from conself_local.round import Machine, Workshop, open_engine
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
-from conself_local.sampling.running_copy import automatic_format, copy_bytes, copy_path, make_running_copy
+from conself_local.sampling.running_copy import automatic_format, copy_bytes, copy_fits, copy_path, make_running_copy
+from conself_local.settings import LAPTOP
+from conself_local.tune import Setup
+from tests.core.small_round import descendants
 from tests.core.tiny_model import write_tiny_model
 
 
@@ -58,18 +65,42 @@ def test_a_format_nobody_knows_is_told_and_the_size_of_a_copy_is_foreseen(model:
 def test_without_a_probe_the_16_bit_format_is_taken_that_the_processor_computes(model: ModelFile, tmp_path: Path) -> None:
     avx2 = frozenset({"avx2", "fma", "f16c"})
     features = (avx2, avx2 | {"avx512_bf16"}, frozenset({"bf16"}), avx2 - {"f16c"})
-    assert [automatic_format(model, one, None) for one in features] == ["F16", "BF16", "BF16", "shipped"]
-    size = copy_bytes(model, "F16")
-    assert [automatic_format(model, avx2, memory) for memory in (2 * size, 2 * size - 1)] == ["F16", "shipped"], "half of the memory stays free"
-    assert automatic_format(dataclasses.replace(model, weights=3 * 10**9), avx2, None) == "shipped", "a copy of 6 GB is not made unasked"
+    assert [automatic_format(model, one) for one in features] == ["F16", "BF16", "BF16", "shipped"]
     full = load_model_file(make_running_copy(model, "F16", tmp_path))
-    assert automatic_format(full, avx2 | {"avx512_bf16"}, None) == "shipped", "16 bits are not copied"
+    assert automatic_format(full, avx2 | {"avx512_bf16"}) == "shipped", "16 bits are not copied"
+
+
+def test_a_copy_leaves_half_of_memory_and_disk_free(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size, cache = copy_bytes(model, "F16"), tmp_path / "not" / "made"
+    assert [copy_fits(model, "F16", cache, memory) for memory in (None, 2 * size, 2 * size - 1)] == [True, True, False]
+    assert not copy_fits(dataclasses.replace(model, weights=3 * 10**9), "F16", cache, None), "a copy of 6 GB is not made unasked"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 2 * size - 1))
+    assert not copy_fits(model, "F16", cache, None)
+    monkeypatch.setattr(tune, "processor_features", lambda: frozenset({"avx2", "fma", "f16c"}))
+    assert tune.sampling_setup(model, cache).format == "shipped"
+    copy_path(model, "F16", cache).parent.mkdir(parents=True)
+    copy_path(model, "F16", cache).touch()
+    assert copy_fits(model, "F16", cache, None), "what is there takes no more disk"
 
 
 def test_a_probe_goes_before_the_automatic_choice(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune, "processor_features", lambda: frozenset({"avx2", "fma", "f16c"}))
-    assert tune.sampling_setup(model, tmp_path) == ("F16", tune.SLOTS)
-    path = tune._tuning_path(model, tmp_path)
+    assert tune.sampling_setup(model, tmp_path) == Setup("F16", tune.SLOTS, os.cpu_count() or 1)
+    _write_tuning(model, tmp_path)
+    assert tune.sampling_setup(model, tmp_path) == Setup("Q8_0", 3, 5)
+
+
+def test_a_round_samples_as_probed_and_as_asked(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSELF_CACHE", str(tmp_path))
+    _write_tuning(model, tmp_path)
+    for machine, threads, slots in ((Machine(2), 5, 3), (Machine(2, threads=4, slots=7), 4, 7)):
+        shop = Workshop(None, Home(tmp_path), model, machine, None, None, print)  # type: ignore[arg-type]
+        with open_engine(shop, LAPTOP) as engine:
+            assert engine.weights == copy_path(model, "Q8_0", tmp_path)
+            assert descendants(os.getpid(), f"--slots {slots} ") == descendants(os.getpid(), f"--threads {threads} ") != []
+
+
+def _write_tuning(model: ModelFile, cache: Path) -> None:
+    path = tune._tuning_path(model, cache)
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"format": "Q8_0", "slots": 8, "threads": 2, "tokens_per_second": {}, "logp_gap": {}}))
-    assert tune.sampling_setup(model, tmp_path) == ("Q8_0", 8)
+    path.write_text(json.dumps({"format": "Q8_0", "slots": 3, "threads": 5, "tokens_per_second": {}, "logp_gap": {}}))
