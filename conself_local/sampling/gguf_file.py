@@ -1,6 +1,6 @@
 """Checks a GGUF file before anything loads it, and reads what the round needs to know of it.
 
-A model file from the net is untrusted: it is opened by the `gguf` package (memory-mapped, no code runs in it),
+A model file from the net is untrusted: it is opened by the `gguf` package's reader (memory-mapped, no code runs in it),
 and whatever is cut short, not a GGUF, of the wrong kind or without a chat template is refused in words.
 Not covered: whether the weights are any good.
 """
@@ -143,10 +143,10 @@ def _verify_magic(path: Path, what: str) -> None:
 
 def _read(path: Path, what: str) -> tuple[dict[str, object], list[tuple[str, int]]]:
     """The fields that are wanted, and of every tensor its type and its size in numbers."""
-    import gguf
+    from conself_local.gguf_reader import GgufReader
 
     try:
-        reader = gguf.GGUFReader(path)
+        reader = GgufReader(path)
         wanted = ("general.", "tokenizer.chat_template", "tokenizer.ggml.tokens", "tokenizer.ggml.bos_token_id",
                   "tokenizer.ggml.eos_token_id", "adapter.")
         architecture_field = reader.fields.get("general.architecture")

@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 
 from conself_local.errors import ConselfError
 from conself_local.ggml import Floats
+from conself_local.gguf_reader import GgufReader
 from conself_local.sampling.gguf_file import ModelFile, verify_adapter_file
 from conself_local.training.gguf_weights import LINEAR_NAMES, PERMUTED, TRAINABLE, linear_shapes, permute_rows, unpermute_rows
 
@@ -163,7 +164,7 @@ def read_gguf(path: Path, model: ModelFile) -> Adapter:
 def read_gguf_maps(path: Path, model: ModelFile) -> Adapter:
     """By the file's own names (`blk.0.attn_q.weight`), rows in the file's own order: what is merged into a GGUF model."""
     verify_adapter_file(path, model)
-    reader = gguf.GGUFReader(path)
+    reader = GgufReader(path)
     field = reader.fields.get("adapter.lora.alpha")
     alpha = field.contents() if field else None
     tensors = {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32) for t in reader.tensors}

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from conself_local.errors import ConselfError
 from conself_local.ggml import Bytes, Floats, unpack
+from conself_local.gguf_reader import GgufReader
 from conself_local.sampling.gguf_file import ModelFile
 
 PERMUTED = ("llama",)
@@ -76,7 +77,7 @@ class GgufWeights:
 def read_weights(model: ModelFile) -> GgufWeights:
     """The whole file, in one reading of its header. Raises ConselfError for an architecture or a tensor that is not known."""
     _verify_known(model)
-    reader = gguf.GGUFReader(model.path)
+    reader = GgufReader(model.path)
     return GgufWeights(_config(model, reader), [_describe(model, tensor) for tensor in reader.tensors])
 
 
@@ -127,7 +128,7 @@ def unpermute_rows(rows: npt.NDArray[_Number], heads: int) -> npt.NDArray[_Numbe
     return np.ascontiguousarray(rows.reshape(heads, half, 2, -1).swapaxes(1, 2).reshape(rows.shape))
 
 
-def _config(model: ModelFile, reader: gguf.GGUFReader) -> dict[str, object]:
+def _config(model: ModelFile, reader: GgufReader) -> dict[str, object]:
     def value(key: str, default: object = None) -> object:
         field = reader.fields.get(f"{model.architecture}.{key}")
         return default if field is None else field.contents()

@@ -16,6 +16,7 @@ import numpy as np
 from conself_local import ggml
 from conself_local.errors import ConselfError
 from conself_local.ggml import Floats
+from conself_local.gguf_reader import GgufReader
 from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.running_copy import SHIPPED, make_running_copy
 from conself_local.training.adapter_files import read_gguf_maps
@@ -29,12 +30,12 @@ def merge_adapter(model: ModelFile, adapter: Path, target: Path, form: str, cach
     Raises ConselfError for a foreign adapter and for a format that cannot be written.
     """
     changes = read_gguf_maps(adapter, model)
-    shipped = {tensor.name: tensor for tensor in gguf.GGUFReader(model.path).tensors}
+    shipped = {tensor.name: tensor for tensor in GgufReader(model.path).tensors}
     part = target.with_suffix(".part")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(model.path if form == SHIPPED else make_running_copy(model, form, cache), part)
     try:
-        places = shipped if form == SHIPPED else {tensor.name: tensor for tensor in gguf.GGUFReader(part).tensors}
+        places = shipped if form == SHIPPED else {tensor.name: tensor for tensor in GgufReader(part).tensors}
         with part.open("r+b") as file:
             for name, (down, up) in changes.maps.items():
                 if name not in shipped or tuple(shipped[name].shape[::-1]) != (up.shape[0], down.shape[1]):
