@@ -6,10 +6,12 @@ name, and an `Origin` must be one too (llama-cpp-python's own application lets e
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from conself_local.children import openmp_waiting
 from conself_local.errors import ConselfError
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -19,6 +21,7 @@ _GET_IT = "install it with: pip install 'conself-local[serve]'"
 
 def make_app(model: Path, adapter: Path | None, *, context_tokens: int, threads: int, gpu_layers: int, api_key: str | None) -> Any:
     """The application; the model is loaded here. Raises ConselfError where the server parts are missing or the model fails."""
+    os.environ |= openmp_waiting()
     try:
         from fastapi import FastAPI
         from llama_cpp.server.app import router, set_llama_proxy, set_server_settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -14,6 +15,7 @@ import openai
 import pytest
 
 from conself_local.bundled import bundled_model
+from conself_local.children import SPINS
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import load_model_file
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
@@ -76,10 +78,12 @@ def server(home: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen(command(home, "serve", "--port", str(port), "--context", "512"), stderr=subprocess.PIPE, text=True)
+    environment = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")} | {"OMP_DISPLAY_ENV": "verbose"}
+    with (home / "serve.log").open("w") as log:
+        process = subprocess.Popen(command(home, "serve", "--port", str(port), "--context", "512"), stderr=log, env=environment)
     try:
         for _ in range(600):
-            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert process.poll() is None, (home / "serve.log").read_text()
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=5).read()
                 break
@@ -89,6 +93,11 @@ def server(home: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def test_threads_of_the_server_soon_wait_asleep(server: str, home: Path) -> None:
+    """libgomp tells what it read when it was loaded."""
+    assert f"GOMP_SPINCOUNT = '{SPINS}'" in (home / "serve.log").read_text()
 
 
 def test_the_openai_package_is_answered_by_the_adapter(server: str, home: Path) -> None:

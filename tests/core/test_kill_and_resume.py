@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,8 @@ def _kill_when(process: subprocess.Popen[str], home: Path, sql: str, at_least: i
             victims = [process.pid] if victim is None else descendants(process.pid, victim)
             if victims:
                 for pid in victims:
-                    os.kill(pid, signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # a child ends with its parent
+                        os.kill(pid, signal.SIGKILL)
                 return done
         assert process.poll() is None, f"the round ended before it could be disturbed: {process.communicate()}"
         time.sleep(0.02)

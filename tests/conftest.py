@@ -1,0 +1,9 @@
+"""Models that tests load in their own process: threads that soon wait asleep, as in the program's processes."""
+
+from __future__ import annotations
+
+import os
+
+from conself_local.children import openmp_waiting
+
+os.environ |= openmp_waiting()
