@@ -25,28 +25,24 @@ class GgufReader(gguf.GGUFReader):  # type: ignore[misc]
     def _get_field_parts(self, orig_offs: int, raw_type: int) -> tuple[int, list[Any], list[int], list[gguf.GGUFValueType]]:
         if raw_type != gguf.GGUFValueType.ARRAY or self.byte_order != "I":
             return super()._get_field_parts(orig_offs, raw_type)
-        whole = memoryview(self.data)
-        begin = int(orig_offs) + _HEAD.size
-        if begin > len(whole):
-            raise ValueError("an array is cut short")
-        kind, count = _HEAD.unpack_from(whole, begin - _HEAD.size)
-        if count > _LONGEST_ARRAY:
-            raise ValueError(f"an array of {count} values")
-        if kind in self.gguf_scalar_to_np:
-            numbers = self._get(begin, self.gguf_scalar_to_np[kind], count)
-            if len(numbers) < count:
-                raise ValueError("an array is cut short")
-            return _HEAD.size + numbers.nbytes, [numbers], [0], [gguf.GGUFValueType.ARRAY, gguf.GGUFValueType(kind)]
-        if kind != gguf.GGUFValueType.STRING:
-            return super()._get_field_parts(orig_offs, raw_type)
-        texts: list[memoryview] = []
+        whole, end = memoryview(self.data), int(orig_offs) + _HEAD.size
+        parts: list[Any] = []
         try:
-            for _ in range(count):
-                first = begin + _LENGTH.size
-                begin = first + _LENGTH.unpack_from(whole, begin)[0]
-                texts.append(whole[first:begin])
-        except struct.error:
-            begin = len(whole) + 1
-        if begin > len(whole):
+            kind, count = _HEAD.unpack_from(whole, int(orig_offs))
+            if count > _LONGEST_ARRAY:
+                raise ValueError(f"an array of {count} values")
+            if kind in self.gguf_scalar_to_np:
+                parts = [self._get(end, self.gguf_scalar_to_np[kind], count)]
+                end += count * parts[0].itemsize
+            elif kind == gguf.GGUFValueType.STRING:
+                for _ in range(count):
+                    first = end + _LENGTH.size
+                    end = first + _LENGTH.unpack_from(whole, end)[0]
+                    parts.append(whole[first:end])
+            else:
+                return super()._get_field_parts(orig_offs, raw_type)
+        except struct.error as error:
+            raise ValueError("an array is cut short") from error
+        if end > len(whole):
             raise ValueError("an array is cut short")
-        return begin - int(orig_offs), texts, list(range(count)), [gguf.GGUFValueType.ARRAY, gguf.GGUFValueType.STRING]
+        return end - int(orig_offs), parts, list(range(len(parts))), [gguf.GGUFValueType.ARRAY, gguf.GGUFValueType(kind)]
