@@ -170,7 +170,7 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(tuning), indent=2))
     else:
-        click.echo(f"from now on: {tuning.format}, {tuning.slots} slots, {tuning.threads} threads")
+        click.echo(f"from now on: {tuning}")
 
 
 @main.command()

@@ -49,17 +49,6 @@ _CLEARLY_FASTER = 1.03
 
 
 @dataclass(frozen=True)
-class Tuning:
-    format: str
-    slots: int
-    threads: int
-    tokens_per_second: dict[str, float]
-    """By what was tried, e.g. `BF16, 64 slots, 2 threads`."""
-    logp_gap: dict[str, float]
-    """By format: mean absolute difference of log-probability to the shipped file, nats a token."""
-
-
-@dataclass(frozen=True)
 class Setup:
     """What the engine samples with."""
 
@@ -69,6 +58,16 @@ class Setup:
 
     def __str__(self) -> str:
         return f"{self.format}, {self.slots} slots, {self.threads} threads"
+
+
+@dataclass(frozen=True)
+class Tuning(Setup):
+    """The fastest, and what was measured."""
+
+    tokens_per_second: dict[str, float]
+    """By what was tried, e.g. `BF16, 64 slots, 2 threads`."""
+    logp_gap: dict[str, float]
+    """By format: mean absolute difference of log-probability to the shipped file, nats a token."""
 
 
 def load_tuning(model: ModelFile, cache: Path) -> Tuning | None:
