@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from conself_local.children import child_environment
 from conself_local.errors import ConselfError
 from conself_local.sampling.gguf_file import ModelFile
 
@@ -83,8 +84,7 @@ def make_running_copy(model: ModelFile, form: str, cache: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(f".part{os.getpid()}")
     command = [sys.executable, "-m", "conself_local.sampling.running_copy", str(model.path), str(part), form]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, env=child_environment())
     if done.returncode != 0 or not part.is_file():
         part.unlink(missing_ok=True)
         raise ConselfError(
