@@ -23,6 +23,7 @@ from conself_local.cli_common import json_option, open_store, sandbox_maker
 from conself_local.cli_models import ask, models, serve
 from conself_local.cli_problems import harvest, problems
 from conself_local.errors import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, ConselfError
+from conself_local.resources import usable_cores
 from conself_local.sampling.running_copy import FORMATS
 
 
@@ -136,7 +137,7 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
     from conself_local.session import Request, open_round
 
     elsewhere = Endpoint(endpoint, endpoint_model, accept_remote_endpoint) if endpoint else None
-    machine = Machine(os.cpu_count() or 1, threads, slots, None if running_copy == "auto" else running_copy, elsewhere, not no_gpu)
+    machine = Machine(usable_cores(), threads, slots, None if running_copy == "auto" else running_copy, elsewhere, not no_gpu)
     make_sandbox = sandbox_maker(ctx, machine.workers)
     request = Request(**asked, benchmarks=benchmarks or None)
     with open_store(ctx) as (home, store), home.lock():
@@ -199,7 +200,7 @@ def experiment(
 
     wanted = read_experiment(path)
     wanted = dataclasses.replace(wanted, model=model or wanted.model, problems=problems or wanted.problems)
-    machine = Machine(os.cpu_count() or 1, threads, slots)
+    machine = Machine(usable_cores(), threads, slots)
     target = folder or Home(ctx.obj["home"]).path / "experiments" / wanted.name
     results: list[SeedResult] = []
     kept = report.with_suffix(".jsonl") if report else None

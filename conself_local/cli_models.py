@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conself_local.cli_common import json_option, open_store
+from conself_local.resources import usable_cores
 
 if TYPE_CHECKING:
     from conself_local.home import Home
@@ -82,7 +82,7 @@ def ask(ctx: click.Context, question: str, model: Path | None, adapter_id: int |
     shown = None
     for arm, text in ask_model(
         home, described, sys.stdin.read() if question == "-" else question, arms, temperature=temperature, max_new_tokens=max_tokens,
-        threads=threads or os.cpu_count() or 1, use_gpu=not no_gpu,
+        threads=threads or usable_cores(), use_gpu=not no_gpu,
     ):  # fmt: skip
         if as_json:
             click.echo(json.dumps({"arm": arm, "text": text}))
@@ -117,7 +117,7 @@ def serve(ctx: click.Context, model: Path | None, adapter_id: int | None, base: 
     context = min(context, described.context_length)
     layers = -1 if not no_gpu and usable_gpu() else 0
     app = make_app(
-        described.path, adapter, context_tokens=context, threads=threads or os.cpu_count() or 1, gpu_layers=layers, api_key=api_key
+        described.path, adapter, context_tokens=context, threads=threads or usable_cores(), gpu_layers=layers, api_key=api_key
     )
     worn = adapter.name if adapter else "no adapter"
     click.echo(f"{described.name}, {worn}: http://127.0.0.1:{port}/v1, model {ALIAS!r}; Ctrl-C stops it", err=True)

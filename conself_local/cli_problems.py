@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 
 from conself_local.cli_common import json_option, sandbox_maker
 from conself_local.errors import EXIT_FAILED, ConselfError
+from conself_local.resources import usable_cores
 
 _PATH = click.Path(path_type=Path)
 
@@ -48,7 +48,7 @@ def check(ctx: click.Context, path: Path) -> None:
     """Name everything in a file that must be mended, and what a round would leave out and why."""
     from conself_local.problems.importing import check_problems
 
-    faults, report = check_problems(path, sandbox_maker(ctx, os.cpu_count() or 1))
+    faults, report = check_problems(path, sandbox_maker(ctx, usable_cores()))
     for sentence in faults:
         click.echo(sentence)
     for sentence in report.sentences():
@@ -70,7 +70,7 @@ def import_(ctx: click.Context, path: Path, target: Path, limit: int | None, see
     from conself_local.progress import Counter
 
     with Counter("records read, in two passes") as counter:
-        report = import_problems(path, target, sandbox_maker(ctx, os.cpu_count() or 1), limit=limit, seed=seed, on_progress=counter.show)
+        report = import_problems(path, target, sandbox_maker(ctx, usable_cores()), limit=limit, seed=seed, on_progress=counter.show)
     for sentence in report.sentences():
         click.echo(sentence)
 
@@ -100,7 +100,7 @@ def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int) 
     for one in found:
         if not one.problem:
             click.echo(f"left out: {one.where}: {one.why_not}", err=True)
-    kept = keep_runnable(accepted, sandbox_maker(ctx, os.cpu_count() or 1), seed) if accepted else []
+    kept = keep_runnable(accepted, sandbox_maker(ctx, usable_cores()), seed) if accepted else []
     if not kept:
         raise ConselfError(f"none of {len(found)} functions in {path} can be taken", "it needs docstrings, and types or examples")
     target.write_text("".join(json.dumps(record_of(problem)) + "\n" for problem in kept), encoding="utf-8")

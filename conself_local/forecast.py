@@ -6,12 +6,11 @@ Training: what it takes at the least; the trainer itself times and measures a sh
 
 from __future__ import annotations
 
-import os
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from conself_local.errors import ConselfError
+from conself_local.resources import available_memory_bytes
 from conself_local.sampling.gguf_file import ModelFile
 
 _ENGINE_BASE_BYTES = 64 * 2**20
@@ -38,18 +37,6 @@ def kv_tokens(model: ModelFile, slots: int, longest: int) -> int:
 def training_bytes(model: ModelFile) -> int:
     """The least that the trainer process takes: its libraries, the file's blocks, embeddings and output head unpacked."""
     return _TRAINER_BASE_BYTES + model.size_bytes + 2 * _TRAINER_BYTES_PER_EMBEDDING * model.vocabulary * model.embedding_length
-
-
-def available_memory_bytes() -> int | None:
-    """What the system could give to a new process now; None where it does not say."""
-    with suppress(OSError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return None
 
 
 def verify_memory(what: str, needed: int, hint: str) -> None:

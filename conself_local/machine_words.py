@@ -7,7 +7,6 @@ really built the trainer times itself again before its first step (`training/pla
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 from collections.abc import Sequence
 from contextlib import closing
@@ -17,9 +16,10 @@ from tempfile import TemporaryDirectory
 
 from conself_local.engine import open_llama
 from conself_local.errors import ConselfError
-from conself_local.forecast import DISK_NEEDED_BYTES, available_memory_bytes, gib
+from conself_local.forecast import DISK_NEEDED_BYTES, gib
 from conself_local.home import Home
 from conself_local.problems.load import load_starter
+from conself_local.resources import available_memory_bytes, usable_cores
 from conself_local.round import PROMPT_TOKENS
 from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.prompts import answer_prefix, program_messages
@@ -48,7 +48,7 @@ def machine_words(home: Home) -> list[str]:
     available = available_memory_bytes()
     free = shutil.disk_usage(home.path).free
     lines = [
-        f"{os.cpu_count()} cores, {gib(available) if available else 'unknown'} memory free, {gib(free)} disk free at {home.path}",
+        f"{usable_cores()} cores, {gib(available) if available else 'unknown'} memory free, {gib(free)} disk free at {home.path}",
         "", "What the sandbox keeps model-written programs from, here:",
     ]  # fmt: skip
     signs = {"enforced": "✓", "partial": "~", "missing": "✗"}

@@ -19,8 +19,9 @@ from statistics import fmean
 
 from conself_local.engine import open_llama
 from conself_local.errors import ConselfError
-from conself_local.forecast import available_memory_bytes, gib
+from conself_local.forecast import gib
 from conself_local.problems.load import load_starter
+from conself_local.resources import available_memory_bytes, usable_cores
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.prompts import program_messages
@@ -84,7 +85,7 @@ def sampling_setup(model: ModelFile, cache: Path) -> Setup:
     if tuning:
         found = Setup(tuning.format, tuning.slots, tuning.threads)
     else:
-        found = Setup(automatic_format(model, processor_features()), SLOTS, os.cpu_count() or 1)
+        found = Setup(automatic_format(model, processor_features()), SLOTS, usable_cores())
     if found.format != SHIPPED and not copy_fits(model, found.format, cache, available_memory_bytes()):
         return dataclasses.replace(found, format=SHIPPED)
     return found
@@ -92,7 +93,7 @@ def sampling_setup(model: ModelFile, cache: Path) -> Setup:
 
 def tune_model(model: ModelFile, cache: Path, allow_loss: bool, say: Callable[[str], None]) -> Tuning:
     """Probe formats, then slots, then threads; store and return the fastest. Copies that lost are deleted."""
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     prober = _Prober(model, cache, say)
     forms = [SHIPPED, *(f for f in (*KEEPS_VALUES, *(LOSES_QUALITY if allow_loss else ())) if prober.fits(f))]
     best = prober.fastest([Setup(form, SLOTS, cores) for form in forms])
@@ -183,7 +184,7 @@ def _tuning_path(model: ModelFile, cache: Path) -> Path:
 
 def _machine_key() -> str:
     """Names this computer as far as speed depends on it: processor, cores, the build of llama.cpp."""
-    parts = [platform.machine(), _processor(), str(os.cpu_count()), importlib.metadata.version("llama-cpp-python")]
+    parts = [platform.machine(), _processor(), str(usable_cores()), importlib.metadata.version("llama-cpp-python")]
     return hashlib.sha256("/".join(parts).encode()).hexdigest()[:12]
 
 

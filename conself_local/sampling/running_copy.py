@@ -16,6 +16,7 @@ from pathlib import Path
 
 from conself_local.children import child_environment
 from conself_local.errors import ConselfError
+from conself_local.resources import usable_cores
 from conself_local.sampling.gguf_file import ModelFile
 
 SHIPPED = "shipped"
@@ -101,7 +102,7 @@ def _make_copy(source: str, target: str, form: str) -> int:
     params = ll.llama_model_quantize_default_params()
     params.ftype = getattr(ll, f"LLAMA_FTYPE_MOSTLY_{form}")
     params.allow_requantize = True
-    params.nthread = os.cpu_count() or 1
+    params.nthread = usable_cores()
     return int(ll.llama_model_quantize(source.encode(), target.encode(), params))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from conself_local.errors import ConselfError
 from conself_local.events import ItemStored, Notice, OnEvent, StageDone, StageStarted, StepDone
 from conself_local.file_hash import file_sha256
 from conself_local.home import Home
+from conself_local.resources import usable_cores
 from conself_local.sampling.gguf_file import ModelFile
 from conself_local.settings import Settings
 from conself_local.store.store import RoundInfo, Store
@@ -49,7 +49,7 @@ def job_of(settings: Settings, model: ModelFile, pairs: tuple[TokenPair, ...], *
     return TrainingJob(
         str(model.path), model.architecture, parent, pairs, seed, settings.beta, settings.lora_rank, settings.lora_alpha,
         settings.learning_rate, settings.epochs, settings.batch_pairs, settings.warmup_share, settings.max_gradient_norm,
-        settings.sft_weight, settings.max_displacement, threads=os.cpu_count() or 1,
+        settings.sft_weight, settings.max_displacement, threads=usable_cores(),
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from conself_local.errors import ConselfError
-from conself_local.forecast import available_memory_bytes, gib
+from conself_local.forecast import gib
+from conself_local.resources import available_memory_bytes
 from conself_local.training.job import DISK_ADAPTERS, MEASURED_PAIRS, Forecast, TrainingJob
 from conself_local.training.packed_linear import dense_bytes, keep_dense
 from conself_local.training.packing import MICRO_BATCH_TOKENS, Group, group_of, micro_batches

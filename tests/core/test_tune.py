@@ -14,6 +14,7 @@ from conself_local import tune
 from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.home import Home
+from conself_local.resources import usable_cores
 from conself_local.round import Machine, Workshop, open_engine
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
 from conself_local.sampling.running_copy import automatic_format, copy_bytes, copy_fits, copy_path, make_running_copy
@@ -85,7 +86,7 @@ def test_a_copy_leaves_half_of_memory_and_disk_free(model: ModelFile, tmp_path: 
 
 def test_a_probe_goes_before_the_automatic_choice(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune, "processor_features", lambda: frozenset({"avx2", "fma", "f16c"}))
-    assert tune.sampling_setup(model, tmp_path) == Setup("F16", tune.SLOTS, os.cpu_count() or 1)
+    assert tune.sampling_setup(model, tmp_path) == Setup("F16", tune.SLOTS, usable_cores())
     _write_tuning(model, tmp_path)
     assert tune.sampling_setup(model, tmp_path) == Setup("Q8_0", 3, 5)
 

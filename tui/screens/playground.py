@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +13,7 @@ from textual.widgets import Input, Static, TextArea
 
 from conself_local.ask import ask_model, current_adapter
 from conself_local.bundled import bundled_model
+from conself_local.resources import usable_cores
 from conself_local.sampling.extract import extract_program
 from conself_local.sampling.gguf_file import ModelFile, load_model_file, verify_adapter_file
 from conself_local.store.store import Store
@@ -98,9 +98,7 @@ class PlaygroundScreen(DeskScreen):
             arms: dict[str, Path | None] = {"base": None}
             if adapter:
                 arms["adapter"] = adapter
-            pieces = ask_model(
-                self.desk.home, model, task, arms, temperature=0.0, max_new_tokens=512, threads=os.cpu_count() or 1, use_gpu=True
-            )
+            pieces = ask_model(self.desk.home, model, task, arms, temperature=0.0, max_new_tokens=512, threads=usable_cores(), use_gpu=True)
             for arm, text in pieces:
                 self._answers[arm] += text
                 self.app.call_from_thread(self._answering, arm)
