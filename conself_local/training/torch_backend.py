@@ -25,7 +25,8 @@ class TorchBackend:
     """A `Backend`. Raises ConselfError for a model that is not known."""
 
     def __init__(self, job: TrainingJob) -> None:
-        torch.set_num_threads(job.threads)
+        # torch's own number leaves out the second thread of a core, which products of matrices gain nothing from
+        torch.set_num_threads(min(job.threads, torch.get_num_threads()))
         self._job = job
         self._device = pick_device()
         self.model_file = load_model_file(Path(job.model_path))
