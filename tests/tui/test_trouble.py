@@ -252,4 +252,5 @@ def test_a_round_can_be_stopped_where_ctrl_c_is_ignored(tmp_path: Path) -> None:
     wait_for(lambda: conductor.running(home))
     conductor.stop(home)
     wait_for(lambda: not conductor.running(home), seconds=20)
-    assert any(line.startswith("stopped; what was stored stays") for line in conductor.last_words(home))
+    # it says so after it has given the home free
+    wait_for(lambda: any(line.startswith("stopped; what was stored stays") for line in conductor.last_words(home)), seconds=20)
