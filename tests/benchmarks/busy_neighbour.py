@@ -18,6 +18,7 @@ from pathlib import Path
 from conself_local.bundled import bundled_model
 from conself_local.engine import open_llama
 from conself_local.home import Home
+from conself_local.resources import usable_cores
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
 
@@ -51,7 +52,7 @@ def _spin() -> None:
 
 def tokens_per_second(model: ModelFile) -> float:
     """Of answers that end within SECONDS, all slots busy."""
-    threads = os.cpu_count() or 1
+    threads = usable_cores()
     with open_llama(model, "BF16", Home(None).cache, slots=SLOTS, threads=threads, longest=LONGEST, use_gpu=False) as engine:
         prompt = engine.encode([ChatMessage("user", "Tell a long story about a bear.")])
         requests = (SampleRequest(str(i), prompt.token_ids, 1.0, 0.95, 16, i) for i in range(1_000_000))

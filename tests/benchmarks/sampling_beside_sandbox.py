@@ -6,7 +6,6 @@ By hand, on an idle machine: `python -m tests.benchmarks.sampling_beside_sandbox
 
 from __future__ import annotations
 
-import os
 import statistics
 import threading
 import time
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 
 from conself_local.bundled import bundled_model
 from conself_local.home import Home
+from conself_local.resources import usable_cores
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import load_model_file
 from conself_local.sampling.running_copy import make_running_copy
@@ -40,7 +40,7 @@ def _run_programs(box: Sandbox, programs: list[Program], until: threading.Event)
 
 
 def main() -> None:
-    half = max(1, (os.cpu_count() or 1) // 2)
+    half = max(1, usable_cores() // 2)
     model = load_model_file(bundled_model())
     weights = make_running_copy(model, "BF16", Home(None).cache)
     programs = load_programs(161)
