@@ -14,20 +14,22 @@
     name = "two rounds"
     rounds = 2
 
-Arms that begin alike share the samples of a seed and the answers of the model before training. What is done is not done again,
-so an experiment that was stopped goes on; what a file of results holds (`experiment_results.py`) is not done on another computer
-either.
+Arms that begin alike share the samples of a seed and the answers of the model before training; an arm goes on from the rounds of
+another with the same settings and fewer rounds. What is done is not done again, so an experiment that was stopped goes on; what a
+file of results holds (`experiment_results.py`) is not done on another computer either.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 import sqlite3
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +47,7 @@ from conself_local.session import BENCHMARKS, Request, open_round, package_versi
 from conself_local.settings import PRESETS, settings_to_json
 from conself_local.stages.evaluate import Benchmark, load_arms
 from conself_local.store.hashes import content_id
-from conself_local.store.store import Store
+from conself_local.store.store import RoundInfo, Store
 from sandbox import MakeSandbox
 
 _TOP = {"name", "model", "problems", "limit", "benchmarks", "seeds", "settings", "arm"}
@@ -77,6 +79,13 @@ class Experiment:
             return Begun(file_sha256(model), file_sha256(self.problems) if self.problems else starter_sha256(), self.limit)
         except OSError as error:
             raise ConselfError(f"{error.filename} cannot be read: {error.strerror}", "mend the experiment's model or problems") from error
+
+    def holds(self, latest: RoundInfo, arm: Arm, begun: Begun) -> bool:
+        """Whether a home with this latest round is one of the arm: who edits an arm may leave its name as it was."""
+        asked, problems = latest.request, str(self.problems.resolve()) if self.problems else None
+        found = (latest.settings, latest.model_sha256, asked["problems"], asked["limit"], asked["benchmarks"])
+        wanted = (arm.settings, begun.model_sha256, problems, self.limit, list(self.benchmarks))
+        return latest.id <= arm.rounds and found == wanted
 
     def shared_name(self, arm: Arm, seed: int) -> str:
         """Of the folder with what arms share that begin alike: samples, grown inputs, answers before training.
@@ -166,12 +175,21 @@ def _run_arm(
     experiment: Experiment, arm: Arm, seed: int, begun: Begun, folder: Path, machine: Machine, make_sandbox: Callable[[int], MakeSandbox],
     on_event: OnEvent,
 ) -> Iterator[SeedResult]:  # fmt: skip
-    home = Home(folder / f"{arm.name.replace('/', '-')} {seed}")
-    if not _is_begun(home):
-        shared = Home(folder / experiment.shared_name(arm, seed))
-        with _timed(shared):
-            _run_rounds(experiment, arm, seed, shared, machine, make_sandbox, on_event, 1, SHARED_UNTIL)
-        _copy_shared(shared, home, experiment, arm)
+    home = Home(_arm_folder(folder, arm, seed))
+    latest = _latest_round(home.path)
+    if latest is None:
+        if shorter := _ended_shorter(experiment, arm, seed, begun, folder):
+            _copy_rounds(shorter, home)
+        else:
+            shared = Home(folder / experiment.shared_name(arm, seed))
+            with _timed(shared):
+                _run_rounds(experiment, arm, seed, shared, machine, make_sandbox, on_event, 1, SHARED_UNTIL)
+            _copy_shared(shared, home, experiment, arm)
+    elif not experiment.holds(latest, arm, begun):
+        raise ConselfError(
+            f"{home.path} holds an arm of this name with other settings, rounds, model, problems or benchmarks",
+            "give the arm another name, or name another --folder",
+        )
     with _timed(home):
         benchmarks = _run_rounds(experiment, arm, seed, home, machine, make_sandbox, on_event, arm.rounds, "decide")
     with Store(home.database) as store:
@@ -179,12 +197,26 @@ def _run_arm(
             yield _result(store, arm, seed, begun, benchmark, _seconds(home))
 
 
-def _is_begun(home: Home) -> bool:
-    """Whether it has a round; who only looks at a home leaves an empty store there."""
-    if not home.database.exists():
-        return False
-    with Store(home.database) as store:
-        return store.latest_round() is not None
+def _arm_folder(folder: Path, arm: Arm, seed: int) -> Path:
+    return folder / f"{arm.name.replace('/', '-')} {seed}"
+
+
+def _latest_round(path: Path) -> RoundInfo | None:
+    """Of the home there, if it has one; who only looks at a home leaves an empty store."""
+    if not (path / "conself.db").exists():
+        return None
+    with Store(path / "conself.db") as store:
+        return store.latest_round()
+
+
+def _ended_shorter(experiment: Experiment, arm: Arm, seed: int, begun: Begun, folder: Path) -> Home | None:
+    """Where the rounds lie that the arm begins with too: of the ended arm with its settings and the most rounds below its own."""
+    alike = [one for one in experiment.arms if one.settings == arm.settings and one.rounds < arm.rounds]
+    for one in sorted(alike, key=lambda one: -one.rounds):
+        latest = _latest_round(_arm_folder(folder, one, seed))
+        if latest and latest.state == "done" and latest.id == one.rounds and experiment.holds(latest, one, begun):
+            return Home(_arm_folder(folder, one, seed))
+    return None
 
 
 @contextmanager
@@ -219,6 +251,8 @@ def _run_rounds(
             if latest and latest.state == "done" and number >= rounds:
                 break
             fresh = latest is None or latest.state == "done"
+            if fresh and latest and "validation" not in experiment.benchmarks:
+                store.db.execute("update adapters set state = 'accepted' where round_id = ?", [latest.id])
             request = Request(
                 experiment.model, experiment.problems, limit=experiment.limit, seed=seed + 1000 * number, benchmarks=experiment.benchmarks,
                 settings=arm.settings,
@@ -229,8 +263,6 @@ def _run_rounds(
             shop = Workshop(store, home, model, machine, make_sandbox(machine.workers), make_sandbox(machine.workers_beside), on_event)
             is_last = round_.id == arm.rounds
             run_round(shop, round_, [b for b in benchmarks if is_last or b.name == "validation"], until)
-            if not is_last and "validation" not in experiment.benchmarks:
-                store.db.execute("update adapters set state = 'accepted' where round_id = ?", [round_.id])
             if until != "decide":
                 sample_base(shop, round_, list(benchmarks))
                 break
@@ -246,17 +278,35 @@ def _benchmarks_of(store: Store, names: Sequence[str]) -> list[Benchmark]:
 
 
 def _copy_shared(shared: Home, home: Home, experiment: Experiment, arm: Arm) -> None:
-    """The shared store with the arm's own settings; whole or not at all."""
-    part = home.path / "conself.db.part"
-    for left in (part, *home.path.glob("conself.db-*")):
+    """The shared store with the arm's own settings."""
+    settings = ("update rounds set settings = ?", [json.dumps(settings_to_json(arm.settings))])
+    _copy_store(shared, home, settings, (_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)]))
+
+
+def _copy_rounds(shorter: Home, home: Home) -> None:
+    """The rounds of a shorter arm. How they did on benchmarks that only report stays its own result, and no look of this arm's."""
+    if (shorter.path / "adapters").exists():
+        shutil.copytree(shorter.path / "adapters", home.path / "adapters", dirs_exist_ok=True)
+    shutil.copy(shorter.path / "seconds", home.path)
+    paths = [f"{shorter.path}{os.sep}", f"{home.path}{os.sep}"]
+    _copy_store(
+        shorter, home,
+        ("update adapters set peft_path = replace(peft_path, ?, ?), gguf_path = replace(gguf_path, ?, ?)", paths * 2),
+        ("delete from evaluations where benchmark != 'validation'", []),
+        ("delete from evaluation_samples where benchmark != 'validation' and (arm = 'adapter' or round_id > 1)", []),
+    )  # fmt: skip
+
+
+def _copy_store(source: Home, target: Home, *changes: tuple[str, list[Any]]) -> None:
+    """Changed as told; whole or not at all."""
+    part = target.path / "conself.db.part"
+    for left in (part, *target.path.glob("conself.db-*")):
         left.unlink(missing_ok=True)
-    with sqlite3.connect(shared.database) as source, sqlite3.connect(part) as target:
-        source.backup(target)
-        target.execute("update rounds set settings = ?", [json.dumps(settings_to_json(arm.settings))])
-        target.execute(_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)])
-    target.close()
-    source.close()
-    part.rename(home.database)
+    with closing(sqlite3.connect(source.database)) as old, closing(sqlite3.connect(part)) as new, new:
+        old.backup(new)
+        for change, values in changes:
+            new.execute(change, values)
+    part.rename(target.database)
 
 
 def _result(store: Store, arm: Arm, seed: int, begun: Begun, benchmark: Benchmark, seconds: float) -> SeedResult:

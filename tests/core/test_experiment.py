@@ -125,36 +125,47 @@ def test_an_arm_is_compared_to_the_first_on_what_both_have() -> None:
 @pytest.mark.timeout(900)
 def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Path) -> None:
     write_problems(tmp_path / "problems.jsonl")
-    (tmp_path / "e.toml").write_text(
+    random_pairs = 'settings = { pairing = "random", pair_weight = "one" }\n'
+    text = (
         'problems = "problems.jsonl"\nbenchmarks = ["held-out"]\n'
-        "settings = { threshold = 1.1, evaluation_samples = 1, observation_tries = 1, max_new_tokens = 128, epochs = 1 }\n" + ARM
-        + '[[arm]]\nname = "random"\nrounds = 2\nsettings = { pairing = "random", pair_weight = "one" }\n'
-    )  # fmt: skip
+        "settings = { threshold = 1.1, evaluation_samples = 1, observation_tries = 1, max_new_tokens = 128, epochs = 1 }\n"
+        f'{ARM}[[arm]]\nname = "random"\n{random_pairs}[[arm]]\nname = "twice"\nrounds = 2\n{random_pairs}'
+    )
+    (tmp_path / "e.toml").write_text(text)
     arguments = ["experiment", str(tmp_path / "e.toml"), "--folder", str(tmp_path / "out"), "--slots", "8", "--report", str(tmp_path / "r.md")]
     with Store(Home(tmp_path / "out" / "random 0").database) as looked_at:
         assert looked_at.latest_round() is None
     done = run_conself(tmp_path / "h", *arguments)
     assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if re.match(r"\| (a|random) \| held-out \| 1 \| 3 \|", line)]
-    assert len(rows) == 2 and all(" to " in row for row in rows), done.stdout
+    rows = [line for line in done.stdout.splitlines() if re.match(r"\| (a|random|twice) \| held-out \| 1 \| 3 \|", line)]
+    assert len(rows) == 3 and all(" to " in row for row in rows), done.stdout
     assert "against a, points" in done.stdout
     report = (tmp_path / "r.md").read_text()
-    assert all(row in report for row in rows) and "- random: 2 rounds, pairing random" in report
-    assert "- held-out: judged on 2 times." in report, "only the last round of an arm is judged"
+    assert all(row in report for row in rows) and "- twice: 2 rounds, pairing random" in report
+    assert "- held-out: judged on 3 times." in report, "only the last round of an arm is judged"
     homes = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert homes[:2] == ["a 0", "random 0"] and len(homes) == 3 and homes[2].startswith("samples ")
-    with Store(tmp_path / "out" / "a 0" / "conself.db") as one, Store(tmp_path / "out" / "random 0" / "conself.db") as two:
+    assert homes[:1] == ["a 0"] and homes[1:2] == ["random 0"] and homes[2].startswith("samples ") and homes[3:] == ["twice 0"]
+    with Store(tmp_path / "out" / "a 0" / "conself.db") as one, Store(tmp_path / "out" / "random 0" / "conself.db") as other:
         for shared in (
             "select text from evaluation_samples where arm = 'base' and round_id = 1 order by id",
             "select text from samples where round_id = 1 order by id",
         ):
-            assert one.rows(shared) == two.rows(shared) != []
-        assert one.rows("select * from pairs") != two.rows("select * from pairs where round_id = 1")
-        assert {row["weight"] for row in two.rows("select weight from pairs")} == {1.0}
-        assert two.round(2).base_adapter_id == 1 and two.value("select parent_id from adapters where round_id = 2") == 1
+            assert one.rows(shared) == other.rows(shared) != []
+        assert one.rows("select * from pairs") != other.rows("select * from pairs")
+        assert {row["weight"] for row in other.rows("select weight from pairs")} == {1.0}
+        with Store(tmp_path / "out" / "twice 0" / "conself.db") as two:
+            assert two.round(2).base_adapter_id == 1 and two.value("select parent_id from adapters where round_id = 2") == 1
+            first = "select gguf_sha256, created_at_utc from adapters where round_id = 1"
+            assert two.rows(first) == other.rows(first), "it goes on from the round of the shorter arm"
+            assert two.adapter_file(1) == tmp_path / "out" / "twice 0" / "adapters" / "round-1" / "adapter.gguf"
+            assert two.rows("select round_id from evaluations") == [{"round_id": 2}]
     again = run_conself(tmp_path / "h", *arguments)
     assert again.stdout == done.stdout
     elsewhere = [str(tmp_path / "not here") if argument == str(tmp_path / "out") else argument for argument in arguments]
     assert run_conself(tmp_path / "h", *elsewhere).stdout == done.stdout
     assert (tmp_path / "r.md").read_text() == report and not (tmp_path / "not here").exists()
-    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 2
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 3
+    for old, new in (("epochs = 1", "epochs = 2"), ('["held-out"]', '["validation"]'), ("rounds = 2", "rounds = 1")):
+        (tmp_path / "e.toml").write_text(text.replace(old, new))
+        edited = run_conself(tmp_path / "h", *arguments[:-1], str(tmp_path / "edited.md"))
+        assert edited.returncode != 0 and "holds an arm of this name with other settings" in edited.stderr, (old, edited.stderr)
