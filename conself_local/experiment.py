@@ -226,7 +226,11 @@ def _timed(home: Home) -> Iterator[None]:
     try:
         yield
     finally:
-        (home.path / "seconds").write_text(f"{_seconds(home) + time.monotonic() - begun:.0f}", encoding="ascii")
+        _keep_seconds(home, _seconds(home) + time.monotonic() - begun)
+
+
+def _keep_seconds(home: Home, seconds: float) -> None:
+    (home.path / "seconds").write_text(f"{seconds:.0f}", encoding="ascii")
 
 
 def _seconds(home: Home) -> float:
@@ -287,7 +291,7 @@ def _copy_rounds(shorter: Home, home: Home) -> None:
     """The rounds of a shorter arm. How they did on benchmarks that only report stays its own result, and no look of this arm's."""
     if (shorter.path / "adapters").exists():
         shutil.copytree(shorter.path / "adapters", home.path / "adapters", dirs_exist_ok=True)
-    shutil.copy(shorter.path / "seconds", home.path)
+    _keep_seconds(home, _seconds(shorter))
     paths = [f"{shorter.path}{os.sep}", f"{home.path}{os.sep}"]
     _copy_store(
         shorter, home,

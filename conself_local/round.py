@@ -124,7 +124,6 @@ def run_round(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], un
         _evaluate_all(shop, round_, benchmarks, adapter_id)
     if "decide" in wanted:
         _decide(shop, round_, adapter_id)
-    if "decide" in wanted:
         store.finish_round(round_.id)
     return round_report(store, round_.id)
 
