@@ -176,7 +176,7 @@ def _run_arm(
     on_event: OnEvent,
 ) -> Iterator[SeedResult]:  # fmt: skip
     home = Home(_arm_folder(folder, arm, seed))
-    latest = _latest_round(home.path)
+    latest = _latest_round(home)
     if latest is None:
         if shorter := _ended_shorter(experiment, arm, seed, begun, folder):
             _copy_rounds(shorter, home)
@@ -201,11 +201,11 @@ def _arm_folder(folder: Path, arm: Arm, seed: int) -> Path:
     return folder / f"{arm.name.replace('/', '-')} {seed}"
 
 
-def _latest_round(path: Path) -> RoundInfo | None:
-    """Of the home there, if it has one; who only looks at a home leaves an empty store."""
-    if not (path / "conself.db").exists():
+def _latest_round(home: Home) -> RoundInfo | None:
+    """None where none was begun; who only looks at a home leaves an empty store there."""
+    if not home.database.exists():
         return None
-    with Store(path / "conself.db") as store:
+    with Store(home.database) as store:
         return store.latest_round()
 
 
@@ -213,9 +213,10 @@ def _ended_shorter(experiment: Experiment, arm: Arm, seed: int, begun: Begun, fo
     """Where the rounds lie that the arm begins with too: of the ended arm with its settings and the most rounds below its own."""
     alike = [one for one in experiment.arms if one.settings == arm.settings and one.rounds < arm.rounds]
     for one in sorted(alike, key=lambda one: -one.rounds):
-        latest = _latest_round(_arm_folder(folder, one, seed))
-        if latest and latest.state == "done" and latest.id == one.rounds and experiment.holds(latest, one, begun):
-            return Home(_arm_folder(folder, one, seed))
+        if (path := _arm_folder(folder, one, seed)).is_dir():
+            latest = _latest_round(home := Home(path))
+            if latest and latest.state == "done" and latest.id == one.rounds and experiment.holds(latest, one, begun):
+                return home
     return None
 
 
@@ -283,14 +284,17 @@ def _benchmarks_of(store: Store, names: Sequence[str]) -> list[Benchmark]:
 
 def _copy_shared(shared: Home, home: Home, experiment: Experiment, arm: Arm) -> None:
     """The shared store with the arm's own settings."""
-    settings = ("update rounds set settings = ?", [json.dumps(settings_to_json(arm.settings))])
-    _copy_store(shared, home, settings, (_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)]))
+    _copy_store(
+        shared, home,
+        ("update rounds set settings = ?", [json.dumps(settings_to_json(arm.settings))]),
+        (_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)]),
+    )  # fmt: skip
 
 
 def _copy_rounds(shorter: Home, home: Home) -> None:
     """The rounds of a shorter arm. How they did on benchmarks that only report stays its own result, and no look of this arm's."""
-    if (shorter.path / "adapters").exists():
-        shutil.copytree(shorter.path / "adapters", home.path / "adapters", dirs_exist_ok=True)
+    if shorter.adapters.exists():
+        shutil.copytree(shorter.adapters, home.adapters, dirs_exist_ok=True)
     _keep_seconds(home, _seconds(shorter))
     paths = [f"{shorter.path}{os.sep}", f"{home.path}{os.sep}"]
     _copy_store(

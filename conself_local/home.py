@@ -47,8 +47,12 @@ class Home:
     def training_folder(self, round_id: int) -> Path:
         return self.path / "training" / f"round-{round_id}"
 
+    @property
+    def adapters(self) -> Path:
+        return self.path / "adapters"
+
     def adapter_folder(self, name: str) -> Path:
-        return self.path / "adapters" / name
+        return self.adapters / name
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -144,7 +144,7 @@ def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Pat
     assert all(row in report for row in rows) and "- twice: 2 rounds, pairing random" in report
     assert "- held-out: judged on 3 times." in report, "only the last round of an arm is judged"
     homes = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert homes[:1] == ["a 0"] and homes[1:2] == ["random 0"] and homes[2].startswith("samples ") and homes[3:] == ["twice 0"]
+    assert homes[:2] == ["a 0", "random 0"] and homes[2].startswith("samples ") and homes[3:] == ["twice 0"]
     with Store(tmp_path / "out" / "a 0" / "conself.db") as one, Store(tmp_path / "out" / "random 0" / "conself.db") as other:
         for shared in (
             "select text from evaluation_samples where arm = 'base' and round_id = 1 order by id",
