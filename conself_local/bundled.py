@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from conself_local.errors import ConselfError
-from conself_local.file_hash import file_sha256
+from conself_local.hashes import file_sha256
 
 BUNDLED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"

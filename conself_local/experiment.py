@@ -39,14 +39,13 @@ from conself_local.errors import ConselfError
 from conself_local.evaluation.compare import compare, problem_scores
 from conself_local.events import Notice, OnEvent
 from conself_local.experiment_results import Arm, Begun, SeedResult, append_result, load_results
-from conself_local.file_hash import file_sha256
+from conself_local.hashes import content_id, file_sha256
 from conself_local.home import Home
 from conself_local.problems.load import starter_sha256
 from conself_local.round import Machine, Workshop, run_round, sample_base
 from conself_local.session import BENCHMARKS, Request, open_round, package_versions
 from conself_local.settings import PRESETS, settings_to_json
 from conself_local.stages.evaluate import Benchmark, load_arms
-from conself_local.store.hashes import content_id
 from conself_local.store.store import RoundInfo, Store
 from sandbox import MakeSandbox
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from conself_local.errors import ConselfError
-from conself_local.file_hash import file_sha256
+from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.sampling.gguf_file import ModelFile
 from conself_local.store.store import IMPORTED, Store

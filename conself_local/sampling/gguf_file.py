@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conself_local.errors import ConselfError
-from conself_local.file_hash import file_sha256
+from conself_local.hashes import file_sha256
 
 _GET_A_MODEL = "give the path of a GGUF file of an instruct model, for example one that LM Studio or llama.cpp runs"
 

@@ -14,13 +14,13 @@ from pathlib import Path
 from conself_local.evaluation.compare import ArmSamples, compare
 from conself_local.evaluation.judge import is_correct
 from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
+from conself_local.hashes import program_id
 from conself_local.problems.problem import Problem
 from conself_local.sampling.extract import extract_program
 from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.sampling.sampler import Sampler, SampleRequest
 from conself_local.stages.execute import limits_key, limits_of, run_and_store
 from conself_local.stages.seeds import seed_for
-from conself_local.store.hashes import program_id
 from conself_local.store.store import RoundInfo, Row, Store, now_utc
 from sandbox import MakeSandbox
 

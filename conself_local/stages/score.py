@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from conself_local.events import Notice, OnEvent, StageDone, StageStarted
+from conself_local.hashes import content_id
 from conself_local.method.behaviour import Behaviour, comparison_key, crash_rate
 from conself_local.method.consensus import consensus
 from conself_local.method.curriculum import ProblemScore, normalise_entropy, select_learnable
@@ -22,7 +23,6 @@ from conself_local.settings import Settings
 from conself_local.stages.collapse import compare_health, words_of_collapse
 from conself_local.stages.execute import grown_key, limits_key, limits_of
 from conself_local.stages.seeds import seed_for
-from conself_local.store.hashes import content_id
 from conself_local.store.store import RoundInfo, Row, Store
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from conself_local.evaluation.compare import compare
-from conself_local.file_hash import file_sha256
+from conself_local.hashes import behaviour_id, file_sha256, program_id, prompt_id
 from conself_local.method.consensus import consensus
 from conself_local.method.curriculum import normalise_entropy, select_learnable
 from conself_local.method.entropy import clusters
@@ -22,7 +22,6 @@ from conself_local.sampling.prompts import answer_prefix
 from conself_local.stages.evaluate import Benchmark, judged_correct, load_arms
 from conself_local.stages.score import load_evidence, pairs_of
 from conself_local.stages.seeds import seed_for
-from conself_local.store.hashes import behaviour_id, program_id, prompt_id
 from conself_local.store.store import RoundInfo, Row, Store
 
 

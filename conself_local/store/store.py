@@ -19,11 +19,10 @@ from typing import Any
 from sqlite_utils import Database
 
 from conself_local.errors import ConselfError
-from conself_local.file_hash import file_sha256
+from conself_local.hashes import behaviour_id, file_sha256, program_id, prompt_id
 from conself_local.problems.literals import input_text, parse_input
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings, settings_from_json, settings_to_json
-from conself_local.store.hashes import behaviour_id, program_id, prompt_id
 from conself_local.store.migrations import migrations
 
 BUSY_SECONDS = 30.0

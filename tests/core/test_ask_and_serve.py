@@ -33,7 +33,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "random.gguf"
     write_gguf(random_adapter(model, 0.08), model, path)
     with Store(folder / "conself.db") as store:
-        from conself_local.file_hash import file_sha256
+        from conself_local.hashes import file_sha256
 
         store.insert_adapter({
             "name": "random", "round_id": IMPORTED, "parent_id": None, "peft_path": "", "gguf_path": str(path),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
-from conself_local.file_hash import file_sha256
+from conself_local.hashes import file_sha256
 from conself_local.problems.literals import parse_input
 from conself_local.problems.problem import MAX_INPUTS, Problem
 from sandbox import Limits, MakeSandbox, Program

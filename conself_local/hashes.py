@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 
@@ -25,3 +27,16 @@ def prompt_id(text: str, token_ids: Sequence[int]) -> str:
 def behaviour_id(outputs: Sequence[Sequence[str | None]]) -> str:
     """`outputs`: (status, canonical text, detail) an input."""
     return content_id("behaviour", [list(o) for o in outputs])
+
+
+def file_sha256(path: Path) -> str:
+    """64 hex digits. Raises OSError."""
+    stat = path.stat()
+    return _sha256_of(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _sha256_of(path: str, size: int, mtime_ns: int) -> str:
+    del size, mtime_ns  # part of the cache's key: a changed file is read again
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

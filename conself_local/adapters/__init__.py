@@ -1,0 +1,1 @@
+"""The adapter as a file: formats, import, export, and merging into the user's own model."""

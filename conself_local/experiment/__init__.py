@@ -1,0 +1,1 @@
+"""Experiments: settings compared with each other over several seeds."""

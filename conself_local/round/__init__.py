@@ -1,0 +1,1 @@
+"""A round as a whole. Read `run.py` first."""

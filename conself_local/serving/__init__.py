@@ -1,0 +1,1 @@
+"""The trained model in use: questions, a server, and single programs."""

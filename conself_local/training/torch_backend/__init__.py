@@ -1,0 +1,1 @@
+"""Training with torch and peft: the only package that imports them."""
