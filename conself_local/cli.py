@@ -262,7 +262,7 @@ def adapters(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def export(ctx: click.Context, adapter_id: int, form: Any, number_format: str, target: Path) -> None:
     """Write an adapter for other tools; a merged file is asked how much of the change it kept."""
-    from conself_local.export import export_adapter
+    from conself_local.adapters.export import export_adapter
 
     with open_store(ctx, existing=True) as (home, store):
         for sentence in export_adapter(store, home, adapter_id, form, number_format, target):
@@ -277,8 +277,8 @@ def export(ctx: click.Context, adapter_id: int, form: Any, number_format: str, t
 @click.pass_context
 def import_adapter(ctx: click.Context, path: Path, model: Path | None, name: str | None, use: bool) -> None:
     """Take in a LoRA adapter from elsewhere: a GGUF file, or a folder of PEFT or mlx-lm. Safetensors and GGUF only."""
+    from conself_local.adapters.importing import import_adapter as take_in
     from conself_local.bundled import bundled_model
-    from conself_local.import_adapter import import_adapter as take_in
     from conself_local.sampling.gguf_file import load_model_file
 
     with open_store(ctx) as (home, store):

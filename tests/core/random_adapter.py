@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from conself_local.adapters.formats import Adapter
 from conself_local.sampling.gguf_file import ModelFile
-from conself_local.training.adapter_files import Adapter
 from conself_local.training.gguf_weights import linear_shapes
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import openai
 import pytest
 
+from conself_local.adapters.formats import write_gguf
 from conself_local.bundled import bundled_model
 from conself_local.children import SPINS
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import load_model_file
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
 from conself_local.store.store import IMPORTED, Store
-from conself_local.training.adapter_files import write_gguf
 from tests.core.random_adapter import random_adapter
 from tests.core.small_round import command, run_conself
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
+from conself_local.adapters.formats import read_peft, write_gguf
 from conself_local.bundled import bundled_model
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import load_model_file
 from conself_local.sampling.sampler import ChatMessage
-from conself_local.training.adapter_files import read_peft, write_gguf
 from conself_local.training.gguf_weights import PERMUTED
 from conself_local.training.torch_model import add_lora, completion_logps, load_base
 

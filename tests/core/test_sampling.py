@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conself_local.adapters.formats import write_gguf
 from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError, EngineDiedError
 from conself_local.problems.load import load_starter
@@ -25,7 +26,6 @@ from conself_local.sampling.llama_engine import LlamaEngine
 from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.sampling.sampler import ChatMessage, EncodedPrompt, SampleRequest
 from conself_local.sampling.token_choice import choose_token, nucleus, token_uncertainty
-from conself_local.training.adapter_files import write_gguf
 from tests.core.random_adapter import random_adapter
 
 

@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
-from conself_local.export import export_adapter
+from conself_local.adapters.export import export_adapter
 from conself_local.store.store import Store
 from conself_local.views import adapter_rows
 from tui.screens.base import TOLD, DeskScreen, words_of

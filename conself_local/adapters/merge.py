@@ -14,12 +14,12 @@ import gguf
 import numpy as np
 
 from conself_local import ggml
+from conself_local.adapters.formats import read_gguf_maps
 from conself_local.errors import ConselfError
 from conself_local.ggml import Floats
 from conself_local.gguf_reader import GgufReader
 from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.running_copy import SHIPPED, make_running_copy
-from conself_local.training.adapter_files import read_gguf_maps
 
 _HOW = "export in another number format (--number-format Q8_0 or BF16)"
 

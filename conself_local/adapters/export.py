@@ -13,14 +13,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
+from conself_local.adapters.formats import read_adapter, write_mlx, write_peft
+from conself_local.adapters.merge import merge_adapter
 from conself_local.engine import open_llama
 from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
 from conself_local.sampling.running_copy import SHIPPED
 from conself_local.store.store import Store
-from conself_local.training.adapter_files import read_adapter, write_mlx, write_peft
-from conself_local.training.merge_gguf import merge_adapter
 
 Form = Literal["gguf-lora", "peft", "mlx", "merged"]
 _ASKED_PAIRS = 12

@@ -6,12 +6,12 @@ import re
 import shutil
 from pathlib import Path
 
+from conself_local.adapters.formats import read_adapter, write_gguf, write_peft
 from conself_local.errors import ConselfError
 from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.sampling.gguf_file import ModelFile
 from conself_local.store.store import IMPORTED, Store
-from conself_local.training.adapter_files import read_adapter, write_gguf, write_peft
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")
 
