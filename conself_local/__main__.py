@@ -1,6 +1,6 @@
 """`python -m conself_local` is `conself`."""
 
-from conself_local.cli import main
+from conself_local.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from conself_local.bundled import bundled_model
-from conself_local.cli import main
+from conself_local.cli.main import main
 from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.problems.load import load_starter
@@ -154,7 +154,7 @@ def test_small_disk_is_told_before_work_begins(small_disk: Path, tmp_path: Path)
 
 def test_disk_that_fills_up_keeps_what_was_stored(small_disk: Path) -> None:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom conself_local.cli import main\nfrom conself_local.store.store import Store\n"
+        "import sys\nfrom pathlib import Path\nfrom conself_local.cli.main import main\nfrom conself_local.store.store import Store\n"
         "def fill(*_, **__):\n"
         "    with Store(Path(sys.argv[1]) / 'conself.db') as store:\n"
         "        for i in range(10_000):\n"

@@ -20,7 +20,7 @@ def _modules_after(code: str) -> set[str]:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "from conself_local.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
+    code = "from conself_local.cli.main import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
     assert not _modules_after(code) & set(HEAVY)
 
 

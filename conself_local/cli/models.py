@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from conself_local.cli_common import json_option, open_store
+from conself_local.cli.options import json_option, open_store
 from conself_local.resources import usable_cores
 
 if TYPE_CHECKING:

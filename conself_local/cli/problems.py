@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from conself_local.cli_common import json_option, sandbox_maker
+from conself_local.cli.options import json_option, sandbox_maker
 from conself_local.errors import EXIT_FAILED, ConselfError
 from conself_local.resources import usable_cores
 
@@ -66,8 +66,8 @@ def check(ctx: click.Context, path: Path) -> None:
 @click.pass_context
 def import_(ctx: click.Context, path: Path, target: Path, limit: int | None, seed: int) -> None:
     """Make a problems file of our own from APPS, TACO, LiveCodeBench, MBPP, EvalPlus or any other known file, however large."""
+    from conself_local.cli.progress import Counter
     from conself_local.problems.importing import import_problems
-    from conself_local.progress import Counter
 
     with Counter("records read, in two passes") as counter:
         report = import_problems(path, target, sandbox_maker(ctx, usable_cores()), limit=limit, seed=seed, on_progress=counter.show)

@@ -19,9 +19,9 @@ from typing import Any
 import click
 
 from conself_local import __version__
-from conself_local.cli_common import json_option, open_store, sandbox_maker
-from conself_local.cli_models import ask, models, serve
-from conself_local.cli_problems import harvest, problems
+from conself_local.cli.models import ask, models, serve
+from conself_local.cli.options import json_option, open_store, sandbox_maker
+from conself_local.cli.problems import harvest, problems
 from conself_local.errors import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, ConselfError
 from conself_local.resources import usable_cores
 from conself_local.sampling.running_copy import FORMATS
@@ -132,7 +132,7 @@ _stage_command("evaluate", "evaluate", "Run the round up to the comparison of ba
 def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | None, running_copy: str, as_json: bool,
          no_gpu: bool, endpoint: str | None, endpoint_model: str, accept_remote_endpoint: bool, benchmarks: tuple[str, ...],
          **asked: Any) -> None:  # fmt: skip
-    from conself_local.progress import Progress, print_report
+    from conself_local.cli.progress import Progress, print_report
     from conself_local.round import Endpoint, Machine, Workshop, run_round
     from conself_local.session import Request, open_round
 
@@ -191,11 +191,11 @@ def experiment(
     threads: int | None, slots: int | None,
 ) -> None:  # fmt: skip
     """Run the arms and seeds that a TOML file names, or go on with them; prints one table (Markdown)."""
+    from conself_local.cli.progress import Progress
     from conself_local.experiment import read_experiment, run_experiment
     from conself_local.experiment_results import SeedResult
     from conself_local.experiment_table import between_arms_lines, report_lines, table_lines
     from conself_local.home import Home
-    from conself_local.progress import Progress
     from conself_local.round import Machine
 
     wanted = read_experiment(path)
@@ -220,7 +220,7 @@ def experiment(
 @click.pass_context
 def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
     """Where a round is, and its report so far; may be asked while it runs."""
-    from conself_local.progress import print_progress, print_report
+    from conself_local.cli.progress import print_progress, print_report
     from conself_local.store.reports import progress, round_report
 
     with open_store(ctx, existing=True) as (_, store):
@@ -312,7 +312,7 @@ def verify(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """This computer: what the sandbox guarantees on it, memory, the bundled model, HumanEval."""
-    from conself_local.doctor import diagnose, print_diagnosis
+    from conself_local.cli.doctor import diagnose, print_diagnosis
 
     found = diagnose(ctx.obj["home"])
     if as_json:
