@@ -192,9 +192,10 @@ def experiment(
 ) -> None:  # fmt: skip
     """Run the arms and seeds that a TOML file names, or go on with them; prints one table (Markdown)."""
     from conself_local.cli.progress import Progress
-    from conself_local.experiment import read_experiment, run_experiment
-    from conself_local.experiment_results import SeedResult
-    from conself_local.experiment_table import between_arms_lines, report_lines, table_lines
+    from conself_local.experiment.results import SeedResult
+    from conself_local.experiment.run import run_experiment
+    from conself_local.experiment.spec import read_experiment
+    from conself_local.experiment.table import between_arms_lines, report_lines, table_lines
     from conself_local.home import Home
     from conself_local.round import Machine
 

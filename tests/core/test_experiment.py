@@ -10,9 +10,9 @@ import pytest
 
 from conself_local.errors import ConselfError
 from conself_local.evaluation.statistics import bootstrap_over_seeds, paired_bootstrap
-from conself_local.experiment import read_experiment
-from conself_local.experiment_results import Arm, Begun, SeedResult, append_result, load_results
-from conself_local.experiment_table import between_arms_lines, table_lines
+from conself_local.experiment.results import Arm, Begun, SeedResult, append_result, load_results
+from conself_local.experiment.spec import read_experiment
+from conself_local.experiment.table import between_arms_lines, table_lines
 from conself_local.home import Home
 from conself_local.method.pairs import ScoredSample, random_pairs
 from conself_local.settings import Settings

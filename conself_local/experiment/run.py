@@ -27,125 +27,33 @@ import os
 import shutil
 import sqlite3
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.evaluation.compare import compare, problem_scores
 from conself_local.events import Notice, OnEvent
-from conself_local.experiment_results import Arm, Begun, SeedResult, append_result, load_results
-from conself_local.hashes import content_id, file_sha256
+from conself_local.experiment.results import Arm, Begun, SeedResult, append_result, load_results
+from conself_local.experiment.spec import SHARED_UNTIL, Experiment
 from conself_local.home import Home
-from conself_local.problems.load import starter_sha256
 from conself_local.round import Machine, Workshop, run_round, sample_base
-from conself_local.session import BENCHMARKS, Request, open_round, package_versions
-from conself_local.settings import PRESETS, settings_to_json
+from conself_local.session import Request, open_round, package_versions
+from conself_local.settings import settings_to_json
 from conself_local.stages.evaluate import Benchmark, load_arms
 from conself_local.store.store import RoundInfo, Store
 from sandbox import MakeSandbox
 
-_TOP = {"name", "model", "problems", "limit", "benchmarks", "seeds", "settings", "arm"}
-_ARM = {"name", "preset", "settings", "rounds"}
-SHARED_UNTIL = "grow"
-"""Arms whose settings agree up to this stage share its samples."""
-_AFTER_SHARED = {
-    "max_crash_rate", "normaliser", "threshold", "rejected", "distinct_code", "min_share", "constant_chosen", "max_pairs", "pairing",
-    "pair_weight", "beta", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_pairs", "warmup_share", "max_gradient_norm",
-    "max_tokens", "sft_weight", "max_displacement", "preset",
-}  # fmt: skip
 _SET_BENCHMARKS = "update rounds set request = json_set(request, '$.benchmarks', json(?))"
 
 
-@dataclass(frozen=True)
-class Experiment:
-    name: str
-    arms: tuple[Arm, ...]
-    seeds: tuple[int, ...]
-    benchmarks: tuple[str, ...]
-    limit: int | None = None
-    model: Path | None = None
-    problems: Path | None = None
-
-    def begun(self) -> Begun:
-        """What every result of this experiment hangs on. Raises ConselfError for a file that is not there."""
-        model = self.model or bundled_model()
-        try:
-            return Begun(file_sha256(model), file_sha256(self.problems) if self.problems else starter_sha256(), self.limit)
-        except OSError as error:
-            raise ConselfError(f"{error.filename} cannot be read: {error.strerror}", "mend the experiment's model or problems") from error
-
-    def holds(self, latest: RoundInfo, arm: Arm, begun: Begun) -> bool:
-        """Whether a home with this latest round is one of the arm: who edits an arm may leave its name as it was."""
-        asked, problems = latest.request, str(self.problems.resolve()) if self.problems else None
-        found = (latest.settings, latest.model_sha256, asked["problems"], asked["limit"], asked["benchmarks"])
-        wanted = (arm.settings, begun.model_sha256, problems, self.limit, list(self.benchmarks))
-        return latest.id <= arm.rounds and found == wanted
-
-    def shared_name(self, arm: Arm, seed: int) -> str:
-        """Of the folder with what arms share that begin alike: samples, grown inputs, answers before training.
-
-        Another file's training problems are left out where a benchmark repeats them; the starter pack's splits are disjoint.
-        """
-        settings = {k: v for k, v in settings_to_json(arm.settings).items() if k not in _AFTER_SHARED}
-        begun: dict[str, Any] = {"settings": settings, "model": str(self.model), "problems": str(self.problems), "limit": self.limit}
-        if self.problems:
-            begun["benchmarks"] = self.benchmarks
-        return f"samples {content_id('sampling', begun)[:8]} {seed}"
 
 
-def read_experiment(path: Path) -> Experiment:
-    """Raises ConselfError that names the field."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConselfError(f"{path} cannot be read: {error}", "the README shows the form of an experiment") from error
-    try:
-        _verify_known(values, _TOP, "")
-        seeds, benchmarks = tuple(values.get("seeds", [0])), tuple(values.get("benchmarks", ["validation"]))
-        if not seeds or not all(type(seed) is int for seed in seeds):
-            raise ValueError("seeds must be whole numbers, as in seeds = [0, 1, 2]")
-        if not benchmarks or set(benchmarks) - set(BENCHMARKS):
-            raise ValueError(f"benchmarks must be some of {', '.join(BENCHMARKS)}")
-        arms = tuple(_arm(table, values.get("settings", {})) for table in values.get("arm", []))
-        if not arms or len({arm.name for arm in arms}) < len(arms):
-            raise ValueError("give at least one [[arm]], each with a name of its own")
-        near = path.resolve().parent
-        return Experiment(
-            str(values.get("name", path.stem)), arms, seeds, benchmarks, values.get("limit"),
-            near / Path(values["model"]).expanduser() if "model" in values else None,
-            near / Path(values["problems"]).expanduser() if "problems" in values else None,
-        )  # fmt: skip
-    except (ValueError, TypeError) as error:
-        raise ConselfError(f"{path}: {error}", "mend it; the README shows the form of an experiment") from error
 
 
-def _verify_known(values: dict[str, Any], known: set[str], where: str) -> None:
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise ValueError(f"{where}unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}")
 
 
-def _arm(table: dict[str, Any], of_every_arm: dict[str, Any]) -> Arm:
-    if not isinstance(table.get("name"), str) or not table["name"]:
-        raise ValueError("every [[arm]] needs a name")
-    where = f"arm {table['name']}: "
-    _verify_known(table, _ARM, where)
-    preset, rounds = table.get("preset", "laptop"), table.get("rounds", 1)
-    if preset not in PRESETS or type(rounds) is not int or rounds < 1:
-        raise ValueError(f"{where}preset must be one of {', '.join(PRESETS)}, and rounds at least 1")
-    base = PRESETS[preset]
-    changed = {**of_every_arm, **table.get("settings", {})}
-    _verify_known(changed, {f.name for f in dataclasses.fields(base)} - {"preset"}, where)
-    for name, value in changed.items():
-        known = getattr(base, name)
-        if known is not None and not isinstance(value, type(known)) and not (isinstance(known, float) and type(value) is int):
-            raise ValueError(f"{where}{name} must be of the kind of {known!r}, not {value!r}")
-    return Arm(table["name"], dataclasses.replace(base, **changed), rounds)
 
 
 def run_experiment(

@@ -10,7 +10,7 @@ from typing import Any
 
 from conself_local.evaluation.compare import verdict
 from conself_local.evaluation.statistics import bootstrap_over_seeds
-from conself_local.experiment_results import Arm, SeedResult
+from conself_local.experiment.results import Arm, SeedResult
 from conself_local.settings import settings_to_json
 
 _HEAD = (
