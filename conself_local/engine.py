@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from conself_local.forecast import kv_tokens, sampling_bytes, verify_memory
-from conself_local.gpu import layers_that_fit, usable_gpu
+from conself_local.machine.gpu import layers_that_fit, usable_gpu
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.running_copy import make_running_copy

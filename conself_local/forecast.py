@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from conself_local.errors import ConselfError
-from conself_local.resources import available_memory_bytes
+from conself_local.machine.resources import available_memory_bytes
 from conself_local.sampling.gguf_file import ModelFile
 
 _ENGINE_BASE_BYTES = 64 * 2**20

@@ -17,7 +17,7 @@ from typing import Any
 from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.forecast import gib, training_bytes
-from conself_local.resources import available_memory_bytes
+from conself_local.machine.resources import available_memory_bytes
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
 from conself_local.training.gguf_weights import read_weights
 

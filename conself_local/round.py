@@ -20,7 +20,7 @@ from conself_local.engine import open_llama
 from conself_local.events import Notice, OnEvent, StageDone
 from conself_local.forecast import training_bytes, verify_disk, verify_memory
 from conself_local.home import Home
-from conself_local.power import read_power
+from conself_local.machine.power import read_power
 from conself_local.sampling.endpoint import EndpointSampler
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import ModelFile

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from conself_local.children import openmp_waiting
 from conself_local.errors import ConselfError
+from conself_local.machine.child_environment import openmp_waiting
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1", "[::1]")
 ALIAS = "conself"

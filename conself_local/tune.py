@@ -20,8 +20,8 @@ from statistics import fmean
 from conself_local.engine import open_llama
 from conself_local.errors import ConselfError
 from conself_local.forecast import gib
+from conself_local.machine.resources import available_memory_bytes, usable_cores
 from conself_local.problems.load import load_starter
-from conself_local.resources import available_memory_bytes, usable_cores
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.prompts import program_messages

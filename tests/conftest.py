@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import os
 
-from conself_local.children import openmp_waiting
+from conself_local.machine.child_environment import openmp_waiting
 
 os.environ |= openmp_waiting()

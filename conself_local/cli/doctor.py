@@ -10,10 +10,10 @@ from typing import Any
 from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.forecast import gib
-from conself_local.gpu import describe, find_gpus, usable_gpu
 from conself_local.home import Home
+from conself_local.machine.gpu import describe, find_gpus, usable_gpu
+from conself_local.machine.resources import available_memory_bytes, usable_cores
 from conself_local.problems.formats.human_eval import packaged_file
-from conself_local.resources import available_memory_bytes, usable_cores
 from conself_local.sampling.running_copy import processor_has_bf16
 from conself_local.session import package_versions
 from sandbox import guarantees

@@ -23,7 +23,7 @@ from conself_local.cli.models import ask, models, serve
 from conself_local.cli.options import json_option, open_store, sandbox_maker
 from conself_local.cli.problems import harvest, problems
 from conself_local.errors import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, ConselfError
-from conself_local.resources import usable_cores
+from conself_local.machine.resources import usable_cores
 from conself_local.sampling.running_copy import FORMATS
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conself_local.cli.options import json_option, open_store
-from conself_local.resources import usable_cores
+from conself_local.machine.resources import usable_cores
 
 if TYPE_CHECKING:
     from conself_local.home import Home
@@ -108,7 +108,7 @@ def ask(ctx: click.Context, question: str, model: Path | None, adapter_id: int |
 def serve(ctx: click.Context, model: Path | None, adapter_id: int | None, base: bool, port: int, context: int, api_key: str | None,
           threads: int | None, no_gpu: bool) -> None:  # fmt: skip
     """Serve the model with its current adapter to other programs of this computer, as OpenAI's API does."""
-    from conself_local.gpu import usable_gpu
+    from conself_local.machine.gpu import usable_gpu
     from conself_local.serve import ALIAS, make_app
     from conself_local.serve import serve as run_server
 

@@ -11,7 +11,7 @@ import click
 
 from conself_local.cli.options import json_option, sandbox_maker
 from conself_local.errors import EXIT_FAILED, ConselfError
-from conself_local.resources import usable_cores
+from conself_local.machine.resources import usable_cores
 
 _PATH = click.Path(path_type=Path)
 

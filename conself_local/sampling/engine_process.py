@@ -20,8 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from conself_local.children import child_environment
 from conself_local.errors import ConselfError, EngineDiedError
+from conself_local.machine.child_environment import child_environment
 from conself_local.sampling.gguf_file import ModelFile, verify_adapter_file
 from conself_local.sampling.mlx_folder import verify_mlx_adapter, verify_mlx_folder
 from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, SampleRequest

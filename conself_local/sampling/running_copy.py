@@ -14,9 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conself_local.children import child_environment
 from conself_local.errors import ConselfError
-from conself_local.resources import usable_cores
+from conself_local.machine.child_environment import child_environment
+from conself_local.machine.resources import usable_cores
 from conself_local.sampling.gguf_file import ModelFile
 
 SHIPPED = "shipped"

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conself_local.adapters.formats import Adapter, adapter_of_peft_tensors
+from conself_local.machine.process_memory import give_back_freed
 from conself_local.sampling.gguf_file import load_model_file
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
 from conself_local.training.con_dpo_torch import con_dpo_pair_loss
@@ -17,7 +18,6 @@ from conself_local.training.job import DISK_ADAPTERS, Forecast, PairFigures, Sum
 from conself_local.training.packed_linear import keep_dense
 from conself_local.training.packing import Group, group_of, pack
 from conself_local.training.plan import plan_training
-from conself_local.training.process_memory import give_back_freed
 from conself_local.training.torch_model import add_lora, completion_sums, load_base, load_lora, pick_device, pick_dtype, token_logps
 
 

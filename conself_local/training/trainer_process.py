@@ -12,8 +12,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from conself_local.children import child_environment
 from conself_local.errors import ConselfError, TrainingFailedError
+from conself_local.machine.child_environment import child_environment
 from conself_local.training.job import TrainingJob
 
 

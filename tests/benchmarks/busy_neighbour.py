@@ -18,7 +18,7 @@ from pathlib import Path
 from conself_local.bundled import bundled_model
 from conself_local.engine import open_llama
 from conself_local.home import Home
-from conself_local.resources import usable_cores
+from conself_local.machine.resources import usable_cores
 from conself_local.sampling.gguf_file import ModelFile, load_model_file
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from conself_local.bundled import bundled_model
 from conself_local.home import Home
-from conself_local.resources import usable_cores
+from conself_local.machine.resources import usable_cores
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import load_model_file
 from conself_local.sampling.running_copy import make_running_copy

@@ -35,7 +35,7 @@ def _pair(tokens: int, draw: random.Random) -> TokenPair:
 
 
 def _measure(path: Path, tokens: int, count: int, threads: int) -> None:
-    from conself_local.training.process_memory import peak_bytes
+    from conself_local.machine.process_memory import peak_bytes
     from conself_local.training.trainer import open_backend, train
 
     draw = random.Random(0)

@@ -16,7 +16,7 @@ import pytest
 
 from conself_local.adapters.formats import write_gguf
 from conself_local.bundled import bundled_model
-from conself_local.children import SPINS
+from conself_local.machine.child_environment import SPINS
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.gguf_file import load_model_file
 from conself_local.sampling.sampler import ChatMessage, SampleRequest

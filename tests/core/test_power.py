@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conself_local.power import Power, read_power
+from conself_local.machine.power import Power, read_power
 
 
 def _write(path: Path, text: str) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from conself_local import resources
-from conself_local.resources import available_memory_bytes, usable_cores
+from conself_local.machine import resources
+from conself_local.machine.resources import available_memory_bytes, usable_cores
 
 MIB = 2**20
 
@@ -29,7 +29,7 @@ def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
 def test_cores_are_those_of_the_affinity() -> None:
     code = (
-        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from conself_local.resources import *; print(usable_cores())"
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from conself_local.machine.resources import *; print(usable_cores())"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
