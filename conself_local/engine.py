@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conself_local.forecast import kv_tokens, sampling_bytes, verify_memory
 from conself_local.machine.gpu import layers_that_fit, usable_gpu
+from conself_local.model_files.converted_weights import make_running_copy
+from conself_local.model_files.memory import kv_tokens, sampling_bytes, verify_memory
+from conself_local.model_files.model_file import ModelFile
 from conself_local.sampling.engine_process import LlamaProcess
-from conself_local.sampling.gguf_file import ModelFile
-from conself_local.sampling.running_copy import make_running_copy
 
 
 def open_llama(

@@ -16,12 +16,12 @@ from tempfile import TemporaryDirectory
 
 from conself_local.engine import open_llama
 from conself_local.errors import ConselfError
-from conself_local.forecast import DISK_NEEDED_BYTES, gib
 from conself_local.home import Home
 from conself_local.machine.resources import available_memory_bytes, usable_cores
+from conself_local.model_files.memory import DISK_NEEDED_BYTES, gib
+from conself_local.model_files.model_file import ModelFile
 from conself_local.problems.load import load_starter
 from conself_local.round import PROMPT_TOKENS
-from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.settings import LAPTOP
 from conself_local.stages.train import job_of

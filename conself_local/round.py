@@ -18,13 +18,13 @@ from typing import Any
 
 from conself_local.engine import open_llama
 from conself_local.events import Notice, OnEvent, StageDone
-from conself_local.forecast import training_bytes, verify_disk, verify_memory
 from conself_local.home import Home
 from conself_local.machine.power import read_power
+from conself_local.model_files.converted_weights import SHIPPED
+from conself_local.model_files.memory import training_bytes, verify_disk, verify_memory
+from conself_local.model_files.model_file import ModelFile
 from conself_local.sampling.endpoint import EndpointSampler
 from conself_local.sampling.engine_process import LlamaProcess
-from conself_local.sampling.gguf_file import ModelFile
-from conself_local.sampling.running_copy import SHIPPED
 from conself_local.sampling.sampler import Sampler
 from conself_local.settings import Settings
 from conself_local.stages.evaluate import Benchmark, evaluate, sample_and_run

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.problems.formats.human_eval import packaged_file
 from conself_local.problems.load import LoadedProblems, drawn_places, load_problems, load_starter
 from conself_local.problems.overlap import Overlap, Repeats, why_left_out
 from conself_local.problems.problem import Problem
-from conself_local.sampling.gguf_file import ModelFile, load_model_file
 from conself_local.settings import LAPTOP, PRESETS, Settings
 from conself_local.stages.evaluate import ARMS, Benchmark
 from conself_local.store.store import RoundInfo, Store

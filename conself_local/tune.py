@@ -19,13 +19,8 @@ from statistics import fmean
 
 from conself_local.engine import open_llama
 from conself_local.errors import ConselfError
-from conself_local.forecast import gib
 from conself_local.machine.resources import available_memory_bytes, usable_cores
-from conself_local.problems.load import load_starter
-from conself_local.sampling.engine_process import LlamaProcess
-from conself_local.sampling.gguf_file import ModelFile
-from conself_local.sampling.prompts import program_messages
-from conself_local.sampling.running_copy import (
+from conself_local.model_files.converted_weights import (
     KEEPS_VALUES,
     LOSES_QUALITY,
     SHIPPED,
@@ -35,6 +30,11 @@ from conself_local.sampling.running_copy import (
     copy_path,
     processor_features,
 )
+from conself_local.model_files.memory import gib
+from conself_local.model_files.model_file import ModelFile
+from conself_local.problems.load import load_starter
+from conself_local.sampling.engine_process import LlamaProcess
+from conself_local.sampling.prompts import program_messages
 from conself_local.sampling.sampler import EncodedPrompt, SampleRequest
 
 SLOTS = 64

@@ -21,10 +21,10 @@ import safetensors
 from safetensors.numpy import save_file
 
 from conself_local.errors import ConselfError
-from conself_local.ggml import Floats
-from conself_local.gguf_reader import GgufReader
-from conself_local.sampling.gguf_file import ModelFile, verify_adapter_file
-from conself_local.training.gguf_weights import LINEAR_NAMES, PERMUTED, TRAINABLE, linear_shapes, permute_rows, unpermute_rows
+from conself_local.model_files.ggml import Floats
+from conself_local.model_files.gguf_reader import GgufReader
+from conself_local.model_files.gguf_weights import LINEAR_NAMES, PERMUTED, TRAINABLE, linear_shapes, permute_rows, unpermute_rows
+from conself_local.model_files.model_file import ModelFile, verify_adapter_file
 
 _GGUF_NAMES = {theirs: ours for ours, theirs in LINEAR_NAMES.items()}
 _PEFT_KEY = re.compile(r"base_model\.model\.(model\.layers\.\d+\.\w+\.\w+)\.lora_(A|B)\.weight")

@@ -10,7 +10,7 @@ from conself_local.adapters.formats import read_adapter, write_gguf, write_peft
 from conself_local.errors import ConselfError
 from conself_local.hashes import file_sha256
 from conself_local.home import Home
-from conself_local.sampling.gguf_file import ModelFile
+from conself_local.model_files.model_file import ModelFile
 from conself_local.store.store import IMPORTED, Store
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")

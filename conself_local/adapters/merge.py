@@ -13,13 +13,13 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from conself_local import ggml
 from conself_local.adapters.formats import read_gguf_maps
 from conself_local.errors import ConselfError
-from conself_local.ggml import Floats
-from conself_local.gguf_reader import GgufReader
-from conself_local.sampling.gguf_file import ModelFile
-from conself_local.sampling.running_copy import SHIPPED, make_running_copy
+from conself_local.model_files import ggml
+from conself_local.model_files.converted_weights import SHIPPED, make_running_copy
+from conself_local.model_files.ggml import Floats
+from conself_local.model_files.gguf_reader import GgufReader
+from conself_local.model_files.model_file import ModelFile
 
 _HOW = "export in another number format (--number-format Q8_0 or BF16)"
 

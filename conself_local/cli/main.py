@@ -24,7 +24,7 @@ from conself_local.cli.options import json_option, open_store, sandbox_maker
 from conself_local.cli.problems import harvest, problems
 from conself_local.errors import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, ConselfError
 from conself_local.machine.resources import usable_cores
-from conself_local.sampling.running_copy import FORMATS
+from conself_local.model_files.converted_weights import FORMATS
 
 
 class _Group(click.Group):
@@ -161,9 +161,9 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
 @click.pass_context
 def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool) -> None:
     """Find out what samples fastest here: number format, slots, threads. Under a minute for small models."""
-    from conself_local.bundled import bundled_model
     from conself_local.home import Home
-    from conself_local.sampling.gguf_file import load_model_file
+    from conself_local.model_files.bundled import bundled_model
+    from conself_local.model_files.model_file import load_model_file
     from conself_local.tune import tune_model
 
     home = Home(ctx.obj["home"])
@@ -279,8 +279,8 @@ def export(ctx: click.Context, adapter_id: int, form: Any, number_format: str, t
 def import_adapter(ctx: click.Context, path: Path, model: Path | None, name: str | None, use: bool) -> None:
     """Take in a LoRA adapter from elsewhere: a GGUF file, or a folder of PEFT or mlx-lm. Safetensors and GGUF only."""
     from conself_local.adapters.importing import import_adapter as take_in
-    from conself_local.bundled import bundled_model
-    from conself_local.sampling.gguf_file import load_model_file
+    from conself_local.model_files.bundled import bundled_model
+    from conself_local.model_files.model_file import load_model_file
 
     with open_store(ctx) as (home, store):
         described = load_model_file(model or bundled_model())

@@ -14,7 +14,7 @@ from conself_local.machine.resources import usable_cores
 
 if TYPE_CHECKING:
     from conself_local.home import Home
-    from conself_local.sampling.gguf_file import ModelFile
+    from conself_local.model_files.model_file import ModelFile
 
 _model_option = click.option("--model", type=click.Path(path_type=Path), help="A GGUF file (default: the bundled model).")
 _adapter_option = click.option("--adapter", "adapter_id", type=int, help="Default: the latest accepted one for the model.")
@@ -30,7 +30,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
     if ctx.invoked_subcommand:
         return
     from conself_local.home import Home
-    from conself_local.models import describe_models, find_models
+    from conself_local.model_files.installed import describe_models, find_models
 
     found = describe_models(find_models(fetched=Home(ctx.obj["home"]).models))
     if as_json:
@@ -45,9 +45,9 @@ def models(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def get(ctx: click.Context, name: str | None) -> None:
     """Download a good small coding model by its name, once; without a name: which there are. It goes on where it broke off."""
-    from conself_local.download import BUNDLED, CATALOGUE, get_model
-    from conself_local.forecast import gib
     from conself_local.home import Home
+    from conself_local.model_files.download import BUNDLED, CATALOGUE, get_model
+    from conself_local.model_files.memory import gib
 
     if name:
         click.echo(get_model(name, Home(ctx.obj["home"]).models))
@@ -127,8 +127,8 @@ def serve(ctx: click.Context, model: Path | None, adapter_id: int | None, base: 
 def _opened(ctx: click.Context, model: Path | None, adapter_id: int | None) -> tuple[Home, ModelFile, Path | None]:
     """The home, the model described, the adapter's file verified."""
     from conself_local.ask import current_adapter
-    from conself_local.bundled import bundled_model
-    from conself_local.sampling.gguf_file import load_model_file, verify_adapter_file
+    from conself_local.model_files.bundled import bundled_model
+    from conself_local.model_files.model_file import load_model_file, verify_adapter_file
 
     with open_store(ctx) as (home, store):
         described = load_model_file(model or bundled_model())

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.experiment.results import Arm, Begun
 from conself_local.hashes import content_id, file_sha256
+from conself_local.model_files.bundled import bundled_model
 from conself_local.problems.load import starter_sha256
 from conself_local.session import BENCHMARKS
 from conself_local.settings import PRESETS, settings_to_json

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from conself_local.sampling.gguf_file import ModelFile
+from conself_local.model_files.model_file import ModelFile
 
 Kind = Literal["CUDA", "Vulkan", "Metal"]
 ALL_LAYERS = 999

@@ -22,9 +22,9 @@ from types import TracebackType
 from typing import Any
 
 from conself_local.errors import ConselfError
+from conself_local.model_files.model_file import ModelFile
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.extract import block_is_closed
-from conself_local.sampling.gguf_file import ModelFile
 from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, Finish, SampleRequest
 
 _FENCE = "\n```"

@@ -22,8 +22,8 @@ from typing import Any, Self
 
 from conself_local.errors import ConselfError, EngineDiedError
 from conself_local.machine.child_environment import child_environment
-from conself_local.sampling.gguf_file import ModelFile, verify_adapter_file
-from conself_local.sampling.mlx_folder import verify_mlx_adapter, verify_mlx_folder
+from conself_local.model_files.mlx_folder import verify_mlx_adapter, verify_mlx_folder
+from conself_local.model_files.model_file import ModelFile, verify_adapter_file
 from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, SampleRequest
 
 QUEUED_PER_SLOT = 3

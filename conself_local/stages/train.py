@@ -12,7 +12,7 @@ from conself_local.events import ItemStored, Notice, OnEvent, StageDone, StageSt
 from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
-from conself_local.sampling.gguf_file import ModelFile
+from conself_local.model_files.model_file import ModelFile
 from conself_local.settings import Settings
 from conself_local.store.store import RoundInfo, Store
 from conself_local.training.guards import words_of_training

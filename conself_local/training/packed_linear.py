@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from conself_local.ggml import unpack
-from conself_local.training.gguf_weights import GgufTensor
+from conself_local.model_files.ggml import unpack
+from conself_local.model_files.gguf_weights import GgufTensor
 
 
 class PackedLinear(torch.nn.Linear):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from conself_local.adapters.formats import Adapter, adapter_of_peft_tensors
 from conself_local.machine.process_memory import give_back_freed
-from conself_local.sampling.gguf_file import load_model_file
+from conself_local.model_files.model_file import load_model_file
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
 from conself_local.training.con_dpo_torch import con_dpo_pair_loss
 from conself_local.training.job import DISK_ADAPTERS, Forecast, PairFigures, Sums, TokenPair, TrainingJob

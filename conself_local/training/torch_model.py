@@ -21,10 +21,10 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from conself_local.errors import ConselfError
-from conself_local.sampling.gguf_file import ModelFile
-from conself_local.sampling.running_copy import processor_has_bf16
+from conself_local.model_files.converted_weights import processor_has_bf16
+from conself_local.model_files.gguf_weights import GgufTensor, read_weights
+from conself_local.model_files.model_file import ModelFile
 from conself_local.training import packed_attention
-from conself_local.training.gguf_weights import GgufTensor, read_weights
 from conself_local.training.lean_layers import use_lean_layers
 from conself_local.training.packed_linear import PackedLinear
 from conself_local.training.packing import Group, Packed, pack

@@ -19,13 +19,13 @@ from pathlib import Path
 import llama_cpp as ll
 import numpy as np
 
-from conself_local.bundled import bundled_model
 from conself_local.home import Home
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.converted_weights import make_running_copy
+from conself_local.model_files.model_file import load_model_file
 from conself_local.sampling.amx import model_params
 from conself_local.sampling.chat_template import render_chat
-from conself_local.sampling.gguf_file import load_model_file
 from conself_local.sampling.llama_engine import BATCH_TOKENS, LlamaEngine
-from conself_local.sampling.running_copy import make_running_copy
 from conself_local.sampling.sampler import SampleRequest
 from tests.benchmarks.sampling_speed import MAX_TOKENS, SAMPLES, TEMPERATURE, TOP_P, load_prompts
 

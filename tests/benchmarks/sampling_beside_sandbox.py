@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Iterator
 
-from conself_local.bundled import bundled_model
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.converted_weights import make_running_copy
+from conself_local.model_files.model_file import load_model_file
 from conself_local.sampling.engine_process import LlamaProcess
-from conself_local.sampling.gguf_file import load_model_file
-from conself_local.sampling.running_copy import make_running_copy
 from sandbox import Limits, Program, Sandbox
 from tests.benchmarks.sampling_speed import load_prompts
 from tests.benchmarks.sandbox_speed import load_programs

@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from conself_local.bundled import bundled_model
-from conself_local.forecast import kv_tokens, sampling_bytes
 from conself_local.home import Home
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.converted_weights import make_running_copy
+from conself_local.model_files.memory import kv_tokens, sampling_bytes
+from conself_local.model_files.model_file import load_model_file
 from conself_local.sampling.engine_process import LlamaProcess
-from conself_local.sampling.gguf_file import load_model_file
-from conself_local.sampling.running_copy import make_running_copy
 from tests.benchmarks.sampling_speed import load_prompts
 
 

@@ -24,15 +24,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conself_local.bundled import bundled_model
 from conself_local.home import Home
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.converted_weights import make_running_copy
+from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.problems.load import load_starter
 from conself_local.sampling.amx import amx_is_off
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.extract import extract_program
-from conself_local.sampling.gguf_file import ModelFile, load_model_file
 from conself_local.sampling.prompts import program_messages
-from conself_local.sampling.running_copy import make_running_copy
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
 from tests.benchmarks.peer_server import SLOTS as PEER_SLOTS
 

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from conself_local.bundled import bundled_model
-from conself_local.sampling.gguf_file import load_model_file
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.model_file import load_model_file
 from conself_local.training.job import TokenPair
 from tests.benchmarks.training_pairs import make_job
 

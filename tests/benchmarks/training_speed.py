@@ -18,9 +18,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from conself_local.bundled import bundled_model
 from conself_local.machine.process_memory import peak_bytes
-from conself_local.sampling.gguf_file import load_model_file
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.model_file import load_model_file
 from tests.benchmarks.training_pairs import BATCH_PAIRS, BETA, LEARNING_RATE, make_job, make_pairs, token_pair
 
 TRL_MICRO_BATCHES = (1, 2)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from conself_local.adapters.formats import Adapter
-from conself_local.sampling.gguf_file import ModelFile
-from conself_local.training.gguf_weights import linear_shapes
+from conself_local.model_files.gguf_weights import linear_shapes
+from conself_local.model_files.model_file import ModelFile
 
 
 def random_adapter(model: ModelFile, size: float, *, only: str = "", rank: int = 4) -> Adapter:

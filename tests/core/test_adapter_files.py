@@ -15,14 +15,14 @@ from conself_local.adapters.export import Kept, measure_kept
 from conself_local.adapters.formats import Adapter, read_adapter, read_gguf, write_gguf, write_mlx, write_peft
 from conself_local.adapters.importing import import_adapter
 from conself_local.adapters.merge import merge_adapter
-from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.home import Home
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.gguf_weights import read_weights
+from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.sampling.engine_process import LlamaProcess
-from conself_local.sampling.gguf_file import ModelFile, load_model_file
 from conself_local.sampling.sampler import ChatMessage
 from conself_local.store.store import Store
-from conself_local.training.gguf_weights import read_weights
 from tests.core.random_adapter import random_adapter
 from tests.core.tiny_model import LAYERS, write_tiny_model
 

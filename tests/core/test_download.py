@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from conself_local import download
-from conself_local.download import CATALOGUE, get_model
 from conself_local.errors import ConselfError
+from conself_local.model_files import download
+from conself_local.model_files.download import CATALOGUE, get_model
 from tests.core.hub_server import Hub
 from tests.core.small_round import run_conself
 from tests.core.tiny_model import write_tiny_model

@@ -11,12 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.problems.load import load_starter
 from conself_local.sampling.endpoint import EndpointSampler
 from conself_local.sampling.extract import extract_program
-from conself_local.sampling.gguf_file import ModelFile, load_model_file
 from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
 

@@ -9,10 +9,10 @@ import gguf
 import numpy as np
 import pytest
 
-from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
-from conself_local.gguf_reader import GgufReader
-from conself_local.sampling.gguf_file import load_model_file
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.gguf_reader import GgufReader
+from conself_local.model_files.model_file import load_model_file
 from tests.core.tiny_model import write_tiny_model
 
 KEY = b"tokenizer.ggml.tokens"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from conself_local.bundled import bundled_model
 from conself_local.machine.gpu import ALL_LAYERS, Gpu, describe, find_gpus, install_command, layers_that_fit, parse_nvidia
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.model_file import load_model_file
 from conself_local.sampling.engine_process import LlamaProcess
-from conself_local.sampling.gguf_file import load_model_file
 
 GIB = 2**30
 

@@ -107,10 +107,10 @@ def test_what_the_model_proposes_is_tried_first(store: Store) -> None:
 
 
 def test_the_model_is_asked_once_a_problem_and_only_literals_are_taken(store: Store) -> None:
-    from conself_local.bundled import bundled_model
+    from conself_local.model_files.bundled import bundled_model
+    from conself_local.model_files.model_file import load_model_file
     from conself_local.problems.load import load_starter
     from conself_local.sampling.engine_process import LlamaProcess
-    from conself_local.sampling.gguf_file import load_model_file
 
     problems = [p for p in load_starter(("train",)) if p.id in TRAIN]
     settings = dataclasses.replace(LAPTOP, ask_for_inputs=True)

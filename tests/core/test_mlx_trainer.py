@@ -15,7 +15,7 @@ import torch
 
 from conself_local.adapters.formats import adapter_of_mlx_tensors, adapter_of_peft_tensors, read_gguf, read_peft, write_peft
 from conself_local.method.con_dpo import con_dpo_loss
-from conself_local.sampling.gguf_file import ModelFile
+from conself_local.model_files.model_file import ModelFile
 from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.mlx_backend import MlxBackend, _flat
 from conself_local.training.torch_backend import TorchBackend

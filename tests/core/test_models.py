@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conself_local.models import describe_models, find_models
+from conself_local.model_files.installed import describe_models, find_models
 from tests.core.tiny_model import write_tiny_model
 
 

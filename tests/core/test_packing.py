@@ -12,10 +12,10 @@ from gguf.quants import dequantize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conself_local import ggml
-from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
-from conself_local.sampling.gguf_file import load_model_file
+from conself_local.model_files import ggml
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.model_file import load_model_file
 from conself_local.training.job import TokenPair
 from conself_local.training.packed_linear import dense_bytes, keep_dense
 from conself_local.training.packing import Group, group_of, micro_batches, pack

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conself_local.bundled import bundled_model
 from conself_local.errors import ConselfError
 from conself_local.method.con_dpo import con_dpo_loss
+from conself_local.model_files.bundled import bundled_model
 from conself_local.training import trainer
 from conself_local.training.con_dpo_torch import con_dpo_pair_loss
 from conself_local.training.job import TokenPair, TrainingJob, load_job

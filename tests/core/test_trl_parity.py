@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from conself_local.bundled import bundled_model
+from conself_local.model_files.bundled import bundled_model
 from conself_local.training.con_dpo_torch import con_dpo_pair_loss
 from conself_local.training.packing import group_of, pack
 from conself_local.training.torch_model import completion_sums, token_logps

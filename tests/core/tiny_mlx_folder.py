@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from conself_local.bundled import bundled_model
+from conself_local.model_files.bundled import bundled_model
 
 CONFIG: dict[str, Any] = {
     "model_type": "llama", "hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 128, "num_attention_heads": 4,

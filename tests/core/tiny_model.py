@@ -7,7 +7,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-from conself_local.sampling.gguf_file import ModelFile, load_model_file
+from conself_local.model_files.model_file import ModelFile, load_model_file
 
 LAYERS, WIDTH, HIDDEN, HEADS, KV_HEADS, VOCABULARY = 2, 32, 64, 4, 2, 96
 

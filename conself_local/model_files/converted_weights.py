@@ -17,7 +17,7 @@ from pathlib import Path
 from conself_local.errors import ConselfError
 from conself_local.machine.child_environment import child_environment
 from conself_local.machine.resources import usable_cores
-from conself_local.sampling.gguf_file import ModelFile
+from conself_local.model_files.model_file import ModelFile
 
 SHIPPED = "shipped"
 KEEPS_VALUES = ("BF16", "F16")
@@ -84,7 +84,7 @@ def make_running_copy(model: ModelFile, form: str, cache: Path) -> Path:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(f".part{os.getpid()}")
-    command = [sys.executable, "-m", "conself_local.sampling.running_copy", str(model.path), str(part), form]
+    command = [sys.executable, "-m", "conself_local.model_files.converted_weights", str(model.path), str(part), form]
     done = subprocess.run(command, capture_output=True, text=True, env=child_environment())
     if done.returncode != 0 or not part.is_file():
         part.unlink(missing_ok=True)

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from conself_local.errors import ConselfError
-from conself_local.ggml import Bytes, Floats, unpack
-from conself_local.gguf_reader import GgufReader
-from conself_local.sampling.gguf_file import ModelFile
+from conself_local.model_files.ggml import Bytes, Floats, unpack
+from conself_local.model_files.gguf_reader import GgufReader
+from conself_local.model_files.model_file import ModelFile
 
 PERMUTED = ("llama",)
 PLAIN = ("qwen2",)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from conself_local.errors import ConselfError
 from conself_local.machine.resources import available_memory_bytes
-from conself_local.sampling.gguf_file import ModelFile
+from conself_local.model_files.model_file import ModelFile
 
 _ENGINE_BASE_BYTES = 64 * 2**20
 _LOGIT_ROWS = 192

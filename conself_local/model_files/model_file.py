@@ -143,7 +143,7 @@ def _verify_magic(path: Path, what: str) -> None:
 
 def _read(path: Path, what: str) -> tuple[dict[str, object], list[tuple[str, int]]]:
     """The fields that are wanted, and of every tensor its type and its size in numbers."""
-    from conself_local.gguf_reader import GgufReader
+    from conself_local.model_files.gguf_reader import GgufReader
 
     try:
         reader = GgufReader(path)

@@ -12,11 +12,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from conself_local.bundled import PACKAGE, bundled_model
 from conself_local.errors import ConselfError
-from conself_local.forecast import gib, verify_disk
 from conself_local.hashes import file_sha256
-from conself_local.sampling.gguf_file import load_model_file
+from conself_local.model_files.bundled import PACKAGE, bundled_model
+from conself_local.model_files.memory import gib, verify_disk
+from conself_local.model_files.model_file import load_model_file
 
 BUNDLED = "smollm2-135m"
 
