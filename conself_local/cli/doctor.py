@@ -15,7 +15,7 @@ from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.converted_weights import processor_has_bf16
 from conself_local.model_files.memory import gib
 from conself_local.problems.formats.human_eval import packaged_file
-from conself_local.session import package_versions
+from conself_local.round.start import package_versions
 from sandbox import guarantees
 
 

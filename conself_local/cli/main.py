@@ -133,8 +133,8 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
          no_gpu: bool, endpoint: str | None, endpoint_model: str, accept_remote_endpoint: bool, benchmarks: tuple[str, ...],
          **asked: Any) -> None:  # fmt: skip
     from conself_local.cli.progress import Progress, print_report
-    from conself_local.round import Endpoint, Machine, Workshop, run_round
-    from conself_local.session import Request, open_round
+    from conself_local.round.run import Endpoint, Machine, Workshop, run_round
+    from conself_local.round.start import Request, open_round
 
     elsewhere = Endpoint(endpoint, endpoint_model, accept_remote_endpoint) if endpoint else None
     machine = Machine(usable_cores(), threads, slots, None if running_copy == "auto" else running_copy, elsewhere, not no_gpu)
@@ -197,7 +197,7 @@ def experiment(
     from conself_local.experiment.spec import read_experiment
     from conself_local.experiment.table import between_arms_lines, report_lines, table_lines
     from conself_local.home import Home
-    from conself_local.round import Machine
+    from conself_local.round.run import Machine
 
     wanted = read_experiment(path)
     wanted = dataclasses.replace(wanted, model=model or wanted.model, problems=problems or wanted.problems)
@@ -294,7 +294,7 @@ def import_adapter(ctx: click.Context, path: Path, model: Path | None, name: str
 @click.pass_context
 def verify(ctx: click.Context, as_json: bool) -> None:
     """Derive hashes, entropies, consensus, pairs and results again from what is stored; name what differs."""
-    from conself_local.stages.verify import verify_store
+    from conself_local.round.verify import verify_store
 
     with open_store(ctx, existing=True) as (_, store):
         found = verify_store(store)

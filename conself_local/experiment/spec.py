@@ -13,7 +13,7 @@ from conself_local.experiment.results import Arm, Begun
 from conself_local.hashes import content_id, file_sha256
 from conself_local.model_files.bundled import bundled_model
 from conself_local.problems.load import starter_sha256
-from conself_local.session import BENCHMARKS
+from conself_local.round.start import BENCHMARKS
 from conself_local.settings import PRESETS, settings_to_json
 from conself_local.store.store import RoundInfo
 

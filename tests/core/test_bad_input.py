@@ -159,7 +159,7 @@ def test_disk_that_fills_up_keeps_what_was_stored(small_disk: Path) -> None:
         "    with Store(Path(sys.argv[1]) / 'conself.db') as store:\n"
         "        for i in range(10_000):\n"
         "            store.ensure_prompt('x' * 20_000, [i])\n"
-        "import conself_local.session\nconself_local.session.open_round = fill\n"
+        "import conself_local.round.start\nconself_local.session.open_round = fill\n"
         "main(['--home', sys.argv[1], 'run'])\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(small_disk)], capture_output=True, text=True, check=False)

@@ -12,8 +12,8 @@ import pytest
 from conself_local.errors import ConselfError
 from conself_local.problems.formats import human_eval, mbpp, own
 from conself_local.problems.load import load_problems, load_starter
+from conself_local.round.start import pick_problems
 from conself_local.sampling.prompts import answer_prefix, program_messages
-from conself_local.session import pick_problems
 from sandbox import Limits, Sandbox
 
 MBPP = {

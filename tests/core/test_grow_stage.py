@@ -12,12 +12,12 @@ import pytest
 from conself_local.events import ignore_events
 from conself_local.method.entropy import clusters
 from conself_local.problems.problem import Problem
+from conself_local.round.verify import verify_store
 from conself_local.settings import LAPTOP
 from conself_local.stages.execute import execute_programs
 from conself_local.stages.grow import ask_for_inputs, grow_inputs
 from conself_local.stages.score import load_evidence, score_problems
 from conself_local.stages.seeds import seed_for
-from conself_local.stages.verify import verify_store
 from conself_local.store.store import RoundInfo, Store
 from sandbox import Limits, Sandbox
 from tests.core.small_round import TRAIN

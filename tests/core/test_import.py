@@ -15,7 +15,7 @@ from conself_local.problems.formats import own
 from conself_local.problems.load import load_starter, read_problems
 from conself_local.problems.overlap import Overlap, Repeats
 from conself_local.problems.problem import Problem
-from conself_local.session import without_overlap
+from conself_local.round.start import without_overlap
 from sandbox import Limits, Sandbox
 from tests.core.small_round import run_conself
 

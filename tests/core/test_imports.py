@@ -36,7 +36,7 @@ def test_help_is_quick() -> None:
 @pytest.mark.parametrize(
     ("module", "unseen"),
     [
-        ("conself_local.round", {"textual", "torch", "llama_cpp", "transformers", "peft"}),
+        ("conself_local.round.run", {"textual", "torch", "llama_cpp", "transformers", "peft"}),
         ("tui.app", {"torch", "llama_cpp", "transformers", "peft"}),
         ("sandbox", {"numpy", "click", "rich", "sqlite_utils", "conself_local"}),
     ],

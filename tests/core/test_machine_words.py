@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from conself_local.home import Home
-from conself_local.machine_words import forecast
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model_file import load_model_file
+from conself_local.round.forecast import forecast
 
 
 def test_the_forecast_tells_programs_an_hour_training_time_memory_and_disk(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from conself_local.machine.resources import usable_cores
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.converted_weights import automatic_format, copy_bytes, copy_fits, copy_path, make_running_copy
 from conself_local.model_files.model_file import ModelFile, load_model_file
-from conself_local.round import Machine, Workshop, open_engine
+from conself_local.round.run import Machine, Workshop, open_engine
 from conself_local.settings import LAPTOP
 from conself_local.tune import Setup
 from tests.core.small_round import descendants

@@ -11,9 +11,7 @@ import pytest
 
 from conself_local.errors import ConselfError
 from conself_local.method.curriculum import ProblemScore, select_learnable
-from conself_local.store.store import Store
-from conself_local.try_program import try_program
-from conself_local.views import (
+from conself_local.round.views import (
     NORMALISERS,
     ProblemRow,
     Selection,
@@ -23,6 +21,8 @@ from conself_local.views import (
     problem_view,
     tokens_since,
 )
+from conself_local.store.store import Store
+from conself_local.try_program import try_program
 
 REAL_ROUND = Path(__file__).parents[1] / "tui" / "real_round.db"
 

@@ -11,7 +11,7 @@ import pytest
 from textual import events
 from textual.widgets import Input, TabbedContent, TextArea
 
-from conself_local import conductor
+from conself_local.round.run import process as conductor
 from tests.core.tiny_model import write_tiny_model
 from tests.tui.conftest import press, settle, text_of, wait_for
 from tui.app import ConselfApp

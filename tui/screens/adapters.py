@@ -13,8 +13,8 @@ from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
 from conself_local.adapters.export import export_adapter
+from conself_local.round.views import adapter_rows
 from conself_local.store.store import Store
-from conself_local.views import adapter_rows
 from tui.screens.base import TOLD, DeskScreen, words_of
 from tui.widgets.ask_dialog import AskLine, Confirm
 from tui.widgets.big_table import BigTable

@@ -10,9 +10,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Static
 
+from conself_local.round.views import judged_programs
 from conself_local.store.reports import round_report
 from conself_local.store.store import Store
-from conself_local.views import judged_programs
 from tui.screens.base import DeskScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.diff_view import DiffView

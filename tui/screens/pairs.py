@@ -11,8 +11,8 @@ from textual.containers import Vertical
 from textual.timer import Timer
 from textual.widgets import Static
 
+from conself_local.round.views import pair_rows
 from conself_local.store.store import Store
-from conself_local.views import pair_rows
 from tui.desk import Desk
 from tui.screens.base import DeskScreen
 from tui.widgets.big_table import BigTable

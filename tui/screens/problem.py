@@ -11,8 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, ScrollableContainer, VerticalScroll
 from textual.widgets import Static, TabbedContent, TabPane
 
+from conself_local.round.views import ProblemView, ProgramView, problem_view
 from conself_local.store.store import Store
-from conself_local.views import ProblemView, ProgramView, problem_view
 from tui.desk import Desk
 from tui.screens.base import DeskScreen
 from tui.widgets.behaviour_matrix import BehaviourMatrix

@@ -10,10 +10,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
+from conself_local.round.views import NORMALISERS, ProblemRow, Selection, problem_rows
 from conself_local.settings import Settings
 from conself_local.store.reports import entropy_histogram
 from conself_local.store.store import Store
-from conself_local.views import NORMALISERS, ProblemRow, Selection, problem_rows
 from tui.screens.base import DeskScreen
 from tui.screens.problem import ProblemScreen
 from tui.widgets.big_table import BigTable

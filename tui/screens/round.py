@@ -11,10 +11,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Label, Static
 
-from conself_local import conductor
+from conself_local.round.run import process as conductor
+from conself_local.round.views import latest_programs, tokens_since
 from conself_local.store.reports import progress, round_report
 from conself_local.store.store import Store
-from conself_local.views import latest_programs, tokens_since
 from tui.desk import Desk
 from tui.screens.base import DeskScreen
 from tui.widgets.big_table import BigTable

@@ -9,9 +9,9 @@ from textual.binding import Binding, BindingType
 from textual.containers import Grid
 from textual.widgets import Static
 
-from conself_local import conductor
+from conself_local.round.run import process as conductor
+from conself_local.round.views import training_steps
 from conself_local.store.store import Store
-from conself_local.views import training_steps
 from tui.screens.base import DeskScreen
 from tui.widgets.curve import Curve
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 from textual.widgets import Static
 
-from conself_local.views import ProblemView
+from conself_local.round.views import ProblemView
 
 _COLOURS = ("green", "yellow", "cyan", "magenta", "blue", "red", "bright_green", "bright_yellow")
 _MOST_OUTPUTS = 8

@@ -21,7 +21,7 @@ from conself_local.machine.resources import available_memory_bytes, usable_cores
 from conself_local.model_files.memory import DISK_NEEDED_BYTES, gib
 from conself_local.model_files.model_file import ModelFile
 from conself_local.problems.load import load_starter
-from conself_local.round import PROMPT_TOKENS
+from conself_local.round.run import PROMPT_TOKENS
 from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.settings import LAPTOP
 from conself_local.stages.train import job_of
