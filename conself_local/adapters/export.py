@@ -15,11 +15,11 @@ from typing import Literal
 
 from conself_local.adapters.formats import read_adapter, write_mlx, write_peft
 from conself_local.adapters.merge import merge_adapter
-from conself_local.engine import open_llama
 from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.model_files.converted_weights import SHIPPED
 from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.sampling.open_engine import open_llama
 from conself_local.store.store import Store
 
 Form = Literal["gguf-lora", "peft", "mlx", "merged"]

@@ -164,7 +164,7 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool
     from conself_local.home import Home
     from conself_local.model_files.bundled import bundled_model
     from conself_local.model_files.model_file import load_model_file
-    from conself_local.tune import tune_model
+    from conself_local.sampling.tuning import tune_model
 
     home = Home(ctx.obj["home"])
     tuning = tune_model(load_model_file(model or bundled_model()), home.cache, allow_loss, lambda line: click.echo(line, err=True))

@@ -71,7 +71,7 @@ def get(ctx: click.Context, name: str | None) -> None:
 def ask(ctx: click.Context, question: str, model: Path | None, adapter_id: int | None, base: bool, temperature: float, max_tokens: int,
         threads: int | None, no_gpu: bool, as_json: bool) -> None:  # fmt: skip
     """Ask the model with its current adapter; the answer comes as it is written. QUESTION - is read from standard input."""
-    from conself_local.ask import ask_model
+    from conself_local.serving.ask import ask_model
 
     home, described, adapter = _opened(ctx, model, adapter_id)
     arms: dict[str, Path | None] = {"adapter": adapter} if adapter else {}
@@ -109,8 +109,8 @@ def serve(ctx: click.Context, model: Path | None, adapter_id: int | None, base: 
           threads: int | None, no_gpu: bool) -> None:  # fmt: skip
     """Serve the model with its current adapter to other programs of this computer, as OpenAI's API does."""
     from conself_local.machine.gpu import usable_gpu
-    from conself_local.serve import ALIAS, make_app
-    from conself_local.serve import serve as run_server
+    from conself_local.serving.server import ALIAS, make_app
+    from conself_local.serving.server import serve as run_server
 
     _, described, accepted = _opened(ctx, model, adapter_id)
     adapter = None if base else accepted
@@ -126,9 +126,9 @@ def serve(ctx: click.Context, model: Path | None, adapter_id: int | None, base: 
 
 def _opened(ctx: click.Context, model: Path | None, adapter_id: int | None) -> tuple[Home, ModelFile, Path | None]:
     """The home, the model described, the adapter's file verified."""
-    from conself_local.ask import current_adapter
     from conself_local.model_files.bundled import bundled_model
     from conself_local.model_files.model_file import load_model_file, verify_adapter_file
+    from conself_local.serving.ask import current_adapter
 
     with open_store(ctx) as (home, store):
         described = load_model_file(model or bundled_model())

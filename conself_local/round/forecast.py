@@ -14,7 +14,6 @@ from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from conself_local.engine import open_llama
 from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.machine.resources import available_memory_bytes, usable_cores
@@ -22,12 +21,13 @@ from conself_local.model_files.memory import DISK_NEEDED_BYTES, gib
 from conself_local.model_files.model_file import ModelFile
 from conself_local.problems.load import load_starter
 from conself_local.round.run import PROMPT_TOKENS
+from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.prompts import answer_prefix, program_messages
+from conself_local.sampling.tuning import sampling_setup
 from conself_local.settings import LAPTOP
 from conself_local.stages.train import job_of
 from conself_local.training.job import TokenPair
 from conself_local.training.trainer_process import run_trainer
-from conself_local.tune import sampling_setup
 from sandbox import Guarantee, guarantees
 
 PROBE_SECONDS = 6.0

@@ -16,7 +16,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from conself_local.engine import open_llama
 from conself_local.events import Notice, OnEvent, StageDone
 from conself_local.home import Home
 from conself_local.machine.power import read_power
@@ -25,7 +24,9 @@ from conself_local.model_files.memory import training_bytes, verify_disk, verify
 from conself_local.model_files.model_file import ModelFile
 from conself_local.sampling.endpoint import EndpointSampler
 from conself_local.sampling.engine_process import LlamaProcess
+from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.sampler import Sampler
+from conself_local.sampling.tuning import Setup, sampling_setup
 from conself_local.settings import Settings
 from conself_local.stages.evaluate import Benchmark, evaluate, sample_and_run
 from conself_local.stages.execute import ExecutionBeside, execute_programs
@@ -35,7 +36,6 @@ from conself_local.stages.score import build_round_pairs, score_problems
 from conself_local.stages.train import train_adapter
 from conself_local.store.reports import round_report
 from conself_local.store.store import RoundInfo, Store
-from conself_local.tune import Setup, sampling_setup
 from sandbox import MakeSandbox
 
 STAGES = ("observe", "sample", "execute", "grow", "score", "pair", "train", "evaluate", "decide")

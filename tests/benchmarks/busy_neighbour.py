@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conself_local.engine import open_llama
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
 
 WAITING = {"ours": {}, "libgomp's own": {"GOMP_SPINCOUNT": "300000"}, "asleep at once": {"OMP_WAIT_POLICY": "passive"}}

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from conself_local import tune
 from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
@@ -18,8 +17,9 @@ from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.converted_weights import automatic_format, copy_bytes, copy_fits, copy_path, make_running_copy
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.round.run import Machine, Workshop, open_engine
+from conself_local.sampling import tuning as tune
+from conself_local.sampling.tuning import Setup
 from conself_local.settings import LAPTOP
-from conself_local.tune import Setup
 from tests.core.small_round import descendants
 from tests.core.tiny_model import write_tiny_model
 

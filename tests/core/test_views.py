@@ -21,8 +21,8 @@ from conself_local.round.views import (
     problem_view,
     tokens_since,
 )
+from conself_local.serving.try_program import try_program
 from conself_local.store.store import Store
-from conself_local.try_program import try_program
 
 REAL_ROUND = Path(__file__).parents[1] / "tui" / "real_round.db"
 

@@ -11,13 +11,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Input, Static, TextArea
 
-from conself_local.ask import ask_model, current_adapter
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model_file import ModelFile, load_model_file, verify_adapter_file
 from conself_local.sampling.extract import extract_program
+from conself_local.serving.ask import ask_model, current_adapter
+from conself_local.serving.try_program import try_program
 from conself_local.store.store import Store
-from conself_local.try_program import try_program
 from tui.screens.base import TOLD, DeskScreen, words_of
 from tui.widgets.source_view import SourceView
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from conself_local.engine import open_llama
 from conself_local.errors import ConselfError
 from conself_local.machine.resources import available_memory_bytes, usable_cores
 from conself_local.model_files.converted_weights import (
@@ -34,6 +33,7 @@ from conself_local.model_files.memory import gib
 from conself_local.model_files.model_file import ModelFile
 from conself_local.problems.load import load_starter
 from conself_local.sampling.engine_process import LlamaProcess
+from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.prompts import program_messages
 from conself_local.sampling.sampler import EncodedPrompt, SampleRequest
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from conself_local.engine import open_llama
 from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.model_files.converted_weights import SHIPPED
 from conself_local.model_files.model_file import ModelFile
 from conself_local.round.start import latest_accepted
+from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
 from conself_local.store.store import Store
 
