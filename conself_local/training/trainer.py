@@ -84,7 +84,7 @@ def open_backend(job: TrainingJob) -> Backend:
         from conself_local.training.mlx_backend import MlxBackend
 
         return MlxBackend(job)
-    from conself_local.training.torch_backend import TorchBackend
+    from conself_local.training.torch_backend.backend import TorchBackend
 
     return TorchBackend(job)
 

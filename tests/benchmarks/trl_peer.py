@@ -16,7 +16,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from trl import DPOConfig, DPOTrainer
 
-from conself_local.training.torch_model import LORA_TARGETS
+from conself_local.training.torch_backend.model import LORA_TARGETS
 from tests.benchmarks.training_pairs import ALPHA, BATCH_PAIRS, BETA, LEARNING_RATE, RANK, SEED, TextPair
 
 

@@ -49,7 +49,7 @@ def test_every_form_reads_back_as_it_was(model: ModelFile, tmp_path: Path) -> No
 def test_peft_and_mlx_lm_load_what_is_written(model: ModelFile, tmp_path: Path) -> None:
     import torch
 
-    from conself_local.training.torch_model import completion_logps, load_base, load_lora
+    from conself_local.training.torch_backend.model import completion_logps, load_base, load_lora
 
     adapter = random_adapter(model, 0.2)
     write_peft(adapter, tmp_path / "peft", model.architecture)

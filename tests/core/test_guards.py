@@ -55,7 +55,7 @@ def test_collapse_is_seen_between_rounds() -> None:
 
 def test_training_ends_early_and_keeps_its_adapter(tmp_path: Path) -> None:
     """A limit above any shift: stopped as soon as a window is full."""
-    from conself_local.training.torch_backend import TorchBackend
+    from conself_local.training.torch_backend.backend import TorchBackend
     from conself_local.training.trainer import train
     from tests.core.tiny_model import write_tiny_model
 

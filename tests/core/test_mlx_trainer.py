@@ -18,7 +18,7 @@ from conself_local.method.con_dpo import con_dpo_loss
 from conself_local.model_files.model_file import ModelFile
 from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.mlx_backend import MlxBackend, _flat
-from conself_local.training.torch_backend import TorchBackend
+from conself_local.training.torch_backend.backend import TorchBackend
 from conself_local.training.trainer import train
 from tests.core.killed_run import train_whole_and_cut
 from tests.core.tiny_mlx_folder import write_mlx_folder
@@ -48,7 +48,7 @@ def _moved_adapter(model: ModelFile, folder: Path) -> Path:
 def test_loss_and_gradients_are_those_of_torch_and_the_plain_formula(
     architecture: str, tied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conself_local.training.torch_backend.pick_dtype", lambda device: torch.float32)
+    monkeypatch.setattr("conself_local.training.torch_backend.backend.pick_dtype", lambda device: torch.float32)
     model = write_tiny_model(tmp_path / "tiny.gguf", architecture, tied=tied)
     job = _job(model, _moved_adapter(model, tmp_path / "parent"))
     ours, theirs = MlxBackend(job), TorchBackend(job)

@@ -17,9 +17,9 @@ from conself_local.model_files import ggml
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model_file import load_model_file
 from conself_local.training.job import TokenPair
-from conself_local.training.packed_linear import dense_bytes, keep_dense
 from conself_local.training.packing import Group, group_of, micro_batches, pack
-from conself_local.training.torch_model import add_lora, load_base, token_logps
+from conself_local.training.torch_backend.model import add_lora, load_base, token_logps
+from conself_local.training.torch_backend.packed_linear import dense_bytes, keep_dense
 
 GROUPS = (
     Group((1, 4093, 198, 28), ((11, 12, 13, 2), (21, 22), (31,))),
@@ -72,7 +72,7 @@ def _gradients(model: Any, groups_apart: bool) -> tuple[torch.Tensor, list[torch
 def test_packed_completions_are_those_of_their_own_sequences(model: Any, longest: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the same gradients; with attention weights kept, and made again as for longer sequences."""
     apart = _gradients(model, True)
-    monkeypatch.setattr("conself_local.training.packed_attention.KEPT_TOKENS", longest)
+    monkeypatch.setattr("conself_local.training.torch_backend.packed_attention.KEPT_TOKENS", longest)
     together = _gradients(model, False)
     assert together[0].tolist() == pytest.approx(apart[0].tolist(), abs=2e-4)
     for one, other in zip(together[1], apart[1], strict=True):

@@ -18,7 +18,7 @@ from conself_local.model_files.gguf_weights import PERMUTED
 from conself_local.model_files.model_file import load_model_file
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.sampler import ChatMessage
-from conself_local.training.torch_model import add_lora, completion_logps, load_base
+from conself_local.training.torch_backend.model import add_lora, completion_logps, load_base
 
 _OTHER = os.environ.get("CONSELF_PARITY_MODEL")
 ANSWERS = (

@@ -15,9 +15,9 @@ from conself_local.errors import ConselfError
 from conself_local.method.con_dpo import con_dpo_loss
 from conself_local.model_files.bundled import bundled_model
 from conself_local.training import trainer
-from conself_local.training.con_dpo_torch import con_dpo_pair_loss
 from conself_local.training.job import TokenPair, TrainingJob, load_job
-from conself_local.training.torch_backend import TorchBackend
+from conself_local.training.torch_backend.backend import TorchBackend
+from conself_local.training.torch_backend.loss import con_dpo_pair_loss
 from conself_local.training.trainer import learning_rate_at, pairs_of_step, train
 from tests.core.killed_run import train_whole_and_cut
 

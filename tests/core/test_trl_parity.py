@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from conself_local.model_files.bundled import bundled_model
-from conself_local.training.con_dpo_torch import con_dpo_pair_loss
 from conself_local.training.packing import group_of, pack
-from conself_local.training.torch_model import completion_sums, token_logps
+from conself_local.training.torch_backend.loss import con_dpo_pair_loss
+from conself_local.training.torch_backend.model import completion_sums, token_logps
 from tests.benchmarks.training_pairs import BETA, make_pairs, token_pair
 from tests.benchmarks.trl_peer import load_for_trl, load_tokenizer, make_trainer
 

@@ -24,10 +24,10 @@ from conself_local.errors import ConselfError
 from conself_local.model_files.converted_weights import processor_has_bf16
 from conself_local.model_files.gguf_weights import GgufTensor, read_weights
 from conself_local.model_files.model_file import ModelFile
-from conself_local.training import packed_attention
-from conself_local.training.lean_layers import use_lean_layers
-from conself_local.training.packed_linear import PackedLinear
 from conself_local.training.packing import Group, Packed, pack
+from conself_local.training.torch_backend.backend import packed_attention
+from conself_local.training.torch_backend.lean_layers import use_lean_layers
+from conself_local.training.torch_backend.packed_linear import PackedLinear
 
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 _LOGIT_ROWS = 128

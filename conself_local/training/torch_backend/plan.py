@@ -15,8 +15,8 @@ from conself_local.machine.process_memory import give_back_freed, peak_bytes, re
 from conself_local.machine.resources import available_memory_bytes
 from conself_local.model_files.memory import gib
 from conself_local.training.job import DISK_ADAPTERS, MEASURED_PAIRS, Forecast, TrainingJob
-from conself_local.training.packed_linear import dense_bytes, keep_dense
 from conself_local.training.packing import MICRO_BATCH_TOKENS, Group, group_of, micro_batches
+from conself_local.training.torch_backend.packed_linear import dense_bytes, keep_dense
 
 _PROBE_TOKENS = 256
 _HOLES = 1.5
