@@ -5,9 +5,9 @@ Not covered: what a program says about its own answers; side channels between pr
 the kernel; macOS and Windows (refused, unless the user accepts less by name).
 """
 
-from sandbox.controller import MakeSandbox, Sandbox
-from sandbox.conversation import NOT_COMPILED
 from sandbox.guarantees import Guarantee, guarantees
+from sandbox.pool import MakeSandbox, Sandbox
+from sandbox.protocol import NOT_COMPILED
 from sandbox.types import Limits, Output, Program, ProgramResult, SandboxError, Status
 
 __all__ = [

@@ -10,7 +10,7 @@ from conself_local.errors import EXIT_USAGE, ConselfError
 from conself_local.home import Home
 from conself_local.store.store import Store
 from tui.app import ConselfApp
-from tui.desk import Desk
+from tui.app_state import Desk
 
 
 def main() -> None:

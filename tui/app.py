@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from conself_local.round.run import process as conductor
-from tui.desk import Desk
+from tui.app_state import Desk
 from tui.screens.adapters import AdaptersScreen
 from tui.screens.base import DeskScreen
 from tui.screens.evaluation import EvaluationScreen

@@ -8,7 +8,7 @@ import atheris
 
 with atheris.instrument_imports():
     from sandbox import Program
-    from sandbox.conversation import run_program
+    from sandbox.protocol import run_program
 
 from tests.sandbox.test_fuzz import LIMITS, Babbler, check
 

@@ -11,9 +11,9 @@ import resource
 from pathlib import Path
 
 from sandbox import Limits, Program
-from sandbox.conversation import run_program
 from sandbox.fork_server import ForkServer
 from sandbox.guarantees import ALL_LAYERS
+from sandbox.protocol import run_program
 from tests.benchmarks.sandbox_speed import load_programs
 
 _TICK_US = 1e6 / os.sysconf("SC_CLK_TCK")

@@ -27,7 +27,7 @@ from conself_local.settings import LAPTOP
 from conself_local.stages.execute import limits_key, limits_of
 from conself_local.store.store import Store
 from tui.app import ConselfApp
-from tui.desk import Desk
+from tui.app_state import Desk
 
 PROBLEMS, SAMPLES = 25_000, 15
 KEYS = {

@@ -15,9 +15,9 @@ from textwrap import indent
 import pytest
 
 from sandbox import Limits, Output, Program, Sandbox, Status
-from sandbox.conversation import run_program
 from sandbox.fork_server import ForkServer
 from sandbox.guarantees import ALL_LAYERS, available_layers
+from sandbox.protocol import run_program
 from tests.sandbox import attacks
 
 _PREAMBLE = "import os, time\ndef f(path, port, pid):\n"

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox import Limits, Output, Program, Status
-from sandbox.conversation import run_program
 from sandbox.fork_server import Child, ChildEnd, ForkServer
+from sandbox.protocol import run_program
 
 LIMITS = Limits(wall_s=0.2, output_bytes=1000, max_timeouts=1)
 

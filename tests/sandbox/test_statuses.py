@@ -135,7 +135,7 @@ def test_a_fork_server_that_dies_while_it_starts_is_replaced(monkeypatch: pytest
             raise ServerGoneError
         return server
 
-    monkeypatch.setattr("sandbox.controller.ForkServer", dies_at_first)
+    monkeypatch.setattr("sandbox.pool.ForkServer", dies_at_first)
     with Sandbox(workers=1) as box:
         result = run(box, "def f(x):\n    return x", [(1,)])
     assert texts(result) == ["1"] and result.deterministic is True

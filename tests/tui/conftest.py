@@ -14,7 +14,7 @@ from textual.widgets import Static
 from conself_local.home import Home
 from conself_local.store.store import Store
 from tui.app import ConselfApp
-from tui.desk import Desk
+from tui.app_state import Desk
 
 REAL_ROUND = Path(__file__).parent / "real_round.db"
 

@@ -14,7 +14,7 @@ from conself_local.home import Home
 from conself_local.store.store import Store
 from tests.tui.conftest import REAL_ROUND, press
 from tui.app import ConselfApp
-from tui.desk import Desk
+from tui.app_state import Desk
 
 FOLDER = Path(__file__).parent / "screenshots"
 SHOTS = {"round": ["2"], "problem": ["3", "o", "enter"], "evaluation": ["6"]}

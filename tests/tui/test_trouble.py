@@ -24,7 +24,7 @@ from conself_local.store.store import Store
 from tests.core.small_round import descendants
 from tests.tui.conftest import REAL_ROUND, press, settle, text_of, wait_for
 from tui.app import ConselfApp
-from tui.desk import Desk
+from tui.app_state import Desk
 
 SIZE = (100, 30)
 ROOT = Path(__file__).parents[2]

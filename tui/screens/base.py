@@ -17,7 +17,7 @@ from textual.widgets import Footer, Static
 from conself_local.errors import ConselfError
 from conself_local.store.store import Store
 from sandbox import SandboxError
-from tui.desk import BUSY, Desk
+from tui.app_state import BUSY, Desk
 from tui.widgets.nav_bar import NavBar
 
 TOLD = (ConselfError, SandboxError, sqlite3.Error, OSError, ValueError)

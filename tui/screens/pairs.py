@@ -13,7 +13,7 @@ from textual.widgets import Static
 
 from conself_local.round.views import pair_rows
 from conself_local.store.store import Store
-from tui.desk import Desk
+from tui.app_state import Desk
 from tui.screens.base import DeskScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.diff_view import DiffView

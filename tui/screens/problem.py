@@ -13,7 +13,7 @@ from textual.widgets import Static, TabbedContent, TabPane
 
 from conself_local.round.views import ProblemView, ProgramView, problem_view
 from conself_local.store.store import Store
-from tui.desk import Desk
+from tui.app_state import Desk
 from tui.screens.base import DeskScreen
 from tui.widgets.behaviour_matrix import BehaviourMatrix
 from tui.widgets.big_table import BigTable

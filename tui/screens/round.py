@@ -15,7 +15,7 @@ from conself_local.round.run import process as conductor
 from conself_local.round.views import latest_programs, tokens_since
 from conself_local.store.reports import progress, round_report
 from conself_local.store.store import Store
-from tui.desk import Desk
+from tui.app_state import Desk
 from tui.screens.base import DeskScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.histogram import Histogram

@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable, Collection, Generator, Iterable
 from types import TracebackType
 
-from sandbox.conversation import Run, run_program
 from sandbox.fork_server import ForkServer, ServerGoneError
 from sandbox.guarantees import ALL_LAYERS, available_layers
+from sandbox.protocol import Run, run_program
 from sandbox.self_test import SELF_TEST
 from sandbox.types import Inputs, Limits, Output, Program, ProgramResult, SandboxError, Status
 
