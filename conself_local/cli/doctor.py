@@ -10,12 +10,12 @@ from typing import Any
 from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.machine.gpu import describe, find_gpus, usable_gpu
+from conself_local.machine.processor import processor_has_bf16
 from conself_local.machine.resources import available_memory_bytes, usable_cores
+from conself_local.machine.room import gib
+from conself_local.machine.versions import package_versions
 from conself_local.model_files.bundled import bundled_model
-from conself_local.model_files.converted_weights import processor_has_bf16
-from conself_local.model_files.memory import gib
 from conself_local.problems.formats.human_eval import packaged_file
-from conself_local.round.start import package_versions
 from sandbox import guarantees
 
 

@@ -133,7 +133,8 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
          no_gpu: bool, endpoint: str | None, endpoint_model: str, accept_remote_endpoint: bool, benchmarks: tuple[str, ...],
          **asked: Any) -> None:  # fmt: skip
     from conself_local.cli.progress import Progress, print_report
-    from conself_local.round.run import Endpoint, Machine, Workshop, run_round
+    from conself_local.round.context import Endpoint, Machine, Workshop
+    from conself_local.round.run import run_round
     from conself_local.round.start import Request, open_round
 
     elsewhere = Endpoint(endpoint, endpoint_model, accept_remote_endpoint) if endpoint else None
@@ -197,7 +198,7 @@ def experiment(
     from conself_local.experiment.spec import read_experiment
     from conself_local.experiment.table import between_arms_lines, report_lines, table_lines
     from conself_local.home import Home
-    from conself_local.round.run import Machine
+    from conself_local.round.context import Machine
 
     wanted = read_experiment(path)
     wanted = dataclasses.replace(wanted, model=model or wanted.model, problems=problems or wanted.problems)

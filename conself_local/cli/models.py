@@ -46,8 +46,8 @@ def models(ctx: click.Context, as_json: bool) -> None:
 def get(ctx: click.Context, name: str | None) -> None:
     """Download a good small coding model by its name, once; without a name: which there are. It goes on where it broke off."""
     from conself_local.home import Home
+    from conself_local.machine.room import gib
     from conself_local.model_files.download import BUNDLED, CATALOGUE, get_model
-    from conself_local.model_files.memory import gib
 
     if name:
         click.echo(get_model(name, Home(ctx.obj["home"]).models))

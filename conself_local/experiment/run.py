@@ -38,8 +38,10 @@ from conself_local.events import Notice, OnEvent
 from conself_local.experiment.results import Arm, Begun, SeedResult, append_result, load_results
 from conself_local.experiment.spec import SHARED_UNTIL, Experiment
 from conself_local.home import Home
-from conself_local.round.run import Machine, Workshop, run_round, sample_base
-from conself_local.round.start import Request, open_round, package_versions
+from conself_local.machine.versions import package_versions
+from conself_local.round.context import Machine, Workshop
+from conself_local.round.run import run_round, sample_base
+from conself_local.round.start import Request, open_round
 from conself_local.settings import settings_to_json
 from conself_local.stages.evaluate import Benchmark, load_arms
 from conself_local.store.store import RoundInfo, Store

@@ -16,12 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from conself_local.model_files.model_file import ModelFile
-
 Kind = Literal["CUDA", "Vulkan", "Metal"]
-ALL_LAYERS = 999
-_TRAINER_SHARE = 0.25
-"""Of a card's memory, left free: the trainer starts only after the engine has ended, but its driver context stays."""
 _ASK_SECONDS = 10
 
 
@@ -91,12 +86,3 @@ def describe(gpus: Sequence[Gpu], usable: bool) -> str:
     return names if usable else f"{names}, not used: this llama.cpp was built without it; {install_command(gpus[0].kind)}"
 
 
-def layers_that_fit(model: ModelFile, weights_bytes: int, kv_bytes: int, gpu: Gpu) -> int:
-    """How many of the model's layers go on the card, its KV memory with them; `ALL_LAYERS` for all and the output layer."""
-    if gpu.memory_bytes is None:
-        return ALL_LAYERS
-    room = gpu.memory_bytes * (1 - _TRAINER_SHARE)
-    if weights_bytes + kv_bytes <= room:
-        return ALL_LAYERS
-    a_layer = (weights_bytes + kv_bytes) / (model.block_count + 1)
-    return min(model.block_count, int(room / a_layer))

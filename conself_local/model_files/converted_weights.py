@@ -8,7 +8,6 @@ stay on the shipped file; the gap in log-probability between the two is measured
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from conself_local.errors import ConselfError
 from conself_local.machine.child_environment import child_environment
+from conself_local.machine.processor import BF16_FEATURES
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.model_file import ModelFile
 
@@ -26,20 +26,11 @@ FORMATS = (SHIPPED, *KEEPS_VALUES, *LOSES_QUALITY)
 _BITS = {"BF16": 16.0, "F16": 16.0, "Q8_0": 8.5, "Q4_0": 4.5}
 _NATIVE = {"BF16", "F16", "F32"}
 LARGEST_COPY_BYTES = 4 * 2**30
-_BF16_FEATURES = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 _F16_FEATURES = frozenset({"avx2", "fma", "f16c"})
 
 
-def processor_features() -> frozenset[str]:
-    """The words of /proc/cpuinfo, which names what a processor can compute; empty where it is not Linux."""
-    if platform.system() != "Linux":
-        return frozenset()
-    return frozenset(Path("/proc/cpuinfo").read_text(errors="replace").split())
 
 
-def processor_has_bf16() -> bool:
-    """Whether this processor multiplies BF16 in hardware (Linux; elsewhere: False)."""
-    return not _BF16_FEATURES.isdisjoint(processor_features())
 
 
 def automatic_format(model: ModelFile, features: frozenset[str]) -> str:
@@ -49,7 +40,7 @@ def automatic_format(model: ModelFile, features: frozenset[str]) -> str:
     """
     if {kind for kind, _ in model.formats} <= _NATIVE:
         return SHIPPED
-    if features & _BF16_FEATURES:
+    if features & BF16_FEATURES:
         return "BF16"
     return "F16" if features >= _F16_FEATURES else SHIPPED
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from conself_local.errors import ConselfError
 from conself_local.hashes import file_sha256
+from conself_local.machine.room import gib, verify_disk
 from conself_local.model_files.bundled import PACKAGE, bundled_model
-from conself_local.model_files.memory import gib, verify_disk
 from conself_local.model_files.model_file import load_model_file
 
 BUNDLED = "smollm2-135m"

@@ -16,9 +16,10 @@ from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.machine.resources import available_memory_bytes
+from conself_local.machine.room import gib
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.gguf_weights import read_weights
-from conself_local.model_files.memory import gib, training_bytes
+from conself_local.model_files.memory import training_bytes
 from conself_local.model_files.model_file import ModelFile, load_model_file
 
 _MODEL_LAYER = "application/vnd.ollama.image.model"

@@ -6,11 +6,9 @@ Training: what it takes at the least; the trainer itself times and measures a sh
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-from conself_local.errors import ConselfError
-from conself_local.machine.resources import available_memory_bytes
+from conself_local.machine.gpu import Gpu
 from conself_local.model_files.model_file import ModelFile
 
 _ENGINE_BASE_BYTES = 64 * 2**20
@@ -20,7 +18,6 @@ _TRAINER_BASE_BYTES = 800 * 2**20
 _TRAINER_BYTES_PER_EMBEDDING = 6
 KV_MEMORY_BYTES = 2**30
 """What keys and values of all slots together may take, unless one long prompt alone needs more."""
-DISK_NEEDED_BYTES = 200 * 2**20
 
 
 def sampling_bytes(model: ModelFile, weights: Path, context_tokens: int) -> int:
@@ -38,21 +35,17 @@ def training_bytes(model: ModelFile) -> int:
     """The least that the trainer process takes: its libraries, the file's blocks, embeddings and output head unpacked."""
     return _TRAINER_BASE_BYTES + model.size_bytes + 2 * _TRAINER_BYTES_PER_EMBEDDING * model.vocabulary * model.embedding_length
 
-
-def verify_memory(what: str, needed: int, hint: str) -> None:
-    available = available_memory_bytes()
-    if available is not None and needed > available:
-        raise ConselfError(f"{what} needs about {gib(needed)}, and {gib(available)} are free", hint)
+ALL_LAYERS = 999
+_TRAINER_SHARE = 0.25
+"""Of a card's memory, left free: the trainer starts only after the engine has ended, but its driver context stays."""
 
 
-def verify_disk(folder: Path, what: str = "a round", needed: int = DISK_NEEDED_BYTES) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise ConselfError(
-            f"only {free >> 20} MiB are free on the disk of {folder}; {what} needs {needed >> 20} MiB",
-            "make room, or choose another disk with --home DIR",
-        )
-
-
-def gib(n: int) -> str:
-    return f"{n / 2**30:.1f} GiB"
+def layers_that_fit(model: ModelFile, weights_bytes: int, kv_bytes: int, gpu: Gpu) -> int:
+    """How many of the model's layers go on the card, its KV memory with them; `ALL_LAYERS` for all and the output layer."""
+    if gpu.memory_bytes is None:
+        return ALL_LAYERS
+    room = gpu.memory_bytes * (1 - _TRAINER_SHARE)
+    if weights_bytes + kv_bytes <= room:
+        return ALL_LAYERS
+    a_layer = (weights_bytes + kv_bytes) / (model.block_count + 1)
+    return min(model.block_count, int(room / a_layer))

@@ -6,8 +6,6 @@ really built the trainer times itself again before its first step (`training/pla
 
 from __future__ import annotations
 
-import functools
-import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from itertools import cycle, islice
@@ -16,8 +14,7 @@ from tempfile import TemporaryDirectory
 
 from conself_local.errors import ConselfError
 from conself_local.home import Home
-from conself_local.machine.resources import available_memory_bytes, usable_cores
-from conself_local.model_files.memory import DISK_NEEDED_BYTES, gib
+from conself_local.machine.room import DISK_NEEDED_BYTES, gib
 from conself_local.model_files.model_file import ModelFile
 from conself_local.problems.load import load_starter
 from conself_local.round.run import PROMPT_TOKENS
@@ -28,7 +25,6 @@ from conself_local.settings import LAPTOP
 from conself_local.stages.train import job_of
 from conself_local.training.job import TokenPair
 from conself_local.training.trainer_process import run_trainer
-from sandbox import Guarantee, guarantees
 
 PROBE_SECONDS = 6.0
 _TYPICAL_TOKENS = 100
@@ -37,23 +33,8 @@ _TYPICAL_PAIRS = 0.72
 """A problem: what the bundled model gave on the starter pack."""
 
 
-@functools.cache
-def _tried() -> list[Guarantee]:
-    """Trying takes seconds, and what this computer's kernel gives does not change."""
-    return guarantees()
 
 
-def machine_words(home: Home) -> list[str]:
-    """Cores, memory, disk, and what the sandbox guarantees here, tried."""
-    available = available_memory_bytes()
-    free = shutil.disk_usage(home.path).free
-    lines = [
-        f"{usable_cores()} cores, {gib(available) if available else 'unknown'} memory free, {gib(free)} disk free at {home.path}",
-        "", "What the sandbox keeps model-written programs from, here:",
-    ]  # fmt: skip
-    signs = {"enforced": "✓", "partial": "~", "missing": "✗"}
-    lines += [f"  {signs[g.level]} {g.name}: {g.what} ({g.level})" for g in _tried()]
-    return [*lines, "  Not: a program that lies about its own answers, or a bug in the kernel."]
 
 
 def forecast(home: Home, model: ModelFile, problems: int) -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from conself_local.home import Home
 from conself_local.machine.child_environment import child_environment
-from conself_local.model_files.memory import verify_disk
+from conself_local.machine.room import verify_disk
 
 _LAST_LINES = 4
 

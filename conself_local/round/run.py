@@ -11,22 +11,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from conself_local.events import Notice, OnEvent, StageDone
-from conself_local.home import Home
 from conself_local.machine.power import read_power
+from conself_local.machine.room import verify_disk, verify_memory
 from conself_local.model_files.converted_weights import SHIPPED
-from conself_local.model_files.memory import training_bytes, verify_disk, verify_memory
-from conself_local.model_files.model_file import ModelFile
+from conself_local.model_files.memory import training_bytes
+from conself_local.round.context import Workshop
 from conself_local.sampling.endpoint import EndpointSampler
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.sampler import Sampler
-from conself_local.sampling.tuning import Setup, sampling_setup
 from conself_local.settings import Settings
 from conself_local.stages.evaluate import Benchmark, evaluate, sample_and_run
 from conself_local.stages.execute import ExecutionBeside, execute_programs
@@ -36,61 +34,16 @@ from conself_local.stages.score import build_round_pairs, score_problems
 from conself_local.stages.train import train_adapter
 from conself_local.store.reports import round_report
 from conself_local.store.store import RoundInfo, Store
-from sandbox import MakeSandbox
 
 STAGES = ("observe", "sample", "execute", "grow", "score", "pair", "train", "evaluate", "decide")
 PROMPT_TOKENS = 1024
 """Room for a prompt in a slot's share of the context."""
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """A server that samples instead of the engine; everything else stays with the model file."""
-
-    url: str
-    model_name: str
-    accept_remote: bool = False
 
 
-@dataclass(frozen=True)
-class Machine:
-    """What of this computer a round may use."""
-
-    workers: int
-    """Of the sandbox when it works alone: the cores."""
-    threads: int | None = None
-    """Of the engine; None: as tuned, or the cores."""
-    slots: int | None = None
-    """Sequences sampled at once; None: as tuned, or `SLOTS`."""
-    running_copy: str | None = None
-    """The format to sample from (`running_copy.FORMATS`); None: as tuned, or what pays by rule."""
-    endpoint: Endpoint | None = None
-    use_gpu: bool = True
-    """Where there is one that llama.cpp can use."""
-
-    @property
-    def workers_beside(self) -> int:
-        """Of the sandbox while the engine samples: it is many times faster than sampling, so a quarter is plenty."""
-        return max(1, self.workers // 4)
 
 
-@dataclass(frozen=True)
-class Workshop:
-    """Everything that a round works with."""
-
-    store: Store
-    home: Home
-    model: ModelFile
-    machine: Machine
-    make_sandbox: MakeSandbox
-    make_sandbox_beside: MakeSandbox
-    """With fewer workers, for programs that are run while others are sampled."""
-    on_event: OnEvent
-
-    def sampling_setup(self) -> Setup:
-        """What the user asked for, else what is fast here."""
-        asked, found = self.machine, sampling_setup(self.model, self.home.cache)
-        return Setup(asked.running_copy or found.format, asked.slots or found.slots, asked.threads or found.threads)
 
 
 def run_round(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], until: str = "decide") -> dict[str, Any]:

@@ -6,13 +6,13 @@ Everything that must be checked before work begins is checked here, in words.
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
+from conself_local.machine.versions import package_versions
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.problems.formats.human_eval import packaged_file
@@ -28,7 +28,6 @@ BENCHMARKS = ("validation", "held-out", "humaneval")
 DEFAULT_BENCHMARKS = ("validation", "held-out")
 LEFT_OUT = "problems left out"
 """Under this name the store's stages tell which training problems stand in a benchmark, or twice."""
-_VERSIONED = ("conself-local", "llama-cpp-python", "torch", "transformers", "peft", "numpy", "gguf", "sqlite-utils")
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[R
     training = pick_problems(clean, request.limit, seed)
     if not training:
         raise ConselfError(f"{request.problems} holds no training problem that can be used", "`conself problems check` tells why")
-    base = None if request.from_base else latest_accepted(store, model)
+    base = None if request.from_base else store.latest_accepted(model.sha256)
     asked: dict[str, Any] = {
         "problems": str(request.problems.resolve()) if request.problems else None, "limit": request.limit,
         "benchmarks": list(names),
@@ -157,22 +156,3 @@ def load_benchmarks(
         else:
             raise ConselfError(f"there is no benchmark {name!r}", f"known are {', '.join(BENCHMARKS)}")
     return benchmarks
-
-
-def latest_accepted(store: Store, model: ModelFile) -> int | None:
-    """The adapter that the next round on this model begins with, or None: the base model."""
-    adapter: int | None = store.value(
-        "select id from adapters where state = 'accepted' and model_sha256 = ? order by id desc limit 1", model.sha256
-    )
-    return adapter
-
-
-def package_versions() -> dict[str, str]:
-    """Of what a result depends on; read from the packages' metadata, nothing is imported."""
-    versions = {}
-    for name in _VERSIONED:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from conself_local.machine.gpu import layers_that_fit, usable_gpu
+from conself_local.machine.gpu import usable_gpu
+from conself_local.machine.room import verify_memory
 from conself_local.model_files.converted_weights import make_running_copy
-from conself_local.model_files.memory import kv_tokens, sampling_bytes, verify_memory
+from conself_local.model_files.memory import kv_tokens, layers_that_fit, sampling_bytes
 from conself_local.model_files.model_file import ModelFile
 from conself_local.sampling.engine_process import LlamaProcess
 

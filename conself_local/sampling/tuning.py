@@ -18,7 +18,9 @@ from pathlib import Path
 from statistics import fmean
 
 from conself_local.errors import ConselfError
+from conself_local.machine.processor import processor_features
 from conself_local.machine.resources import available_memory_bytes, usable_cores
+from conself_local.machine.room import gib
 from conself_local.model_files.converted_weights import (
     KEEPS_VALUES,
     LOSES_QUALITY,
@@ -27,9 +29,7 @@ from conself_local.model_files.converted_weights import (
     copy_bytes,
     copy_fits,
     copy_path,
-    processor_features,
 )
-from conself_local.model_files.memory import gib
 from conself_local.model_files.model_file import ModelFile
 from conself_local.problems.load import load_starter
 from conself_local.sampling.engine_process import LlamaProcess

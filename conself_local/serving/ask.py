@@ -9,7 +9,6 @@ from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.model_files.converted_weights import SHIPPED
 from conself_local.model_files.model_file import ModelFile
-from conself_local.round.start import latest_accepted
 from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
 from conself_local.store.store import Store
@@ -27,7 +26,7 @@ def current_adapter(store: Store, model: ModelFile, adapter_id: int | None) -> P
         row = store.adapter(adapter_id)
         if row["model_sha256"] not in (None, model.sha256):
             raise ConselfError(f"adapter {adapter_id} was made for {row['model_path']}", "name that file with --model")
-    return store.adapter_file(latest_accepted(store, model) if adapter_id is None else adapter_id)
+    return store.adapter_file(store.latest_accepted(model.sha256) if adapter_id is None else adapter_id)
 
 
 def ask_model(

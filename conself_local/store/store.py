@@ -221,6 +221,12 @@ class Store:
             raise ConselfError(f"there is no adapter {adapter_id}", "`conself adapters` lists them")
         return found[0]
 
+    def latest_accepted(self, model_sha256: str) -> int | None:
+        """The adapter that the next round on this model begins with, or None: the base model."""
+        sql = "select id from adapters where state = 'accepted' and model_sha256 = ? order by id desc limit 1"
+        adapter: int | None = self.value(sql, model_sha256)
+        return adapter
+
     def adapter_file(self, adapter_id: int | None) -> Path | None:
         """Its GGUF file, the sha256 checked: a changed file is not what was judged. None for the base model."""
         if adapter_id is None:

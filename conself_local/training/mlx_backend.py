@@ -22,8 +22,8 @@ from mlx_lm.utils import load as load_folder
 from conself_local.adapters.formats import Adapter, adapter_of_mlx_tensors, read_peft
 from conself_local.errors import ConselfError
 from conself_local.machine.resources import available_memory_bytes
+from conself_local.machine.room import gib
 from conself_local.model_files.gguf_weights import LINEAR_NAMES, read_weights
-from conself_local.model_files.memory import gib
 from conself_local.model_files.mlx_folder import verify_mlx_folder
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint

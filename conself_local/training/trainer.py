@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from conself_local.adapters.formats import Adapter, write_gguf, write_peft
 from conself_local.errors import ConselfError
 from conself_local.machine.process_memory import peak_bytes
-from conself_local.model_files.memory import verify_disk
+from conself_local.machine.room import verify_disk
 from conself_local.model_files.model_file import ModelFile
 from conself_local.training.checkpoint import Progress
 from conself_local.training.guards import displacement_window, is_displaced

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from conself_local.machine.gpu import ALL_LAYERS, Gpu, describe, find_gpus, install_command, layers_that_fit, parse_nvidia
+from conself_local.machine.gpu import Gpu, describe, find_gpus, install_command, parse_nvidia
 from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.memory import ALL_LAYERS, layers_that_fit
 from conself_local.model_files.model_file import load_model_file
 from conself_local.sampling.engine_process import LlamaProcess
 

@@ -16,7 +16,8 @@ from conself_local.machine.resources import usable_cores
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.converted_weights import automatic_format, copy_bytes, copy_fits, copy_path, make_running_copy
 from conself_local.model_files.model_file import ModelFile, load_model_file
-from conself_local.round.run import Machine, Workshop, open_engine
+from conself_local.round.context import Machine, Workshop
+from conself_local.round.run import open_engine
 from conself_local.sampling import tuning as tune
 from conself_local.sampling.tuning import Setup
 from conself_local.settings import LAPTOP

@@ -12,10 +12,11 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Input, Label, OptionList, Select, Static
 from textual.widgets.option_list import Option
 
+from conself_local.machine.summary import machine_words
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.installed import describe_models, find_models
 from conself_local.model_files.model_file import load_model_file
-from conself_local.round.forecast import forecast, machine_words, starter_size
+from conself_local.round.forecast import forecast, starter_size
 from conself_local.round.run import process as conductor
 from conself_local.round.views import summary_of_home
 from conself_local.store.store import Store

@@ -21,7 +21,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from conself_local.errors import ConselfError
-from conself_local.model_files.converted_weights import processor_has_bf16
+from conself_local.machine.processor import processor_has_bf16
 from conself_local.model_files.gguf_weights import GgufTensor, read_weights
 from conself_local.model_files.model_file import ModelFile
 from conself_local.training.packing import Group, Packed, pack

@@ -13,7 +13,7 @@ from typing import Any
 from conself_local.errors import ConselfError
 from conself_local.machine.process_memory import give_back_freed, peak_bytes, reset_peak, resident_bytes
 from conself_local.machine.resources import available_memory_bytes
-from conself_local.model_files.memory import gib
+from conself_local.machine.room import gib
 from conself_local.training.job import DISK_ADAPTERS, MEASURED_PAIRS, Forecast, TrainingJob
 from conself_local.training.packing import MICRO_BATCH_TOKENS, Group, group_of, micro_batches
 from conself_local.training.torch_backend.packed_linear import dense_bytes, keep_dense

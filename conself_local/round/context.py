@@ -1,0 +1,62 @@
+"""Everything that a round works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from conself_local.events import OnEvent
+from conself_local.home import Home
+from conself_local.model_files.model_file import ModelFile
+from conself_local.sampling.tuning import Setup, sampling_setup
+from conself_local.store.store import Store
+from sandbox import MakeSandbox
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server that samples instead of the engine; everything else stays with the model file."""
+
+    url: str
+    model_name: str
+    accept_remote: bool = False
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What of this computer a round may use."""
+
+    workers: int
+    """Of the sandbox when it works alone: the cores."""
+    threads: int | None = None
+    """Of the engine; None: as tuned, or the cores."""
+    slots: int | None = None
+    """Sequences sampled at once; None: as tuned, or `SLOTS`."""
+    running_copy: str | None = None
+    """The format to sample from (`running_copy.FORMATS`); None: as tuned, or what pays by rule."""
+    endpoint: Endpoint | None = None
+    use_gpu: bool = True
+    """Where there is one that llama.cpp can use."""
+
+    @property
+    def workers_beside(self) -> int:
+        """Of the sandbox while the engine samples: it is many times faster than sampling, so a quarter is plenty."""
+        return max(1, self.workers // 4)
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Everything that a round works with."""
+
+    store: Store
+    home: Home
+    model: ModelFile
+    machine: Machine
+    make_sandbox: MakeSandbox
+    make_sandbox_beside: MakeSandbox
+    """With fewer workers, for programs that are run while others are sampled."""
+    on_event: OnEvent
+
+    def sampling_setup(self) -> Setup:
+        """What the user asked for, else what is fast here."""
+        asked, found = self.machine, sampling_setup(self.model, self.home.cache)
+        return Setup(asked.running_copy or found.format, asked.slots or found.slots, asked.threads or found.threads)
