@@ -12,7 +12,7 @@ import pytest
 from conself_local.errors import ConselfError
 from conself_local.training.job import Forecast, TokenPair, TrainingJob
 from conself_local.training.packing import Group
-from conself_local.training.torch_backend.backend import plan
+from conself_local.training.torch_backend import plan
 
 MIB = 2**20
 PAIRS = (TokenPair((1,) * 100, (2,) * 51, (3,) * 51, 1.0), TokenPair((1,) * 200, (2,) * 101, (3,) * 101, 1.0))

@@ -25,7 +25,7 @@ from conself_local.machine.processor import processor_has_bf16
 from conself_local.model_files.gguf_weights import GgufTensor, read_weights
 from conself_local.model_files.model_file import ModelFile
 from conself_local.training.packing import Group, Packed, pack
-from conself_local.training.torch_backend.backend import packed_attention
+from conself_local.training.torch_backend import packed_attention
 from conself_local.training.torch_backend.lean_layers import use_lean_layers
 from conself_local.training.torch_backend.packed_linear import PackedLinear
 
