@@ -11,7 +11,7 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from tests.core.small_round import run_arguments, run_conself, write_problems
+from tests.fakes.small_round import run_arguments, run_conself, write_problems
 
 TARGET = Path(__file__).parent / "real_round.db"
 

@@ -12,7 +12,7 @@ from textual import events
 from textual.widgets import Input, TabbedContent, TextArea
 
 from conself_local.round.run import process as conductor
-from tests.core.tiny_model import write_tiny_model
+from tests.fakes.tiny_model import write_tiny_model
 from tests.tui.conftest import press, settle, text_of, wait_for
 from tui.app import ConselfApp
 from tui.screens.problem import ProblemScreen

@@ -21,7 +21,7 @@ from conself_local.home import Home
 from conself_local.model_files.bundled import bundled_model
 from conself_local.round.run import process as conductor
 from conself_local.store.store import Store
-from tests.core.small_round import descendants
+from tests.fakes.small_round import descendants
 from tests.tui.conftest import REAL_ROUND, press, settle, text_of, wait_for
 from tui.app import ConselfApp
 from tui.app_state import Desk

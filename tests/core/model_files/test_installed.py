@@ -1,0 +1,55 @@
+"""Models of other tools are found where those tools keep them, and what each can do here is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from conself_local.model_files.installed import describe_models, find_models
+from tests.fakes.tiny_model import write_tiny_model
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("HF_HUB_CACHE", "HF_HOME", "LLAMA_CACHE", "OLLAMA_MODELS"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def test_every_tool_is_looked_at_and_a_file_is_named_once(home: Path) -> None:
+    tiny = home / "tiny.gguf"
+    write_tiny_model(tiny)
+    studio = home / ".lmstudio/models/maker/model/coder.gguf"
+    snapshot = home / ".cache/huggingface/hub/models--a--b/snapshots/1/model.gguf"
+    blob = home / ".ollama/models/blobs/sha256-abc"
+    for place in (studio, blob, home / ".cache/llama.cpp/other.gguf", studio.with_name("mmproj-f16.gguf")):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tiny, place)
+    snapshot.parent.mkdir(parents=True)
+    snapshot.symlink_to(studio)
+    (home / ".cache/llama.cpp/broken.gguf").write_bytes(b"GGUF")
+    write_tiny_model(home / ".cache/llama.cpp/strange.gguf", "gemma")
+    manifests = home / ".ollama/models/manifests/registry.ollama.ai/library/coder"
+    manifests.mkdir(parents=True)
+    layer = {"mediaType": "application/vnd.ollama.image.model", "digest": "sha256:abc"}
+    (manifests / "0.5b").write_text(json.dumps({"layers": [layer, {"mediaType": "text/plain", "digest": "sha256:x"}]}))
+    (manifests / "bad").write_text("{")
+    (manifests / "climbs").write_text(json.dumps({"layers": [layer | {"digest": "../../../tiny.gguf"}]}))
+
+    rows = {(row["source"], row["name"]): row for row in describe_models(find_models(home))}
+    assert set(rows) == {
+        ("bundled", "SmolLM2-135M-Instruct"), ("LM Studio", "coder"), ("llama.cpp", "other"), ("llama.cpp", "broken"),
+        ("llama.cpp", "strange"), ("Ollama", "coder:0.5b"),
+    }  # fmt: skip
+    assert all(rows[key]["trainable"] for key in (("LM Studio", "coder"), ("Ollama", "coder:0.5b")))
+    assert "llama, " in rows["LM Studio", "coder"]["what"] and "trainable in" in rows["LM Studio", "coder"]["what"]
+    assert not rows["llama.cpp", "broken"]["usable"] and "cut short" in rows["llama.cpp", "broken"]["what"]
+    strange = rows["llama.cpp", "strange"]
+    assert strange["usable"] and not strange["trainable"] and "gemma" in strange["what"]
+
+
+def test_an_empty_computer_has_the_bundled_model(home: Path) -> None:
+    assert [model.source for model in find_models(home)] == ["bundled"]

@@ -1,0 +1,286 @@
+"""Prompts, extraction, templates, and the engine on the bundled model."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conself_local.adapters.formats import write_gguf
+from conself_local.errors import ConselfError, EngineDiedError
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.problems.load import load_starter
+from conself_local.sampling.answer import is_repeating
+from conself_local.sampling.chat_template import render_chat
+from conself_local.sampling.engine_process import LlamaProcess
+from conself_local.sampling.extract import block_is_closed, extract_program, parse_observations
+from conself_local.sampling.llama_engine import LlamaEngine
+from conself_local.sampling.prompts import answer_prefix, program_messages
+from conself_local.sampling.sampler import ChatMessage, EncodedPrompt, SampleRequest
+from conself_local.sampling.token_choice import choose_token, nucleus, token_uncertainty
+from tests.fakes.random_adapter import random_adapter
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        ("Here:\n```python\nx = 1\n```\nDone.", "x = 1\n"),
+        ("```python\nx = 1\n```\n```python\ny = 2\n```", "x = 1\n"),
+        ("```py\nx = 1", "x = 1\n"),
+        ("```Python3 \nif x:\n    pass\n\n\n```", "if x:\n    pass\n"),
+        ("```\nx = 1\n```", None),
+        ("no code at all", None),
+        ("```python\n   \n```", None),
+        ("```python\nx = '```'\n```", "x = '```'\n"),
+    ],
+)
+def test_extract_program(answer: str, code: str | None) -> None:
+    assert extract_program(answer) == code
+
+
+def test_block_is_closed_only_by_a_fence_on_its_own_line() -> None:
+    assert not block_is_closed("```python\nx = 1\n")
+    assert not block_is_closed("```python\nx = '```'")
+    assert block_is_closed("```python\nx = 1\n```")
+    assert block_is_closed("```python\n```")
+
+
+def test_observations_are_read_in_the_asked_form_and_never_as_code() -> None:
+    text = "Observation 1:\nUse a loop.\n\n**Observation 2:** Mind zero.\nObservation 3:\n```python\nx = 1\n```\nTake care.\nObservation 4:\nMore."
+    assert parse_observations(text, 3) == ["Use a loop.", "Mind zero.", "Take care."]
+    assert parse_observations("Observation 1:\nOnly one.", 3) is None
+    assert parse_observations("1. first\n2. second\n3. third", 3) is None
+
+
+@given(st.text())
+def test_extraction_never_fails(text: str) -> None:
+    extract_program(text)
+    parse_observations(text, 3)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}{{ m.content.__class__.__mro__ }}{% endfor %}",
+        "{{ ''.__class__.__base__.__subclasses__() }}",
+        "{% for i in range(10**9) %}x{% endfor %}",
+        "{{ messages.append(1) }}",
+        "{% for",
+        "{{ 'x' * 10**9 }}",
+        "{{ raise_exception('no') }}",
+    ],
+)
+def test_hostile_templates_are_refused_in_time(template: str) -> None:
+    with pytest.raises(ConselfError, match="chat template"):
+        render_chat(template, [ChatMessage("user", "hi")], "<s>", "</s>")
+
+
+def test_uncertainty_of_a_uniform_distribution() -> None:
+    nll, entropy = token_uncertainty(np.zeros(1000, dtype=np.float32), 3)
+    assert nll == pytest.approx(np.log(1000)) and entropy == pytest.approx(np.log2(15))
+    peaked = np.full(1000, -1000.0, dtype=np.float32)
+    peaked[3] = 0
+    assert sum(token_uncertainty(peaked, 3)) == pytest.approx(0.0)
+
+
+def test_repetition() -> None:
+    assert is_repeating([1, 2, 3] * 30) and is_repeating([7] * 16)
+    assert not is_repeating([7] * 15) and not is_repeating(list(range(200)))
+
+
+@pytest.fixture(scope="module")
+def model() -> ModelFile:
+    return load_model_file(bundled_model())
+
+
+@pytest.fixture(scope="module")
+def engine(model: ModelFile) -> Iterator[LlamaProcess]:
+    with LlamaProcess(model, slots=4, context_tokens=4 * 512, threads=1) as process:
+        yield process
+
+
+def _requests(prompt: EncodedPrompt, n: int, prefix: str = "", **changes: object) -> list[SampleRequest]:
+    values: dict[str, object] = {"temperature": 1.0, "top_p": 0.8, "max_new_tokens": 48, "answer_prefix": prefix}
+    return [SampleRequest(f"k{i}", prompt.token_ids, seed=i, **(values | changes)) for i in range(n)]  # type: ignore[arg-type]
+
+
+def test_every_request_is_answered_once_with_its_uncertainty(engine: LlamaProcess) -> None:
+    problem = load_starter(("train",))[0]
+    prefix = answer_prefix(problem)
+    prompt = engine.encode(program_messages(problem), prefix)
+    assert prompt.text.endswith(prefix) and problem.statement in prompt.text
+    completions = {c.key: c for c in engine.sample(_requests(prompt, 30, prefix, stop_at_fence=True))}
+    assert set(completions) == {f"k{i}" for i in range(30)}
+    for c in completions.values():
+        assert 0 < len(c.token_ids) <= 48 and c.mean_nll is not None and c.mean_nll > 0
+        assert c.mean_entropy_bits is not None and 0 <= c.mean_entropy_bits <= np.log2(15)
+        assert (c.finish == "fence") == block_is_closed(prefix + c.text)
+        assert extract_program(prefix + c.text) is not None
+    assert len({c.text for c in completions.values()}) > 5
+    assert any(c.finish == "fence" for c in completions.values())
+
+
+def test_nll_of_a_sample_is_that_of_its_score(engine: LlamaProcess) -> None:
+    prompt = engine.encode([ChatMessage("user", "Say a number.")])
+    (completion,) = engine.sample(_requests(prompt, 1))
+    scores = engine.score(prompt.token_ids, completion.token_ids)
+    assert len(scores) == len(completion.token_ids)
+    assert -sum(scores) / len(scores) == pytest.approx(completion.mean_nll, abs=0.05)
+
+
+def test_a_prompt_that_does_not_fit_is_told(engine: LlamaProcess) -> None:
+    long = SampleRequest("long", tuple(range(100, 3000)), 1.0, 0.8, 8, 1)
+    prompt = engine.encode([ChatMessage("user", "Hi")])
+    finishes = {c.key: c.finish for c in engine.sample([long, *_requests(prompt, 3)])}
+    assert finishes["long"] == "too-long" and len(finishes) == 4
+
+
+def test_greedy_at_one_slot_is_the_same_whatever_ran_before(model: ModelFile) -> None:
+    with LlamaProcess(model, slots=1, context_tokens=512, threads=1) as one:
+        prompt = one.encode([ChatMessage("user", "Count to ten.")])
+        other = one.encode([ChatMessage("user", "Name a colour.")])
+        first = [c.token_ids for c in one.sample(_requests(prompt, 2))]
+        list(one.sample(_requests(other, 1)))
+        assert [c.token_ids for c in one.sample(_requests(prompt, 2))] == first
+
+
+def test_an_engine_that_dies_once_is_restarted_and_loses_nothing(model: ModelFile) -> None:
+    with LlamaProcess(model, slots=2, context_tokens=1024, threads=1) as process:
+        prompt = process.encode([ChatMessage("user", "Tell a story.")])
+        keys = []
+        for i, completion in enumerate(process.sample(_requests(prompt, 8))):
+            keys.append(completion.key)
+            if i == 2:
+                os.kill(process.pid, signal.SIGKILL)
+        assert sorted(keys) == [f"k{i}" for i in range(8)]
+
+
+def test_an_engine_that_keeps_dying_is_told(model: ModelFile) -> None:
+    with LlamaProcess(model, slots=1, context_tokens=512, threads=1) as process:
+        process._command = ["false"]
+        os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(EngineDiedError, match="did not start"):
+            process.encode([ChatMessage("user", "Hi")])
+
+
+def test_an_engine_that_crashes_is_told_apart_from_one_that_was_killed(model: ModelFile) -> None:
+    with LlamaProcess(model, slots=1, context_tokens=512, threads=1) as process:
+        process._command = ["sh", "-c", "echo ggml: oh no >&2; echo ...... >&2; kill -SEGV $$"]
+        os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(EngineDiedError, match=r"killed by SIGSEGV; (.* )?ggml: oh no$") as told:
+            process.encode([ChatMessage("user", "Hi")])
+        assert "force-reinstall" in told.value.hint
+
+
+def test_a_prompt_longer_than_a_batch_beside_others(engine: LlamaProcess) -> None:
+    """Holds down: a batch that one prompt fills wholly, so that no row wants a token, must still be decoded."""
+    short = engine.encode([ChatMessage("user", "Hi")])
+    long = engine.encode([ChatMessage("user", "word " * 1200)])
+    requests = [*_requests(short, 3), SampleRequest("long", long.token_ids, 1.0, 0.8, 8, 1)]
+    completions = {c.key: c for c in engine.sample(requests)}
+    assert len(completions) == 4 and 0 < len(completions["long"].token_ids) <= 8
+
+
+@pytest.mark.parametrize("temperature, top_p", [(1.0, 0.8), (0.6, 0.95), (1.3, 0.5), (1.0, 1.0)])
+def test_the_nucleus_is_that_of_llama_cpp(temperature: float, top_p: float) -> None:
+    """The same tokens in the same order with the same probabilities as its own chain of samplers leaves."""
+    import llama_cpp as ll
+
+    logits = (np.random.default_rng(5).standard_normal(3000) * 4).astype(np.float32)
+    data = (ll.llama_token_data * len(logits))(*(ll.llama_token_data(i, float(x), 0.0) for i, x in enumerate(logits)))
+    array = ll.llama_token_data_array(data, len(logits), -1, False)
+    chain = ll.llama_sampler_chain_init(ll.llama_sampler_chain_default_params())
+    for sampler in (ll.llama_sampler_init_temp(temperature), ll.llama_sampler_init_top_p(top_p, 1), ll.llama_sampler_init_dist(1)):
+        ll.llama_sampler_chain_add(chain, sampler)
+    ll.llama_sampler_apply(chain, array)
+    theirs = sorted(((array.data[i].p, -array.data[i].id) for i in range(array.size)), reverse=True)
+    ll.llama_sampler_free(chain)
+
+    weights = np.exp((logits - logits.max()) / np.float32(temperature))
+    tokens, cumulative = nucleus(weights, float(weights.sum()), np.flatnonzero(weights >= 1e-4), top_p)
+    shares = np.diff(cumulative, prepend=0.0) / cumulative[-1]
+    if top_p < 1:
+        assert [-token for _, token in theirs] == tokens.tolist()
+    assert [p for p, _ in theirs[:50]] == pytest.approx(shares[:50].tolist(), rel=1e-3)
+
+
+def test_draws_follow_the_nucleus() -> None:
+    logits = np.log(np.array([0.5, 0.3, 0.15, 0.05], dtype=np.float32))
+    drawn = [choose_token(logits, 1.0, 0.9, (i + 0.5) / 1000).token for i in range(1000)]
+    assert [drawn.count(t) for t in range(4)] == [526, 316, 158, 0]
+    choice = choose_token(logits, 0.0, 0.9, 0.99)
+    assert choice.token == 0 and choice.nll == pytest.approx(np.log(2), abs=1e-6)
+    with pytest.raises(ConselfError, match="not a number"):
+        choose_token(np.full(8, np.nan, dtype=np.float32), 1.0, 0.9, 0.5)
+
+
+def test_prompts_are_shared_and_slots_relaid_without_changing_answers(model: ModelFile) -> None:
+    """Greedy answers at many slots, with copies, gaps and a longer layout in between, are those of one slot."""
+    with LlamaProcess(model, slots=1, context_tokens=1024, threads=1) as one, LlamaProcess(
+        model, slots=6, context_tokens=6 * 256, threads=1
+    ) as many:
+        asked = [program_messages(p, o) for p in load_starter(("train",))[:6] for o in (None, "Mind the empty input.")]
+        prompts = [one.encode(m) for m in asked] + [one.encode([ChatMessage("user", "word " * 400 + "Say hello.")])]
+        requests = [
+            SampleRequest(f"{i}/{k}", p.token_ids, 0.0, 1.0, 6 + 5 * k, k) for i, p in enumerate(prompts) for k in range(3)
+        ]
+        alone = {c.key: c.token_ids for c in one.sample(requests)}
+        together = {c.key: c.token_ids for c in many.sample(requests)}
+    assert set(alone) == set(together)
+    same = sum(alone[key] == together[key] for key in alone)
+    assert same >= 0.85 * len(alone), "a rounding may turn a tie, a wrong copy would turn nearly all"
+
+
+def test_base_and_adapter_mixed_in_one_call_are_told_apart(model: ModelFile, tmp_path: Path) -> None:
+    """Each is answered as when it is asked alone, and the adapter is switched once, not for every request."""
+    adapter = tmp_path / "adapter.gguf"
+    write_gguf(random_adapter(model, 0.1, only="o_proj"), model, adapter)
+    with LlamaProcess(model, slots=4, context_tokens=4 * 256, threads=1) as engine:
+        prompt = engine.encode([ChatMessage("user", "Name a colour.")])
+
+        def ask(kinds: Sequence[tuple[str, Path | None]], count: int) -> dict[str, tuple[int, ...]]:
+            requests = [
+                SampleRequest(f"{name}/{i}", prompt.token_ids, 1.0, 1.0, 12, seed=i, adapter=path)
+                for i in range(count) for name, path in kinds
+            ]  # fmt: skip
+            return {c.key: c.token_ids for c in engine.sample(requests)}
+
+        kinds = [("base", None), ("adapter", adapter)]
+        mixed = ask(kinds, 8)
+        alone = ask(kinds[:1], 8) | ask(kinds[1:], 8)
+    assert set(mixed) == set(alone) and len(mixed) == 16
+    assert sum(mixed[key] == alone[key] for key in alone) >= 14, "a rounding may turn a draw or two"
+    assert sum(mixed[f"base/{i}"] == mixed[f"adapter/{i}"] for i in range(8)) <= 1
+    order = [key.partition("/")[0] for key in mixed]
+    assert sum(a != b for a, b in itertools.pairwise(order)) == 1
+
+
+def test_text_whose_characters_span_tokens_is_joined(model: ModelFile) -> None:
+    engine = LlamaEngine(model.path, slots=1, context_tokens=256, threads=1)
+    text = "naïve 🙂 漢字 \U0001f9d1"
+    pieces = [engine._piece(token) for token in engine.tokenize(text, special=False)]
+    assert b"".join(pieces).decode() == text
+    assert any(_is_torn(piece) for piece in pieces), "the text was chosen so that some token is no text by itself"
+
+
+def _is_torn(piece: bytes) -> bool:
+    try:
+        piece.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def test_a_model_without_an_end_token_is_refused(model: ModelFile, tmp_path: Path) -> None:
+    endless = tmp_path / "endless.gguf"
+    endless.write_bytes(model.path.read_bytes().replace(b"tokenizer.ggml.eos_token_id", b"tokenizer.ggml.zzz_token_id"))
+    with pytest.raises(ConselfError, match="no end token"):
+        load_model_file(endless)

@@ -1,0 +1,108 @@
+"""`conself tune` on the bundled model: short real probes, what is stored, what is deleted, what a round then takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from conself_local.errors import ConselfError
+from conself_local.home import Home
+from conself_local.machine.resources import usable_cores
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.converted_weights import automatic_format, copy_bytes, copy_fits, copy_path, make_running_copy
+from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.round.context import Machine, Workshop
+from conself_local.round.run import open_engine
+from conself_local.sampling import tuning as tune
+from conself_local.sampling.tuning import Setup
+from conself_local.settings import LAPTOP
+from tests.fakes.small_round import descendants
+from tests.fakes.tiny_model import write_tiny_model
+
+
+@pytest.fixture(scope="module")
+def model() -> ModelFile:
+    return load_model_file(bundled_model())
+
+
+def test_tuning_is_measured_stored_and_read_again(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "_PROBE_SECONDS", 0.2)
+    monkeypatch.setattr(tune, "_SLOTS_TRIED", (2,))
+    monkeypatch.setattr(tune, "SLOTS", 4)
+    monkeypatch.setattr(tune, "KEEPS_VALUES", ("BF16",))
+    said: list[str] = []
+    assert tune.load_tuning(model, tmp_path) is None
+    found = tune.tune_model(model, tmp_path, False, said.append)
+    assert tune.load_tuning(model, tmp_path) == found
+    assert {"shipped", "BF16"} <= {name.split(",")[0] for name in found.tokens_per_second}
+    assert all(rate > 0 for rate in found.tokens_per_second.values()) and len(said) == len(found.tokens_per_second)
+    best = f"{found.format}, {found.slots} slots, {found.threads} threads"
+    assert found.tokens_per_second[best] * 1.03 >= max(found.tokens_per_second.values()), "no clearly faster setup was passed over"
+    assert 0 < found.logp_gap["BF16"] < 0.1, "BF16 keeps the shipped values up to rounding"
+    assert copy_path(model, "BF16", tmp_path).is_file() == (found.format == "BF16"), "a copy that lost is deleted"
+    other = write_tiny_model(tmp_path / "other.gguf")
+    assert tune.load_tuning(other, tmp_path) is None, "an answer is for one model"
+
+
+def test_a_damaged_answer_is_as_none(model: ModelFile, tmp_path: Path) -> None:
+    path = tune._tuning_path(model, tmp_path)
+    path.parent.mkdir(parents=True)
+    for text in ("", "{", "[]", '{"format": "BF16"}'):
+        path.write_text(text)
+        assert tune.load_tuning(model, tmp_path) is None
+
+
+def test_a_format_nobody_knows_is_told_and_the_size_of_a_copy_is_foreseen(model: ModelFile, tmp_path: Path) -> None:
+    with pytest.raises(ConselfError, match="no running copy"):
+        make_running_copy(model, "Q9", tmp_path)
+    copy = make_running_copy(model, "Q8_0", tmp_path)
+    assert copy_bytes(model, "Q8_0") == pytest.approx(copy.stat().st_size, rel=0.05)
+
+
+def test_without_a_probe_the_16_bit_format_is_taken_that_the_processor_computes(model: ModelFile, tmp_path: Path) -> None:
+    avx2 = frozenset({"avx2", "fma", "f16c"})
+    features = (avx2, avx2 | {"avx512_bf16"}, frozenset({"bf16"}), avx2 - {"f16c"})
+    assert [automatic_format(model, one) for one in features] == ["F16", "BF16", "BF16", "shipped"]
+    full = load_model_file(make_running_copy(model, "F16", tmp_path))
+    assert automatic_format(full, avx2 | {"avx512_bf16"}) == "shipped", "16 bits are not copied"
+
+
+def test_a_copy_leaves_half_of_memory_and_disk_free(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    size, cache = copy_bytes(model, "F16"), tmp_path / "not" / "made"
+    assert [copy_fits(model, "F16", cache, memory) for memory in (None, 2 * size, 2 * size - 1)] == [True, True, False]
+    assert not copy_fits(dataclasses.replace(model, weights=3 * 10**9), "F16", cache, None), "a copy of 6 GB is not made unasked"
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 2 * size - 1))
+    assert not copy_fits(model, "F16", cache, None)
+    monkeypatch.setattr(tune, "processor_features", lambda: frozenset({"avx2", "fma", "f16c"}))
+    assert tune.sampling_setup(model, cache).format == "shipped"
+    copy_path(model, "F16", cache).parent.mkdir(parents=True)
+    copy_path(model, "F16", cache).touch()
+    assert copy_fits(model, "F16", cache, None), "what is there takes no more disk"
+
+
+def test_a_probe_goes_before_the_automatic_choice(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tune, "processor_features", lambda: frozenset({"avx2", "fma", "f16c"}))
+    assert tune.sampling_setup(model, tmp_path) == Setup("F16", tune.SLOTS, usable_cores())
+    _write_tuning(model, tmp_path)
+    assert tune.sampling_setup(model, tmp_path) == Setup("Q8_0", 3, 5)
+
+
+def test_a_round_samples_as_probed_and_as_asked(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSELF_CACHE", str(tmp_path))
+    _write_tuning(model, tmp_path)
+    for machine, threads, slots in ((Machine(2), 5, 3), (Machine(2, threads=4, slots=7), 4, 7)):
+        shop = Workshop(None, Home(tmp_path), model, machine, None, None, print)  # type: ignore[arg-type]
+        with open_engine(shop, LAPTOP) as engine:
+            assert engine.weights == copy_path(model, "Q8_0", tmp_path)
+            assert descendants(os.getpid(), f"--slots {slots} ") == descendants(os.getpid(), f"--threads {threads} ") != []
+
+
+def _write_tuning(model: ModelFile, cache: Path) -> None:
+    path = tune._tuning_path(model, cache)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"format": "Q8_0", "slots": 3, "threads": 5, "tokens_per_second": {}, "logp_gap": {}}))

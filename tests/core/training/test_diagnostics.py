@@ -1,0 +1,68 @@
+"""What goes wrong in training and between rounds is told, and only then."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from conself_local.events import StepDone
+from conself_local.stages.collapse import Health, words_of_collapse
+from conself_local.training.guards import displacement_window, is_displaced, words_of_training
+from conself_local.training.job import TokenPair, TrainingJob
+
+PAIRS = [TokenPair((1,), (2,) * 10, (3,) * 10, 1.0)] * 8
+GOOD = StepDone(
+    step=6, steps=6, loss=0.5, margin=0.5, reward_accuracy=0.8, chosen_logp_shift=0.02, learning_rate=1e-4, gradient_norm=2.0,
+    memory_bytes=1, seconds=1.0,
+)  # fmt: skip
+
+
+def _words(pairs: list[TokenPair] = PAIRS, **changes: float) -> list[str]:
+    last = dataclasses.replace(GOOD, **changes)  # type: ignore[arg-type]
+    return words_of_training([dataclasses.replace(last, step=i) for i in range(1, 6)] + [last], pairs)
+
+
+def test_a_good_run_needs_no_words() -> None:
+    assert _words() == [] and words_of_training([], PAIRS) == []
+
+
+def test_each_failure_is_named() -> None:
+    long = [TokenPair((1,), (2,) * 20, (3,) * 10, 1.0)]
+    for words, expected in (
+        (_words(chosen_logp_shift=-0.5), "became less likely (-0.50"),
+        (_words(reward_accuracy=1.0, margin=4.0), "learnt by heart"),
+        (_words(reward_accuracy=0.5), "hardly learnt"),
+        (_words(long), "2.00 times as long"),
+        (_words(gradient_norm=50.0), "as large as 50"),
+        (_words(steps=12), "stopped early at step 6 of 12"),
+    ):
+        assert len(words) == 1 and expected in words[0]
+
+
+def test_the_early_stop_waits_for_a_whole_window() -> None:
+    job = TrainingJob("m", "llama", None, tuple(PAIRS), 0, 0.1, 4, 8, 1e-3, 2, 1, 0.1, 1.0, 0.1, 0.5, threads=1)
+    assert displacement_window(job) == 4
+    assert not is_displaced(job, (-9.0,) * 3) and not is_displaced(job, (-0.4,) * 4) and is_displaced(job, (-0.6,) * 4)
+    assert not is_displaced(dataclasses.replace(job, max_displacement=None), (-9.0,) * 4)
+
+
+def test_collapse_is_seen_between_rounds() -> None:
+    before = Health(0.3, 1.5, 0.8)
+    assert words_of_collapse(before, before) == []
+    words = words_of_collapse(before, Health(0.5, 0.9, 0.4))
+    assert len(words) == 4 and "30% -> 50%" in words[0] and "80% -> 40%" in words[1] and "1.50 -> 0.90" in words[2]
+
+
+def test_training_ends_early_and_keeps_its_adapter(tmp_path: Path) -> None:
+    """A limit above any shift: stopped as soon as a window is full."""
+    from conself_local.training.torch_backend.backend import TorchBackend
+    from conself_local.training.trainer import train
+    from tests.fakes.tiny_model import write_tiny_model
+
+    model = write_tiny_model(tmp_path / "tiny.gguf")
+    pairs = tuple(TokenPair((1, 5, 9 + i), (31, 32), (41, 42), 1.0) for i in range(6))
+    job = TrainingJob(str(model.path), "llama", None, pairs, 0, 0.1, 4, 8, 1e-3, 2, 1, 0.1, 1.0, 0.0, -1e9, threads=1)
+    reports: list[dict[str, object]] = []
+    train(job, tmp_path / "job", TorchBackend(job), reports.append)
+    assert reports[-1]["steps_done"] == 3 < job.steps and (tmp_path / "job" / "adapter.gguf").is_file()
+    assert "MiB of disk" in str(reports[0]["forecast"])

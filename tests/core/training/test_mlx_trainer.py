@@ -1,0 +1,108 @@
+"""The MLX backend against torch's and the plain formula, on a tiny random model; its resume; what it writes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mlx.core", reason="MLX is for Apple Silicon; its processor build for Linux is a development dependency")
+
+import mlx.core as mx
+import numpy as np
+import torch
+
+from conself_local.adapters.formats import adapter_of_mlx_tensors, adapter_of_peft_tensors, read_gguf, read_peft, write_peft
+from conself_local.method.con_dpo import con_dpo_loss
+from conself_local.model_files.model_file import ModelFile
+from conself_local.training.job import TokenPair, TrainingJob
+from conself_local.training.mlx_backend import MlxBackend, _flat
+from conself_local.training.torch_backend.backend import TorchBackend
+from conself_local.training.trainer import train
+from tests.fakes.killed_run import train_whole_and_cut
+from tests.fakes.tiny_mlx_folder import write_mlx_folder
+from tests.fakes.tiny_model import write_tiny_model
+
+PAIRS = tuple(
+    TokenPair((1, 5, 9 + i, 20), (31, 32 + i, 33, 2), (41, 42, 43 + i, 44, 45, 2)[: 3 + i], 0.5 + 0.1 * i) for i in range(4)
+)
+
+
+def _job(model: ModelFile, parent: Path | None = None) -> TrainingJob:
+    return TrainingJob(
+        str(model.path), model.architecture, str(parent) if parent else None, PAIRS, 3, 0.5, 4, 8, 1e-2, 2, 2, 0.1, 1.0, 0.1, None, threads=1
+    )
+
+
+def _moved_adapter(model: ModelFile, folder: Path) -> Path:
+    """An adapter whose B is not zero, so that every gradient is there to be compared."""
+    adapter = TorchBackend(_job(model)).adapter()
+    random = np.random.default_rng(1)
+    maps = {name: (a, random.standard_normal(b.shape).astype(np.float32) * 0.2) for name, (a, b) in adapter.maps.items()}
+    write_peft(dataclasses.replace(adapter, maps=maps), folder, model.architecture)
+    return folder
+
+
+@pytest.mark.parametrize(("architecture", "tied"), [("llama", True), ("llama", False), ("qwen2", True)])
+def test_loss_and_gradients_are_those_of_torch_and_the_plain_formula(
+    architecture: str, tied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conself_local.training.torch_backend.backend.pick_dtype", lambda device: torch.float32)
+    model = write_tiny_model(tmp_path / "tiny.gguf", architecture, tied=tied)
+    job = _job(model, _moved_adapter(model, tmp_path / "parent"))
+    ours, theirs = MlxBackend(job), TorchBackend(job)
+    sums = ours.sums(PAIRS)
+    assert np.allclose(sums, theirs.sums(PAIRS), atol=1e-4)
+    references = [(chosen + 0.3, rejected - 0.2) for chosen, rejected in sums]
+    figures, of_torch = (backend.accumulate(PAIRS, references, 1 / 4) for backend in (ours, theirs))
+    for pair, one, other, both, reference in zip(PAIRS, figures, of_torch, sums, references, strict=True):
+        nll = -both[0] / len(pair.chosen)
+        assert one.loss == pytest.approx(con_dpo_loss(*both, *reference, pair.weight, job.beta) + job.sft_weight * nll, abs=1e-5)
+        assert dataclasses.astuple(one) == pytest.approx(dataclasses.astuple(other), abs=1e-4)
+    in_mlx = adapter_of_mlx_tensors({name: np.array(v) for name, v in _flat(ours._gradients).items()}, 1.0)
+    in_torch = adapter_of_peft_tensors(
+        {n.replace(".default.weight", ".weight"): p.grad.numpy() for n, p in theirs._named.items() if p.grad is not None}, 1.0
+    )
+    assert set(in_mlx.maps) == set(in_torch.maps) and len(in_mlx.maps) == 14
+    for name, sides in in_mlx.maps.items():
+        for mine, of_peft in zip(sides, in_torch.maps[name], strict=True):
+            assert float(np.abs(mine - of_peft).max()) <= 1e-4 * max(1.0, float(np.abs(of_peft).max())), name
+    assert ours.step(1e-3) == pytest.approx(theirs.step(1e-3), rel=1e-3)
+    assert np.allclose(ours.sums(PAIRS), theirs.sums(PAIRS), atol=2e-3)
+
+
+def test_resumed_training_equals_undisturbed_training(tmp_path: Path) -> None:
+    job = _job(write_tiny_model(tmp_path / "tiny.gguf"))
+    whole, rest = train_whole_and_cut(job, MlxBackend, tmp_path)
+    losses = {r["step"]: r["loss"] for r in whole if "step" in r}
+    assert len(losses) == job.steps == 4 and losses[4] < losses[1]
+    assert {r["step"]: r["loss"] for r in rest if "step" in r} == {step: losses[step] for step in (3, 4)}
+    for name in ("adapter.gguf", "adapter/adapter_model.safetensors"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_its_adapter_is_the_same_in_every_form_and_torch_goes_on_with_it(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "tiny.gguf")
+    job = _job(model)
+    backend = MlxBackend(job)
+    train(job, tmp_path / "job", backend, lambda report: None)
+    by_peft, by_gguf = read_peft(tmp_path / "job" / "adapter"), read_gguf(tmp_path / "job" / "adapter.gguf", model)
+    for name, sides in backend.adapter().maps.items():
+        for one, peft, gguf in zip(sides, by_peft.maps[name], by_gguf.maps[name], strict=True):
+            assert np.array_equal(one, peft) and np.array_equal(one, gguf)
+    further = dataclasses.replace(job, parent_adapter=str(tmp_path / "job" / "adapter"))
+    assert np.allclose(TorchBackend(further).sums(PAIRS), backend.sums(PAIRS), atol=0.5)
+
+
+def test_a_four_bit_folder_is_trained_as_it_is(tmp_path: Path) -> None:
+    folder = write_mlx_folder(tmp_path / "folder", bits=4)
+    job = dataclasses.replace(_job(write_tiny_model(tmp_path / "tiny.gguf")), model_path=str(folder))
+    backend = MlxBackend(job)
+    before = backend.sums(PAIRS)
+    for _ in range(3):
+        backend.accumulate(PAIRS, before, 1 / 4)
+        backend.step(1e-2)
+    after = backend.sums(PAIRS)
+    assert all(a[0] - a[1] > b[0] - b[1] for a, b in zip(after, before, strict=True))
+    assert mx.isfinite(mx.array(after)).all()
