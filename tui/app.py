@@ -11,7 +11,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from conself_local.round.run import process as conductor
+from conself_local.round import process as round_process
 from tui.app_state import Desk
 from tui.screens.adapters import AdaptersScreen
 from tui.screens.base import DeskScreen

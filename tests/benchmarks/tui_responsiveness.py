@@ -22,7 +22,7 @@ import numpy as np
 
 from conself_local.home import Home
 from conself_local.problems.problem import Problem
-from conself_local.round.run import process as conductor
+from conself_local.round import process as round_process
 from conself_local.settings import LAPTOP
 from conself_local.stages.execute import limits_key, limits_of
 from conself_local.store.store import Store

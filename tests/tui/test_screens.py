@@ -11,7 +11,7 @@ import pytest
 from textual import events
 from textual.widgets import Input, TabbedContent, TextArea
 
-from conself_local.round.run import process as conductor
+from conself_local.round import process as round_process
 from tests.fakes.tiny_model import write_tiny_model
 from tests.tui.conftest import press, settle, text_of, wait_for
 from tui.app import ConselfApp

@@ -19,7 +19,7 @@ from textual.widgets import Input
 
 from conself_local.home import Home
 from conself_local.model_files.bundled import bundled_model
-from conself_local.round.run import process as conductor
+from conself_local.round import process as round_process
 from conself_local.store.store import Store
 from tests.fakes.small_round import descendants
 from tests.tui.conftest import REAL_ROUND, press, settle, text_of, wait_for

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Label, Static
 
-from conself_local.round.run import process as conductor
+from conself_local.round import process as round_process
 from conself_local.round.views import latest_programs, tokens_since
 from conself_local.store.reports import progress, round_report
 from conself_local.store.store import Store

@@ -17,7 +17,7 @@ from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.installed import describe_models, find_models
 from conself_local.model_files.model_file import load_model_file
 from conself_local.round.forecast import forecast, starter_size
-from conself_local.round.run import process as conductor
+from conself_local.round import process as round_process
 from conself_local.round.views import summary_of_home
 from conself_local.store.store import Store
 from tui.screens.base import TOLD, DeskScreen, words_of

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Grid
 from textual.widgets import Static
 
-from conself_local.round.run import process as conductor
+from conself_local.round import process as round_process
 from conself_local.round.views import training_steps
 from conself_local.store.store import Store
 from tui.screens.base import DeskScreen
