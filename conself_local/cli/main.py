@@ -133,22 +133,22 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
          no_gpu: bool, endpoint: str | None, endpoint_model: str, accept_remote_endpoint: bool, benchmarks: tuple[str, ...],
          **asked: Any) -> None:  # fmt: skip
     from conself_local.cli.progress import Progress, print_report
-    from conself_local.round.context import Endpoint, Machine, Workshop
+    from conself_local.round.context import Endpoint, ComputeOptions, RoundContext
     from conself_local.round.run import run_round
     from conself_local.round.start import Request, open_round
 
     elsewhere = Endpoint(endpoint, endpoint_model, accept_remote_endpoint) if endpoint else None
-    machine = Machine(usable_cores(), threads, slots, None if running_copy == "auto" else running_copy, elsewhere, not no_gpu)
-    make_sandbox = sandbox_maker(ctx, machine.workers)
+    compute = ComputeOptions(usable_cores(), threads, slots, None if running_copy == "auto" else running_copy, elsewhere, not no_gpu)
+    make_sandbox = sandbox_maker(ctx, compute.workers)
     request = Request(**asked, benchmarks=benchmarks or None)
     with open_store(ctx) as (home, store), home.lock():
         round_, model, judged_on = open_round(store, request, make_sandbox)
         with Progress() as progress:
             progress.say(f"round {round_.id} on {model.name} ({model.path.name}), preset {round_.settings.preset}")
-            shop = Workshop(
-                store, home, model, machine, make_sandbox, sandbox_maker(ctx, machine.workers_beside), progress.on_event
+            context = RoundContext(
+                store, home, model, compute, make_sandbox, sandbox_maker(ctx, compute.workers_beside), progress.on_event
             )
-            report = run_round(shop, round_, judged_on, until)
+            report = run_round(context, round_, judged_on, until)
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
@@ -198,17 +198,17 @@ def experiment(
     from conself_local.experiment.spec import read_experiment
     from conself_local.experiment.table import between_arms_lines, report_lines, table_lines
     from conself_local.home import Home
-    from conself_local.round.context import Machine
+    from conself_local.round.context import ComputeOptions
 
     wanted = read_experiment(path)
     wanted = dataclasses.replace(wanted, model=model or wanted.model, problems=problems or wanted.problems)
-    machine = Machine(usable_cores(), threads, slots)
+    compute = ComputeOptions(usable_cores(), threads, slots)
     target = folder or Home(ctx.obj["home"]).path / "experiments" / wanted.name
     results: list[SeedResult] = []
     kept = report.with_suffix(".jsonl") if report else None
     with Progress() as progress:
         make_sandbox = partial(sandbox_maker, ctx)
-        for result in run_experiment(wanted, target, machine, make_sandbox, progress.on_event, kept):
+        for result in run_experiment(wanted, target, compute, make_sandbox, progress.on_event, kept):
             results.append(result)
             if report:
                 report.write_text("\n".join(report_lines(wanted.name, results)) + "\n", encoding="utf-8")

@@ -39,7 +39,7 @@ from conself_local.experiment.results import Arm, Begun, SeedResult, append_resu
 from conself_local.experiment.spec import SHARED_UNTIL, Experiment
 from conself_local.home import Home
 from conself_local.machine.versions import package_versions
-from conself_local.round.context import Machine, Workshop
+from conself_local.round.context import ComputeOptions, RoundContext
 from conself_local.round.run import run_round, sample_base
 from conself_local.round.start import Request, open_round
 from conself_local.settings import settings_to_json
@@ -59,7 +59,7 @@ _SET_BENCHMARKS = "update rounds set request = json_set(request, '$.benchmarks',
 
 
 def run_experiment(
-    experiment: Experiment, folder: Path, machine: Machine, make_sandbox: Callable[[int], MakeSandbox], on_event: OnEvent,
+    experiment: Experiment, folder: Path, compute: ComputeOptions, make_sandbox: Callable[[int], MakeSandbox], on_event: OnEvent,
     kept: Path | None = None,
 ) -> Iterator[SeedResult]:  # fmt: skip
     """Every arm for every seed, in `folder`; yields the results of an arm, one a benchmark, when it has ended.
@@ -74,14 +74,14 @@ def run_experiment(
                 yield from (dataclasses.replace(result, arm=arm) for result in found.values())
                 continue
             on_event(Notice(f"experiment {experiment.name}: arm {arm.name}, seed {seed}"))
-            for result in _run_arm(experiment, arm, seed, begun, folder, machine, make_sandbox, on_event):
+            for result in _run_arm(experiment, arm, seed, begun, folder, compute, make_sandbox, on_event):
                 if kept and result.benchmark not in found:
                     append_result(kept, result)
                 yield result
 
 
 def _run_arm(
-    experiment: Experiment, arm: Arm, seed: int, begun: Begun, folder: Path, machine: Machine, make_sandbox: Callable[[int], MakeSandbox],
+    experiment: Experiment, arm: Arm, seed: int, begun: Begun, folder: Path, compute: ComputeOptions, make_sandbox: Callable[[int], MakeSandbox],
     on_event: OnEvent,
 ) -> Iterator[SeedResult]:  # fmt: skip
     home = Home(_arm_folder(folder, arm, seed))
@@ -92,7 +92,7 @@ def _run_arm(
         else:
             shared = Home(folder / experiment.shared_name(arm, seed))
             with _timed(shared):
-                _run_rounds(experiment, arm, seed, shared, machine, make_sandbox, on_event, 1, SHARED_UNTIL)
+                _run_rounds(experiment, arm, seed, shared, compute, make_sandbox, on_event, 1, SHARED_UNTIL)
             _copy_shared(shared, home, experiment, arm)
     elif not experiment.holds(latest, arm, begun):
         raise ConselfError(
@@ -100,7 +100,7 @@ def _run_arm(
             "give the arm another name, or name another --folder",
         )
     with _timed(home):
-        benchmarks = _run_rounds(experiment, arm, seed, home, machine, make_sandbox, on_event, arm.rounds, "decide")
+        benchmarks = _run_rounds(experiment, arm, seed, home, compute, make_sandbox, on_event, arm.rounds, "decide")
     with Store(home.database) as store:
         for benchmark in benchmarks:
             yield _result(store, arm, seed, begun, benchmark, _seconds(home))
@@ -149,7 +149,7 @@ def _seconds(home: Home) -> float:
 
 
 def _run_rounds(
-    experiment: Experiment, arm: Arm, seed: int, home: Home, machine: Machine, make_sandbox: Callable[[int], MakeSandbox],
+    experiment: Experiment, arm: Arm, seed: int, home: Home, compute: ComputeOptions, make_sandbox: Callable[[int], MakeSandbox],
     on_event: OnEvent, rounds: int, until: str,
 ) -> Sequence[Benchmark]:  # fmt: skip
     """What is missing of the arm's rounds; returns the benchmarks.
@@ -173,12 +173,12 @@ def _run_rounds(
             ) if fresh else Request()  # fmt: skip
             if not fresh and until != "decide":
                 store.db.execute(_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)])
-            round_, model, benchmarks = open_round(store, request, make_sandbox(machine.workers))
-            shop = Workshop(store, home, model, machine, make_sandbox(machine.workers), make_sandbox(machine.workers_beside), on_event)
+            round_, model, benchmarks = open_round(store, request, make_sandbox(compute.workers))
+            context = RoundContext(store, home, model, compute, make_sandbox(compute.workers), make_sandbox(compute.workers_beside), on_event)
             is_last = round_.id == arm.rounds
-            run_round(shop, round_, [b for b in benchmarks if is_last or b.name == "validation"], until)
+            run_round(context, round_, [b for b in benchmarks if is_last or b.name == "validation"], until)
             if until != "decide":
-                sample_base(shop, round_, list(benchmarks))
+                sample_base(context, round_, list(benchmarks))
                 break
         if not benchmarks:
             benchmarks = _benchmarks_of(store, experiment.benchmarks)

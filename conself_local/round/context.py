@@ -22,7 +22,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Machine:
+class ComputeOptions:
     """What of this computer a round may use."""
 
     workers: int
@@ -44,13 +44,13 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Workshop:
+class RoundContext:
     """Everything that a round works with."""
 
     store: Store
     home: Home
     model: ModelFile
-    machine: Machine
+    compute: ComputeOptions
     make_sandbox: MakeSandbox
     make_sandbox_beside: MakeSandbox
     """With fewer workers, for programs that are run while others are sampled."""
@@ -58,5 +58,5 @@ class Workshop:
 
     def sampling_setup(self) -> Setup:
         """What the user asked for, else what is fast here."""
-        asked, found = self.machine, sampling_setup(self.model, self.home.cache)
+        asked, found = self.compute, sampling_setup(self.model, self.home.cache)
         return Setup(asked.running_copy or found.format, asked.slots or found.slots, asked.threads or found.threads)

@@ -20,7 +20,7 @@ from conself_local.machine.power import read_power
 from conself_local.machine.room import verify_disk, verify_memory
 from conself_local.model_files.converted_weights import SHIPPED
 from conself_local.model_files.memory import training_bytes
-from conself_local.round.context import Workshop
+from conself_local.round.context import RoundContext
 from conself_local.sampling.endpoint import EndpointSampler
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.open_engine import open_llama
@@ -46,59 +46,59 @@ PROMPT_TOKENS = 1024
 
 
 
-def run_round(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], until: str = "decide") -> dict[str, Any]:
+def run_round(context: RoundContext, round_: RoundInfo, benchmarks: list[Benchmark], until: str = "decide") -> dict[str, Any]:
     """Bring the round to its end, or to the end of stage `until`; returns its report (see `store/reports.py`)."""
-    verify_disk(shop.home.path)
+    verify_disk(context.home.path)
     wanted = STAGES[: STAGES.index(until) + 1]
-    store = shop.store
+    store = context.store
     if "observe" in wanted and not _sampled(store, round_, "sample" in wanted):
-        with _open_sampler(shop, round_.settings) as sampler, _watch_power(shop.on_event):
+        with _open_sampler(context, round_.settings) as sampler, _watch_power(context.on_event):
             adapter = store.adapter_file(round_.base_adapter_id)
-            sample_observations(store, round_, sampler, adapter, shop.on_event)
+            sample_observations(store, round_, sampler, adapter, context.on_event)
             if "sample" in wanted:
-                ask_for_inputs(store, round_, sampler, adapter, shop.on_event)
-                with _execution_beside(shop, round_, sampler) as after_each:
-                    sample_programs(store, round_, sampler, adapter, shop.on_event, after_each)
-                _measure_running_copy(shop, round_, sampler, adapter)
+                ask_for_inputs(store, round_, sampler, adapter, context.on_event)
+                with _execution_beside(context, round_, sampler) as after_each:
+                    sample_programs(store, round_, sampler, adapter, context.on_event, after_each)
+                _measure_running_copy(context, round_, sampler, adapter)
     if "execute" in wanted:
-        execute_programs(store, round_, shop.make_sandbox, shop.on_event)
+        execute_programs(store, round_, context.make_sandbox, context.on_event)
     if "grow" in wanted:
-        grow_inputs(store, round_, shop.make_sandbox, shop.on_event)
+        grow_inputs(store, round_, context.make_sandbox, context.on_event)
     if "score" in wanted:
-        score_problems(store, round_, shop.on_event)
+        score_problems(store, round_, context.on_event)
     trained = store.value("select id from adapters where round_id = ?", round_.id)
     if "pair" in wanted and not trained:
-        build_round_pairs(store, round_, shop.on_event)
+        build_round_pairs(store, round_, context.on_event)
     if "train" in wanted and not trained:
-        verify_memory("training", training_bytes(shop.model), "close other programs, or train a smaller model")
-        train_adapter(store, round_, shop.model, shop.home, shop.on_event)
+        verify_memory("training", training_bytes(context.model), "close other programs, or train a smaller model")
+        train_adapter(store, round_, context.model, context.home, context.on_event)
     adapter_id = store.value("select id from adapters where round_id = ?", round_.id)
     if "evaluate" in wanted and adapter_id:
-        _evaluate_all(shop, round_, benchmarks, adapter_id)
+        _evaluate_all(context, round_, benchmarks, adapter_id)
     if "decide" in wanted:
-        _decide(shop, round_, adapter_id)
+        _decide(context, round_, adapter_id)
         store.finish_round(round_.id)
     return round_report(store, round_.id)
 
 
 @contextmanager
-def _execution_beside(shop: Workshop, round_: RoundInfo, sampler: Sampler) -> Iterator[Callable[[], None]]:
+def _execution_beside(context: RoundContext, round_: RoundInfo, sampler: Sampler) -> Iterator[Callable[[], None]]:
     """What to call after every sample, so that programs are run while others are sampled, by a plan of the cores.
 
     Sampling is nearly always what is behind, so it has all its threads until a batch of programs waits; then the engine gives
     up a quarter of the cores until the batch is done. Not with one core, nor with one slot, whose promise of equal samples
     should not hang on how many threads there happened to be, nor beside an endpoint, whose threads are its own.
     """
-    machine, setup = shop.machine, shop.sampling_setup()
-    if machine.workers == 1 or setup.slots == 1 or not isinstance(sampler, LlamaProcess):
+    compute, setup = context.compute, context.sampling_setup()
+    if compute.workers == 1 or setup.slots == 1 or not isinstance(sampler, LlamaProcess):
         yield lambda: None
         return
 
     def share_cores(shared: bool) -> None:
-        left = max(1, min(setup.threads, machine.workers - machine.workers_beside))
+        left = max(1, min(setup.threads, compute.workers - compute.workers_beside))
         sampler.set_threads(left if shared else setup.threads)
 
-    with ExecutionBeside(shop.store, round_, shop.make_sandbox_beside, share_cores) as beside:
+    with ExecutionBeside(context.store, round_, context.make_sandbox_beside, share_cores) as beside:
         yield beside.poll
 
 
@@ -116,21 +116,21 @@ def _watch_power(on_event: OnEvent) -> Iterator[None]:
 
 
 @contextmanager
-def _open_sampler(shop: Workshop, settings: Settings) -> Iterator[Sampler]:
+def _open_sampler(context: RoundContext, settings: Settings) -> Iterator[Sampler]:
     """What the round samples from: an endpoint where the user named one, else the engine."""
-    endpoint, sampler = shop.machine.endpoint, None
+    endpoint, sampler = context.compute.endpoint, None
     if endpoint:
-        sampler = EndpointSampler(endpoint.url, endpoint.model_name, shop.model, accept_remote=endpoint.accept_remote)
-    with sampler or open_engine(shop, settings) as opened:
+        sampler = EndpointSampler(endpoint.url, endpoint.model_name, context.model, accept_remote=endpoint.accept_remote)
+    with sampler or open_engine(context, settings) as opened:
         yield opened
 
 
-def open_engine(shop: Workshop, settings: Settings, *, shipped: bool = False) -> LlamaProcess:
+def open_engine(context: RoundContext, settings: Settings, *, shipped: bool = False) -> LlamaProcess:
     """The engine process over the running copy, or over the shipped file."""
-    setup = shop.sampling_setup()
+    setup = context.sampling_setup()
     return open_llama(
-        shop.model, SHIPPED if shipped else setup.format, shop.home.cache, slots=setup.slots, threads=setup.threads,
-        longest=PROMPT_TOKENS + settings.max_new_tokens, use_gpu=shop.machine.use_gpu,
+        context.model, SHIPPED if shipped else setup.format, context.home.cache, slots=setup.slots, threads=setup.threads,
+        longest=PROMPT_TOKENS + settings.max_new_tokens, use_gpu=context.compute.use_gpu,
     )  # fmt: skip
 
 
@@ -144,47 +144,47 @@ def _sampled(store: Store, round_: RoundInfo, with_programs: bool) -> bool:
     return samples == problems * round_.settings.samples_per_problem and measured
 
 
-def _measure_running_copy(shop: Workshop, round_: RoundInfo, sampler: Sampler, adapter: Path | None) -> None:
+def _measure_running_copy(context: RoundContext, round_: RoundInfo, sampler: Sampler, adapter: Path | None) -> None:
     """The gap in log-probability between the copy that samples and the shipped file, on samples of this round."""
     sql = """select p.token_ids as prompt, s.token_ids as completion from samples s join prompts p on p.id = s.prompt_id
              where s.round_id = ? and s.program_id is not null order by s.id limit 8"""
-    rows = [(json.loads(r["prompt"]), json.loads(r["completion"])) for r in shop.store.rows(sql, round_.id)]
+    rows = [(json.loads(r["prompt"]), json.loads(r["completion"])) for r in context.store.rows(sql, round_.id)]
     if isinstance(sampler, EndpointSampler):
         summary = f"samples from {sampler.url}; it tells no uncertainty, and answers were tokenised with {shop.model.path.name}"
     elif not isinstance(sampler, LlamaProcess) or sampler.runs_shipped or not rows:
         summary = "samples from the shipped file itself"
     else:
         running = [sampler.score(prompt, completion, adapter) for prompt, completion in rows]
-        with open_engine(shop, round_.settings, shipped=True) as shipped:
+        with open_engine(context, round_.settings, shipped=True) as shipped:
             exact = [shipped.score(prompt, completion, adapter) for prompt, completion in rows]
         gaps = [abs(a - b) for ours, theirs in zip(running, exact, strict=True) for a, b in zip(ours, theirs, strict=True)]
         summary = f"samples from {sampler.weights.name}, mean gap in log-probability to the shipped file {fmean(gaps):.4f} nats a token"
-    shop.store.finish_stage(round_.id, "running copy", summary)
-    shop.on_event(Notice(summary))
+    context.store.finish_stage(round_.id, "running copy", summary)
+    context.on_event(Notice(summary))
 
 
-def _evaluate_all(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark], adapter_id: int) -> None:
-    done = {r["benchmark"] for r in shop.store.rows("select benchmark from evaluations where round_id = ?", round_.id)}
+def _evaluate_all(context: RoundContext, round_: RoundInfo, benchmarks: list[Benchmark], adapter_id: int) -> None:
+    done = {r["benchmark"] for r in context.store.rows("select benchmark from evaluations where round_id = ?", round_.id)}
     pending = [b for b in benchmarks if b.name not in done]
     if not pending:
         return
-    adapters = {"base": shop.store.adapter_file(round_.base_adapter_id), "adapter": shop.store.adapter_file(adapter_id)}
-    with open_engine(shop, round_.settings) as sampler:
+    adapters = {"base": context.store.adapter_file(round_.base_adapter_id), "adapter": context.store.adapter_file(adapter_id)}
+    with open_engine(context, round_.settings) as sampler:
         for benchmark in pending:
-            evaluate(shop.store, round_, benchmark, sampler, adapters, shop.make_sandbox, shop.on_event)
+            evaluate(context.store, round_, benchmark, sampler, adapters, context.make_sandbox, context.on_event)
 
 
-def sample_base(shop: Workshop, round_: RoundInfo, benchmarks: list[Benchmark]) -> None:
+def sample_base(context: RoundContext, round_: RoundInfo, benchmarks: list[Benchmark]) -> None:
     """The answers of the model before the round, ahead of training: arms of an experiment that begin alike share them."""
-    base = {"base": shop.store.adapter_file(round_.base_adapter_id)}
-    with open_engine(shop, round_.settings) as sampler:
+    base = {"base": context.store.adapter_file(round_.base_adapter_id)}
+    with open_engine(context, round_.settings) as sampler:
         for benchmark in benchmarks:
-            sample_and_run(shop.store, round_, benchmark, sampler, base, shop.make_sandbox, shop.on_event)
+            sample_and_run(context.store, round_, benchmark, sampler, base, context.make_sandbox, context.on_event)
 
 
-def _decide(shop: Workshop, round_: RoundInfo, adapter_id: int | None) -> None:
+def _decide(context: RoundContext, round_: RoundInfo, adapter_id: int | None) -> None:
     """Accept the adapter only if it is not worse on the validation split (mean pass@1 over its problems)."""
-    store = shop.store
+    store = context.store
     raw = store.value("select result from evaluations where round_id = ? and benchmark = 'validation'", round_.id)
     if adapter_id is None:
         summary = "no adapter was trained; the model stays as it was"
@@ -201,5 +201,5 @@ def _decide(shop: Workshop, round_: RoundInfo, adapter_id: int | None) -> None:
             else f"rejected: {points}, worse; the model stays as it was"
         )
     store.finish_stage(round_.id, "decide", summary)
-    shop.on_event(StageDone("decide", summary))
+    context.on_event(StageDone("decide", summary))
 

@@ -16,7 +16,7 @@ from conself_local.machine.resources import usable_cores
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.converted_weights import automatic_format, copy_bytes, copy_fits, copy_path, make_running_copy
 from conself_local.model_files.model_file import ModelFile, load_model_file
-from conself_local.round.context import Machine, Workshop
+from conself_local.round.context import ComputeOptions, RoundContext
 from conself_local.round.run import open_engine
 from conself_local.sampling import tuning as tune
 from conself_local.sampling.tuning import Setup
@@ -95,9 +95,9 @@ def test_a_probe_goes_before_the_automatic_choice(model: ModelFile, tmp_path: Pa
 def test_a_round_samples_as_probed_and_as_asked(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONSELF_CACHE", str(tmp_path))
     _write_tuning(model, tmp_path)
-    for machine, threads, slots in ((Machine(2), 5, 3), (Machine(2, threads=4, slots=7), 4, 7)):
-        shop = Workshop(None, Home(tmp_path), model, machine, None, None, print)  # type: ignore[arg-type]
-        with open_engine(shop, LAPTOP) as engine:
+    for compute, threads, slots in ((ComputeOptions(2), 5, 3), (ComputeOptions(2, threads=4, slots=7), 4, 7)):
+        context = RoundContext(None, Home(tmp_path), model, compute, None, None, print)  # type: ignore[arg-type]
+        with open_engine(context, LAPTOP) as engine:
             assert engine.weights == copy_path(model, "Q8_0", tmp_path)
             assert descendants(os.getpid(), f"--slots {slots} ") == descendants(os.getpid(), f"--threads {threads} ") != []
 
