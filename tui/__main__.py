@@ -10,7 +10,7 @@ from conself_local.errors import EXIT_USAGE, ConselfError
 from conself_local.home import Home
 from conself_local.store.store import Store
 from tui.app import ConselfApp
-from tui.app_state import Desk
+from tui.app_state import AppState
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     try:
         home = Home(options.home)
         with Store(home.database) as store:
-            ConselfApp(Desk(home, store)).run()
+            ConselfApp(AppState(home, store)).run()
     except ConselfError as error:
         print(f"conself: {error.message}\n  -> {error.hint}", file=sys.stderr)
         sys.exit(EXIT_USAGE)

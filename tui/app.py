@@ -12,9 +12,9 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from conself_local.round import process as round_process
-from tui.app_state import Desk
+from tui.app_state import AppState
 from tui.screens.adapters import AdaptersScreen
-from tui.screens.base import DeskScreen
+from tui.screens.base import BaseScreen
 from tui.screens.evaluation import EvaluationScreen
 from tui.screens.help import HelpScreen
 from tui.screens.pairs import PairsScreen
@@ -28,7 +28,7 @@ from tui.screens.training import TrainingScreen
 from tui.widgets.ask_dialog import Confirm
 from tui.widgets.nav_bar import SCREENS, NavBar
 
-SCREEN_TYPES: tuple[type[DeskScreen], ...] = (
+SCREEN_TYPES: tuple[type[BaseScreen], ...] = (
     StartScreen, RoundScreen, ProblemsScreen, PairsScreen, TrainingScreen, EvaluationScreen, PlaygroundScreen, AdaptersScreen,
     SettingsScreen,
 )  # fmt: skip
@@ -44,17 +44,17 @@ class ConselfApp(App[None]):
         Binding("question_mark", "help", "Help"), Binding("q", "leave", "Quit"),
     ]  # fmt: skip
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, app_state: AppState) -> None:
         super().__init__()
-        self.desk = desk
+        self.app_state = app_state
         for screen in SCREEN_TYPES:
-            self.add_mode(screen.NAME, lambda screen=screen: screen(self.desk))  # type: ignore[misc]
+            self.add_mode(screen.NAME, lambda screen=screen: screen(self.app_state))  # type: ignore[misc]
 
     def on_mount(self) -> None:
         """Asked to end, or without its terminal, it ends like by q; a round goes on."""
         for asked in (signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(asked, self.exit)
-        self.switch_mode("round" if conductor.running(self.desk.home) else "start")
+        self.switch_mode("round" if round_process.running(self.app_state.home) else "start")
 
     def action_go(self, name: str) -> None:
         self.switch_mode(name)
@@ -67,13 +67,13 @@ class ConselfApp(App[None]):
 
     def action_leave(self) -> None:
         """While a round runs, ask whether it goes on; it does unless it is stopped here."""
-        if not conductor.running(self.desk.home):
+        if not round_process.running(self.app_state.home):
             self.exit()
             return
 
         def answered(goes_on: bool | None) -> None:
             if goes_on is False:
-                conductor.stop(self.desk.home)
+                round_process.stop(self.app_state.home)
             self.exit()
 
         self.push_screen(Confirm("A round is running. Shall it go on without this screen?"), answered)

@@ -14,7 +14,7 @@ from conself_local.store.store import Store
 BUSY, UNREADABLE = -1.0, -2.0
 
 
-class Desk:
+class AppState:
     """`round_id` is the round that is looked at; None: the latest."""
 
     def __init__(self, home: Home, store: Store) -> None:

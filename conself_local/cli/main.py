@@ -230,11 +230,11 @@ def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
         if latest is None:
             raise ConselfError("this home has no round yet", "begin one with: conself run")
         wanted = latest.id if round_id is None else store.round(round_id).id
-        report, lanes = round_report(store, wanted), progress(store, wanted)
+        report, rows = round_report(store, wanted), progress(store, wanted)
     if as_json:
-        click.echo(json.dumps(report | {"progress": lanes}, indent=2))
+        click.echo(json.dumps(report | {"progress": rows}, indent=2))
     else:
-        print_progress(lanes)
+        print_progress(rows)
         print_report(report)
 
 

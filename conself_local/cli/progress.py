@@ -96,9 +96,9 @@ class Progress:
             self.say(text)
 
 
-def print_progress(lanes: list[dict[str, Any]]) -> None:
-    for lane in lanes:
-        print(f"{lane['stage']:<10} {lane['done']:>7} / {lane['total']}")
+def print_progress(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        print(f"{row['stage']:<10} {row['done']:>7} / {row['total']}")
     print()
 
 

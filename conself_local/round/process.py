@@ -82,7 +82,7 @@ def _signal(home: Home, *signals: signal.Signals) -> bool:
     return True
 
 
-def last_words(home: Home) -> list[str]:
+def tail_log(home: Home) -> list[str]:
     """The last lines that a round said; why it ended, where it failed."""
     try:
         text = _log(home).read_bytes()[-8000:].decode(errors="replace")
@@ -95,7 +95,7 @@ def failure(home: Home) -> str:
     """Why the last round ended early, with the way out; empty where it did not, or still runs."""
     if running(home) is not None:
         return ""
-    lines = last_words(home)
+    lines = tail_log(home)
     for i, line in enumerate(lines):
         if line.startswith("conself: "):
             return " ".join(part.strip() for part in lines[i:])

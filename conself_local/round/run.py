@@ -150,7 +150,7 @@ def _measure_running_copy(context: RoundContext, round_: RoundInfo, sampler: Sam
              where s.round_id = ? and s.program_id is not null order by s.id limit 8"""
     rows = [(json.loads(r["prompt"]), json.loads(r["completion"])) for r in context.store.rows(sql, round_.id)]
     if isinstance(sampler, EndpointSampler):
-        summary = f"samples from {sampler.url}; it tells no uncertainty, and answers were tokenised with {shop.model.path.name}"
+        summary = f"samples from {sampler.url}; it tells no uncertainty, and answers were tokenised with {context.model.path.name}"
     elif not isinstance(sampler, LlamaProcess) or sampler.runs_shipped or not rows:
         summary = "samples from the shipped file itself"
     else:

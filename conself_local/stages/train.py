@@ -19,7 +19,7 @@ from conself_local.training.guards import words_of_training
 from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.trainer_process import run_trainer
 
-_LANES = {"reference": "train: reference", "step": "train", "measured": "train: measure"}
+STAGE_OF_REPORT = {"reference": "train: reference", "step": "train", "measured": "train: measure"}
 """What the trainer reports of -> what is shown of it."""
 _STEP_FIELDS = StepDone.__dataclass_fields__
 
@@ -63,16 +63,16 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
         return
     folder = home.training_folder(round_.id)
     last: dict[str, Any] = {}
-    lane = None
+    shown = None
     for report in run_trainer(job, folder):
         if "forecast" in report:
             on_event(Notice(f"training: {report['forecast']}"))
-        part = next((key for key in _LANES if key in report), None)
-        if part and part != lane:
-            lane = part
-            on_event(StageStarted(_LANES[part], report[part], report["steps" if part == "step" else "pairs"]))
+        part = next((key for key in STAGE_OF_REPORT if key in report), None)
+        if part and part != shown:
+            shown = part
+            on_event(StageStarted(STAGE_OF_REPORT[part], report[part], report["steps" if part == "step" else "pairs"]))
         if part and part != "step":
-            on_event(ItemStored(_LANES[part], report[part], report["pairs"], ""))
+            on_event(ItemStored(STAGE_OF_REPORT[part], report[part], report["pairs"], ""))
         if "step" in report:
             store.db.table("training_steps").upsert({"round_id": round_.id, **report}, pk=("round_id", "step"))
             on_event(StepDone(**{key: report[key] for key in _STEP_FIELDS}))

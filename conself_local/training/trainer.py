@@ -65,7 +65,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    threading.Thread(target=_end_with_the_conductor, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
         job = load_job(folder / "job.json")
         train(job, folder, open_backend(job), lambda event: print(json.dumps(event), file=channel, flush=True))
@@ -73,7 +73,7 @@ def main() -> None:
         print(json.dumps({"error": error.message, "hint": error.hint}), file=channel, flush=True)
 
 
-def _end_with_the_conductor() -> None:
+def _exit_with_parent() -> None:
     sys.stdin.read()
     os._exit(1)
 

@@ -27,7 +27,7 @@ from conself_local.settings import LAPTOP
 from conself_local.stages.execute import limits_key, limits_of
 from conself_local.store.store import Store
 from tui.app import ConselfApp
-from tui.app_state import Desk
+from tui.app_state import AppState
 
 PROBLEMS, SAMPLES = 25_000, 15
 KEYS = {
@@ -53,13 +53,13 @@ def main() -> None:
             beside = Home(Path(temporary) / "beside")
             writer = multiprocessing.get_context("spawn").Process(target=_write, args=(home.path,), daemon=True)
             if not options.without_round:
-                conductor.start(beside, [])
+                round_process.start(beside, [])
                 _wait_for_samples(beside)
                 writer.start()
             try:
                 asyncio.run(_measure(home, store))
             finally:
-                conductor.stop(beside)
+                round_process.stop(beside)
                 if writer.is_alive():
                     writer.terminate()
 
@@ -70,7 +70,7 @@ def _wait_for_samples(home: Home) -> None:
             if store.value("select count(*) from samples"):
                 return
             time.sleep(0.2)
-    raise SystemExit(f"the round beside it does not sample: {conductor.last_words(home)}")
+    raise SystemExit(f"the round beside it does not sample: {round_process.tail_log(home)}")
 
 
 def _write(folder: Path) -> None:
@@ -120,7 +120,7 @@ def _fill(store: Store) -> None:
 
 
 async def _measure(home: Home, store: Store) -> None:
-    app = ConselfApp(Desk(home, store))
+    app = ConselfApp(AppState(home, store))
     async with app.run_test(size=(140, 40)) as pilot:
         for screen, keys in KEYS.items():
             app.switch_mode(screen)

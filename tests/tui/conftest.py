@@ -14,7 +14,7 @@ from textual.widgets import Static
 from conself_local.home import Home
 from conself_local.store.store import Store
 from tui.app import ConselfApp
-from tui.app_state import Desk
+from tui.app_state import AppState
 
 REAL_ROUND = Path(__file__).parent / "real_round.db"
 
@@ -28,14 +28,14 @@ def real_home(tmp_path: Path) -> Home:
 @pytest.fixture
 def app(real_home: Home) -> Iterator[ConselfApp]:
     with Store(real_home.database) as store:
-        yield ConselfApp(Desk(real_home, store))
+        yield ConselfApp(AppState(real_home, store))
 
 
 @pytest.fixture
 def empty_app(tmp_path: Path) -> Iterator[ConselfApp]:
     home = Home(tmp_path)
     with Store(home.database) as store:
-        yield ConselfApp(Desk(home, store))
+        yield ConselfApp(AppState(home, store))
 
 
 async def settle(pilot: Pilot[None]) -> None:

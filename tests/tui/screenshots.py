@@ -14,7 +14,7 @@ from conself_local.home import Home
 from conself_local.store.store import Store
 from tests.tui.conftest import REAL_ROUND, press
 from tui.app import ConselfApp
-from tui.app_state import Desk
+from tui.app_state import AppState
 
 FOLDER = Path(__file__).parent / "screenshots"
 SHOTS = {"round": ["2"], "problem": ["3", "o", "enter"], "evaluation": ["6"]}
@@ -26,7 +26,7 @@ async def draw(name: str, keys: list[str]) -> None:
         shutil.copy(REAL_ROUND, Path(folder) / "conself.db")
         home = Home(Path(folder))
         with Store(home.database) as store:
-            app = ConselfApp(Desk(home, store))
+            app = ConselfApp(AppState(home, store))
             async with app.run_test(size=(110, 32)) as pilot:
                 await press(pilot, *keys)
                 svg = app.export_screenshot(title=f"conself: {name}")

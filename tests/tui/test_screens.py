@@ -18,7 +18,7 @@ from tui.app import ConselfApp
 from tui.screens.problem import ProblemScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.pick_file import GgufTree
-from tui.widgets.stage_lane import StageLane
+from tui.widgets.stage_progress import StageProgress
 
 SIZE = (100, 30)
 
@@ -55,8 +55,8 @@ async def test_the_round_screen_shows_a_done_round(app: ConselfApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
         assert "Round 1 (done)" in text_of(app, "#headline")
-        lane = app.screen.query_one("#lane-sample", StageLane)
-        assert lane.done == lane.total == 60 and lane.has_class("-done") and "✓" in str(lane.render())
+        bar = app.screen.query_one("#progress-sample", StageProgress)
+        assert bar.done == bar.total == 60 and bar.has_class("-done") and "✓" in str(bar.render())
         assert "begins the next round" in text_of(app, "#message")
         rows = app.screen.query_one("#programs", BigTable).rows
         assert len(rows) == 12 and "ok " in text_of(app)
@@ -124,7 +124,7 @@ async def test_a_pair_is_left_out_by_key_and_taken_back(app: ConselfApp) -> None
         assert rows and "chosen" in text_of(app) and "highest consensus" in text_of(app, "#why")
         await press(pilot, "x")
         assert "1 left out" in text_of(app, "#message")
-        with app.desk.reading() as store:
+        with app.app_state.reading() as store:
             assert store.value("select count(*) from pairs where excluded") == 1
         await press(pilot, "x")
         assert "0 left out" in text_of(app, "#message")
@@ -134,7 +134,7 @@ async def test_training_shows_curves_and_warns_of_displacement(app: ConselfApp) 
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "5")
         assert "learning rate" in text_of(app, "#numbers") and "reward accuracy" in text_of(app)
-        with app.desk.reading() as store:
+        with app.app_state.reading() as store:
             store.db.execute("update training_steps set chosen_logp_shift = -0.8")
         await press(pilot, "r")
         assert "less likely (-0.80" in text_of(app, "#message") and app.screen.query_one("#message").has_class("-bad")
@@ -152,7 +152,7 @@ async def test_evaluation_shows_the_verdict_and_takes_a_decision(app: ConselfApp
 
 
 async def test_a_gained_problem_shows_both_programs(app: ConselfApp) -> None:
-    with app.desk.reading() as store:
+    with app.app_state.reading() as store:
         result = json.loads(store.value("select result from evaluations where benchmark = 'validation'"))
         problem = store.value("select problem_id from evaluation_samples where benchmark = 'validation' and mode = 'greedy'")
         result["gained"] = [problem]
@@ -167,7 +167,7 @@ async def test_adapters_are_used_renamed_and_deleted_after_a_question(app: Conse
         await press(pilot, "8")
         assert "round-1" in text_of(app)
         await press(pilot, "u")
-        assert app.desk.adapter_id == 1 and "▶" in text_of(app)
+        assert app.app_state.adapter_id == 1 and "▶" in text_of(app)
         await press(pilot, "n")
         app.screen.query_one(Input).value = "my coder"
         await press(pilot, "enter")
@@ -185,7 +185,7 @@ async def test_adapters_are_used_renamed_and_deleted_after_a_question(app: Conse
 async def test_a_missing_adapter_file_is_told_in_the_playground(app: ConselfApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "7")
-        with app.desk.reading() as store:
+        with app.app_state.reading() as store:
             store.set_adapter_state(1, "accepted")
             store.db.execute("update adapters set model_sha256 = (select model_sha256 from rounds limit 1)")
         await press(pilot, "1", "7")
@@ -237,19 +237,19 @@ async def test_a_model_file_is_picked(empty_app: ConselfApp, tmp_path: Path, mon
         tree.focus()
         await pilot.press("down", "enter")
         await pilot.pause(0.5)
-        assert empty_app.desk.model == tmp_path / "models.gguf" and "s starts a round with it" in text_of(empty_app, "#message")
+        assert empty_app.app_state.model == tmp_path / "models.gguf" and "s starts a round with it" in text_of(empty_app, "#message")
 
 
 @pytest.mark.timeout(300)
 async def test_a_round_is_started_paused_stopped_and_goes_on_by_keys(empty_app: ConselfApp) -> None:
-    home = empty_app.desk.home
+    home = empty_app.app_state.home
     async with empty_app.run_test(size=SIZE) as pilot:
         await settle(pilot)
         empty_app.screen.query_one("#limit", Input).value = "4"
         await press(pilot, "s")
         try:
-            wait_for(lambda: conductor.running(home))
-            wait_for(lambda: empty_app.desk.latest_round())
+            wait_for(lambda: round_process.running(home))
+            wait_for(lambda: empty_app.app_state.latest_round())
             await press(pilot, "r")
             assert "Round 1 (running)" in text_of(empty_app, "#headline")
             await press(pilot, "p", "r")
@@ -257,10 +257,10 @@ async def test_a_round_is_started_paused_stopped_and_goes_on_by_keys(empty_app: 
             await press(pilot, "p", "r")
             assert "(running)" in text_of(empty_app, "#headline")
             await press(pilot, "q", "y")
-            assert conductor.running(home) and empty_app.return_code == 0
+            assert round_process.running(home) and empty_app.return_code == 0
         finally:
-            conductor.stop(home)
-            wait_for(lambda: not conductor.running(home))
+            round_process.stop(home)
+            wait_for(lambda: not round_process.running(home))
 
 
 async def test_a_resized_terminal_keeps_every_screen(app: ConselfApp) -> None:

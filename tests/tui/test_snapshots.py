@@ -30,7 +30,7 @@ def _without_this_computer(app: ConselfApp) -> None:
     for models in screen.query("#models").results(OptionList):
         models.set_options([Option("bundled: SmolLM2 135M Instruct\n  Q4_1, 92 MiB")])
     for values in screen.query("#values").results(Static):
-        values.update(str(values.visual).replace(str(app.desk.home.path), "/home/ada/.local/share/conself"))
+        values.update(str(values.visual).replace(str(app.app_state.home.path), "/home/ada/.local/share/conself"))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)], ids=["80x24", "140x40"])

@@ -24,7 +24,7 @@ from conself_local.store.store import Store
 from tests.fakes.small_round import descendants
 from tests.tui.conftest import REAL_ROUND, press, settle, text_of, wait_for
 from tui.app import ConselfApp
-from tui.app_state import Desk
+from tui.app_state import AppState
 
 SIZE = (100, 30)
 ROOT = Path(__file__).parents[2]
@@ -32,15 +32,15 @@ ROOT = Path(__file__).parents[2]
 
 def _begin_round(app: ConselfApp, *arguments: str) -> None:
     """Beside the screens; until it stands in the store."""
-    conductor.start(app.desk.home, [*arguments, "--limit", "4", "--benchmark", "validation"])
-    wait_for(lambda: app.desk.latest_round())
+    round_process.start(app.app_state.home, [*arguments, "--limit", "4", "--benchmark", "validation"])
+    wait_for(lambda: app.app_state.latest_round())
 
 
 async def test_a_damaged_store_is_told_and_read_again_when_it_is_back(app: ConselfApp, real_home: Home) -> None:
     whole = real_home.database.read_bytes()
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "3")
-        with app.desk.reading() as store:
+        with app.app_state.reading() as store:
             store.db.execute("pragma wal_checkpoint(truncate)")
         real_home.database.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
         await press(pilot, "4")
@@ -53,7 +53,7 @@ async def test_a_damaged_store_is_told_and_read_again_when_it_is_back(app: Conse
 async def test_a_locked_store_is_waited_for_and_told(app: ConselfApp, real_home: Home) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "8")
-        with app.desk.reading() as store:
+        with app.app_state.reading() as store:
             store.db.execute("pragma busy_timeout = 200")
         other = sqlite3.connect(real_home.database)
         other.execute("begin exclusive")
@@ -67,42 +67,42 @@ async def test_a_locked_store_is_waited_for_and_told(app: ConselfApp, real_home:
 
 @pytest.mark.timeout(300)
 async def test_a_killed_round_is_told_and_goes_on(empty_app: ConselfApp) -> None:
-    home = empty_app.desk.home
+    home = empty_app.app_state.home
     async with empty_app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
         _begin_round(empty_app)
-        pid = conductor.running(home)
+        pid = round_process.running(home)
         assert pid
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not conductor.running(home))
+        wait_for(lambda: not round_process.running(home))
         await press(pilot, "r")
         assert "(not running)" in text_of(empty_app, "#headline") and "s goes on" in text_of(empty_app, "#message")
         await press(pilot, "s")
-        wait_for(lambda: conductor.running(home))
+        wait_for(lambda: round_process.running(home))
         await press(pilot, "x")
-        wait_for(lambda: not conductor.running(home))
+        wait_for(lambda: not round_process.running(home))
 
 
 async def test_why_a_round_could_not_begin_is_shown(empty_app: ConselfApp) -> None:
-    home = empty_app.desk.home
+    home = empty_app.app_state.home
     async with empty_app.run_test(size=SIZE) as pilot:
         await settle(pilot)
         empty_app.screen.query_one("#problems", Input).value = "/nowhere/problems.jsonl"
         await press(pilot, "s")
-        wait_for(lambda: conductor.failure(home))
+        wait_for(lambda: round_process.failure(home))
         await press(pilot, "r")
         assert "there is no problems file at /nowhere" in text_of(empty_app, "#message")
 
 
 @pytest.mark.timeout(300)
 async def test_an_engine_that_dies_again_and_again_is_told(empty_app: ConselfApp) -> None:
-    home = empty_app.desk.home
+    home = empty_app.app_state.home
     async with empty_app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
         _begin_round(empty_app)
 
         def ended() -> bool:
-            pid = conductor.running(home)
+            pid = round_process.running(home)
             for engine in descendants(pid, "engine_server") if pid else []:
                 os.kill(engine, signal.SIGKILL)
             return pid is None
@@ -115,23 +115,23 @@ async def test_an_engine_that_dies_again_and_again_is_told(empty_app: ConselfApp
 
 @pytest.mark.timeout(300)
 async def test_a_model_file_that_was_deleted_is_told_and_may_come_back(empty_app: ConselfApp, tmp_path: Path) -> None:
-    home, model = empty_app.desk.home, tmp_path / "coder.gguf"
+    home, model = empty_app.app_state.home, tmp_path / "coder.gguf"
     shutil.copy(bundled_model(), model)
     async with empty_app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
         _begin_round(empty_app, "--model", str(model))
-        conductor.stop(home)
-        wait_for(lambda: not conductor.running(home))
+        round_process.stop(home)
+        wait_for(lambda: not round_process.running(home))
         model.rename(tmp_path / "elsewhere.gguf")
         await press(pilot, "s")
-        wait_for(lambda: conductor.failure(home))
+        wait_for(lambda: round_process.failure(home))
         await press(pilot, "r")
         assert "there is no model file at" in text_of(empty_app, "#message") and "s goes on" in text_of(empty_app, "#message")
         (tmp_path / "elsewhere.gguf").rename(model)
         await press(pilot, "s")
-        wait_for(lambda: conductor.running(home))
-        conductor.stop(home)
-        wait_for(lambda: not conductor.running(home))
+        wait_for(lambda: round_process.running(home))
+        round_process.stop(home)
+        wait_for(lambda: not round_process.running(home))
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ async def test_a_full_disk_is_told_and_written_to_again_when_there_is_room(small
     home = Home(small_disk / "home")
     shutil.copy(REAL_ROUND, home.database)
     with Store(home.database) as store:
-        app = ConselfApp(Desk(home, store))
+        app = ConselfApp(AppState(home, store))
         async with app.run_test(size=SIZE) as pilot:
             await press(pilot, "8")
             with (small_disk / "fill").open("wb", buffering=0) as fill, pytest.raises(OSError, match="No space"):
@@ -227,17 +227,17 @@ def test_the_terminal_is_restored_when_the_program_is_asked_to_end(tmp_path: Pat
 def test_a_lost_terminal_ends_the_screens_but_not_the_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     home = Home(tmp_path)
-    conductor.start(home, ["--limit", "4", "--benchmark", "validation"])
-    wait_for(lambda: conductor.running(home))
+    round_process.start(home, ["--limit", "4", "--benchmark", "validation"])
+    wait_for(lambda: round_process.running(home))
     try:
         terminal = Terminal(tmp_path)
         terminal.read_until(b"ROUND")
         terminal.close()
         _wait_for_end(terminal.pid)
-        assert conductor.running(home)
+        assert round_process.running(home)
     finally:
-        conductor.stop(home)
-        wait_for(lambda: not conductor.running(home))
+        round_process.stop(home)
+        wait_for(lambda: not round_process.running(home))
 
 
 @pytest.mark.timeout(300)
@@ -246,11 +246,11 @@ def test_a_round_can_be_stopped_where_ctrl_c_is_ignored(tmp_path: Path) -> None:
     home = Home(tmp_path)
     known = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        conductor.start(home, ["--limit", "40", "--benchmark", "validation"])
+        round_process.start(home, ["--limit", "40", "--benchmark", "validation"])
     finally:
         signal.signal(signal.SIGINT, known)
-    wait_for(lambda: conductor.running(home))
-    conductor.stop(home)
-    wait_for(lambda: not conductor.running(home), seconds=20)
+    wait_for(lambda: round_process.running(home))
+    round_process.stop(home)
+    wait_for(lambda: not round_process.running(home), seconds=20)
     # it says so after it has given the home free
-    wait_for(lambda: any(line.startswith("stopped; what was stored stays") for line in conductor.last_words(home)), seconds=20)
+    wait_for(lambda: any(line.startswith("stopped; what was stored stays") for line in round_process.tail_log(home)), seconds=20)

@@ -15,12 +15,12 @@ from textual.widgets import Static
 from conself_local.adapters.export import export_adapter
 from conself_local.round.views import adapter_rows
 from conself_local.store.store import Store
-from tui.screens.base import TOLD, DeskScreen, words_of
+from tui.screens.base import EXPECTED_ERRORS, BaseScreen, format_error
 from tui.widgets.ask_dialog import AskLine, Confirm
 from tui.widgets.big_table import BigTable
 
 
-class AdaptersScreen(DeskScreen):
+class AdaptersScreen(BaseScreen):
     NAME = "adapters"
     AUTO_FOCUS = "#adapters"
     HELP = (
@@ -44,7 +44,7 @@ class AdaptersScreen(DeskScreen):
         table = self.query_one("#adapters", BigTable)
         table.set_rows(data)
         self._details()
-        self.tell("" if data else "no adapter yet: a round trains one -> 1 starts one")
+        self.set_status("" if data else "no adapter yet: a round trains one -> 1 starts one")
 
     def on_big_table_moved(self) -> None:
         self._details()
@@ -61,18 +61,18 @@ class AdaptersScreen(DeskScreen):
 
     def _cells(self, row: dict[str, Any]) -> list[str]:
         parent = f"adapter {row['parent_id']}" if row["parent_id"] else "base model" if row["round_id"] else "elsewhere"
-        mark = "▶" if row["id"] == self.desk.adapter_id else ""
+        mark = "▶" if row["id"] == self.app_state.adapter_id else ""
         return [mark, str(row["id"]), row["name"], row["state"], parent, row["created_at_utc"][:19]]
 
     def action_use(self) -> None:
         if self._row:
-            self.desk.adapter_id = None if self.desk.adapter_id == self._row["id"] else self._row["id"]
+            self.app_state.adapter_id = None if self.app_state.adapter_id == self._row["id"] else self._row["id"]
             self.query_one("#adapters", BigTable).refresh()
-            self.say(f"the playground uses adapter {self.desk.adapter_id or 'that was accepted last'}")
+            self.notify(f"the playground uses adapter {self.app_state.adapter_id or 'that was accepted last'}")
 
     def action_state(self, state: str) -> None:
         if row := self._row:
-            self.at_store(lambda store: store.set_adapter_state(row["id"], state), lambda _: self.action_reload())
+            self.run_with_store(lambda store: store.set_adapter_state(row["id"], state), lambda _: self.action_reload())
 
     def action_rename(self) -> None:
         row = self._row
@@ -81,7 +81,7 @@ class AdaptersScreen(DeskScreen):
 
         def renamed(name: str | None) -> None:
             if name is not None:
-                self.at_store(lambda store: store.rename_adapter(row["id"], name), lambda _: self.action_reload())
+                self.run_with_store(lambda store: store.rename_adapter(row["id"], name), lambda _: self.action_reload())
 
         self.app.push_screen(AskLine("A name for the adapter", row["name"]), renamed)
 
@@ -92,7 +92,7 @@ class AdaptersScreen(DeskScreen):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self.at_store(deleted, lambda _: self.action_reload())
+                self.run_with_store(deleted, lambda _: self.action_reload())
 
         def deleted(store: Store) -> None:
             for path in store.delete_adapter(row["id"]):
@@ -102,7 +102,7 @@ class AdaptersScreen(DeskScreen):
 
     def _remove(self, path: Path) -> None:
         """Only what lies in the home: an imported adapter may be a file of the user's."""
-        if self.desk.home.path in path.resolve().parents:
+        if self.app_state.home.path in path.resolve().parents:
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
@@ -119,11 +119,11 @@ class AdaptersScreen(DeskScreen):
 
     @work(thread=True, exclusive=True, group="export")
     def _export(self, adapter_id: int, target: Path) -> None:
-        self.app.call_from_thread(self.say, "exporting, and asking the merged file what it kept ...")
+        self.app.call_from_thread(self.notify, "exporting, and asking the merged file what it kept ...")
         try:
-            with self.desk.reading() as store:
-                said = " ".join(export_adapter(store, self.desk.home, adapter_id, "merged", "shipped", target))
-        except TOLD as error:
-            self.app.call_from_thread(self.say, words_of(error), bad=True)
+            with self.app_state.reading() as store:
+                said = " ".join(export_adapter(store, self.app_state.home, adapter_id, "merged", "shipped", target))
+        except EXPECTED_ERRORS as error:
+            self.app.call_from_thread(self.notify, format_error(error), severity="error")
             return
-        self.app.call_from_thread(self.say, said)
+        self.app.call_from_thread(self.notify, said)

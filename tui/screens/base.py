@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from textual import work
 from textual.app import ComposeResult
+from textual.notifications import SeverityLevel
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.timer import Timer
@@ -17,10 +18,10 @@ from textual.widgets import Footer, Static
 from conself_local.errors import ConselfError
 from conself_local.store.store import Store
 from sandbox import SandboxError
-from tui.app_state import BUSY, Desk
+from tui.app_state import BUSY, AppState
 from tui.widgets.nav_bar import NavBar
 
-TOLD = (ConselfError, SandboxError, sqlite3.Error, OSError, ValueError)
+EXPECTED_ERRORS = (ConselfError, SandboxError, sqlite3.Error, OSError, ValueError)
 """Errors that a screen tells in a line; any other is a bug and ends the app."""
 
 _SAID_SECONDS = 10.0
@@ -28,7 +29,7 @@ _REST = 4.0
 """So many times as long as a load took there is none."""
 
 
-def words_of(error: Exception) -> str:
+def format_error(error: Exception) -> str:
     """What is wrong, and what to do about it."""
     if isinstance(error, ConselfError):
         return f"{error.message} -> {error.hint}" if error.hint else error.message
@@ -37,7 +38,7 @@ def words_of(error: Exception) -> str:
     return f"{error}"
 
 
-class DeskScreen(Screen[None]):
+class BaseScreen(Screen[None]):
     """Subclasses give `compose_body`, `load` (in a thread) and `show`; `REFRESH` seconds apart, or once where it is 0."""
 
     NAME: ClassVar[str] = ""
@@ -49,9 +50,9 @@ class DeskScreen(Screen[None]):
     """For the help screen: what one sees here and does."""
     BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "reload", "Reload", show=False)]
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, app_state: AppState) -> None:
         super().__init__()
-        self.desk = desk
+        self.app_state = app_state
         self._loading = self._again = False
         self._version = self._next_load = 0.0
         self._state = self._said = ("", False)
@@ -95,7 +96,7 @@ class DeskScreen(Screen[None]):
 
     @work(thread=True, group="watch", exclusive=True)
     def _watch(self) -> None:
-        version = self.desk.version()
+        version = self.app_state.version()
         if version != BUSY and (version != self._version or self.ALWAYS):
             self.app.call_from_thread(self.action_reload)
 
@@ -103,25 +104,25 @@ class DeskScreen(Screen[None]):
     def _load(self) -> None:
         started = time.monotonic()
         try:
-            self._version = self.desk.version()
-            with self.desk.reading() as store:
+            self._version = self.app_state.version()
+            with self.app_state.reading() as store:
                 data = self.load(store)
             self._next_load = time.monotonic() + _REST * (time.monotonic() - started)
-        except TOLD as error:
-            words = words_of(error)
-            self.app.call_from_thread(self._loaded, lambda: self.tell(words, bad=True))
+        except EXPECTED_ERRORS as error:
+            words = format_error(error)
+            self.app.call_from_thread(self._loaded, lambda: self.set_status(words, bad=True))
             return
         self.app.call_from_thread(self._loaded, lambda: self.show(data))
 
     @work(thread=True, group="store")
-    def at_store(self, do: Callable[[Store], Any], then: Callable[[Any], None]) -> None:
+    def run_with_store(self, do: Callable[[Store], Any], then: Callable[[Any], None]) -> None:
         """`do` with the store, in a thread: it may be locked for a while, and no key shall wait; `then` shows what came of it."""
         try:
-            with self.desk.reading() as store:
+            with self.app_state.reading() as store:
                 result = do(store)
-        except TOLD as error:
-            words = words_of(error)
-            self.app.call_from_thread(self.say, words, bad=True)
+        except EXPECTED_ERRORS as error:
+            words = format_error(error)
+            self.app.call_from_thread(self.notify, words, severity="error")
             return
         if self.is_attached:
             self.app.call_from_thread(then, result)
@@ -134,17 +135,29 @@ class DeskScreen(Screen[None]):
             self._again = False
             self.action_reload()
 
-    def tell(self, text: str, *, bad: bool = False) -> None:
+    def set_status(self, text: str, *, bad: bool = False) -> None:
         """How things stand and the next step, above the keys; empty takes it away."""
         self._state = (text, bad)
         self._draw_message()
 
-    def say(self, text: str, *, bad: bool = False) -> None:
-        """What came of a key; it stays for a while before how things stand."""
-        self._said = (text, bad)
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Show what came of a key for `timeout` seconds (default: ten), above how things stand.
+
+        Takes the place of Textual's toasts, which cover what they are about. Foreign text is never parsed as markup.
+        """
+        del markup
+        self._said = (f"{title}: {message}" if title else message, severity == "error")
         if self._forget:
             self._forget.stop()
-        self._forget = self.set_timer(_SAID_SECONDS, lambda: self.say("")) if text else None
+        self._forget = self.set_timer(timeout or _SAID_SECONDS, lambda: self.notify("")) if message else None
         self._draw_message()
 
     def _draw_message(self) -> None:

@@ -13,13 +13,13 @@ from textual.widgets import Static
 from conself_local.round.views import judged_programs
 from conself_local.store.reports import round_report
 from conself_local.store.store import Store
-from tui.screens.base import DeskScreen
+from tui.screens.base import BaseScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.diff_view import DiffView
 from tui.widgets.interval import Interval
 
 
-class EvaluationScreen(DeskScreen):
+class EvaluationScreen(BaseScreen):
     NAME = "evaluation"
     AUTO_FOCUS = "#changed"
     REFRESH = 5.0
@@ -43,7 +43,7 @@ class EvaluationScreen(DeskScreen):
     def show(self, data: Any) -> None:
         self._report = data
         if not data or not data["evaluations"]:
-            self.tell("nothing has been judged yet: evaluation comes after training -> 2 shows how far the round is")
+            self.set_status("nothing has been judged yet: evaluation comes after training -> 2 shows how far the round is")
             return
         lines = [f"{'':<12} {'base':>7} {'adapter':>8} {'greedy':>15} {'parsed':>15} {'crashed':>15}"]
         for name, result in data["evaluations"].items():
@@ -64,7 +64,7 @@ class EvaluationScreen(DeskScreen):
         self.query_one("#results", Static).update("\n".join(lines))
         self.query_one("#changed", BigTable).set_rows(changed)
         state = data["adapter"]["state"] if data["adapter"] else "none"
-        self.tell(f"adapter: {state} -> a accepts, d rejects it; 7 tries it" if data["adapter"] else "no adapter was trained")
+        self.set_status(f"adapter: {state} -> a accepts, d rejects it; 7 tries it" if data["adapter"] else "no adapter was trained")
 
     @on(BigTable.Moved)
     def _moved(self, event: BigTable.Moved) -> None:
@@ -75,12 +75,12 @@ class EvaluationScreen(DeskScreen):
                 titles = [f"{arm}, {'right' if arms[arm][1] else 'wrong'}" for arm in ("base", "adapter")]
                 self.query_one(DiffView).show(arms["base"][0], arms["adapter"][0], (titles[0], titles[1]))
 
-        self.at_store(lambda store: judged_programs(store, round_id, row["benchmark"], row["problem"]), compared)
+        self.run_with_store(lambda store: judged_programs(store, round_id, row["benchmark"], row["problem"]), compared)
 
     def action_accept(self, state: str) -> None:
         if self._report and self._report["adapter"]:
             adapter = self._report["adapter"]["id"]
-            self.at_store(lambda store: store.set_adapter_state(adapter, state), lambda _: self.action_reload())
+            self.run_with_store(lambda store: store.set_adapter_state(adapter, state), lambda _: self.action_reload())
 
 
 def _both(base: dict[str, Any], adapter: dict[str, Any], name: str) -> str:

@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
-from tui.screens.base import DeskScreen
+from tui.screens.base import BaseScreen
 
 GLOSSARY = {
     "semantic entropy": "how much the programs for one problem disagree in what they do, in bits; 0: all behave alike",
@@ -32,7 +32,7 @@ GLOSSARY = {
 class HelpScreen(ModalScreen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "dismiss(None)", "Back")]
 
-    def __init__(self, screens: Sequence[type[DeskScreen]]) -> None:
+    def __init__(self, screens: Sequence[type[BaseScreen]]) -> None:
         super().__init__()
         self._screens = screens
 
@@ -42,7 +42,7 @@ class HelpScreen(ModalScreen[None]):
         yield Footer(compact=True)
 
 
-def help_text(screens: Sequence[type[DeskScreen]]) -> str:
+def help_text(screens: Sequence[type[BaseScreen]]) -> str:
     lines = ["Everywhere: 1-9 screens, ? help, ctrl+p all commands, r reload, q quit (the round goes on).", ""]
     for screen in screens:
         keys = [f"{b.key} {b.description}" for b in screen.BINDINGS if isinstance(b, Binding) and b.description]

@@ -13,22 +13,22 @@ from textual.widgets import Static
 
 from conself_local.round.views import pair_rows
 from conself_local.store.store import Store
-from tui.app_state import Desk
-from tui.screens.base import DeskScreen
+from tui.app_state import AppState
+from tui.screens.base import BaseScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.diff_view import DiffView
 
 _REST_SECONDS = 0.08
 
 
-class PairsScreen(DeskScreen):
+class PairsScreen(BaseScreen):
     NAME = "pairs"
     AUTO_FOCUS = "#pairs"
     HELP = "What training sees: two programs for one prompt, the left one preferred. x leaves a pair out of training, or takes it back."
     BINDINGS: ClassVar[list[BindingType]] = [Binding("x", "exclude", "Leave out / take back")]
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
+    def __init__(self, app_state: AppState) -> None:
+        super().__init__(app_state)
         self._resting: Timer | None = None
 
     def compose_body(self) -> ComposeResult:
@@ -49,7 +49,7 @@ class PairsScreen(DeskScreen):
             self._show_pair(table.row)
         excluded = sum(row["excluded"] for row in rows)
         nothing = "no pairs yet: they are built when programs have been scored -> 2 shows how far the round is"
-        self.tell(f"{len(rows)} pairs, {excluded} left out of training" if rows else nothing)
+        self.set_status(f"{len(rows)} pairs, {excluded} left out of training" if rows else nothing)
 
     def _show_pair(self, row: dict[str, Any]) -> None:
         self.query_one("#why", Static).update(row["why"])
@@ -65,7 +65,7 @@ class PairsScreen(DeskScreen):
     def action_exclude(self) -> None:
         row = self.query_one("#pairs", BigTable).row
         if row:
-            self.at_store(lambda store: store.exclude_pair(row["id"], not row["excluded"]), lambda _: self.action_reload())
+            self.run_with_store(lambda store: store.exclude_pair(row["id"], not row["excluded"]), lambda _: self.action_reload())
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

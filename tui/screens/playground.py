@@ -18,13 +18,13 @@ from conself_local.sampling.extract import extract_program
 from conself_local.serving.ask import ask_model, current_adapter
 from conself_local.serving.try_program import try_program
 from conself_local.store.store import Store
-from tui.screens.base import TOLD, DeskScreen, words_of
+from tui.screens.base import EXPECTED_ERRORS, BaseScreen, format_error
 from tui.widgets.source_view import SourceView
 
 ARMS = ("base", "adapter")
 
 
-class PlaygroundScreen(DeskScreen):
+class PlaygroundScreen(BaseScreen):
     NAME = "playground"
     HELP = (
         "Type a task; base model and adapter answer it, one after the other. Esc leaves a field, i goes to the input. b or t runs the "
@@ -50,17 +50,17 @@ class PlaygroundScreen(DeskScreen):
         yield Static("", id="ran", markup=False)
 
     def load(self, store: Store) -> Any:
-        model = load_model_file(self.desk.model or bundled_model())
+        model = load_model_file(self.app_state.model or bundled_model())
         return model, *self._adapter(store, model)
 
     def _adapter(self, store: Store, model: ModelFile) -> tuple[Path | None, str]:
         """The adapter's file, None where there is none; and what is wrong with it."""
         try:
-            adapter = current_adapter(store, model, self.desk.adapter_id)
+            adapter = current_adapter(store, model, self.app_state.adapter_id)
             if adapter:
                 verify_adapter_file(adapter, model)
-        except TOLD as error:
-            return None, words_of(error)
+        except EXPECTED_ERRORS as error:
+            return None, format_error(error)
         return adapter, ""
 
     def show(self, data: Any) -> None:
@@ -68,9 +68,9 @@ class PlaygroundScreen(DeskScreen):
         self.query_one("#base", SourceView).border_title = "base"
         self.query_one("#adapter", SourceView).border_title = f"adapter of {adapter.parent.name}" if adapter else "adapter: none yet"
         if trouble:
-            self.tell(f"{trouble}; until then the base model answers alone", bad=True)
+            self.set_status(f"{trouble}; until then the base model answers alone", bad=True)
         else:
-            self.tell(f"{model.name} -> type a task, Ctrl+S asks" + ("" if adapter else "; a round makes the adapter"))
+            self.set_status(f"{model.name} -> type a task, Ctrl+S asks" + ("" if adapter else "; a round makes the adapter"))
 
     def action_leave(self) -> None:
         self.set_focus(None)
@@ -86,30 +86,30 @@ class PlaygroundScreen(DeskScreen):
         self._answers = dict.fromkeys(ARMS, "")
         for arm in ARMS:
             self._show_arm(arm)
-        self.say("loading the model ...")
+        self.notify("loading the model ...")
         self._ask(self.query_one("#task", TextArea).text)
 
     @work(thread=True, exclusive=True, group="ask")
     def _ask(self, task: str) -> None:
         try:
-            with self.desk.reading() as store:
-                model: ModelFile = load_model_file(self.desk.model or bundled_model())
+            with self.app_state.reading() as store:
+                model: ModelFile = load_model_file(self.app_state.model or bundled_model())
                 adapter, _ = self._adapter(store, model)
             arms: dict[str, Path | None] = {"base": None}
             if adapter:
                 arms["adapter"] = adapter
-            pieces = ask_model(self.desk.home, model, task, arms, temperature=0.0, max_new_tokens=512, threads=usable_cores(), use_gpu=True)
+            pieces = ask_model(self.app_state.home, model, task, arms, temperature=0.0, max_new_tokens=512, threads=usable_cores(), use_gpu=True)
             for arm, text in pieces:
                 self._answers[arm] += text
                 self.app.call_from_thread(self._answering, arm)
-        except TOLD as error:
-            self.app.call_from_thread(self.say, words_of(error), bad=True)
+        except EXPECTED_ERRORS as error:
+            self.app.call_from_thread(self.notify, format_error(error), severity="error")
             return
-        self.app.call_from_thread(self.say, "Esc, then i to say on what; then b runs the base's program, t the adapter's, in the sandbox")
+        self.app.call_from_thread(self.notify, "Esc, then i to say on what; then b runs the base's program, t the adapter's, in the sandbox")
 
     def _answering(self, arm: str) -> None:
         self._show_arm(arm)
-        self.say(f"{arm} answers ...")
+        self.notify(f"{arm} answers ...")
 
     def _show_arm(self, arm: str) -> None:
         if self.is_attached:
@@ -119,7 +119,7 @@ class PlaygroundScreen(DeskScreen):
     def action_try(self, arm: str) -> None:
         code = extract_program(self._answers[arm])
         if code is None:
-            self.say(f"{arm} has not answered with a ```python block -> Ctrl+S asks", bad=True)
+            self.notify(f"{arm} has not answered with a ```python block -> Ctrl+S asks", severity="error")
             return
         self.query_one("#ran", Static).update(f"running {arm} ...")
         self._try(arm, code, self.query_one("#call", Input).value)
@@ -128,6 +128,6 @@ class PlaygroundScreen(DeskScreen):
     def _try(self, arm: str, code: str, call: str) -> None:
         try:
             said = try_program(code, call)
-        except TOLD as error:
-            said = words_of(error)
+        except EXPECTED_ERRORS as error:
+            said = format_error(error)
         self.app.call_from_thread(self.query_one("#ran", Static).update, f"{arm}: {said}")

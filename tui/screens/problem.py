@@ -13,15 +13,15 @@ from textual.widgets import Static, TabbedContent, TabPane
 
 from conself_local.round.views import ProblemView, ProgramView, problem_view
 from conself_local.store.store import Store
-from tui.app_state import Desk
-from tui.screens.base import DeskScreen
+from tui.app_state import AppState
+from tui.screens.base import BaseScreen
 from tui.widgets.behaviour_matrix import BehaviourMatrix
 from tui.widgets.big_table import BigTable
 from tui.widgets.diff_view import DiffView
 from tui.widgets.source_view import SourceView
 
 
-class ProblemScreen(DeskScreen):
+class ProblemScreen(BaseScreen):
     NAME = "problems"
     HELP = (
         "What the programs of one problem do: rows are programs, columns test inputs, equal letters equal outputs. Clusters are programs "
@@ -32,8 +32,8 @@ class ProblemScreen(DeskScreen):
         Binding("c", "tab('clusters')", "Clusters"), Binding("o", "tab('observations')", "Observations"),
     ]  # fmt: skip
 
-    def __init__(self, desk: Desk, round_id: int, problem_id: str) -> None:
-        super().__init__(desk)
+    def __init__(self, app_state: AppState, round_id: int, problem_id: str) -> None:
+        super().__init__(app_state)
         self._round_id, self._problem_id = round_id, problem_id
         self._view: ProblemView | None = None
         self._other = 0
@@ -72,7 +72,7 @@ class ProblemScreen(DeskScreen):
         self.query_one("#observed", Static).update("\n\n".join(f"{i}. {text}" for i, text in enumerate(view.observations, 1)) or "none yet")
         self.query_one("#prompted", Static).update("\n\n────\n\n".join(view.prompts) or "none yet")
         self.query_one("#completed", Static).update("\n\n────\n\n".join(view.completions) or "none yet")
-        self.tell("" if view.programs else "no program has been run yet -> 2 shows how far the round is")
+        self.set_status("" if view.programs else "no program has been run yet -> 2 shows how far the round is")
 
     def _cells(self, row: ProgramView) -> list[str]:
         assert self._view is not None, "rows are shown with the view"

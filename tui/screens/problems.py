@@ -14,7 +14,7 @@ from conself_local.round.views import NORMALISERS, ProblemRow, Selection, proble
 from conself_local.settings import Settings
 from conself_local.store.reports import entropy_histogram
 from conself_local.store.store import Store
-from tui.screens.base import DeskScreen
+from tui.screens.base import BaseScreen
 from tui.screens.problem import ProblemScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.histogram import Histogram
@@ -30,7 +30,7 @@ _BAR = 8
 _MOST_BITS = 4.0
 
 
-class ProblemsScreen(DeskScreen):
+class ProblemsScreen(BaseScreen):
     NAME = "problems"
     AUTO_FOCUS = "#table"
     REFRESH = 5.0
@@ -71,14 +71,14 @@ class ProblemsScreen(DeskScreen):
 
     def show(self, data: Any) -> None:
         if data is None:
-            self.tell("no round yet -> 1 starts one")
+            self.set_status("no round yet -> 1 starts one")
             return
         self._rows, self._settings, self._selection, bins = data
         self._threshold = self._settings.threshold if self._threshold is None else self._threshold
         self._normaliser = self._normaliser or self._settings.normaliser
         self._arrange()
         self.query_one(Histogram).show(bins, "entropy (bits), problems:")
-        self.tell("" if any(b["count"] for b in bins) else "no problem has been scored yet -> 2 shows how far the round is")
+        self.set_status("" if any(b["count"] for b in bins) else "no problem has been scored yet -> 2 shows how far the round is")
 
     def _arrange(self) -> None:
         wanted = self.query_one("#filter", Input).value.strip().lower()
@@ -129,9 +129,9 @@ class ProblemsScreen(DeskScreen):
 
     @on(BigTable.Chosen)
     def _open(self, event: BigTable.Chosen) -> None:
-        latest = self.desk.latest_round()
+        latest = self.app_state.latest_round()
         if latest is not None:
-            self.app.push_screen(ProblemScreen(self.desk, latest, event.row.id))
+            self.app.push_screen(ProblemScreen(self.app_state, latest, event.row.id))
 
 
 def _cells(row: ProblemRow) -> list[str]:

@@ -1,4 +1,4 @@
-"""The running round: a lane a stage, the entropy histogram as it grows, the last programs; p pauses, x stops."""
+"""The running round: one bar per stage, the entropy histogram as it grows, the last programs; p pauses, x stops."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from conself_local.round import process as round_process
 from conself_local.round.views import latest_programs, tokens_since
 from conself_local.store.reports import progress, round_report
 from conself_local.store.store import Store
-from tui.app_state import Desk
-from tui.screens.base import DeskScreen
+from tui.app_state import AppState
+from tui.screens.base import BaseScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.histogram import Histogram
-from tui.widgets.stage_lane import StageLane
+from tui.widgets.stage_progress import StageProgress
 
 STAGES = ("observe", "sample", "execute", "grow", "score", "pair", "train", "evaluate")
 
 
-class RoundScreen(DeskScreen):
+class RoundScreen(BaseScreen):
     NAME = "round"
     REFRESH = 1.0
     ALWAYS = True  # the round's process may come and go without a word in the store
@@ -36,16 +36,16 @@ class RoundScreen(DeskScreen):
         Binding("p", "pause", "Pause / resume"), Binding("x", "stop", "Stop"), Binding("s", "start", "Go on"),
     ]  # fmt: skip
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
+    def __init__(self, app_state: AppState) -> None:
+        super().__init__(app_state)
         self._place: int | None = None
         self._ended: deque[tuple[float, int]] = deque(maxlen=20)
 
     def compose_body(self) -> ComposeResult:
         yield Label("", id="headline", markup=False)
-        with Vertical(id="lanes"):
+        with Vertical(id="stages"):
             for stage in STAGES:
-                yield StageLane(stage)
+                yield StageProgress(stage)
         with Horizontal(id="below"):
             yield BigTable([("ran", 10), ("ended", 10), ("tokens", 6), ("problem", 40)], _cells, id="programs")
             with Vertical(id="beside"):
@@ -53,15 +53,15 @@ class RoundScreen(DeskScreen):
                 yield Static("", id="summary", markup=False)
 
     def load(self, store: Store) -> Any:
-        home = self.desk.home
+        home = self.app_state.home
         latest = store.latest_round()
-        state = "paused" if conductor.is_paused(home) else "running" if conductor.running(home) else "not running"
+        state = "paused" if round_process.is_paused(home) else "running" if round_process.running(home) else "not running"
         if latest is None:
-            return None, state, conductor.failure(home)
+            return None, state, round_process.failure(home)
         id = latest.id
         tokens, self._place = tokens_since(store, id, self._place)
         found = progress(store, id), round_report(store, id), latest_programs(store, id), tokens
-        return found, state, conductor.failure(home)
+        return found, state, round_process.failure(home)
 
     def show(self, data: Any) -> None:
         found, process, failure = data
@@ -69,18 +69,18 @@ class RoundScreen(DeskScreen):
         if found is None:
             starting = process != "not running"
             headline.update("The round is starting ..." if starting else "No round yet")
-            self.tell(failure or ("" if starting else "press s to begin one with the bundled model, or 1 to choose"), bad=bool(failure))
+            self.set_status(failure or ("" if starting else "press s to begin one with the bundled model, or 1 to choose"), bad=bool(failure))
             return
-        lanes, report, programs, tokens = found
+        progress_rows, report, programs, tokens = found
         state = report["state"] if report["state"] != "running" else process
         headline.update(f"Round {report['round']} ({state}), preset {report['preset']}, {report['model']}{self._speed(tokens, state)}")
-        for lane in lanes:
-            self.query_one(f"#lane-{lane['stage']}", StageLane).update_counts(lane["done"], lane["total"])
+        for row in progress_rows:
+            self.query_one(f"#progress-{row['stage']}", StageProgress).update_counts(row["done"], row["total"])
         self.query_one("#programs", BigTable).set_rows(programs)
         if report["mean_crash_rate"] is not None:
             self.query_one(Histogram).show(report["entropy_histogram"], "semantic entropy (bits), problems:")
         self.query_one("#summary", Static).update("\n".join(f"{stage}: {said}" for stage, said in report["stages"].items()))
-        self.tell(self._next_step(report, state, failure), bad=bool(failure))
+        self.set_status(self._next_step(report, state, failure), bad=bool(failure))
 
     def _speed(self, tokens: int, state: str) -> str:
         """Of programs that ended lately: those under way count when they end."""
@@ -100,18 +100,18 @@ class RoundScreen(DeskScreen):
         return "stopped; nothing is lost -> s goes on" if state == "not running" else ""
 
     def action_pause(self) -> None:
-        paused = conductor.is_paused(self.desk.home)
-        done = conductor.resume(self.desk.home) if paused else conductor.pause(self.desk.home)
-        self.say(("goes on" if paused else "pausing: what has begun is ended first") if done else "no round runs -> s starts one")
+        paused = round_process.is_paused(self.app_state.home)
+        done = round_process.resume(self.app_state.home) if paused else round_process.pause(self.app_state.home)
+        self.notify(("goes on" if paused else "pausing: what has begun is ended first") if done else "no round runs -> s starts one")
 
     def action_stop(self) -> None:
-        self.say("stopping; what is stored stays" if conductor.stop(self.desk.home) else "no round runs -> s starts one")
+        self.notify("stopping; what is stored stays" if round_process.stop(self.app_state.home) else "no round runs -> s starts one")
 
     def action_start(self) -> None:
-        if conductor.running(self.desk.home):
-            self.say("it is running")
+        if round_process.running(self.app_state.home):
+            self.notify("it is running")
         else:
-            self.at_store(lambda _: conductor.start(self.desk.home, []), lambda _: self.say("starting ..."))
+            self.run_with_store(lambda _: round_process.start(self.app_state.home, []), lambda _: self.notify("starting ..."))
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -12,12 +12,12 @@ from textual.widgets import Static
 
 from conself_local.settings import LAPTOP, settings_to_json
 from conself_local.store.store import Store
-from tui.screens.base import DeskScreen
+from tui.screens.base import BaseScreen
 
 THEMES = ("textual-dark", "textual-light", "nord", "gruvbox", "solarized-light")
 
 
-class SettingsScreen(DeskScreen):
+class SettingsScreen(BaseScreen):
     NAME = "settings"
     HELP = "t changes the theme, light or dark. Settings of a round are chosen when it starts (1), and stay what they were while it runs."
     BINDINGS: ClassVar[list[BindingType]] = [Binding("t", "theme", "Theme")]
@@ -33,14 +33,14 @@ class SettingsScreen(DeskScreen):
     def show(self, data: Any) -> None:
         settings = data or LAPTOP
         values, presets = settings_to_json(settings), settings_to_json(LAPTOP)
-        chosen = {"home": self.desk.home.path, "model": self.desk.model or "bundled", "theme": f"{self.app.theme} (t: the next)"}
+        chosen = {"home": self.app_state.home.path, "model": self.app_state.model or "bundled", "theme": f"{self.app.theme} (t: the next)"}
         lines = [*(f"{name:<10} {value}" for name, value in chosen.items()), ""]
         lines.append("settings of the latest round" if data else "settings of the preset laptop")
         for field in dataclasses.fields(settings):
             mark = "" if values[field.name] == presets[field.name] else f"   (laptop: {presets[field.name]})"
             lines.append(f"  {field.name:<28} {values[field.name]}{mark}")
         self.query_one("#values", Static).update("\n".join(lines))
-        self.tell("")
+        self.set_status("")
 
     def action_theme(self) -> None:
         at = THEMES.index(self.app.theme) if self.app.theme in THEMES else -1

@@ -20,11 +20,11 @@ from conself_local.round.forecast import forecast, starter_size
 from conself_local.round import process as round_process
 from conself_local.round.views import summary_of_home
 from conself_local.store.store import Store
-from tui.screens.base import TOLD, DeskScreen, words_of
+from tui.screens.base import EXPECTED_ERRORS, BaseScreen, format_error
 from tui.widgets.pick_file import PickFile
 
 
-class StartScreen(DeskScreen):
+class StartScreen(BaseScreen):
     NAME = "start"
     AUTO_FOCUS = "#models"
     HELP = (
@@ -58,25 +58,25 @@ class StartScreen(DeskScreen):
         self._look()
 
     def load(self, store: Store) -> Any:
-        return summary_of_home(store), conductor.running(self.desk.home), conductor.failure(self.desk.home)
+        return summary_of_home(store), round_process.running(self.app_state.home), round_process.failure(self.app_state.home)
 
     def show(self, data: Any) -> None:
         home, running, failure = data
         if running:
-            self.tell(f"round {home['latest']} is running; 2 shows it")
+            self.set_status(f"round {home['latest']} is running; 2 shows it")
         elif failure:
-            self.tell(f"the last round ended early: {failure}", bad=True)
+            self.set_status(f"the last round ended early: {failure}", bad=True)
         elif home["state"] == "running":
-            self.tell(f"round {home['latest']} is not finished; s goes on with it")
+            self.set_status(f"round {home['latest']} is not finished; s goes on with it")
         elif home["latest"] is None:
-            self.tell("no round yet: press s to begin one with the bundled model and the starter pack")
+            self.set_status("no round yet: press s to begin one with the bundled model and the starter pack")
         else:
-            self.tell(f"{home['rounds']} rounds, {home['adapters']} adapters; s begins another round")
+            self.set_status(f"{home['rounds']} rounds, {home['adapters']} adapters; s begins another round")
 
     @work(thread=True, exclusive=True, group="look")
     def _look(self) -> None:
-        found = describe_models(find_models(fetched=self.desk.home.models))
-        words = machine_words(self.desk.home)
+        found = describe_models(find_models(fetched=self.app_state.home.models))
+        words = machine_words(self.app_state.home)
         self.app.call_from_thread(self._looked, found, words)
 
     def _looked(self, found: list[dict[str, Any]], words: list[str]) -> None:
@@ -84,7 +84,7 @@ class StartScreen(DeskScreen):
         models.clear_options()
         models.add_options([Option(f"{m['source']}: {m['name']}\n  {m['what']}", id=m["path"], disabled=not m["usable"]) for m in found])
         if not found:
-            self.tell("no model found: get one with `conself models get`, or name a GGUF file below", bad=True)
+            self.set_status("no model found: get one with `conself models get`, or name a GGUF file below", bad=True)
         self.query_one("#words", Static).update("\n".join(words))
 
     @on(OptionList.OptionSelected, "#models")
@@ -112,27 +112,27 @@ class StartScreen(DeskScreen):
         """In a thread: the file may lie on a slow disk."""
         try:
             described = load_model_file(path)
-        except TOLD as error:
-            self.app.call_from_thread(self.say, words_of(error), bad=True)
+        except EXPECTED_ERRORS as error:
+            self.app.call_from_thread(self.notify, format_error(error), severity="error")
             return
-        self.desk.model = path
-        self.app.call_from_thread(self.say, f"model: {described.name} ({path.name}); s starts a round with it")
+        self.app_state.model = path
+        self.app.call_from_thread(self.notify, f"model: {described.name} ({path.name}); s starts a round with it")
 
     def action_start(self) -> None:
-        if conductor.running(self.desk.home):
-            self.say("a round is running already; 2 shows it", bad=True)
+        if round_process.running(self.app_state.home):
+            self.notify("a round is running already; 2 shows it", severity="error")
             return
         asked = self._asked()
 
         def start(store: Store) -> None:
-            conductor.start(self.desk.home, [] if summary_of_home(store)["state"] == "running" else asked)
+            round_process.start(self.app_state.home, [] if summary_of_home(store)["state"] == "running" else asked)
 
-        self.at_store(start, lambda _: self.app.switch_mode("round"))
+        self.run_with_store(start, lambda _: self.app.switch_mode("round"))
 
     def _asked(self) -> list[str]:
         arguments = ["--preset", str(self.query_one("#preset", Select).value)]
-        if self.desk.model:
-            arguments += ["--model", str(self.desk.model)]
+        if self.app_state.model:
+            arguments += ["--model", str(self.app_state.model)]
         if problems := self.query_one("#problems", Input).value.strip():
             arguments += ["--problems", str(Path(problems).expanduser())]
         if limit := self.query_one("#limit", Input).value.strip():
@@ -147,7 +147,7 @@ class StartScreen(DeskScreen):
     def _forecast(self) -> None:
         limit = self.query_one("#limit", Input).value.strip()
         try:
-            words = forecast(self.desk.home, load_model_file(self.desk.model or bundled_model()), int(limit or starter_size()))
-        except TOLD as error:
-            words = [words_of(error)]
+            words = forecast(self.app_state.home, load_model_file(self.app_state.model or bundled_model()), int(limit or starter_size()))
+        except EXPECTED_ERRORS as error:
+            words = [format_error(error)]
         self.app.call_from_thread(self.query_one("#forecast", Static).update, "\n".join(["", "Forecast:", *words]))

@@ -12,14 +12,14 @@ from textual.widgets import Static
 from conself_local.round import process as round_process
 from conself_local.round.views import training_steps
 from conself_local.store.store import Store
-from tui.screens.base import DeskScreen
+from tui.screens.base import BaseScreen
 from tui.widgets.curve import Curve
 
 _ALARM = -0.5
 """Nats a token that the chosen answers may lose before the screen warns."""
 
 
-class TrainingScreen(DeskScreen):
+class TrainingScreen(BaseScreen):
     NAME = "training"
     REFRESH = 2.0
     HELP = (
@@ -48,7 +48,7 @@ class TrainingScreen(DeskScreen):
             self.query_one(f"#{id}", Curve).show([row[column] for row in steps], "{:+.4f}" if id in ("margin", "chosen") else "{:.4f}")
         if not steps:
             self.query_one("#numbers", Static).update("")
-            self.tell("no step has been taken yet: training comes after the pairs -> 2 shows how far the round is")
+            self.set_status("no step has been taken yet: training comes after the pairs -> 2 shows how far the round is")
             return
         last = steps[-1]
         left = (last["steps"] - last["step"]) * sum(row["seconds"] for row in steps[-10:]) / len(steps[-10:])
@@ -59,9 +59,9 @@ class TrainingScreen(DeskScreen):
         )
         if last["chosen_logp_shift"] < _ALARM:
             words = f"the chosen answers have become less likely ({last['chosen_logp_shift']:+.2f} nats a token)"
-            self.tell(words + (f"; training ends by itself at -{limit:.1f}" if limit else "") + " -> x ends it now", bad=True)
+            self.set_status(words + (f"; training ends by itself at -{limit:.1f}" if limit else "") + " -> x ends it now", bad=True)
         else:
-            self.tell(summary or "")
+            self.set_status(summary or "")
 
     def action_stop(self) -> None:
-        self.say("stopping; the last step is kept" if conductor.stop(self.desk.home) else "no round runs")
+        self.notify("stopping; the last step is kept" if round_process.stop(self.app_state.home) else "no round runs")

@@ -11,13 +11,13 @@ from textual.widget import Widget
 _WINDOW_S = 30.0
 
 
-class StageLane(Widget):
+class StageProgress(Widget):
     """`update_counts` tells it where the stage is; a total of 0 is a stage that has not begun."""
 
-    DEFAULT_CSS = "StageLane { height: 1; }"
+    DEFAULT_CSS = "StageProgress { height: 1; }"
 
     def __init__(self, stage: str) -> None:
-        super().__init__(id=f"lane-{stage}")
+        super().__init__(id=f"progress-{stage}")
         self._stage = stage
         self.done = self.total = 0
         self._seen: deque[tuple[float, int]] = deque(maxlen=64)
