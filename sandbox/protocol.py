@@ -33,15 +33,15 @@ _RECEIVE_BYTES = 1 << 16
 _BULK_TICK_SECONDS = 0.02
 
 
-class _Refused(Exception):
+class _ProtocolBroken(Exception):
     """The child broke the protocol."""
 
 
-class _Ended(Exception):
+class _ChildClosed(Exception):
     """The child closed its end."""
 
 
-class _Late(Exception):
+class _DeadlineExceeded(Exception):
     """The deadline passed."""
 
 
@@ -59,7 +59,7 @@ def run_program(server: ForkServer, program: Program, order: Sequence[int], limi
     timeouts = 0
     while load is None or pending:
         batch = pending[:1] if inputs == "fork-each" else pending
-        this_load, outputs = _Conversation(server, program, batch, limits, inputs == "together").run()
+        this_load, outputs = _ProgramSession(server, program, batch, limits, inputs == "together").run()
         load = load or this_load
         if this_load.status is not Status.OK:
             for index in pending:
@@ -86,7 +86,7 @@ def _refused() -> Output:
     return Output(Status.REFUSED, None, _BROKE_PROTOCOL, 0.0, 0.0)
 
 
-class _Conversation:
+class _ProgramSession:
     """One child: loads the program, answers inputs until it ends or they do."""
 
     def __init__(
@@ -111,7 +111,7 @@ class _Conversation:
             load = self._frame(child, started, _LOADING)
             if load.status is Status.OK:
                 self._answers(child, outputs)
-        except (_Refused, _Ended, _Late, OSError) as error:
+        except (_ProtocolBroken, _ChildClosed, _DeadlineExceeded, OSError) as error:
             failure = error
         end = self._server.end(child)
         wall = time.monotonic() - started
@@ -133,7 +133,7 @@ class _Conversation:
                 self._check_silence(child)
                 self._send_input(child, raw)
             outputs.append(self._frame(child, started, 0))
-        with contextlib.suppress(_Ended):
+        with contextlib.suppress(_ChildClosed):
             self._check_silence(child)
 
     def _send_input(self, child: Child, raw: bytes) -> None:
@@ -146,9 +146,9 @@ class _Conversation:
     def _check_silence(self, child: Child) -> None:
         """Nothing may have been said since the last answer. Raises _Refused, or _Ended where the child is gone."""
         if self._buffer:
-            raise _Refused
+            raise _ProtocolBroken
         if select.select([child.channel], [], [], 0)[0]:
-            raise _Refused if child.channel.recv(1, socket.MSG_PEEK) else _Ended
+            raise _ProtocolBroken if child.channel.recv(1, socket.MSG_PEEK) else _ChildClosed
 
     def _send_program(self, child: Child) -> None:
         child.channel.settimeout(self._limits.wall_s)
@@ -162,7 +162,7 @@ class _Conversation:
         status, length = _FRAME.unpack(self._exactly(child, _FRAME.size, deadline))
         status ^= about
         if length > self._limits.output_bytes * 4 or status > 5:
-            raise _Refused
+            raise _ProtocolBroken
         payload = self._exactly(child, length, deadline)
         if self._together:
             return self._output(status, payload, 0.0, 0.0)
@@ -175,16 +175,16 @@ class _Conversation:
         while len(self._buffer) < size:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise _Late
+                raise _DeadlineExceeded
             if self._sent_at_once:
                 self._wait_for_the_end(child, left)
             child.channel.settimeout(left)
             try:
                 part = child.channel.recv(_RECEIVE_BYTES)
             except TimeoutError:
-                raise _Late from None
+                raise _DeadlineExceeded from None
             if not part:
-                raise _Ended
+                raise _ChildClosed
             self._buffer += part
         taken, self._buffer = self._buffer[:size], self._buffer[size:]
         return taken
@@ -200,7 +200,7 @@ class _Conversation:
             try:
                 text = payload.decode("utf-8" if self._program.kind == "stdin" else "ascii")
             except UnicodeDecodeError:
-                raise _Refused from None
+                raise _ProtocolBroken from None
             if len(text) > self._limits.output_bytes:
                 return Output(Status.OUTPUT_LIMITED, None, "more output than the limit", wall, cpu)
             return Output(Status.OK, text, "", wall, cpu)
@@ -215,9 +215,9 @@ class _Conversation:
         return Output(Status.ERROR, None, f"{NOT_COMPILED}: {name}" if status == 5 else name, wall, cpu)
 
     def _explain(self, failure: Exception, exit_status: int, peak: int, wall: float, cpu: float) -> Output:
-        if isinstance(failure, _Late | TimeoutError):
+        if isinstance(failure, _DeadlineExceeded | TimeoutError):
             return Output(Status.TIMEOUT, None, f"longer than {self._limits.wall_s:g} s", wall, cpu)
-        if isinstance(failure, _Refused):
+        if isinstance(failure, _ProtocolBroken):
             return Output(Status.REFUSED, None, _BROKE_PROTOCOL, wall, cpu)
         if os.WIFSIGNALED(exit_status) and os.WTERMSIG(exit_status) == signal.SIGXCPU:
             return Output(Status.TIMEOUT, None, "CPU time is used up", wall, cpu)
