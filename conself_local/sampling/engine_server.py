@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from conself_local.errors import ConselfError
 from conself_local.model_files.model_file import load_model_file
-from conself_local.sampling.answer import Answer
+from conself_local.sampling.generation import Generation
 from conself_local.sampling.chat_template import render_chat
 from conself_local.sampling.sampler import ChatMessage, Completion, SampleRequest
 
@@ -35,7 +35,7 @@ class Engine(Protocol):
     def tokenize(self, text: str, special: bool = True) -> list[int]: ...
     def submit(self, request: SampleRequest) -> None: ...
     def step(self) -> Iterator[Completion]: ...
-    def under_way(self) -> Iterator[Answer]: ...
+    def under_way(self) -> Iterator[Generation]: ...
     def set_threads(self, threads: int) -> None: ...
     def measure(self, prompts: Sequence[Sequence[int]], seconds: float, max_new_tokens: int) -> float: ...
     def score(self, prompt: Sequence[int], completion: Sequence[int], adapter: Path | None) -> list[float]: ...
@@ -95,9 +95,9 @@ def _serve(engine: Engine, template: Template, channel: Any) -> None:
             _handle(engine, template, inbox.get(), channel)
         for completion in engine.step():
             _write(channel, dataclasses.asdict(completion))
-        for answer in engine.under_way():
-            if answer.request.stream and (text := answer.new_text()):
-                _write(channel, {"partial": answer.request.key, "text": text})
+        for generation in engine.under_way():
+            if generation.request.stream and (text := generation.new_text()):
+                _write(channel, {"partial": generation.request.key, "text": text})
 
 
 def _read_requests(inbox: queue.Queue[dict[str, Any]]) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 
 from conself_local.errors import ConselfError
 from conself_local.sampling.amx import model_params
-from conself_local.sampling.answer import Answer
+from conself_local.sampling.generation import Generation
 from conself_local.sampling.request_queue import RequestQueue, does_not_fit
 from conself_local.sampling.sampler import Completion, Finish, SampleRequest
 from conself_local.sampling.token_choice import Logits, choose_token, token_uncertainty
@@ -49,24 +49,24 @@ class Slot:
     """One llama.cpp sequence: the answer that it works on and the tokens that its KV memory holds."""
 
     index: int
-    held: list[int] = field(default_factory=list)
-    answer: Answer | None = None
+    cached_tokens: list[int] = field(default_factory=list)
+    generation: Generation | None = None
     random: random.Random = field(default_factory=random.Random)
-    donor: Slot | None = None
+    prefix_source: Slot | None = None
     """The slot that is computing the beginning of this one's prompt just now."""
 
-    def pending(self, answer: Answer) -> list[int]:
+    def pending(self, generation: Generation) -> list[int]:
         """The tokens that must be decoded before the next one can be sampled."""
-        prompt = answer.request.prompt_token_ids
-        if len(self.held) < len(prompt):
-            return [*prompt[len(self.held) :], *answer.token_ids]
-        return answer.token_ids[len(self.held) - len(prompt) :]
+        prompt = generation.request.prompt_token_ids
+        if len(self.cached_tokens) < len(prompt):
+            return [*prompt[len(self.cached_tokens) :], *generation.token_ids]
+        return generation.token_ids[len(self.cached_tokens) - len(prompt) :]
 
     @property
-    def promised(self) -> Sequence[int]:
+    def expected_tokens(self) -> Sequence[int]:
         """What it will hold sooner or later: what it has, or the prompt under way."""
-        prompt = self.answer.request.prompt_token_ids if self.answer else ()
-        return prompt if len(prompt) > len(self.held) else self.held
+        prompt = self.generation.request.prompt_token_ids if self.generation else ()
+        return prompt if len(prompt) > len(self.cached_tokens) else self.cached_tokens
 
 
 class LlamaEngine:
@@ -101,7 +101,7 @@ class LlamaEngine:
         self.sampled_tokens = 0
         """Since it was made."""
 
-    def _lay_out(self, slot_tokens: int) -> None:
+    def _allocate_context(self, slot_tokens: int) -> None:
         """A new context whose slots hold at least `slot_tokens` each, as many as the KV memory has room for."""
         if self._context:
             ll.llama_free(self._context)
@@ -157,7 +157,7 @@ class LlamaEngine:
 
     @property
     def busy(self) -> bool:
-        return bool(self.waiting) or any(s.answer for s in self._slots)
+        return bool(self.waiting) or any(s.generation for s in self._slots)
 
     def step(self) -> Iterator[Completion]:
         """Fill free slots, decode one batch, sample one token for every row that asked; yield what has ended."""
@@ -168,14 +168,14 @@ class LlamaEngine:
             return
         if ll.llama_decode(self._context, self._batch) != 0:
             raise ConselfError("llama.cpp could not decode a batch", "lower --slots or close other programs")
-        for (slot, answer), logits in zip(rows, self._wanted_logits(len(rows)), strict=True):
-            finish = self._sample_token(slot, answer, logits)
+        for (slot, generation), logits in zip(rows, self._wanted_logits(len(rows)), strict=True):
+            finish = self._sample_token(slot, generation, logits)
             if finish:
-                yield self._release(slot, answer, finish)
+                yield self._release(slot, generation, finish)
 
-    def under_way(self) -> Iterator[Answer]:
+    def under_way(self) -> Iterator[Generation]:
         """The answers that are growing."""
-        return (slot.answer for slot in self._slots if slot.answer)
+        return (slot.generation for slot in self._slots if slot.generation)
 
     def set_threads(self, threads: int) -> None:
         """From the next decode on."""
@@ -198,18 +198,18 @@ class LlamaEngine:
                 continue
             if since:
                 tokens += self.sampled_tokens - before
-            elif all(s.answer and s.answer.token_ids for s in self._slots):
+            elif all(s.generation and s.generation.token_ids for s in self._slots):
                 since = time.monotonic()
         rate = tokens / (time.monotonic() - since)
         self._queue.clear()
         for slot in self._slots:
-            slot.answer = slot.donor = None
+            slot.generation = slot.prefix_source = None
         self._clear()
         return rate
 
     def _admit(self) -> Iterator[Completion]:
         while True:
-            idle = not any(s.answer for s in self._slots)
+            idle = not any(s.generation for s in self._slots)
             request = self._queue.first(self._adapter, idle)
             if request is None:
                 return
@@ -221,9 +221,9 @@ class LlamaEngine:
             if self._needed(request) > self._slot_tokens:
                 if not idle:
                     return
-                self._lay_out(max(self._needed(r) for r in self._queue))
+                self._allocate_context(max(self._needed(r) for r in self._queue))
             self.use_adapter(request.adapter)
-            free = [s for s in self._slots if not s.answer]
+            free = [s for s in self._slots if not s.generation]
             if not free:
                 return
             self._queue.take(request)
@@ -236,73 +236,73 @@ class LlamaEngine:
         prompt = request.prompt_token_ids
         if len(self._slots) == 1:
             self._clear()
-        own = max(free, key=lambda s: (_common_prefix(s.held, prompt), -len(s.held)))
-        donor = max(self._slots, key=lambda s: _common_prefix(s.promised, prompt))
-        kept = _shareable(own.held, prompt)
+        own = max(free, key=lambda s: (_common_prefix(s.cached_tokens, prompt), -len(s.cached_tokens)))
+        prefix_source = max(self._slots, key=lambda s: _common_prefix(s.expected_tokens, prompt))
+        kept = _shareable(own.cached_tokens, prompt)
         ll.llama_memory_seq_rm(self._memory, own.index, kept, -1)
-        del own.held[kept:]
-        own.answer, own.random = Answer(request), random.Random(request.seed)
-        own.donor = donor if donor is not own else None
-        self._take_from_donor(own, own.answer)
+        del own.cached_tokens[kept:]
+        own.generation, own.random = Generation(request), random.Random(request.seed)
+        own.prefix_source = prefix_source if prefix_source is not own else None
+        self._copy_shared_prefix(own, own.generation)
 
-    def _take_from_donor(self, slot: Slot, answer: Answer) -> None:
+    def _copy_shared_prefix(self, slot: Slot, generation: Generation) -> None:
         """Copy the beginning of the prompt as soon as the donor holds it; a donor that has moved on is forgotten."""
-        donor = slot.donor
-        if donor is None:
+        prefix_source = slot.prefix_source
+        if prefix_source is None:
             return
-        prompt = answer.request.prompt_token_ids
-        shared = _shareable(donor.promised, prompt)
-        if shared < len(slot.held) + _WORTH_COPYING:
-            slot.donor = None
-        elif len(donor.held) >= shared:
-            self._copy(donor, slot)
+        prompt = generation.request.prompt_token_ids
+        shared = _shareable(prefix_source.expected_tokens, prompt)
+        if shared < len(slot.cached_tokens) + _WORTH_COPYING:
+            slot.prefix_source = None
+        elif len(prefix_source.cached_tokens) >= shared:
+            self._copy(prefix_source, slot)
             ll.llama_memory_seq_rm(self._memory, slot.index, shared, -1)
-            del slot.held[shared:]
-            slot.donor = None
+            del slot.cached_tokens[shared:]
+            slot.prefix_source = None
 
     def _copy(self, source: Slot, target: Slot) -> None:
         """All of it: llama.cpp copies a stream whole, at the beginning of the next decode."""
         ll.llama_memory_seq_rm(self._memory, target.index, -1, -1)
         ll.llama_memory_seq_cp(self._memory, source.index, target.index, -1, -1)
-        target.held = list(source.held)
+        target.cached_tokens = list(source.cached_tokens)
 
     def _close_gaps(self) -> None:
         """Move the highest busy slots into idle ones below them."""
         low, high = 0, len(self._slots) - 1
         while True:
-            while low < high and self._slots[low].answer:
+            while low < high and self._slots[low].generation:
                 low += 1
-            while low < high and not self._slots[high].answer:
+            while low < high and not self._slots[high].generation:
                 high -= 1
             if low >= high:
                 return
             idle, busy = self._slots[low], self._slots[high]
             self._copy(busy, idle)
             ll.llama_memory_seq_rm(self._memory, busy.index, -1, -1)
-            idle.held = []
+            idle.cached_tokens = []
             idle.index, busy.index = busy.index, idle.index
             self._slots[low], self._slots[high] = busy, idle
 
-    def _fill_batch(self) -> list[tuple[Slot, Answer]]:
-        busy = [(s, s.answer) for s in self._slots if s.answer]
-        for slot, answer in busy:  # before anything is added: what a slot holds now has been decoded
-            self._take_from_donor(slot, answer)
-        rows: list[tuple[Slot, Answer]] = []
+    def _fill_batch(self) -> list[tuple[Slot, Generation]]:
+        busy = [(s, s.generation) for s in self._slots if s.generation]
+        for slot, generation in busy:  # before anything is added: what a slot holds now has been decoded
+            self._copy_shared_prefix(slot, generation)
+        rows: list[tuple[Slot, Generation]] = []
         batch, n = self._batch, 0
-        for slot, answer in busy:
-            if slot.donor:
+        for slot, generation in busy:
+            if slot.prefix_source:
                 continue
-            pending = slot.pending(answer)[: BATCH_TOKENS - n]
-            done = len(slot.held)
+            pending = slot.pending(generation)[: BATCH_TOKENS - n]
+            done = len(slot.cached_tokens)
             for token in pending:
                 batch.token[n], batch.pos[n] = token, done
                 batch.n_seq_id[n], batch.seq_id[n][0] = 1, slot.index
                 batch.logits[n] = False
                 n, done = n + 1, done + 1
-            slot.held += pending
-            if pending and done == answer.length:
+            slot.cached_tokens += pending
+            if pending and done == generation.length:
                 batch.logits[n - 1] = True
-                rows.append((slot, answer))
+                rows.append((slot, generation))
         batch.n_tokens = n
         return rows
 
@@ -312,21 +312,21 @@ class LlamaEngine:
             return np.empty((0, self._vocab_size), dtype=np.float32)
         return np.ctypeslib.as_array(ll.llama_get_logits(self._context), shape=(n, self._vocab_size))
 
-    def _sample_token(self, slot: Slot, answer: Answer, logits: Logits) -> Finish | None:
-        request = answer.request
+    def _sample_token(self, slot: Slot, generation: Generation, logits: Logits) -> Finish | None:
+        request = generation.request
         choice = choose_token(logits, request.temperature, request.top_p, slot.random.random())
-        answer.add(choice.token, choice.nll, choice.entropy_bits)
+        generation.add(choice.token, choice.nll, choice.entropy_bits)
         self.sampled_tokens += 1
         if ll.llama_vocab_is_eog(self._vocab, choice.token):
             return "end-token"
-        return answer.finish_with(self._piece(choice.token), self._longest)
+        return generation.finish_with(self._piece(choice.token), self._longest)
 
-    def _release(self, slot: Slot, answer: Answer, finish: Finish) -> Completion:
-        slot.answer = None
-        keep = len(answer.request.prompt_token_ids)
+    def _release(self, slot: Slot, generation: Generation, finish: Finish) -> Completion:
+        slot.generation = None
+        keep = len(generation.request.prompt_token_ids)
         ll.llama_memory_seq_rm(self._memory, slot.index, keep, -1)
-        del slot.held[keep:]
-        return answer.completion(finish)
+        del slot.cached_tokens[keep:]
+        return generation.completion(finish)
 
     # -- adapters and scores --------------------------------------------------------------------------------
 
@@ -334,7 +334,7 @@ class LlamaEngine:
         """Switch the whole context to a GGUF LoRA or to the base; KV memory is cleared. Only while idle."""
         if path == self._adapter:
             return
-        assert not any(s.answer for s in self._slots), "an adapter is switched only between requests"
+        assert not any(s.generation for s in self._slots), "an adapter is switched only between requests"
         if path and path not in self._adapters:
             adapter = ll.llama_adapter_lora_init(self._model, str(path).encode())
             if not adapter:
@@ -355,7 +355,7 @@ class LlamaEngine:
     def _clear(self) -> None:
         ll.llama_memory_clear(self._memory, True)
         for slot in self._slots:
-            slot.held = []
+            slot.cached_tokens = []
 
     def score(self, prompt: Sequence[int], completion: Sequence[int], adapter: Path | None) -> list[float]:
         """Log-probability (nats, temperature 1) of each completion token after the prompt. Only while idle."""
@@ -363,7 +363,7 @@ class LlamaEngine:
         if not prompt or len(tokens) > self._longest:
             raise ConselfError(f"{len(tokens)} tokens do not fit the context of {self._longest}", "raise the context")
         if len(tokens) > self._slot_tokens:
-            self._lay_out(len(tokens))
+            self._allocate_context(len(tokens))
         self.use_adapter(adapter)
         self._clear()
         scores: list[float] = []
@@ -384,14 +384,14 @@ class LlamaEngine:
         return scores
 
 
-def _shareable(held: Sequence[int], prompt: Sequence[int]) -> int:
+def _shareable(cached_tokens: Sequence[int], prompt: Sequence[int]) -> int:
     """How many tokens of the prompt need not be decoded again; its last one always is, since its logits are wanted."""
-    return min(_common_prefix(held, prompt), len(prompt) - 1)
+    return min(_common_prefix(cached_tokens, prompt), len(prompt) - 1)
 
 
-def _common_prefix(held: Sequence[int], prompt: Sequence[int]) -> int:
+def _common_prefix(cached_tokens: Sequence[int], prompt: Sequence[int]) -> int:
     n = 0
-    for a, b in zip(held, prompt, strict=False):
+    for a, b in zip(cached_tokens, prompt, strict=False):
         if a != b:
             break
         n += 1

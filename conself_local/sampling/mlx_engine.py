@@ -19,7 +19,7 @@ from mlx_lm.tuner.utils import load_adapters, remove_lora_layers
 from mlx_lm.utils import load
 
 from conself_local.errors import ConselfError
-from conself_local.sampling.answer import Answer
+from conself_local.sampling.generation import Generation
 from conself_local.sampling.request_queue import RequestQueue, does_not_fit
 from conself_local.sampling.sampler import Completion, Finish, SampleRequest
 from conself_local.sampling.token_choice import token_uncertainty
@@ -29,7 +29,7 @@ _PREFILL_PROMPTS = 8
 
 @dataclass
 class _Running:
-    answer: Answer
+    generation: Generation
     text: Any
     """mlx-lm's streaming detokenizer."""
 
@@ -86,11 +86,11 @@ class MlxEngine:
                 running = self._running.pop(response.uid)
                 if response.finish_reason is None:
                     self._generator.remove([response.uid])
-                yield running.answer.completion(finish)
+                yield running.generation.completion(finish)
 
-    def under_way(self) -> Iterator[Answer]:
+    def under_way(self) -> Iterator[Generation]:
         """The answers that are growing."""
-        return (running.answer for running in self._running.values())
+        return (running.generation for running in self._running.values())
 
     def _admit(self) -> Iterator[Completion]:
         while len(self._running) < self._slots:
@@ -107,19 +107,19 @@ class MlxEngine:
             (uid,) = self._generator.insert(
                 [list(request.prompt_token_ids)], max_tokens=[min(request.max_new_tokens, room)], samplers=[_sampler_of(request)]
             )
-            self._running[uid] = _Running(Answer(request), self._tokenizer.detokenizer)
+            self._running[uid] = _Running(Generation(request), self._tokenizer.detokenizer)
 
     def _take(self, running: _Running, response: Any) -> Finish | None:
         token = int(response.token)
-        running.answer.add(token, *token_uncertainty(np.array(response.logprobs.astype(mx.float32)), token))
+        running.generation.add(token, *token_uncertainty(np.array(response.logprobs.astype(mx.float32)), token))
         if response.finish_reason == "stop":
             running.text.finalize()
-            running.answer.text += running.text.last_segment.encode()
+            running.generation.text += running.text.last_segment.encode()
             return "end-token"
         running.text.add_token(token)
         if response.finish_reason == "length":
             running.text.finalize()
-        finish = running.answer.finish_with(running.text.last_segment.encode(), self._longest)
+        finish = running.generation.finish_with(running.text.last_segment.encode(), self._longest)
         return finish or ("length" if response.finish_reason else None)
 
     def use_adapter(self, path: Path | None) -> None:

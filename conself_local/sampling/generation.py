@@ -15,13 +15,13 @@ _REPEAT_EVERY = 16
 
 
 @dataclass
-class Answer:
+class Generation:
     request: SampleRequest
     token_ids: list[int] = field(default_factory=list)
     text: bytearray = field(default_factory=bytearray)
     nll_sum: float = 0.0
     entropy_sum: float = 0.0
-    told: int = 0
+    streamed_bytes: int = 0
     """Bytes of the text that `new_text` has handed out."""
     _decoder: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
 
@@ -49,7 +49,7 @@ class Answer:
 
     def new_text(self) -> str:
         """What has come since the last call; a letter whose bytes are not all there waits."""
-        new, self.told = bytes(self.text[self.told :]), len(self.text)
+        new, self.streamed_bytes = bytes(self.text[self.streamed_bytes :]), len(self.text)
         return self._decoder.decode(new)
 
     def completion(self, finish: Finish) -> Completion:
