@@ -146,7 +146,7 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
         with Progress() as progress:
             progress.say(f"round {round_.id} on {model.name} ({model.path.name}), preset {round_.settings.preset}")
             context = RoundContext(
-                store, home, model, compute, make_sandbox, sandbox_maker(ctx, compute.workers_beside), progress.on_event
+                store, home, model, compute, make_sandbox, sandbox_maker(ctx, compute.overlap_workers), progress.on_event
             )
             report = run_round(context, round_, judged_on, until)
     if as_json:

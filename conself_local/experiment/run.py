@@ -174,7 +174,7 @@ def _run_rounds(
             if not fresh and until != "decide":
                 store.db.execute(_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)])
             round_, model, benchmarks = open_round(store, request, make_sandbox(compute.workers))
-            context = RoundContext(store, home, model, compute, make_sandbox(compute.workers), make_sandbox(compute.workers_beside), on_event)
+            context = RoundContext(store, home, model, compute, make_sandbox(compute.workers), make_sandbox(compute.overlap_workers), on_event)
             is_last = round_.id == arm.rounds
             run_round(context, round_, [b for b in benchmarks if is_last or b.name == "validation"], until)
             if until != "decide":

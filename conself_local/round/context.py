@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from conself_local.events import OnEvent
 from conself_local.home import Home
 from conself_local.model_files.model_file import ModelFile
-from conself_local.sampling.tuning import Setup, sampling_setup
+from conself_local.sampling.tuning import SamplingConfig, sampling_config
 from conself_local.store.store import Store
 from sandbox import MakeSandbox
 
@@ -38,7 +38,7 @@ class ComputeOptions:
     """Where there is one that llama.cpp can use."""
 
     @property
-    def workers_beside(self) -> int:
+    def overlap_workers(self) -> int:
         """Of the sandbox while the engine samples: it is many times faster than sampling, so a quarter is plenty."""
         return max(1, self.workers // 4)
 
@@ -52,11 +52,11 @@ class RoundContext:
     model: ModelFile
     compute: ComputeOptions
     make_sandbox: MakeSandbox
-    make_sandbox_beside: MakeSandbox
+    make_overlap_sandbox: MakeSandbox
     """With fewer workers, for programs that are run while others are sampled."""
     on_event: OnEvent
 
-    def sampling_setup(self) -> Setup:
+    def sampling_config(self) -> SamplingConfig:
         """What the user asked for, else what is fast here."""
-        asked, found = self.compute, sampling_setup(self.model, self.home.cache)
-        return Setup(asked.running_copy or found.format, asked.slots or found.slots, asked.threads or found.threads)
+        asked, found = self.compute, sampling_config(self.model, self.home.cache)
+        return SamplingConfig(asked.running_copy or found.format, asked.slots or found.slots, asked.threads or found.threads)

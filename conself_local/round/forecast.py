@@ -20,7 +20,7 @@ from conself_local.problems.load import load_starter
 from conself_local.round.run import PROMPT_TOKENS
 from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.prompts import answer_prefix, program_messages
-from conself_local.sampling.tuning import sampling_setup
+from conself_local.sampling.tuning import sampling_config
 from conself_local.settings import LAPTOP
 from conself_local.stages.train import job_of
 from conself_local.training.job import TokenPair
@@ -39,10 +39,10 @@ _TYPICAL_PAIRS = 0.72
 
 def forecast(home: Home, model: ModelFile, problems: int) -> list[str]:
     """Sentences from a probe of a few seconds: programs an hour, time, memory, disk. Raises ConselfError where it does not run."""
-    setup = sampling_setup(model, home.cache)
+    config = sampling_config(model, home.cache)
     longest = PROMPT_TOKENS + LAPTOP.max_new_tokens
     with open_llama(
-        model, setup.format, home.cache, slots=setup.slots, threads=setup.threads, longest=longest, use_gpu=True
+        model, config.format, home.cache, slots=config.slots, threads=config.threads, longest=longest, use_gpu=True
     ) as engine:
         starter = load_starter(("train",))[:8]
         prompts = [engine.encode(program_messages(p), answer_prefix(p)) for p in starter]

@@ -27,7 +27,7 @@ from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.sampler import Sampler
 from conself_local.settings import Settings
 from conself_local.stages.evaluate import Benchmark, evaluate, sample_and_run
-from conself_local.stages.execute import ExecutionBeside, execute_programs
+from conself_local.stages.execute import OverlappedExecution, execute_programs
 from conself_local.stages.grow import ask_for_inputs, grow_inputs
 from conself_local.stages.sample import sample_observations, sample_programs
 from conself_local.stages.score import build_round_pairs, score_problems
@@ -57,7 +57,7 @@ def run_round(context: RoundContext, round_: RoundInfo, benchmarks: list[Benchma
             sample_observations(store, round_, sampler, adapter, context.on_event)
             if "sample" in wanted:
                 ask_for_inputs(store, round_, sampler, adapter, context.on_event)
-                with _execution_beside(context, round_, sampler) as after_each:
+                with _overlapped_execution(context, round_, sampler) as after_each:
                     sample_programs(store, round_, sampler, adapter, context.on_event, after_each)
                 _measure_running_copy(context, round_, sampler, adapter)
     if "execute" in wanted:
@@ -82,23 +82,23 @@ def run_round(context: RoundContext, round_: RoundInfo, benchmarks: list[Benchma
 
 
 @contextmanager
-def _execution_beside(context: RoundContext, round_: RoundInfo, sampler: Sampler) -> Iterator[Callable[[], None]]:
+def _overlapped_execution(context: RoundContext, round_: RoundInfo, sampler: Sampler) -> Iterator[Callable[[], None]]:
     """What to call after every sample, so that programs are run while others are sampled, by a plan of the cores.
 
     Sampling is nearly always what is behind, so it has all its threads until a batch of programs waits; then the engine gives
     up a quarter of the cores until the batch is done. Not with one core, nor with one slot, whose promise of equal samples
     should not hang on how many threads there happened to be, nor beside an endpoint, whose threads are its own.
     """
-    compute, setup = context.compute, context.sampling_setup()
-    if compute.workers == 1 or setup.slots == 1 or not isinstance(sampler, LlamaProcess):
+    compute, config = context.compute, context.sampling_config()
+    if compute.workers == 1 or config.slots == 1 or not isinstance(sampler, LlamaProcess):
         yield lambda: None
         return
 
     def share_cores(shared: bool) -> None:
-        left = max(1, min(setup.threads, compute.workers - compute.workers_beside))
-        sampler.set_threads(left if shared else setup.threads)
+        left = max(1, min(config.threads, compute.workers - compute.overlap_workers))
+        sampler.set_threads(left if shared else config.threads)
 
-    with ExecutionBeside(context.store, round_, context.make_sandbox_beside, share_cores) as beside:
+    with OverlappedExecution(context.store, round_, context.make_overlap_sandbox, share_cores) as beside:
         yield beside.poll
 
 
@@ -127,9 +127,9 @@ def _open_sampler(context: RoundContext, settings: Settings) -> Iterator[Sampler
 
 def open_engine(context: RoundContext, settings: Settings, *, shipped: bool = False) -> LlamaProcess:
     """The engine process over the running copy, or over the shipped file."""
-    setup = context.sampling_setup()
+    config = context.sampling_config()
     return open_llama(
-        context.model, SHIPPED if shipped else setup.format, context.home.cache, slots=setup.slots, threads=setup.threads,
+        context.model, SHIPPED if shipped else config.format, context.home.cache, slots=config.slots, threads=config.threads,
         longest=PROMPT_TOKENS + settings.max_new_tokens, use_gpu=context.compute.use_gpu,
     )  # fmt: skip
 

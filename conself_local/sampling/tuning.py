@@ -50,7 +50,7 @@ _CLEARLY_FASTER = 1.03
 
 
 @dataclass(frozen=True)
-class Setup:
+class SamplingConfig:
     """What the engine samples with."""
 
     format: str
@@ -62,7 +62,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Tuning(Setup):
+class TuningResult(SamplingConfig):
     """The fastest, and what was measured."""
 
     tokens_per_second: dict[str, float]
@@ -71,37 +71,37 @@ class Tuning(Setup):
     """By format: mean absolute difference of log-probability to the shipped file, nats a token."""
 
 
-def load_tuning(model: ModelFile, cache: Path) -> Tuning | None:
+def load_tuning(model: ModelFile, cache: Path) -> TuningResult | None:
     """What `tune_model` found for this model on this computer; None where it was never asked, or the file is damaged."""
     try:
-        return Tuning(**json.loads(_tuning_path(model, cache).read_text(encoding="utf-8")))
+        return TuningResult(**json.loads(_tuning_path(model, cache).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def sampling_setup(model: ModelFile, cache: Path) -> Setup:
+def sampling_config(model: ModelFile, cache: Path) -> SamplingConfig:
     """As probed, or without a probe what is likely fast; from the file as it is where memory or disk are short of a copy."""
     tuning = load_tuning(model, cache)
     if tuning:
-        found = Setup(tuning.format, tuning.slots, tuning.threads)
+        found = SamplingConfig(tuning.format, tuning.slots, tuning.threads)
     else:
-        found = Setup(automatic_format(model, processor_features()), SLOTS, usable_cores())
+        found = SamplingConfig(automatic_format(model, processor_features()), SLOTS, usable_cores())
     if found.format != SHIPPED and not copy_fits(model, found.format, cache, available_memory_bytes()):
         return dataclasses.replace(found, format=SHIPPED)
     return found
 
 
-def tune_model(model: ModelFile, cache: Path, allow_loss: bool, say: Callable[[str], None]) -> Tuning:
+def tune_model(model: ModelFile, cache: Path, allow_loss: bool, say: Callable[[str], None]) -> TuningResult:
     """Probe formats, then slots, then threads; store and return the fastest. Copies that lost are deleted."""
     cores = usable_cores()
     prober = _Prober(model, cache, say)
     forms = [SHIPPED, *(f for f in (*KEEPS_VALUES, *(LOSES_QUALITY if allow_loss else ())) if prober.fits(f))]
-    best = prober.fastest([Setup(form, SLOTS, cores) for form in forms])
-    best = prober.fastest([best, *(Setup(best.format, slots, cores) for slots in _SLOTS_TRIED)])
+    best = prober.fastest([SamplingConfig(form, SLOTS, cores) for form in forms])
+    best = prober.fastest([best, *(SamplingConfig(best.format, slots, cores) for slots in _SLOTS_TRIED)])
     if cores > 2:  # half of them: processors that count each core twice
-        best = prober.fastest([best, Setup(best.format, best.slots, cores // 2)])
+        best = prober.fastest([best, SamplingConfig(best.format, best.slots, cores // 2)])
     prober.clean_up(best.format)
-    tuning = Tuning(best.format, best.slots, best.threads, {str(s): round(r, 1) for s, r in prober.rates.items()}, prober.gaps)
+    tuning = TuningResult(best.format, best.slots, best.threads, {str(s): round(r, 1) for s, r in prober.rates.items()}, prober.gaps)
     path = _tuning_path(model, cache)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".part{os.getpid()}")
@@ -118,7 +118,7 @@ class _Prober:
         self._problems = load_starter(("train",))[:_PROBE_PROBLEMS]
         self._made: set[str] = set()
         self._reference: list[tuple[EncodedPrompt, tuple[int, ...], list[float]]] = []
-        self.rates: dict[Setup, float] = {}
+        self.rates: dict[SamplingConfig, float] = {}
         self.gaps: dict[str, float] = {}
 
     def fits(self, form: str) -> bool:
@@ -127,36 +127,36 @@ class _Prober:
             self._say(f"{form}: left out, a copy of {gib(copy_bytes(self._model, form))} is too large for the free memory or disk")
         return fits
 
-    def fastest(self, setups: Sequence[Setup]) -> Setup:
+    def fastest(self, configs: Sequence[SamplingConfig]) -> SamplingConfig:
         """The first is kept unless another one is clearly faster."""
-        best = setups[0]
-        for setup in setups:
-            if setup not in self.rates and not self._probe(setup):
+        best = configs[0]
+        for config in configs:
+            if config not in self.rates and not self._probe(config):
                 continue
-            if self.rates[setup] > self.rates.get(best, 0.0) * (_CLEARLY_FASTER if setup != best else 0.0):
-                best = setup
+            if self.rates[config] > self.rates.get(best, 0.0) * (_CLEARLY_FASTER if config != best else 0.0):
+                best = config
         return best
 
-    def _probe(self, setup: Setup) -> bool:
+    def _probe(self, config: SamplingConfig) -> bool:
         model = self._model
-        if setup.format != SHIPPED and not copy_path(model, setup.format, self._cache).is_file():
-            self._made.add(setup.format)
+        if config.format != SHIPPED and not copy_path(model, config.format, self._cache).is_file():
+            self._made.add(config.format)
         try:
             opened = open_llama(
-                model, setup.format, self._cache, slots=setup.slots, threads=setup.threads, longest=_TOKENS_A_SLOT, use_gpu=True
+                model, config.format, self._cache, slots=config.slots, threads=config.threads, longest=_TOKENS_A_SLOT, use_gpu=True
             )
         except ConselfError as error:
-            self._say(f"{setup}: left out, {error.message}")
+            self._say(f"{config}: left out, {error.message}")
             return False
         with opened as engine:
             prompts = [engine.encode(program_messages(p)) for p in self._problems]
-            rate = self.rates[setup] = engine.measure(prompts, _PROBE_SECONDS, _PROBE_TOKENS)
-            told = f"{setup}: {rate:.0f} tokens/s"
-            if setup.format == SHIPPED and not self._reference:
+            rate = self.rates[config] = engine.measure(prompts, _PROBE_SECONDS, _PROBE_TOKENS)
+            told = f"{config}: {rate:.0f} tokens/s"
+            if config.format == SHIPPED and not self._reference:
                 self._take_reference(engine, prompts[:_GAP_PROMPTS])
-            elif setup.format not in self.gaps and setup.format != SHIPPED:
-                self.gaps[setup.format] = round(self._gap(engine), 5)
-                told += f"; {self.gaps[setup.format]:.4f} nats a token from the shipped file"
+            elif config.format not in self.gaps and config.format != SHIPPED:
+                self.gaps[config.format] = round(self._gap(engine), 5)
+                told += f"; {self.gaps[config.format]:.4f} nats a token from the shipped file"
             self._say(told)
         return True
 

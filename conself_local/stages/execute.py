@@ -65,7 +65,7 @@ def run_and_store(
             yield result
 
 
-class ExecutionBeside:
+class OverlappedExecution:
     """Runs what sampling has stored, in batches, while sampling goes on; a context manager that ends with the batch under way.
 
     The sandbox works in a thread of its own on the cores that `share_cores(True)` has freed; `share_cores(False)` gives them
@@ -121,7 +121,7 @@ class ExecutionBeside:
             self._thread = None
             self._share_cores(False)
 
-    def __enter__(self) -> ExecutionBeside:
+    def __enter__(self) -> OverlappedExecution:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from conself_local.stages.execute import ExecutionBeside
+from conself_local.stages.execute import OverlappedExecution
 from conself_local.store.store import Store
 from sandbox import Limits, Sandbox
 from tests.fakes.small_round import TRAIN, command, descendants, dump, run_arguments, run_conself, write_problems
@@ -143,12 +143,12 @@ def test_programs_run_beside_sampling_behave_as_in_their_own_stage(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = _without_executions(undisturbed, tmp_path / "home")
-    monkeypatch.setattr(ExecutionBeside, "BATCH", 2)
+    monkeypatch.setattr(OverlappedExecution, "BATCH", 2)
     shared: list[bool] = []
     with Store(home / "conself.db") as store:
         round_ = store.latest_round()
         assert round_ is not None
-        with ExecutionBeside(store, round_, lambda limits: Sandbox(limits, workers=1), shared.append) as beside:
+        with OverlappedExecution(store, round_, lambda limits: Sandbox(limits, workers=1), shared.append) as beside:
             beside.poll()
             assert shared == [], "one sample is no batch yet"
             beside.poll()
@@ -160,7 +160,7 @@ def test_programs_run_beside_sampling_behave_as_in_their_own_stage(
 
 def test_what_runs_beside_sampling_ends_with_it(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = _without_executions(undisturbed, tmp_path / "home")
-    monkeypatch.setattr(ExecutionBeside, "BATCH", 1)
+    monkeypatch.setattr(OverlappedExecution, "BATCH", 1)
     before = threading.active_count()
     boxes: list[Sandbox] = []
 
@@ -171,7 +171,7 @@ def test_what_runs_beside_sampling_ends_with_it(undisturbed: Path, tmp_path: Pat
     with Store(home / "conself.db") as store:
         round_ = store.latest_round()
         assert round_ is not None
-        with pytest.raises(RuntimeError), ExecutionBeside(store, round_, make, lambda shared: None) as beside:
+        with pytest.raises(RuntimeError), OverlappedExecution(store, round_, make, lambda shared: None) as beside:
             beside.poll()
             raise RuntimeError
     assert threading.active_count() == before and boxes[0].server_pids == []

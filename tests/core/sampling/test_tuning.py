@@ -19,7 +19,7 @@ from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.round.context import ComputeOptions, RoundContext
 from conself_local.round.run import open_engine
 from conself_local.sampling import tuning as tune
-from conself_local.sampling.tuning import Setup
+from conself_local.sampling.tuning import SamplingConfig
 from conself_local.settings import LAPTOP
 from tests.fakes.small_round import descendants
 from tests.fakes.tiny_model import write_tiny_model
@@ -79,7 +79,7 @@ def test_a_copy_leaves_half_of_memory_and_disk_free(model: ModelFile, tmp_path: 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 2 * size - 1))
     assert not copy_fits(model, "F16", cache, None)
     monkeypatch.setattr(tune, "processor_features", lambda: frozenset({"avx2", "fma", "f16c"}))
-    assert tune.sampling_setup(model, cache).format == "shipped"
+    assert tune.sampling_config(model, cache).format == "shipped"
     copy_path(model, "F16", cache).parent.mkdir(parents=True)
     copy_path(model, "F16", cache).touch()
     assert copy_fits(model, "F16", cache, None), "what is there takes no more disk"
@@ -87,9 +87,9 @@ def test_a_copy_leaves_half_of_memory_and_disk_free(model: ModelFile, tmp_path: 
 
 def test_a_probe_goes_before_the_automatic_choice(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tune, "processor_features", lambda: frozenset({"avx2", "fma", "f16c"}))
-    assert tune.sampling_setup(model, tmp_path) == Setup("F16", tune.SLOTS, usable_cores())
+    assert tune.sampling_config(model, tmp_path) == SamplingConfig("F16", tune.SLOTS, usable_cores())
     _write_tuning(model, tmp_path)
-    assert tune.sampling_setup(model, tmp_path) == Setup("Q8_0", 3, 5)
+    assert tune.sampling_config(model, tmp_path) == SamplingConfig("Q8_0", 3, 5)
 
 
 def test_a_round_samples_as_probed_and_as_asked(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
