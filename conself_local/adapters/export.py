@@ -17,12 +17,12 @@ from conself_local.adapters.formats import read_adapter, write_mlx, write_peft
 from conself_local.adapters.merge import merge_adapter
 from conself_local.errors import ConselfError
 from conself_local.home import Home
-from conself_local.model_files.converted_weights import SHIPPED
+from conself_local.model_files.converted_weights import ORIGINAL
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.sampling.open_engine import open_llama
 from conself_local.store.store import Store
 
-Form = Literal["gguf-lora", "peft", "mlx", "merged"]
+ExportFormat = Literal["gguf-lora", "peft", "mlx", "merged"]
 _ASKED_PAIRS = 12
 LOST = 0.5
 """The gain counts as lost when merged and adapter differ by more than this share of what the adapter moved."""
@@ -41,43 +41,43 @@ class Kept:
     def lost(self) -> bool:
         return self.gap >= LOST * self.moved
 
-    def words(self, form: str) -> str:
+    def words(self, export_format: str) -> str:
         told = f"the adapter moves log-probabilities by {self.moved:.4f} nats a token; the merged file is {self.gap:.4f} from it"
         if not self.lost:
             return f"{told}: {1 - self.gap / self.moved:.0%} of the change is kept"
-        better = "BF16 (--number-format BF16)" if form != "BF16" else "the adapter beside the model (--as gguf-lora)"
+        better = "BF16 (--number-format BF16)" if export_format != "BF16" else "the adapter beside the model (--as gguf-lora)"
         return f"{told}: the gain is lost in the rounding; what keeps it: {better}"
 
 
-def export_adapter(store: Store, home: Home, adapter_id: int, form: Form, number_format: str, target: Path) -> list[str]:
+def export_adapter(store: Store, home: Home, adapter_id: int, export_format: ExportFormat, weights_format: str, target: Path) -> list[str]:
     """Write `target` (a file, or a folder for `peft` and `mlx`) and tell in sentences what it is and what it keeps."""
     row = store.adapter(adapter_id)
     source = store.adapter_file(adapter_id)
     assert source is not None, "only the base model has no file"
     if target.exists():
         raise ConselfError(f"{target} is there already", "give another path")
-    if form == "gguf-lora":
+    if export_format == "gguf-lora":
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
         return [f"{target}: load it beside the model, e.g. llama-server --lora {target.name}"]
     model = _model_of(store, row["model_path"], row["model_sha256"])
-    if form == "merged":
-        merge_adapter(model, source, target, number_format, home.cache)
+    if export_format == "merged":
+        merge_adapter(model, source, target, weights_format, home.cache)
         kept = measure_kept(model, source, target, _completions(store, row["round_id"]), home.cache)
         modelfile = target.with_name("Modelfile")
         modelfile.write_text(f"FROM ./{target.name}\n", encoding="utf-8")
         return [
             f"{target}: {model.path.name} with the adapter in it",
-            kept.words(number_format),
+            kept.words(weights_format),
             f"Ollama: ollama create {row['name']} -f {modelfile}",
             f"LM Studio: put it in ~/.lmstudio/models/conself/{row['name']}/",
         ]
     adapter = read_adapter(source, model)
-    if form == "peft":
+    if export_format == "peft":
         write_peft(adapter, target, model.architecture)
     else:
         write_mlx(adapter, target, model.block_count)
-    return [f"{target}: an adapter folder for {'peft' if form == 'peft' else 'mlx-lm'}"]
+    return [f"{target}: an adapter folder for {'peft' if export_format == 'peft' else 'mlx-lm'}"]
 
 
 def measure_kept(
@@ -87,7 +87,7 @@ def measure_kept(
     longest = max(len(prompt) + len(completion) for prompt, completion in asked) + 1
 
     def ask(of: ModelFile, lora: Path | None) -> list[float]:
-        with open_llama(of, SHIPPED, cache, slots=1, threads=1, longest=max(longest, 256), use_gpu=False) as engine:
+        with open_llama(of, ORIGINAL, cache, slots=1, threads=1, longest=max(longest, 256), use_gpu=False) as engine:
             return [logp for prompt, completion in asked for logp in engine.score(prompt, completion, lora)]
 
     base, adapted, of_merged = ask(model, None), ask(model, adapter), ask(load_model_file(merged), None)

@@ -16,7 +16,7 @@ import numpy as np
 from conself_local.adapters.formats import read_gguf_maps
 from conself_local.errors import ConselfError
 from conself_local.model_files import ggml
-from conself_local.model_files.converted_weights import SHIPPED, make_running_copy
+from conself_local.model_files.converted_weights import ORIGINAL, ensure_converted_weights
 from conself_local.model_files.ggml import Floats
 from conself_local.model_files.gguf_reader import GgufReader
 from conself_local.model_files.model_file import ModelFile
@@ -24,8 +24,8 @@ from conself_local.model_files.model_file import ModelFile
 _HOW = "export in another number format (--number-format Q8_0 or BF16)"
 
 
-def merge_adapter(model: ModelFile, adapter: Path, target: Path, form: str, cache: Path) -> None:
-    """Write `target`: `model` with the GGUF LoRA `adapter` in it. form: `shipped`, or a running copy's format.
+def merge_adapter(model: ModelFile, adapter: Path, target: Path, weights_format: str, cache: Path) -> None:
+    """Write `target`: `model` with the GGUF LoRA `adapter` in it. weights_format: one of `FORMATS`.
 
     Raises ConselfError for a foreign adapter and for a format that cannot be written.
     """
@@ -33,9 +33,9 @@ def merge_adapter(model: ModelFile, adapter: Path, target: Path, form: str, cach
     shipped = {tensor.name: tensor for tensor in GgufReader(model.path).tensors}
     part = target.with_suffix(".part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(model.path if form == SHIPPED else make_running_copy(model, form, cache), part)
+    shutil.copyfile(model.path if weights_format == ORIGINAL else ensure_converted_weights(model, weights_format, cache), part)
     try:
-        places = shipped if form == SHIPPED else {tensor.name: tensor for tensor in GgufReader(part).tensors}
+        places = shipped if weights_format == ORIGINAL else {tensor.name: tensor for tensor in GgufReader(part).tensors}
         with part.open("r+b") as file:
             for name, (down, up) in changes.maps.items():
                 if name not in shipped or tuple(shipped[name].shape[::-1]) != (up.shape[0], down.shape[1]):

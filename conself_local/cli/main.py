@@ -84,7 +84,7 @@ _run_options = [
     click.option("--new", is_flag=True, help="Leave an unfinished round behind and begin another."),
     click.option("--slots", type=click.IntRange(1, 256), help="Sequences sampled at once (default: as tuned, or 64)."),
     click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: as tuned, or all cores)."),
-    click.option("--running-copy", type=click.Choice(["auto", *FORMATS]), default="auto",
+    click.option("--weights-format", "--running-copy", "weights_format", type=click.Choice(["auto", *FORMATS]), default="auto",
                  help="What to sample from: auto takes what `conself tune` found, or a 16-bit copy where that pays."),
     click.option("--no-gpu", is_flag=True, help="Sample on the processor although llama.cpp could use a graphics card."),
     click.option("--endpoint", metavar="URL", help="Sample from an OpenAI-compatible server that runs the same model."),
@@ -129,7 +129,7 @@ _stage_command("train", "train", "Run the round up to its adapter.")
 _stage_command("evaluate", "evaluate", "Run the round up to the comparison of base and adapter.")
 
 
-def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | None, running_copy: str, as_json: bool,
+def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | None, weights_format: str, as_json: bool,
          no_gpu: bool, endpoint: str | None, endpoint_model: str, accept_remote_endpoint: bool, benchmarks: tuple[str, ...],
          **asked: Any) -> None:  # fmt: skip
     from conself_local.cli.progress import Progress, print_report
@@ -138,7 +138,7 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
     from conself_local.round.start import Request, open_round
 
     elsewhere = Endpoint(endpoint, endpoint_model, accept_remote_endpoint) if endpoint else None
-    compute = ComputeOptions(usable_cores(), threads, slots, None if running_copy == "auto" else running_copy, elsewhere, not no_gpu)
+    compute = ComputeOptions(usable_cores(), threads, slots, None if weights_format == "auto" else weights_format, elsewhere, not no_gpu)
     make_sandbox = sandbox_maker(ctx, compute.workers)
     request = Request(**asked, benchmarks=benchmarks or None)
     with open_store(ctx) as (home, store), home.lock():

@@ -31,8 +31,8 @@ class ComputeOptions:
     """Of the engine; None: as tuned, or the cores."""
     slots: int | None = None
     """Sequences sampled at once; None: as tuned, or `SLOTS`."""
-    running_copy: str | None = None
-    """The format to sample from (`running_copy.FORMATS`); None: as tuned, or what pays by rule."""
+    weights_format: str | None = None
+    """The format to sample from (`converted_weights.FORMATS`); None: as tuned, or what pays by rule."""
     endpoint: Endpoint | None = None
     use_gpu: bool = True
     """Where there is one that llama.cpp can use."""
@@ -59,4 +59,4 @@ class RoundContext:
     def sampling_config(self) -> SamplingConfig:
         """What the user asked for, else what is fast here."""
         asked, found = self.compute, sampling_config(self.model, self.home.cache)
-        return SamplingConfig(asked.running_copy or found.format, asked.slots or found.slots, asked.threads or found.threads)
+        return SamplingConfig(asked.weights_format or found.format, asked.slots or found.slots, asked.threads or found.threads)

@@ -18,7 +18,7 @@ from typing import Any
 from conself_local.events import Notice, OnEvent, StageDone
 from conself_local.machine.power import read_power
 from conself_local.machine.room import verify_disk, verify_memory
-from conself_local.model_files.converted_weights import SHIPPED
+from conself_local.model_files.converted_weights import ORIGINAL
 from conself_local.model_files.memory import training_bytes
 from conself_local.round.context import RoundContext
 from conself_local.sampling.endpoint import EndpointSampler
@@ -59,7 +59,7 @@ def run_round(context: RoundContext, round_: RoundInfo, benchmarks: list[Benchma
                 ask_for_inputs(store, round_, sampler, adapter, context.on_event)
                 with _overlapped_execution(context, round_, sampler) as after_each:
                     sample_programs(store, round_, sampler, adapter, context.on_event, after_each)
-                _measure_running_copy(context, round_, sampler, adapter)
+                _measure_weights_gap(context, round_, sampler, adapter)
     if "execute" in wanted:
         execute_programs(store, round_, context.make_sandbox, context.on_event)
     if "grow" in wanted:
@@ -126,10 +126,10 @@ def _open_sampler(context: RoundContext, settings: Settings) -> Iterator[Sampler
 
 
 def open_engine(context: RoundContext, settings: Settings, *, shipped: bool = False) -> LlamaProcess:
-    """The engine process over the running copy, or over the shipped file."""
+    """The engine process over the converted weights, or over the shipped file."""
     config = context.sampling_config()
     return open_llama(
-        context.model, SHIPPED if shipped else config.format, context.home.cache, slots=config.slots, threads=config.threads,
+        context.model, ORIGINAL if shipped else config.format, context.home.cache, slots=config.slots, threads=config.threads,
         longest=PROMPT_TOKENS + settings.max_new_tokens, use_gpu=context.compute.use_gpu,
     )  # fmt: skip
 
@@ -144,14 +144,14 @@ def _sampled(store: Store, round_: RoundInfo, with_programs: bool) -> bool:
     return samples == problems * round_.settings.samples_per_problem and measured
 
 
-def _measure_running_copy(context: RoundContext, round_: RoundInfo, sampler: Sampler, adapter: Path | None) -> None:
+def _measure_weights_gap(context: RoundContext, round_: RoundInfo, sampler: Sampler, adapter: Path | None) -> None:
     """The gap in log-probability between the copy that samples and the shipped file, on samples of this round."""
     sql = """select p.token_ids as prompt, s.token_ids as completion from samples s join prompts p on p.id = s.prompt_id
              where s.round_id = ? and s.program_id is not null order by s.id limit 8"""
     rows = [(json.loads(r["prompt"]), json.loads(r["completion"])) for r in context.store.rows(sql, round_.id)]
     if isinstance(sampler, EndpointSampler):
         summary = f"samples from {sampler.url}; it tells no uncertainty, and answers were tokenised with {context.model.path.name}"
-    elif not isinstance(sampler, LlamaProcess) or sampler.runs_shipped or not rows:
+    elif not isinstance(sampler, LlamaProcess) or sampler.runs_original or not rows:
         summary = "samples from the shipped file itself"
     else:
         running = [sampler.score(prompt, completion, adapter) for prompt, completion in rows]

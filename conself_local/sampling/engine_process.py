@@ -231,14 +231,14 @@ class EngineProcess:
 
 
 class LlamaProcess(EngineProcess):
-    """llama.cpp over a GGUF file. `running_copy` holds the weights that run, by default the model file itself."""
+    """llama.cpp over a GGUF file. `weights` is the file whose weights run, by default the model file itself."""
 
     def __init__(
-        self, model: ModelFile, *, slots: int, context_tokens: int, threads: int, running_copy: Path | None = None,
+        self, model: ModelFile, *, slots: int, context_tokens: int, threads: int, weights: Path | None = None,
         gpu_layers: int = 0,
     ) -> None:  # fmt: skip
-        self.weights = running_copy or model.path
-        self.runs_shipped = self.weights == model.path
+        self.weights = weights or model.path
+        self.runs_original = self.weights == model.path
         arguments = [
             "llama", "--model", str(self.weights), "--described-by", str(model.path), "--slots", str(slots),
             "--context-tokens", str(context_tokens), "--threads", str(threads), "--gpu-layers", str(gpu_layers),

@@ -1,4 +1,4 @@
-"""Opens the engine over a model: its running copy, KV memory, graphics card; memory is checked before anything loads."""
+"""Opens the engine over a model: its converted weights, KV memory, graphics card; memory is checked before anything loads."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from pathlib import Path
 
 from conself_local.machine.gpu import usable_gpu
 from conself_local.machine.room import verify_memory
-from conself_local.model_files.converted_weights import make_running_copy
+from conself_local.model_files.converted_weights import ensure_converted_weights
 from conself_local.model_files.memory import kv_tokens, layers_that_fit, sampling_bytes
 from conself_local.model_files.model_file import ModelFile
 from conself_local.sampling.engine_process import LlamaProcess
 
 
 def open_llama(
-    model: ModelFile, form: str, cache: Path, *, slots: int, threads: int, longest: int, use_gpu: bool
+    model: ModelFile, weights_format: str, cache: Path, *, slots: int, threads: int, longest: int, use_gpu: bool
 ) -> LlamaProcess:
-    """form: a running copy's, made where the cache has none; longest: tokens of prompt and answer together.
+    """weights_format: one of `FORMATS`, converted now if the cache has none; longest: tokens of prompt and answer together.
 
     Raises ConselfError where the copy, the memory or the model is not to be had.
     """
-    weights = make_running_copy(model, form, cache)
+    weights = ensure_converted_weights(model, weights_format, cache)
     context_tokens = kv_tokens(model, slots, min(model.context_length, longest))
     gpu = usable_gpu() if use_gpu else None
     kv_bytes = model.kv_bytes_per_token * context_tokens
@@ -27,5 +27,5 @@ def open_llama(
     hint = "use fewer slots (--slots), close other programs, or use a smaller model"
     verify_memory("sampling", sampling_bytes(model, weights, context_tokens), hint)
     return LlamaProcess(
-        model, slots=slots, context_tokens=context_tokens, threads=threads, running_copy=weights, gpu_layers=gpu_layers
+        model, slots=slots, context_tokens=context_tokens, threads=threads, weights=weights, gpu_layers=gpu_layers
     )

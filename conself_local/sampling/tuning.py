@@ -22,13 +22,13 @@ from conself_local.machine.processor import processor_features
 from conself_local.machine.resources import available_memory_bytes, usable_cores
 from conself_local.machine.room import gib
 from conself_local.model_files.converted_weights import (
-    KEEPS_VALUES,
-    LOSES_QUALITY,
-    SHIPPED,
+    LOSSLESS_FORMATS,
+    LOSSY_FORMATS,
+    ORIGINAL,
     automatic_format,
-    copy_bytes,
-    copy_fits,
-    copy_path,
+    converted_bytes,
+    conversion_fits,
+    converted_path,
 )
 from conself_local.model_files.model_file import ModelFile
 from conself_local.problems.load import load_starter
@@ -86,8 +86,8 @@ def sampling_config(model: ModelFile, cache: Path) -> SamplingConfig:
         found = SamplingConfig(tuning.format, tuning.slots, tuning.threads)
     else:
         found = SamplingConfig(automatic_format(model, processor_features()), SLOTS, usable_cores())
-    if found.format != SHIPPED and not copy_fits(model, found.format, cache, available_memory_bytes()):
-        return dataclasses.replace(found, format=SHIPPED)
+    if found.format != ORIGINAL and not conversion_fits(model, found.format, cache, available_memory_bytes()):
+        return dataclasses.replace(found, format=ORIGINAL)
     return found
 
 
@@ -95,8 +95,8 @@ def tune_model(model: ModelFile, cache: Path, allow_loss: bool, say: Callable[[s
     """Probe formats, then slots, then threads; store and return the fastest. Copies that lost are deleted."""
     cores = usable_cores()
     prober = _Prober(model, cache, say)
-    forms = [SHIPPED, *(f for f in (*KEEPS_VALUES, *(LOSES_QUALITY if allow_loss else ())) if prober.fits(f))]
-    best = prober.fastest([SamplingConfig(form, SLOTS, cores) for form in forms])
+    weights_formats = [ORIGINAL, *(f for f in (*LOSSLESS_FORMATS, *(LOSSY_FORMATS if allow_loss else ())) if prober.fits(f))]
+    best = prober.fastest([SamplingConfig(weights_format, SLOTS, cores) for weights_format in weights_formats])
     best = prober.fastest([best, *(SamplingConfig(best.format, slots, cores) for slots in _SLOTS_TRIED)])
     if cores > 2:  # half of them: processors that count each core twice
         best = prober.fastest([best, SamplingConfig(best.format, best.slots, cores // 2)])
@@ -121,10 +121,10 @@ class _Prober:
         self.rates: dict[SamplingConfig, float] = {}
         self.gaps: dict[str, float] = {}
 
-    def fits(self, form: str) -> bool:
-        fits = copy_fits(self._model, form, self._cache, available_memory_bytes())
+    def fits(self, weights_format: str) -> bool:
+        fits = conversion_fits(self._model, weights_format, self._cache, available_memory_bytes())
         if not fits:
-            self._say(f"{form}: left out, a copy of {gib(copy_bytes(self._model, form))} is too large for the free memory or disk")
+            self._say(f"{weights_format}: left out, a copy of {gib(converted_bytes(self._model, weights_format))} is too large for the free memory or disk")
         return fits
 
     def fastest(self, configs: Sequence[SamplingConfig]) -> SamplingConfig:
@@ -139,7 +139,7 @@ class _Prober:
 
     def _probe(self, config: SamplingConfig) -> bool:
         model = self._model
-        if config.format != SHIPPED and not copy_path(model, config.format, self._cache).is_file():
+        if config.format != ORIGINAL and not converted_path(model, config.format, self._cache).is_file():
             self._made.add(config.format)
         try:
             opened = open_llama(
@@ -152,9 +152,9 @@ class _Prober:
             prompts = [engine.encode(program_messages(p)) for p in self._problems]
             rate = self.rates[config] = engine.measure(prompts, _PROBE_SECONDS, _PROBE_TOKENS)
             told = f"{config}: {rate:.0f} tokens/s"
-            if config.format == SHIPPED and not self._reference:
+            if config.format == ORIGINAL and not self._reference:
                 self._take_reference(engine, prompts[:_GAP_PROMPTS])
-            elif config.format not in self.gaps and config.format != SHIPPED:
+            elif config.format not in self.gaps and config.format != ORIGINAL:
                 self.gaps[config.format] = round(self._gap(engine), 5)
                 told += f"; {self.gaps[config.format]:.4f} nats a token from the shipped file"
             self._say(told)
@@ -174,8 +174,8 @@ class _Prober:
         )
 
     def clean_up(self, kept: str) -> None:
-        for form in self._made - {kept}:
-            copy_path(self._model, form, self._cache).unlink(missing_ok=True)
+        for weights_format in self._made - {kept}:
+            converted_path(self._model, weights_format, self._cache).unlink(missing_ok=True)
 
 
 def _tuning_path(model: ModelFile, cache: Path) -> Path:

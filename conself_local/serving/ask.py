@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conself_local.errors import ConselfError
 from conself_local.home import Home
-from conself_local.model_files.converted_weights import SHIPPED
+from conself_local.model_files.converted_weights import ORIGINAL
 from conself_local.model_files.model_file import ModelFile
 from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
@@ -35,7 +35,7 @@ def ask_model(
 ) -> Iterator[tuple[str, str]]:  # fmt: skip
     """(arm, the text that has come), the arms one after another; arms: name -> adapter file, or None for the base model."""
     longest = min(model.context_length, PROMPT_TOKENS + max_new_tokens)
-    with open_llama(model, SHIPPED, home.cache, slots=1, threads=threads, longest=longest, use_gpu=use_gpu) as engine:
+    with open_llama(model, ORIGINAL, home.cache, slots=1, threads=threads, longest=longest, use_gpu=use_gpu) as engine:
         prompt = engine.encode([ChatMessage("user", question)])
         if len(prompt.token_ids) >= longest:
             raise ConselfError(f"the question has {len(prompt.token_ids)} tokens, and {longest} fit", "ask for less")

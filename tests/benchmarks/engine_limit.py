@@ -21,7 +21,7 @@ import numpy as np
 
 from conself_local.home import Home
 from conself_local.model_files.bundled import bundled_model
-from conself_local.model_files.converted_weights import make_running_copy
+from conself_local.model_files.converted_weights import ensure_converted_weights
 from conself_local.model_files.model_file import load_model_file
 from conself_local.sampling.amx import model_params
 from conself_local.sampling.chat_template import render_chat
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     model = load_model_file(arguments.model or bundled_model())
-    weights = make_running_copy(model, "BF16", Home(None).cache)
+    weights = ensure_converted_weights(model, "BF16", Home(None).cache)
     engine = LlamaEngine(weights, slots=arguments.slots, context_tokens=arguments.slots * 512, threads=arguments.threads)
     prompts = [
         engine.tokenize(render_chat(model.chat_template, messages, model.bos_token, model.eos_token))

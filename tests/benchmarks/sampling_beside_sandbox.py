@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.bundled import bundled_model
-from conself_local.model_files.converted_weights import make_running_copy
+from conself_local.model_files.converted_weights import ensure_converted_weights
 from conself_local.model_files.model_file import load_model_file
 from conself_local.sampling.engine_process import LlamaProcess
 from sandbox import Limits, Program, Sandbox
@@ -42,12 +42,12 @@ def _run_programs(box: Sandbox, programs: list[Program], until: threading.Event)
 def main() -> None:
     half = max(1, usable_cores() // 2)
     model = load_model_file(bundled_model())
-    weights = make_running_copy(model, "BF16", Home(None).cache)
+    weights = ensure_converted_weights(model, "BF16", Home(None).cache)
     programs = load_programs(161)
     shares = []
     with (
         Sandbox(Limits(), half) as box,
-        LlamaProcess(model, slots=64, context_tokens=64 * 512, threads=half, running_copy=weights) as engine,
+        LlamaProcess(model, slots=64, context_tokens=64 * 512, threads=half, weights=weights) as engine,
     ):
         prompts = [engine.encode(messages) for messages in load_prompts(24)]
         for _ in range(ROUNDS):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from conself_local.home import Home
 from conself_local.model_files.bundled import bundled_model
-from conself_local.model_files.converted_weights import make_running_copy
+from conself_local.model_files.converted_weights import ensure_converted_weights
 from conself_local.model_files.memory import kv_tokens, sampling_bytes
 from conself_local.model_files.model_file import load_model_file
 from conself_local.sampling.engine_process import LlamaProcess
@@ -29,10 +29,10 @@ def main() -> None:
     arguments = parser.parse_args()
     model = load_model_file(arguments.model or bundled_model())
     for form, slots, longest in (("shipped", 16, 512), ("BF16", 64, 512), ("BF16", 64, 1408)):
-        weights = make_running_copy(model, form, Home(None).cache)
+        weights = ensure_converted_weights(model, form, Home(None).cache)
         tokens = kv_tokens(model, slots, longest)
         forecast = sampling_bytes(model, weights, tokens)
-        with LlamaProcess(model, slots=slots, context_tokens=tokens, threads=2, running_copy=weights) as engine:
+        with LlamaProcess(model, slots=slots, context_tokens=tokens, threads=2, weights=weights) as engine:
             prompts = [engine.encode(messages) for messages in load_prompts(24)]
             engine.measure(prompts, 4.0, longest - max(len(p.token_ids) for p in prompts))
             peak = _peak_bytes(engine.pid)

@@ -3,7 +3,7 @@
 By hand, on an idle machine: `python -m tests.benchmarks.sampling_speed [MODEL.gguf]` (`pip install xllamacpp` for the server).
 Same file, prompts (3 a problem), samples (5 a prompt), temperature, top-p and longest answer. Rounds are interleaved, so that
 a slow minute of the machine meets every method; the slow ones are given fewer problems a round. `--format` takes another
-running copy than BF16.
+converted weights than BF16.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 from conself_local.home import Home
 from conself_local.model_files.bundled import bundled_model
-from conself_local.model_files.converted_weights import make_running_copy
+from conself_local.model_files.converted_weights import ensure_converted_weights
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.problems.load import load_starter
 from conself_local.sampling.amx import amx_is_off
@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
     model = load_model_file(arguments.model or bundled_model())
-    copy = make_running_copy(model, arguments.format, Home(None).cache)
+    copy = ensure_converted_weights(model, arguments.format, Home(None).cache)
     prompts = load_prompts(arguments.problems)
     share = len(prompts) // arguments.rounds
     results: dict[str, list[Sampled]] = {}
@@ -157,7 +157,7 @@ def _nothing() -> Iterator[None]:
 def _methods(model: ModelFile, copy: Path, arguments: argparse.Namespace, address: str | None, prompts: Prompts) -> Iterator[Any]:
     """One after the other: each is closed before the next is opened, and none is loading while it is measured."""
     with LlamaProcess(
-        model, slots=arguments.slots, context_tokens=arguments.slots * 512, threads=arguments.threads, running_copy=copy
+        model, slots=arguments.slots, context_tokens=arguments.slots * 512, threads=arguments.threads, weights=copy
     ) as engine:
         engine.encode(prompts[0])
         yield f"the engine, {arguments.format}", lambda p, seed: _sample_with_engine(engine, p, seed), prompts

@@ -14,7 +14,7 @@ from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.bundled import bundled_model
-from conself_local.model_files.converted_weights import automatic_format, copy_bytes, copy_fits, copy_path, make_running_copy
+from conself_local.model_files.converted_weights import automatic_format, converted_bytes, conversion_fits, converted_path, ensure_converted_weights
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.round.context import ComputeOptions, RoundContext
 from conself_local.round.run import open_engine
@@ -34,7 +34,7 @@ def test_tuning_is_measured_stored_and_read_again(model: ModelFile, tmp_path: Pa
     monkeypatch.setattr(tune, "_PROBE_SECONDS", 0.2)
     monkeypatch.setattr(tune, "_SLOTS_TRIED", (2,))
     monkeypatch.setattr(tune, "SLOTS", 4)
-    monkeypatch.setattr(tune, "KEEPS_VALUES", ("BF16",))
+    monkeypatch.setattr(tune, "LOSSLESS_FORMATS", ("BF16",))
     said: list[str] = []
     assert tune.load_tuning(model, tmp_path) is None
     found = tune.tune_model(model, tmp_path, False, said.append)
@@ -44,7 +44,7 @@ def test_tuning_is_measured_stored_and_read_again(model: ModelFile, tmp_path: Pa
     best = f"{found.format}, {found.slots} slots, {found.threads} threads"
     assert found.tokens_per_second[best] * 1.03 >= max(found.tokens_per_second.values()), "no clearly faster setup was passed over"
     assert 0 < found.logp_gap["BF16"] < 0.1, "BF16 keeps the shipped values up to rounding"
-    assert copy_path(model, "BF16", tmp_path).is_file() == (found.format == "BF16"), "a copy that lost is deleted"
+    assert converted_path(model, "BF16", tmp_path).is_file() == (found.format == "BF16"), "a copy that lost is deleted"
     other = write_tiny_model(tmp_path / "other.gguf")
     assert tune.load_tuning(other, tmp_path) is None, "an answer is for one model"
 
@@ -58,31 +58,31 @@ def test_a_damaged_answer_is_as_none(model: ModelFile, tmp_path: Path) -> None:
 
 
 def test_a_format_nobody_knows_is_told_and_the_size_of_a_copy_is_foreseen(model: ModelFile, tmp_path: Path) -> None:
-    with pytest.raises(ConselfError, match="no running copy"):
-        make_running_copy(model, "Q9", tmp_path)
-    copy = make_running_copy(model, "Q8_0", tmp_path)
-    assert copy_bytes(model, "Q8_0") == pytest.approx(copy.stat().st_size, rel=0.05)
+    with pytest.raises(ConselfError, match="no converted weights"):
+        ensure_converted_weights(model, "Q9", tmp_path)
+    copy = ensure_converted_weights(model, "Q8_0", tmp_path)
+    assert converted_bytes(model, "Q8_0") == pytest.approx(copy.stat().st_size, rel=0.05)
 
 
 def test_without_a_probe_the_16_bit_format_is_taken_that_the_processor_computes(model: ModelFile, tmp_path: Path) -> None:
     avx2 = frozenset({"avx2", "fma", "f16c"})
     features = (avx2, avx2 | {"avx512_bf16"}, frozenset({"bf16"}), avx2 - {"f16c"})
     assert [automatic_format(model, one) for one in features] == ["F16", "BF16", "BF16", "shipped"]
-    full = load_model_file(make_running_copy(model, "F16", tmp_path))
+    full = load_model_file(ensure_converted_weights(model, "F16", tmp_path))
     assert automatic_format(full, avx2 | {"avx512_bf16"}) == "shipped", "16 bits are not copied"
 
 
 def test_a_copy_leaves_half_of_memory_and_disk_free(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    size, cache = copy_bytes(model, "F16"), tmp_path / "not" / "made"
-    assert [copy_fits(model, "F16", cache, memory) for memory in (None, 2 * size, 2 * size - 1)] == [True, True, False]
-    assert not copy_fits(dataclasses.replace(model, weights=3 * 10**9), "F16", cache, None), "a copy of 6 GB is not made unasked"
+    size, cache = converted_bytes(model, "F16"), tmp_path / "not" / "made"
+    assert [conversion_fits(model, "F16", cache, memory) for memory in (None, 2 * size, 2 * size - 1)] == [True, True, False]
+    assert not conversion_fits(dataclasses.replace(model, weights=3 * 10**9), "F16", cache, None), "a copy of 6 GB is not made unasked"
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 2 * size - 1))
-    assert not copy_fits(model, "F16", cache, None)
+    assert not conversion_fits(model, "F16", cache, None)
     monkeypatch.setattr(tune, "processor_features", lambda: frozenset({"avx2", "fma", "f16c"}))
     assert tune.sampling_config(model, cache).format == "shipped"
-    copy_path(model, "F16", cache).parent.mkdir(parents=True)
-    copy_path(model, "F16", cache).touch()
-    assert copy_fits(model, "F16", cache, None), "what is there takes no more disk"
+    converted_path(model, "F16", cache).parent.mkdir(parents=True)
+    converted_path(model, "F16", cache).touch()
+    assert conversion_fits(model, "F16", cache, None), "what is there takes no more disk"
 
 
 def test_a_probe_goes_before_the_automatic_choice(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,7 @@ def test_a_round_samples_as_probed_and_as_asked(model: ModelFile, tmp_path: Path
     for compute, threads, slots in ((ComputeOptions(2), 5, 3), (ComputeOptions(2, threads=4, slots=7), 4, 7)):
         context = RoundContext(None, Home(tmp_path), model, compute, None, None, print)  # type: ignore[arg-type]
         with open_engine(context, LAPTOP) as engine:
-            assert engine.weights == copy_path(model, "Q8_0", tmp_path)
+            assert engine.weights == converted_path(model, "Q8_0", tmp_path)
             assert descendants(os.getpid(), f"--slots {slots} ") == descendants(os.getpid(), f"--threads {threads} ") != []
 
 
