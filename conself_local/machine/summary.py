@@ -17,7 +17,7 @@ def _tried() -> list[Guarantee]:
     return guarantees()
 
 
-def machine_words(home: Home) -> list[str]:
+def describe_machine(home: Home) -> list[str]:
     """Cores, memory, disk, and what the sandbox guarantees here, tried."""
     available = available_memory_bytes()
     free = shutil.disk_usage(home.path).free

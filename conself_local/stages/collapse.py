@@ -14,7 +14,7 @@ _COMMON = "select problem_id from metrics where round_id = ? intersect select pr
 
 
 @dataclass(frozen=True)
-class Health:
+class RoundStats:
     """Means over the problems that both rounds sampled."""
 
     crash_rate: float
@@ -24,7 +24,7 @@ class Health:
     """Different programs a sampled program."""
 
 
-def compare_health(store: Store, round_: RoundInfo) -> tuple[Health, Health] | None:
+def compare_with_last_round(store: Store, round_: RoundInfo) -> tuple[RoundStats, RoundStats] | None:
     """(the round before, this round); None without a round before on the same model with enough problems in common."""
     sql = """select max(r.id) from rounds r where r.id < ? and r.model_sha256 = ?
              and exists (select 1 from metrics m where m.round_id = r.id)"""
@@ -33,18 +33,18 @@ def compare_health(store: Store, round_: RoundInfo) -> tuple[Health, Health] | N
         return None
     if len(store.rows(_COMMON, before, round_.id)) < _LEAST_PROBLEMS:
         return None
-    return _health(store, before, before, round_.id), _health(store, round_.id, before, round_.id)
+    return _round_stats(store, before, before, round_.id), _round_stats(store, round_.id, before, round_.id)
 
 
-def _health(store: Store, round_id: int, one: int, other: int) -> Health:
+def _round_stats(store: Store, round_id: int, one: int, other: int) -> RoundStats:
     in_both = f"problem_id in ({_COMMON})"
     sql = f"select avg(crash_rate) as crash, avg(coalesce(entropy_bits, 0)) as entropy from metrics where round_id = ? and {in_both}"
     (means,) = store.rows(sql, round_id, one, other)
     sql = f"select 1.0 * count(distinct program_id) / max(1, count(program_id)) from samples where round_id = ? and {in_both}"
-    return Health(means["crash"], means["entropy"], store.value(sql, round_id, one, other))
+    return RoundStats(means["crash"], means["entropy"], store.value(sql, round_id, one, other))
 
 
-def words_of_collapse(before: Health, now: Health) -> list[str]:
+def collapse_warnings(before: RoundStats, now: RoundStats) -> list[str]:
     """One sentence for each sign of it."""
     found = []
     if now.crash_rate - before.crash_rate > _CRASH_RATE_ROSE:

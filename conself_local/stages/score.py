@@ -20,7 +20,7 @@ from conself_local.method.entropy import clusters, semantic_entropy_bits
 from conself_local.method.pairs import Pair, ScoredSample, build_pairs, random_pairs
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings
-from conself_local.stages.collapse import compare_health, words_of_collapse
+from conself_local.stages.collapse import compare_with_last_round, collapse_warnings
 from conself_local.stages.execute import grown_key, limits_key, limits_of
 from conself_local.stages.seeds import seed_for
 from conself_local.store.store import RoundInfo, Row, Store
@@ -102,8 +102,8 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
             for row, number, value in zip(one.rows, numbers, consensus(one.behaviours), strict=True):
                 store.db.table("sample_scores").insert({"sample_id": row["id"], "cluster": number, "consensus": value})
     summary = f"{len(normalised)} of {len(problems)} problems are informative, {len(selected)} are learnable"
-    health = compare_health(store, round_)
-    for sentence in words_of_collapse(*health) if health else ():
+    health = compare_with_last_round(store, round_)
+    for sentence in collapse_warnings(*health) if health else ():
         on_event(Notice(sentence))
     store.finish_stage(round_.id, "score", summary)
     on_event(StageDone("score", summary))

@@ -15,7 +15,7 @@ from conself_local.machine.resources import usable_cores
 from conself_local.model_files.model_file import ModelFile
 from conself_local.settings import Settings
 from conself_local.store.store import RoundInfo, Store
-from conself_local.training.guards import words_of_training
+from conself_local.training.diagnostics import training_warnings
 from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.trainer_process import run_trainer
 
@@ -89,7 +89,7 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
         f"log-probability on the pairs {change:.4f} nats a token; adapter {adapter_id}"
     )
     rows = store.rows("select * from training_steps where round_id = ? order by step", round_.id)
-    for sentence in words_of_training([StepDone(**{key: row[key] for key in _STEP_FIELDS}) for row in rows], job.pairs):
+    for sentence in training_warnings([StepDone(**{key: row[key] for key in _STEP_FIELDS}) for row in rows], job.pairs):
         on_event(Notice(sentence))
     _finish(store, round_, summary, on_event)
 

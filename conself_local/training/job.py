@@ -23,7 +23,7 @@ MEASURED_PAIRS = 32
 """How far the adapter moves log-probabilities is told from at most so many pairs."""
 DISK_ADAPTERS = 10
 """What a run writes, in adapters: two checkpoints with two moments each, PEFT and GGUF here and where they are kept."""
-Sums = tuple[float, float]
+PairLogps = tuple[float, float]
 """(chosen, rejected) of a pair: log-probabilities summed over tokens, nats."""
 
 
@@ -39,7 +39,7 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class PairFigures:
+class PairMetrics:
     """What one pair gave in one step."""
 
     loss: float

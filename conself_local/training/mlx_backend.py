@@ -27,7 +27,7 @@ from conself_local.model_files.gguf_weights import LINEAR_NAMES, read_weights
 from conself_local.model_files.mlx_folder import verify_mlx_folder
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
-from conself_local.training.job import DISK_ADAPTERS, Forecast, PairFigures, Sums, TokenPair, TrainingJob
+from conself_local.training.job import DISK_ADAPTERS, Forecast, PairMetrics, PairLogps, TokenPair, TrainingJob
 
 nn: Any = mlx.nn
 optim: Any = mlx.optimizers
@@ -84,7 +84,7 @@ class MlxBackend:
         """Weights lie in memory already; what the longest pair needs is asked of MLX by trying it."""
         longest = max(self._job.pairs, key=lambda p: len(p.prompt) + max(len(p.chosen), len(p.rejected)))
         mx.reset_peak_memory()
-        self.accumulate([longest], [(0.0, 0.0)], 0.0)
+        self.backward([longest], [(0.0, 0.0)], 0.0)
         self._gradients = None
         peak, free = mx.get_peak_memory(), available_memory_bytes()
         if free is not None and peak > free:
@@ -110,32 +110,32 @@ class MlxBackend:
         taken = mx.take_along_axis(logits, mx.array(ids[:, 1 + first :])[..., None], axis=-1)[..., 0]
         return taken - mx.logsumexp(logits, axis=-1), mx.array(counted[:, first:])
 
-    def _sums(self, model: Any, pairs: Sequence[TokenPair]) -> mx.array:
+    def _completion_logps(self, model: Any, pairs: Sequence[TokenPair]) -> mx.array:
         """(pairs, 2)"""
         logps, counted = self._token_logps(model, pairs)
         return (logps * counted).sum(-1).reshape(-1, 2)
 
-    def sums(self, pairs: Sequence[TokenPair]) -> list[Sums]:
-        return [(float(chosen), float(rejected)) for chosen, rejected in np.array(self._sums(self._model, pairs))]
+    def completion_logps(self, pairs: Sequence[TokenPair]) -> list[PairLogps]:
+        return [(float(chosen), float(rejected)) for chosen, rejected in np.array(self._completion_logps(self._model, pairs))]
 
-    def accumulate(self, pairs: Sequence[TokenPair], references: Sequence[Sums], share: float) -> list[PairFigures]:
+    def backward(self, pairs: Sequence[TokenPair], references: Sequence[PairLogps], share: float) -> list[PairMetrics]:
         job = self._job
         reference, weights = mx.array(np.array(references)), mx.array([p.weight for p in pairs])
         lengths = mx.array([len(p.chosen) for p in pairs])
 
         def loss_of(model: Any) -> tuple[mx.array, mx.array, mx.array, mx.array]:
-            ratios = self._sums(model, pairs) - reference
+            ratios = self._completion_logps(model, pairs) - reference
             margins = job.beta * (ratios[:, 0] - ratios[:, 1])
             chosen = ratios[:, 0] + reference[:, 0]
             losses = -weights * nn.log_sigmoid(margins) - job.sft_weight * chosen / lengths
             return (losses.sum() * share, losses, margins, ratios[:, 0] / lengths)
 
-        (_, *figures), gradients = nn.value_and_grad(self._model, loss_of)(self._model)
+        (_, *metrics), gradients = nn.value_and_grad(self._model, loss_of)(self._model)
         if self._gradients is not None:
             gradients = tree_map(lambda a, b: a + b, self._gradients, gradients)
         self._gradients = gradients
-        mx.eval(gradients, *figures)
-        return [PairFigures(float(loss), float(margin), float(shift)) for loss, margin, shift in zip(*map(np.array, figures), strict=True)]
+        mx.eval(gradients, *metrics)
+        return [PairMetrics(float(loss), float(margin), float(shift)) for loss, margin, shift in zip(*map(np.array, metrics), strict=True)]
 
     def step(self, learning_rate: float) -> float:
         gradients, norm = optim.clip_grad_norm(self._gradients, self._job.max_gradient_norm)

@@ -28,8 +28,8 @@ from conself_local.machine.process_memory import peak_bytes
 from conself_local.machine.room import verify_disk
 from conself_local.model_files.model_file import ModelFile
 from conself_local.training.checkpoint import Progress
-from conself_local.training.guards import displacement_window, is_displaced
-from conself_local.training.job import MEASURED_PAIRS, Forecast, PairFigures, Sums, TokenPair, TrainingJob, load_job
+from conself_local.training.diagnostics import displacement_window, is_displaced
+from conself_local.training.job import MEASURED_PAIRS, Forecast, PairMetrics, PairLogps, TokenPair, TrainingJob, load_job
 from conself_local.training.packing import MICRO_BATCH_TOKENS, micro_batches
 
 Report = Callable[[dict[str, Any]], object]
@@ -45,10 +45,10 @@ class Backend(Protocol):
     def plan(self) -> Forecast:
         """How the run will go; raises ConselfError where it would not fit the machine."""
 
-    def sums(self, pairs: Sequence[TokenPair]) -> list[Sums]:
+    def completion_logps(self, pairs: Sequence[TokenPair]) -> list[PairLogps]:
         """(chosen, rejected) log-probabilities summed over tokens, nats, as the adapter is now; no gradient."""
 
-    def accumulate(self, pairs: Sequence[TokenPair], references: Sequence[Sums], share: float) -> list[PairFigures]:
+    def backward(self, pairs: Sequence[TokenPair], references: Sequence[PairLogps], share: float) -> list[PairMetrics]:
         """Add the gradient of `share` times the sum of the pairs' losses."""
 
     def step(self, learning_rate: float) -> float:
@@ -117,27 +117,27 @@ def train(job: TrainingJob, folder: Path, backend: Backend, report: Report) -> N
     report({"done": True, "steps_done": progress.step, "mean_absolute_change_per_token": change})
 
 
-def _ensure_references(job: TrainingJob, job_hash: str, backend: Backend, folder: Path, report: Report) -> list[Sums]:
+def _ensure_references(job: TrainingJob, job_hash: str, backend: Backend, folder: Path, report: Report) -> list[PairLogps]:
     path = folder / "reference.json"
     if path.is_file():
         kept = json.loads(path.read_text())
         if kept["job_hash"] == job_hash:
             return [(c, r) for c, r in kept["logps"]]
-    sums = _sums_of(job, range(len(job.pairs)), backend, lambda done: report({"reference": done, "pairs": len(job.pairs)}))
-    references = [sums[i] for i in range(len(job.pairs))]
+    logps = _pair_logps(job, range(len(job.pairs)), backend, lambda done: report({"reference": done, "pairs": len(job.pairs)}))
+    references = [logps[i] for i in range(len(job.pairs))]
     part = path.with_suffix(".part")
     part.write_text(json.dumps({"job_hash": job_hash, "logps": references}))
     part.rename(path)
     return references
 
 
-def _sums_of(job: TrainingJob, indices: Iterable[int], backend: Backend, told: Callable[[int], object]) -> dict[int, Sums]:
-    """`told` hears how many are done."""
-    sums: dict[int, Sums] = {}
+def _pair_logps(job: TrainingJob, indices: Iterable[int], backend: Backend, on_progress: Callable[[int], object]) -> dict[int, PairLogps]:
+    """`on_progress` is called with the number of pairs that are done."""
+    logps: dict[int, PairLogps] = {}
     for part in micro_batches(job.pairs, list(indices), MICRO_BATCH_TOKENS):
-        sums |= zip(part, backend.sums([job.pairs[i] for i in part]), strict=True)
-        told(len(sums))
-    return sums
+        logps |= zip(part, backend.completion_logps([job.pairs[i] for i in part]), strict=True)
+        on_progress(len(logps))
+    return logps
 
 
 def pairs_of_step(job: TrainingJob, step: int) -> list[int]:
@@ -157,28 +157,28 @@ def learning_rate_at(job: TrainingJob, step: int) -> float:
     return job.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def _step(job: TrainingJob, step: int, backend: Backend, references: Sequence[Sums]) -> dict[str, Any]:
+def _step(job: TrainingJob, step: int, backend: Backend, references: Sequence[PairLogps]) -> dict[str, Any]:
     started = time.monotonic()
     indices = pairs_of_step(job, step)
-    figures: list[PairFigures] = []
+    metrics: list[PairMetrics] = []
     for part in micro_batches(job.pairs, indices, MICRO_BATCH_TOKENS):
-        figures += backend.accumulate([job.pairs[i] for i in part], [references[i] for i in part], 1 / len(indices))
+        metrics += backend.backward([job.pairs[i] for i in part], [references[i] for i in part], 1 / len(indices))
     rate = learning_rate_at(job, step)
     norm = backend.step(rate)
     return {
-        "step": step + 1, "steps": job.steps, "loss": fmean(f.loss for f in figures), "margin": fmean(f.margin for f in figures),
-        "reward_accuracy": fmean(f.margin > 0 for f in figures), "chosen_logp_shift": fmean(f.chosen_shift for f in figures),
+        "step": step + 1, "steps": job.steps, "loss": fmean(f.loss for f in metrics), "margin": fmean(f.margin for f in metrics),
+        "reward_accuracy": fmean(f.margin > 0 for f in metrics), "chosen_logp_shift": fmean(f.chosen_shift for f in metrics),
         "learning_rate": rate, "gradient_norm": norm, "memory_bytes": peak_bytes(), "seconds": time.monotonic() - started,
     }  # fmt: skip
 
 
-def _mean_change(job: TrainingJob, backend: Backend, references: Sequence[Sums], report: Report) -> float:
+def _mean_change(job: TrainingJob, backend: Backend, references: Sequence[PairLogps], report: Report) -> float:
     """Mean absolute change of log-probability, nats a token, over both completions of at most MEASURED_PAIRS pairs."""
     measured = range(0, len(job.pairs), -(-len(job.pairs) // MEASURED_PAIRS))
-    sums = _sums_of(job, measured, backend, lambda done: report({"measured": done, "pairs": len(measured)}))
+    logps = _pair_logps(job, measured, backend, lambda done: report({"measured": done, "pairs": len(measured)}))
     return fmean(
         abs(now - then) / len(completion)
-        for i, both in sums.items()
+        for i, both in logps.items()
         for now, then, completion in zip(both, references[i], (job.pairs[i].chosen, job.pairs[i].rejected), strict=True)
     )
 

@@ -133,7 +133,7 @@ def main() -> None:
         print(f"{name:20} {found[name]['pairs_per_second']:.3f} pairs/s, peak {found[name]['peak_gib']:.2f} GiB", flush=True)
     ours = found["ours"]
     for peer in ("TRL", "authors"):
-        theirs = [figures for name, figures in found.items() if name.startswith(peer)]
+        theirs = [metrics for name, metrics in found.items() if name.startswith(peer)]
         if not theirs:
             continue
         rate, peak = max(f["pairs_per_second"] for f in theirs), min(f["peak_gib"] for f in theirs)

@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Input, Label, OptionList, Select, Static
 from textual.widgets.option_list import Option
 
-from conself_local.machine.summary import machine_words
+from conself_local.machine.summary import describe_machine
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.installed import describe_models, find_models
 from conself_local.model_files.model_file import load_model_file
@@ -76,7 +76,7 @@ class StartScreen(BaseScreen):
     @work(thread=True, exclusive=True, group="look")
     def _look(self) -> None:
         found = describe_models(find_models(fetched=self.app_state.home.models))
-        words = machine_words(self.app_state.home)
+        words = describe_machine(self.app_state.home)
         self.app.call_from_thread(self._looked, found, words)
 
     def _looked(self, found: list[dict[str, Any]], words: list[str]) -> None:

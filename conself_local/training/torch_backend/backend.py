@@ -13,10 +13,10 @@ from conself_local.adapters.formats import Adapter, adapter_of_peft_tensors
 from conself_local.machine.process_memory import give_back_freed
 from conself_local.model_files.model_file import load_model_file
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
-from conself_local.training.job import DISK_ADAPTERS, Forecast, PairFigures, Sums, TokenPair, TrainingJob
+from conself_local.training.job import DISK_ADAPTERS, Forecast, PairMetrics, PairLogps, TokenPair, TrainingJob
 from conself_local.training.packing import Group, group_of, pack
 from conself_local.training.torch_backend.loss import con_dpo_pair_loss
-from conself_local.training.torch_backend.model import add_lora, completion_sums, load_base, load_lora, pick_device, pick_dtype, token_logps
+from conself_local.training.torch_backend.model import add_lora, sum_completion_logps, load_base, load_lora, pick_device, pick_dtype, token_logps
 from conself_local.training.torch_backend.packed_linear import keep_dense
 from conself_local.training.torch_backend.plan import plan_training
 
@@ -51,27 +51,27 @@ class TorchBackend:
 
         return plan_training(self._job, self._model, run, adapter_bytes)
 
-    def _sums(self, pairs: Sequence[TokenPair]) -> torch.Tensor:
+    def _completion_logps(self, pairs: Sequence[TokenPair]) -> torch.Tensor:
         """(pairs, 2)"""
         packed = pack([group_of(pair) for pair in pairs])
-        return completion_sums(token_logps(self._model, packed), packed).reshape(-1, 2)
+        return sum_completion_logps(token_logps(self._model, packed), packed).reshape(-1, 2)
 
-    def sums(self, pairs: Sequence[TokenPair]) -> list[Sums]:
+    def completion_logps(self, pairs: Sequence[TokenPair]) -> list[PairLogps]:
         with torch.no_grad():
-            return [(chosen, rejected) for chosen, rejected in self._sums(pairs).tolist()]
+            return [(chosen, rejected) for chosen, rejected in self._completion_logps(pairs).tolist()]
 
-    def accumulate(self, pairs: Sequence[TokenPair], references: Sequence[Sums], share: float) -> list[PairFigures]:
-        sums = self._sums(pairs)
-        total = sums.new_zeros(())
-        figures = []
-        for pair, reference, (chosen, rejected) in zip(pairs, references, sums, strict=True):
+    def backward(self, pairs: Sequence[TokenPair], references: Sequence[PairLogps], share: float) -> list[PairMetrics]:
+        logps = self._completion_logps(pairs)
+        total = logps.new_zeros(())
+        metrics = []
+        for pair, reference, (chosen, rejected) in zip(pairs, references, logps, strict=True):
             preference, margin = con_dpo_pair_loss(chosen, rejected, *reference, pair.weight, self._job.beta)
             loss = preference - self._job.sft_weight * chosen / len(pair.chosen)
             total = total + loss
             shift = (float(chosen.detach()) - reference[0]) / len(pair.chosen)
-            figures.append(PairFigures(float(loss.detach()), float(margin.detach()), shift))
+            metrics.append(PairMetrics(float(loss.detach()), float(margin.detach()), shift))
         (total * share).backward()  # type: ignore[no-untyped-call]
-        return figures
+        return metrics
 
     def step(self, learning_rate: float) -> float:
         for group in self._optimizer.param_groups:

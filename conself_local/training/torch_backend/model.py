@@ -166,7 +166,7 @@ class _FrozenHeadLogps(torch.autograd.Function):
         return (gradients[0][:, None] * slopes).to(slopes.dtype), None, None
 
 
-def completion_sums(logps: torch.Tensor, packed: Packed) -> torch.Tensor:
+def sum_completion_logps(logps: torch.Tensor, packed: Packed) -> torch.Tensor:
     """(N,) of tokens -> (C,) of completions."""
     owner = torch.from_numpy(packed.owner).to(logps.device)
     return torch.zeros(len(packed.lengths), device=logps.device).index_add(0, owner, logps)

@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from conself_local.events import StepDone
-from conself_local.stages.collapse import Health, words_of_collapse
-from conself_local.training.guards import displacement_window, is_displaced, words_of_training
+from conself_local.stages.collapse import RoundStats, collapse_warnings
+from conself_local.training.diagnostics import displacement_window, is_displaced, training_warnings
 from conself_local.training.job import TokenPair, TrainingJob
 
 PAIRS = [TokenPair((1,), (2,) * 10, (3,) * 10, 1.0)] * 8
@@ -19,11 +19,11 @@ GOOD = StepDone(
 
 def _words(pairs: list[TokenPair] = PAIRS, **changes: float) -> list[str]:
     last = dataclasses.replace(GOOD, **changes)  # type: ignore[arg-type]
-    return words_of_training([dataclasses.replace(last, step=i) for i in range(1, 6)] + [last], pairs)
+    return training_warnings([dataclasses.replace(last, step=i) for i in range(1, 6)] + [last], pairs)
 
 
 def test_a_good_run_needs_no_words() -> None:
-    assert _words() == [] and words_of_training([], PAIRS) == []
+    assert _words() == [] and training_warnings([], PAIRS) == []
 
 
 def test_each_failure_is_named() -> None:
@@ -47,9 +47,9 @@ def test_the_early_stop_waits_for_a_whole_window() -> None:
 
 
 def test_collapse_is_seen_between_rounds() -> None:
-    before = Health(0.3, 1.5, 0.8)
-    assert words_of_collapse(before, before) == []
-    words = words_of_collapse(before, Health(0.5, 0.9, 0.4))
+    before = RoundStats(0.3, 1.5, 0.8)
+    assert collapse_warnings(before, before) == []
+    words = collapse_warnings(before, RoundStats(0.5, 0.9, 0.4))
     assert len(words) == 4 and "30% -> 50%" in words[0] and "80% -> 40%" in words[1] and "1.50 -> 0.90" in words[2]
 
 

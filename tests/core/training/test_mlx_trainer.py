@@ -52,11 +52,11 @@ def test_loss_and_gradients_are_those_of_torch_and_the_plain_formula(
     model = write_tiny_model(tmp_path / "tiny.gguf", architecture, tied=tied)
     job = _job(model, _moved_adapter(model, tmp_path / "parent"))
     ours, theirs = MlxBackend(job), TorchBackend(job)
-    sums = ours.sums(PAIRS)
-    assert np.allclose(sums, theirs.sums(PAIRS), atol=1e-4)
-    references = [(chosen + 0.3, rejected - 0.2) for chosen, rejected in sums]
-    figures, of_torch = (backend.accumulate(PAIRS, references, 1 / 4) for backend in (ours, theirs))
-    for pair, one, other, both, reference in zip(PAIRS, figures, of_torch, sums, references, strict=True):
+    completion_logps = ours.completion_logps(PAIRS)
+    assert np.allclose(completion_logps, theirs.completion_logps(PAIRS), atol=1e-4)
+    references = [(chosen + 0.3, rejected - 0.2) for chosen, rejected in completion_logps]
+    metrics, of_torch = (backend.backward(PAIRS, references, 1 / 4) for backend in (ours, theirs))
+    for pair, one, other, both, reference in zip(PAIRS, metrics, of_torch, completion_logps, references, strict=True):
         nll = -both[0] / len(pair.chosen)
         assert one.loss == pytest.approx(con_dpo_loss(*both, *reference, pair.weight, job.beta) + job.sft_weight * nll, abs=1e-5)
         assert dataclasses.astuple(one) == pytest.approx(dataclasses.astuple(other), abs=1e-4)
@@ -69,7 +69,7 @@ def test_loss_and_gradients_are_those_of_torch_and_the_plain_formula(
         for mine, of_peft in zip(sides, in_torch.maps[name], strict=True):
             assert float(np.abs(mine - of_peft).max()) <= 1e-4 * max(1.0, float(np.abs(of_peft).max())), name
     assert ours.step(1e-3) == pytest.approx(theirs.step(1e-3), rel=1e-3)
-    assert np.allclose(ours.sums(PAIRS), theirs.sums(PAIRS), atol=2e-3)
+    assert np.allclose(ours.completion_logps(PAIRS), theirs.completion_logps(PAIRS), atol=2e-3)
 
 
 def test_resumed_training_equals_undisturbed_training(tmp_path: Path) -> None:
@@ -92,17 +92,17 @@ def test_its_adapter_is_the_same_in_every_form_and_torch_goes_on_with_it(tmp_pat
         for one, peft, gguf in zip(sides, by_peft.maps[name], by_gguf.maps[name], strict=True):
             assert np.array_equal(one, peft) and np.array_equal(one, gguf)
     further = dataclasses.replace(job, parent_adapter=str(tmp_path / "job" / "adapter"))
-    assert np.allclose(TorchBackend(further).sums(PAIRS), backend.sums(PAIRS), atol=0.5)
+    assert np.allclose(TorchBackend(further).completion_logps(PAIRS), backend.completion_logps(PAIRS), atol=0.5)
 
 
 def test_a_four_bit_folder_is_trained_as_it_is(tmp_path: Path) -> None:
     folder = write_mlx_folder(tmp_path / "folder", bits=4)
     job = dataclasses.replace(_job(write_tiny_model(tmp_path / "tiny.gguf")), model_path=str(folder))
     backend = MlxBackend(job)
-    before = backend.sums(PAIRS)
+    before = backend.completion_logps(PAIRS)
     for _ in range(3):
-        backend.accumulate(PAIRS, before, 1 / 4)
+        backend.backward(PAIRS, before, 1 / 4)
         backend.step(1e-2)
-    after = backend.sums(PAIRS)
+    after = backend.completion_logps(PAIRS)
     assert all(a[0] - a[1] > b[0] - b[1] for a, b in zip(after, before, strict=True))
     assert mx.isfinite(mx.array(after)).all()

@@ -11,7 +11,7 @@ import torch
 from conself_local.model_files.bundled import bundled_model
 from conself_local.training.packing import group_of, pack
 from conself_local.training.torch_backend.loss import con_dpo_pair_loss
-from conself_local.training.torch_backend.model import completion_sums, token_logps
+from conself_local.training.torch_backend.model import sum_completion_logps, token_logps
 from tests.benchmarks.training_pairs import BETA, make_pairs, token_pair
 from tests.benchmarks.trl_peer import load_for_trl, load_tokenizer, make_trainer
 
@@ -27,7 +27,7 @@ def test_loss_and_gradients_are_those_of_trl(tmp_path: Path) -> None:
     pairs = [token_pair(text, tokenizer) for text in texts]
     packed = pack([group_of(pair) for pair in pairs])
     with torch.no_grad():
-        reference = completion_sums(token_logps(model, packed), packed).reshape(-1, 2)
+        reference = sum_completion_logps(token_logps(model, packed), packed).reshape(-1, 2)
     generator = torch.Generator().manual_seed(4)
     for name, parameter in model.named_parameters():
         if "lora_" in name:  # A too: TRL draws it from a generator that other tests have moved on
@@ -39,7 +39,7 @@ def test_loss_and_gradients_are_those_of_trl(tmp_path: Path) -> None:
     theirs = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
 
-    sums = completion_sums(token_logps(model, packed), packed).reshape(-1, 2)
+    sums = sum_completion_logps(token_logps(model, packed), packed).reshape(-1, 2)
     losses = [
         con_dpo_pair_loss(chosen, rejected, float(reference[i, 0]), float(reference[i, 1]), 1.0, BETA)[0]
         for i, (chosen, rejected) in enumerate(sums)

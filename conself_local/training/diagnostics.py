@@ -31,7 +31,7 @@ def is_displaced(job: TrainingJob, recent_shifts: Sequence[float]) -> bool:
     return fmean(recent_shifts) < -job.max_displacement
 
 
-def words_of_training(steps: Sequence[StepDone], pairs: Sequence[TokenPair]) -> list[str]:
+def training_warnings(steps: Sequence[StepDone], pairs: Sequence[TokenPair]) -> list[str]:
     """One sentence for each thing to know about a run that has ended; none when there is nothing."""
     if not steps:
         return []
