@@ -29,7 +29,7 @@ LOST = 0.5
 
 
 @dataclass(frozen=True)
-class Kept:
+class MergeFidelity:
     """Mean absolute differences of log-probability, nats a token, on completions of the adapter's own round."""
 
     moved: float
@@ -63,7 +63,7 @@ def export_adapter(store: Store, home: Home, adapter_id: int, export_format: Exp
     model = _model_of(store, row["model_path"], row["model_sha256"])
     if export_format == "merged":
         merge_adapter(model, source, target, weights_format, home.cache)
-        kept = measure_kept(model, source, target, _completions(store, row["round_id"]), home.cache)
+        kept = measure_fidelity(model, source, target, _completions(store, row["round_id"]), home.cache)
         modelfile = target.with_name("Modelfile")
         modelfile.write_text(f"FROM ./{target.name}\n", encoding="utf-8")
         return [
@@ -80,9 +80,9 @@ def export_adapter(store: Store, home: Home, adapter_id: int, export_format: Exp
     return [f"{target}: an adapter folder for {'peft' if export_format == 'peft' else 'mlx-lm'}"]
 
 
-def measure_kept(
+def measure_fidelity(
     model: ModelFile, adapter: Path, merged: Path, asked: Sequence[tuple[Sequence[int], Sequence[int]]], cache: Path
-) -> Kept:
+) -> MergeFidelity:
     """asked: (prompt, completion) token ids; all three are asked by the same engine in the same way."""
     longest = max(len(prompt) + len(completion) for prompt, completion in asked) + 1
 
@@ -91,7 +91,7 @@ def measure_kept(
             return [logp for prompt, completion in asked for logp in engine.score(prompt, completion, lora)]
 
     base, adapted, of_merged = ask(model, None), ask(model, adapter), ask(load_model_file(merged), None)
-    return Kept(
+    return MergeFidelity(
         fmean(abs(a - b) for a, b in zip(adapted, base, strict=True)),
         fmean(abs(a - b) for a, b in zip(of_merged, adapted, strict=True)),
     )

@@ -32,12 +32,12 @@ def list_(ctx: click.Context, path: Path | None, as_json: bool) -> None:
     loaded = load_problems(path, sandbox_maker(ctx, 1)) if path else LoadedProblems(tuple(load_starter()), ())
     rows = [{"id": p.id, "split": p.split, "kind": p.kind, "inputs": len(p.inputs), "statement": p.statement} for p in loaded.problems]
     if as_json:
-        click.echo(json.dumps({"problems": rows, "left_out": loaded.left_out}, indent=2))
+        click.echo(json.dumps({"problems": rows, "left_out": loaded.excluded}, indent=2))
         return
     for row in rows:
         first_line = str(row["statement"]).splitlines()[0][:70]
         click.echo(f"{row['id']:<28} {row['split']:<10} {row['kind']:<8} {row['inputs']:>3} inputs  {first_line}")
-    for sentence in loaded.left_out:
+    for sentence in loaded.excluded:
         click.echo(f"left out: {sentence}", err=True)
 
 
@@ -99,7 +99,7 @@ def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int) 
     accepted = [one for one in found if one.problem and (yes or click.confirm(f"{one.where}\n{one.source}\ntake it?", default=True))]
     for one in found:
         if not one.problem:
-            click.echo(f"left out: {one.where}: {one.why_not}", err=True)
+            click.echo(f"left out: {one.where}: {one.exclusion_reason}", err=True)
     kept = keep_runnable(accepted, sandbox_maker(ctx, usable_cores()), seed) if accepted else []
     if not kept:
         raise ConselfError(f"none of {len(found)} functions in {path} can be taken", "it needs docstrings, and types or examples")

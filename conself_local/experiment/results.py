@@ -24,7 +24,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Begun:
+class ExperimentInputs:
     """What an arm's results hang on beside its settings; equal for two computers that have the same files."""
 
     model_sha256: str
@@ -39,7 +39,7 @@ class SeedResult:
     arm: Arm
     seed: int
     benchmark: str
-    begun: Begun
+    inputs: ExperimentInputs
     compared: dict[str, Any] | None
     """As of `evaluation.compare`; None where no adapter was trained."""
     base: tuple[float, ...]
@@ -57,16 +57,16 @@ class SeedResult:
     versions: dict[str, str]
     """Of the packages that a result depends on."""
 
-    def is_of(self, arm: Arm, seed: int, benchmark: str, begun: Begun) -> bool:
+    def is_of(self, arm: Arm, seed: int, benchmark: str, inputs: ExperimentInputs) -> bool:
         """Whether this is what would come out; an arm's name is its author's choice and makes no difference."""
-        mine = (self.arm.settings, self.arm.rounds, self.seed, self.benchmark, self.begun)
-        return mine == (arm.settings, arm.rounds, seed, benchmark, begun)
+        mine = (self.arm.settings, self.arm.rounds, self.seed, self.benchmark, self.inputs)
+        return mine == (arm.settings, arm.rounds, seed, benchmark, inputs)
 
 
 def append_result(path: Path, result: SeedResult) -> None:
     values = dataclasses.asdict(result)
-    arm = values.pop("arm")
-    line = {"arm": arm["name"], "rounds": arm["rounds"], "settings": settings_to_json(result.arm.settings)} | values
+    arm, inputs = values.pop("arm"), values.pop("inputs")
+    line = {"arm": arm["name"], "rounds": arm["rounds"], "settings": settings_to_json(result.arm.settings), "begun": inputs} | values
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
@@ -79,8 +79,8 @@ def load_results(path: Path) -> list[SeedResult]:
         try:
             values = json.loads(line)
             arm = Arm(values.pop("arm"), settings_from_json(values.pop("settings")), values.pop("rounds"))
-            base, adapter, begun = tuple(values.pop("base")), tuple(values.pop("adapter")), Begun(**values.pop("begun"))
-            results.append(SeedResult(arm=arm, begun=begun, base=base, adapter=adapter, **values))
+            base, adapter, inputs = tuple(values.pop("base")), tuple(values.pop("adapter")), ExperimentInputs(**values.pop("begun"))
+            results.append(SeedResult(arm=arm, inputs=inputs, base=base, adapter=adapter, **values))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConselfError(f"{path}, line {number}: not a result of this version ({error})", "name another --report") from error
     return results

@@ -35,7 +35,7 @@ from typing import Any
 from conself_local.errors import ConselfError
 from conself_local.evaluation.compare import compare, problem_scores
 from conself_local.events import Notice, OnEvent
-from conself_local.experiment.results import Arm, Begun, SeedResult, append_result, load_results
+from conself_local.experiment.results import Arm, ExperimentInputs, SeedResult, append_result, load_results
 from conself_local.experiment.spec import SHARED_UNTIL, Experiment
 from conself_local.home import Home
 from conself_local.machine.versions import package_versions
@@ -66,35 +66,35 @@ def run_experiment(
 
     What the file `kept` holds is yielded as it is, under the arm's present name, and not run again; what is new is added to it.
     """
-    begun, known = experiment.begun(), load_results(kept) if kept else []
+    inputs, known = experiment.inputs(), load_results(kept) if kept else []
     for seed in experiment.seeds:
         for arm in experiment.arms:
-            found = {r.benchmark: r for name in experiment.benchmarks for r in known if r.is_of(arm, seed, name, begun)}
+            found = {r.benchmark: r for name in experiment.benchmarks for r in known if r.is_of(arm, seed, name, inputs)}
             if len(found) == len(experiment.benchmarks):
                 yield from (dataclasses.replace(result, arm=arm) for result in found.values())
                 continue
             on_event(Notice(f"experiment {experiment.name}: arm {arm.name}, seed {seed}"))
-            for result in _run_arm(experiment, arm, seed, begun, folder, compute, make_sandbox, on_event):
+            for result in _run_arm(experiment, arm, seed, inputs, folder, compute, make_sandbox, on_event):
                 if kept and result.benchmark not in found:
                     append_result(kept, result)
                 yield result
 
 
 def _run_arm(
-    experiment: Experiment, arm: Arm, seed: int, begun: Begun, folder: Path, compute: ComputeOptions, make_sandbox: Callable[[int], MakeSandbox],
+    experiment: Experiment, arm: Arm, seed: int, inputs: ExperimentInputs, folder: Path, compute: ComputeOptions, make_sandbox: Callable[[int], MakeSandbox],
     on_event: OnEvent,
 ) -> Iterator[SeedResult]:  # fmt: skip
     home = Home(_arm_folder(folder, arm, seed))
     latest = _latest_round(home)
     if latest is None:
-        if shorter := _ended_shorter(experiment, arm, seed, begun, folder):
+        if shorter := _ended_shorter(experiment, arm, seed, inputs, folder):
             _copy_rounds(shorter, home)
         else:
             shared = Home(folder / experiment.shared_name(arm, seed))
             with _timed(shared):
                 _run_rounds(experiment, arm, seed, shared, compute, make_sandbox, on_event, 1, SHARED_UNTIL)
             _copy_shared(shared, home, experiment, arm)
-    elif not experiment.holds(latest, arm, begun):
+    elif not experiment.holds(latest, arm, inputs):
         raise ConselfError(
             f"{home.path} holds an arm of this name with other settings, rounds, model, problems or benchmarks",
             "give the arm another name, or name another --folder",
@@ -103,7 +103,7 @@ def _run_arm(
         benchmarks = _run_rounds(experiment, arm, seed, home, compute, make_sandbox, on_event, arm.rounds, "decide")
     with Store(home.database) as store:
         for benchmark in benchmarks:
-            yield _result(store, arm, seed, begun, benchmark, _seconds(home))
+            yield _result(store, arm, seed, inputs, benchmark, _seconds(home))
 
 
 def _arm_folder(folder: Path, arm: Arm, seed: int) -> Path:
@@ -118,13 +118,13 @@ def _latest_round(home: Home) -> RoundInfo | None:
         return store.latest_round()
 
 
-def _ended_shorter(experiment: Experiment, arm: Arm, seed: int, begun: Begun, folder: Path) -> Home | None:
+def _ended_shorter(experiment: Experiment, arm: Arm, seed: int, inputs: ExperimentInputs, folder: Path) -> Home | None:
     """Where the rounds lie that the arm begins with too: of the ended arm with its settings and the most rounds below its own."""
     alike = [one for one in experiment.arms if one.settings == arm.settings and one.rounds < arm.rounds]
     for one in sorted(alike, key=lambda one: -one.rounds):
         if (path := _arm_folder(folder, one, seed)).is_dir():
             latest = _latest_round(home := Home(path))
-            if latest and latest.state == "done" and latest.id == one.rounds and experiment.holds(latest, one, begun):
+            if latest and latest.state == "done" and latest.id == one.rounds and experiment.holds(latest, one, inputs):
                 return home
     return None
 
@@ -132,11 +132,11 @@ def _ended_shorter(experiment: Experiment, arm: Arm, seed: int, begun: Begun, fo
 @contextmanager
 def _timed(home: Home) -> Iterator[None]:
     """Adds what is done within to the home's seconds, also when it is stopped."""
-    begun = time.monotonic()
+    started = time.monotonic()
     try:
         yield
     finally:
-        _keep_seconds(home, _seconds(home) + time.monotonic() - begun)
+        _keep_seconds(home, _seconds(home) + time.monotonic() - started)
 
 
 def _keep_seconds(home: Home, seconds: float) -> None:
@@ -226,7 +226,7 @@ def _copy_store(source: Home, target: Home, *changes: tuple[str, list[Any]]) -> 
     part.rename(target.database)
 
 
-def _result(store: Store, arm: Arm, seed: int, begun: Begun, benchmark: Benchmark, seconds: float) -> SeedResult:
+def _result(store: Store, arm: Arm, seed: int, inputs: ExperimentInputs, benchmark: Benchmark, seconds: float) -> SeedResult:
     before = load_arms(store, store.round(1), benchmark)
     judged = "select round_id from evaluations where benchmark = ? order by round_id desc limit 1"
     last = store.value(judged, benchmark.name)
@@ -235,7 +235,7 @@ def _result(store: Store, arm: Arm, seed: int, begun: Begun, benchmark: Benchmar
     scores = {side: tuple(score for _, score in sorted(problem_scores(samples).items())) for side, samples in arms.items()}
     tokens = "select coalesce(sum(json_array_length(token_ids)), 0) from samples"
     return SeedResult(
-        arm, seed, benchmark.name, begun, compare(arms, seed=seed) if arms else None, scores.get("base", ()), scores.get("adapter", ()),
+        arm, seed, benchmark.name, inputs, compare(arms, seed=seed) if arms else None, scores.get("base", ()), scores.get("adapter", ()),
         int(store.value("select count(*) from pairs where not excluded")), int(store.value("select count(*) from training_steps")),
         int(store.value(tokens)) + int(store.value("select coalesce(sum(tokens), 0) from evaluation_samples")), seconds,
         int(store.value("select count(*) from evaluations where benchmark = ?", benchmark.name)),

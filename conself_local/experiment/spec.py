@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
-from conself_local.experiment.results import Arm, Begun
+from conself_local.experiment.results import Arm, ExperimentInputs
 from conself_local.hashes import content_id, file_sha256
 from conself_local.model_files.bundled import bundled_model
 from conself_local.problems.load import starter_sha256
@@ -40,19 +40,19 @@ class Experiment:
     model: Path | None = None
     problems: Path | None = None
 
-    def begun(self) -> Begun:
+    def inputs(self) -> ExperimentInputs:
         """What every result of this experiment hangs on. Raises ConselfError for a file that is not there."""
         model = self.model or bundled_model()
         try:
-            return Begun(file_sha256(model), file_sha256(self.problems) if self.problems else starter_sha256(), self.limit)
+            return ExperimentInputs(file_sha256(model), file_sha256(self.problems) if self.problems else starter_sha256(), self.limit)
         except OSError as error:
             raise ConselfError(f"{error.filename} cannot be read: {error.strerror}", "mend the experiment's model or problems") from error
 
-    def holds(self, latest: RoundInfo, arm: Arm, begun: Begun) -> bool:
+    def holds(self, latest: RoundInfo, arm: Arm, inputs: ExperimentInputs) -> bool:
         """Whether a home with this latest round is one of the arm: who edits an arm may leave its name as it was."""
         asked, problems = latest.request, str(self.problems.resolve()) if self.problems else None
         found = (latest.settings, latest.model_sha256, asked["problems"], asked["limit"], asked["benchmarks"])
-        wanted = (arm.settings, begun.model_sha256, problems, self.limit, list(self.benchmarks))
+        wanted = (arm.settings, inputs.model_sha256, problems, self.limit, list(self.benchmarks))
         return latest.id <= arm.rounds and found == wanted
 
     def shared_name(self, arm: Arm, seed: int) -> str:
@@ -61,10 +61,10 @@ class Experiment:
         Another file's training problems are left out where a benchmark repeats them; the starter pack's splits are disjoint.
         """
         settings = {k: v for k, v in settings_to_json(arm.settings).items() if k not in _AFTER_SHARED}
-        begun: dict[str, Any] = {"settings": settings, "model": str(self.model), "problems": str(self.problems), "limit": self.limit}
+        shared: dict[str, Any] = {"settings": settings, "model": str(self.model), "problems": str(self.problems), "limit": self.limit}
         if self.problems:
-            begun["benchmarks"] = self.benchmarks
-        return f"samples {content_id('sampling', begun)[:8]} {seed}"
+            shared["benchmarks"] = self.benchmarks
+        return f"samples {content_id('sampling', shared)[:8]} {seed}"
 
 
 def read_experiment(path: Path) -> Experiment:

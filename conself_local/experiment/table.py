@@ -101,11 +101,11 @@ def report_lines(name: str, results: Sequence[SeedResult]) -> list[str]:
         looks = sum(one.looks for one in results if one.benchmark == benchmark)
         lines.append(f"- {benchmark}: judged on {looks} times.")
     versions = sorted({f"{package} {version}" for one in results for package, version in one.versions.items()})
-    limits = sorted({str(one.begun.limit) for one in results if one.begun.limit})
+    limits = sorted({str(one.inputs.limit) for one in results if one.inputs.limit})
     lines += [
         f"- Tokens sampled, what arms share counted in each: {sum({(o.arm.name, o.seed): o.tokens for o in results}.values()):,}.",
-        f"- Model: sha256 {', '.join(sorted({one.begun.model_sha256 for one in results}))}.",
-        f"- Problems: sha256 {', '.join(sorted({one.begun.problems_sha256 for one in results}))}"
+        f"- Model: sha256 {', '.join(sorted({one.inputs.model_sha256 for one in results}))}.",
+        f"- Problems: sha256 {', '.join(sorted({one.inputs.problems_sha256 for one in results}))}"
         + (f", at most {', '.join(limits)} to train on." if limits else "."),
         f"- {', '.join(versions)}.",
         "", "## Seeds", "", *_SEED_HEAD, *map(_seed_row, results), "", "## Settings", "",

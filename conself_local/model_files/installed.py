@@ -34,7 +34,7 @@ class FoundModel:
     path: Path
     file: ModelFile | None
     """None where it cannot be used."""
-    why_not: str
+    exclusion_reason: str
     """Why it cannot be used, or not be trained here; empty where both can be done."""
 
 
@@ -61,15 +61,15 @@ def _describe(model: FoundModel) -> dict[str, Any]:
     row: dict[str, Any] = {"source": model.source, "name": model.name, "path": str(model.path)}
     file = model.file
     if file is None:
-        return row | {"usable": False, "trainable": False, "what": f"cannot be used: {model.why_not}"}
+        return row | {"usable": False, "trainable": False, "what": f"cannot be used: {model.exclusion_reason}"}
     form, _ = file.formats[0]
-    trained = f"not trainable here: {model.why_not}" if model.why_not else f"trainable in {gib(training_bytes(file))} and more"
+    trained = f"not trainable here: {model.exclusion_reason}" if model.exclusion_reason else f"trainable in {gib(training_bytes(file))} and more"
     what = (
         f"{file.architecture}, {file.weights / 1e6:.0f} M weights, {gib(file.size_bytes)}, mostly {form}, context "
         f"{file.context_length}, licence {file.licence or 'not named'}; {trained}"
     )
     return row | {
-        "usable": True, "trainable": not model.why_not, "architecture": file.architecture, "weights": file.weights,
+        "usable": True, "trainable": not model.exclusion_reason, "architecture": file.architecture, "weights": file.weights,
         "size_bytes": file.size_bytes, "format": form, "context_length": file.context_length, "licence": file.licence,
         "training_bytes": training_bytes(file), "what": what,
     }  # fmt: skip

@@ -43,7 +43,7 @@ class Harvested:
     where: str
     """`file:line name`"""
     problem: Problem | None
-    why_not: str
+    exclusion_reason: str
     source: str
     """The function and what it needs of its module; what the reference is made of."""
 

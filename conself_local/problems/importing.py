@@ -15,8 +15,8 @@ from pathlib import Path
 from conself_local.errors import ConselfError
 from conself_local.problems.formats import own
 from conself_local.problems.formats.human_eval import packaged_file
-from conself_local.problems.load import MEND, Fault, drawn_places, load_problems, load_starter, read_problems
-from conself_local.problems.overlap import Overlap, Repeats, why_left_out
+from conself_local.problems.load import FIX_HINT, Fault, sample_indices, load_problems, load_starter, read_problems
+from conself_local.problems.overlap import Overlap, Repeats, exclusion_reason
 from conself_local.problems.problem import SPLITS, Problem
 from conself_local.problems.stdin_format import StdinFormat
 from sandbox import MakeSandbox
@@ -32,7 +32,7 @@ class Import:
     """What became of a file."""
 
     splits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
-    left_out: dict[str, int] = field(default_factory=dict)
+    excluded: dict[str, int] = field(default_factory=dict)
     """Why -> how many."""
     examples: list[str] = field(default_factory=list)
     few_inputs: int = 0
@@ -40,7 +40,7 @@ class Import:
     """Problems on standard input whose format cannot be read off the examples: they keep their given inputs."""
 
     def leave_out(self, kind: str, sentence: str) -> None:
-        self.left_out[kind] = self.left_out.get(kind, 0) + 1
+        self.excluded[kind] = self.excluded.get(kind, 0) + 1
         if len(self.examples) < _MOST_EXAMPLES:
             self.examples.append(sentence)
 
@@ -50,7 +50,7 @@ class Import:
             f"{self.splits['train']} training problems (inputs only: expected outputs and solutions were dropped), "
             f"{self.splits['validation']} for validation, {self.splits['held-out']} held out"
         ]
-        found += [f"{count} left out: {kind}" for kind, count in self.left_out.items()]
+        found += [f"{count} left out: {kind}" for kind, count in self.excluded.items()]
         found += [f"  {sentence}" for sentence in self.examples]
         if self.few_inputs:
             found.append(f"{self.few_inputs} training problems have fewer than {FEW_INPUTS} test inputs; a round adds more where it can")
@@ -122,12 +122,12 @@ def _accepted(
             if not one.mendable:
                 report.leave_out("cannot be used", f"line {one.line}: {one.why}")
             elif faults is None:
-                raise ConselfError(where, MEND)
+                raise ConselfError(where, FIX_HINT)
             else:
                 faults.append(where)
             continue
         if one.split == "train":
-            if why := why_left_out(one, benchmarks, repeats):
+            if why := exclusion_reason(one, benchmarks, repeats):
                 report.leave_out(*why)
                 continue
             report.few_inputs += len(one.inputs) < FEW_INPUTS
@@ -138,7 +138,7 @@ def _accepted(
 
 def _draw(part: Path, limit: int, seed: int, report: Import) -> None:
     """Keep `limit` of the training problems, and all others."""
-    drawn = drawn_places(report.splits["train"], limit, seed)
+    drawn = sample_indices(report.splits["train"], limit, seed)
     smaller = part.with_name(f"{part.name}.drawn")
     number = 0
     with part.open(encoding="utf-8") as lines, smaller.open("w", encoding="utf-8") as kept:

@@ -26,7 +26,7 @@ from sandbox import MakeSandbox
 MAX_LINE_CHARACTERS = 16 * 2**20
 MAX_PROBLEMS = 1_000_000
 _RECORDED_TOGETHER = 256
-MEND = "mend or delete it; `conself problems check` finds all such places, the README shows the formats"
+FIX_HINT = "mend or delete it; `conself problems check` finds all such places, the README shows the formats"
 _TOML_HEAD = re.compile(r"^[ \t]*\[\[[ \t]*problem[ \t]*\]\]", re.MULTILINE)
 
 PUBLISHED = {"APPS", "TACO", "LiveCodeBench", "MBPP", "EvalPlus", "HumanEval"}
@@ -48,7 +48,7 @@ class Fault:
 @dataclass(frozen=True)
 class LoadedProblems:
     problems: tuple[Problem, ...]
-    left_out: tuple[str, ...]
+    excluded: tuple[str, ...]
     """What was not taken, and why, one sentence each."""
 
     def of(self, split: Split) -> list[Problem]:
@@ -72,7 +72,7 @@ def _starter_text(split: Split) -> str:
     return files("conself_local.problems.starter").joinpath(f"{split}.jsonl").read_text(encoding="utf-8")
 
 
-def drawn_places(total: int, limit: int, seed: int) -> set[int]:
+def sample_indices(total: int, limit: int, seed: int) -> set[int]:
     """`limit` of 0 .. total - 1, the same ones for a seed: which training problems a limit keeps."""
     return set(random.Random(f"limit/{seed}").sample(range(total), limit))
 
@@ -80,17 +80,17 @@ def drawn_places(total: int, limit: int, seed: int) -> set[int]:
 def load_problems(path: Path, make_sandbox: MakeSandbox) -> LoadedProblems:
     """All problems of a file. Raises ConselfError with file, line and field where the user can mend something."""
     problems: list[Problem] = []
-    left_out: list[str] = []
+    excluded: list[str] = []
     for one in read_problems(path, make_sandbox):
         if isinstance(one, Problem):
             problems.append(one)
         elif one.mendable:
-            raise ConselfError(f"{path}, line {one.line}: {one.why}", MEND)
+            raise ConselfError(f"{path}, line {one.line}: {one.why}", FIX_HINT)
         else:
-            left_out.append(f"line {one.line}: {one.why}")
+            excluded.append(f"line {one.line}: {one.why}")
     if not problems:
         raise ConselfError(f"{path} holds no problem", "the README shows the formats of a problems file")
-    return LoadedProblems(tuple(problems), tuple(left_out))
+    return LoadedProblems(tuple(problems), tuple(excluded))
 
 
 def read_problems(path: Path, make_sandbox: MakeSandbox) -> Iterator[Problem | Fault]:
@@ -157,9 +157,9 @@ def _of_record(record: Record, line: int) -> Iterator[Problem | Fault]:
 
 def _recorded(records: Sequence[tuple[int, Record]], make_sandbox: MakeSandbox) -> Iterator[tuple[int, Problem | Fault]]:
     lines = {str(record["task_id"]): line for line, record in records}
-    problems, left_out = human_eval.problems_of([record for _, record in records], make_sandbox)
+    problems, excluded = human_eval.problems_of([record for _, record in records], make_sandbox)
     yield from ((lines[p.id], p) for p in problems)
-    for id, why in left_out:
+    for id, why in excluded:
         yield lines[id], Fault(lines[id], f"{id}: {why}", False)
 
 

@@ -84,7 +84,7 @@ class Repeats:
         return None if first == problem.id else first
 
 
-def why_left_out(problem: Problem, benchmarks: Overlap, repeats: Repeats) -> tuple[str, str] | None:
+def exclusion_reason(problem: Problem, benchmarks: Overlap, repeats: Repeats) -> tuple[str, str] | None:
     """(kind, sentence) for a training problem that repeats an earlier one or says what a benchmark says; None: it may stay."""
     if first := repeats.before(problem):
         return "repeated", f"{problem.id} repeats {first}"

@@ -16,8 +16,8 @@ from conself_local.machine.versions import package_versions
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.problems.formats.human_eval import packaged_file
-from conself_local.problems.load import LoadedProblems, drawn_places, load_problems, load_starter
-from conself_local.problems.overlap import Overlap, Repeats, why_left_out
+from conself_local.problems.load import LoadedProblems, sample_indices, load_problems, load_starter
+from conself_local.problems.overlap import Overlap, Repeats, exclusion_reason
 from conself_local.problems.problem import Problem
 from conself_local.settings import LAPTOP, PRESETS, Settings
 from conself_local.stages.evaluate import ARMS, Benchmark
@@ -26,7 +26,7 @@ from sandbox import MakeSandbox
 
 BENCHMARKS = ("validation", "held-out", "humaneval")
 DEFAULT_BENCHMARKS = ("validation", "held-out")
-LEFT_OUT = "problems left out"
+EXCLUDED = "problems left out"
 """Under this name the store's stages tell which training problems stand in a benchmark, or twice."""
 
 
@@ -68,7 +68,7 @@ def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[R
     seed = 0 if request.seed is None else request.seed
     names = request.benchmarks if request.benchmarks is not None else DEFAULT_BENCHMARKS
     benchmarks = load_benchmarks(names, loaded, settings.evaluation_samples, make_sandbox)
-    clean, left_out = without_overlap(loaded.of("train"), [p for b in benchmarks for p in b.problems])
+    clean, excluded = without_overlap(loaded.of("train"), [p for b in benchmarks for p in b.problems])
     training = pick_problems(clean, request.limit, seed)
     if not training:
         raise ConselfError(f"{request.problems} holds no training problem that can be used", "`conself problems check` tells why")
@@ -82,8 +82,8 @@ def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[R
         seed=seed, settings=settings, model_path=model.path, model_sha256=model.sha256, template_hash=model.template_hash,
         base_adapter_id=base, versions=package_versions(), request=asked, problems=training,
     )  # fmt: skip
-    if left_out:
-        store.finish_stage(round_.id, LEFT_OUT, f"{len(left_out)} training problems left out: {'; '.join(left_out[:5])}")
+    if excluded:
+        store.finish_stage(round_.id, EXCLUDED, f"{len(excluded)} training problems left out: {'; '.join(excluded[:5])}")
     return round_, model, benchmarks
 
 
@@ -118,13 +118,13 @@ def _reopen(
 def without_overlap(training: Sequence[Problem], judged_on: Sequence[Problem]) -> tuple[list[Problem], list[str]]:
     """(what may be trained on, who was left out): repeated problems, and those that say what a benchmark of the round says."""
     overlap, repeats = Overlap(judged_on), Repeats()
-    clean, left_out = [], []
+    clean, excluded = [], []
     for problem in training:
-        if why := why_left_out(problem, overlap, repeats):
-            left_out.append(why[1])
+        if why := exclusion_reason(problem, overlap, repeats):
+            excluded.append(why[1])
         else:
             clean.append(problem)
-    return clean, left_out
+    return clean, excluded
 
 
 def _load(path: Path | None, make_sandbox: MakeSandbox) -> LoadedProblems:
@@ -137,7 +137,7 @@ def pick_problems(problems: Sequence[Problem], limit: int | None, seed: int) -> 
         return list(problems)
     if limit < 1:
         raise ConselfError(f"--limit must be at least 1, not {limit}", "leave it out to take every problem")
-    drawn = drawn_places(len(problems), limit, seed)
+    drawn = sample_indices(len(problems), limit, seed)
     return [p for i, p in enumerate(problems) if i in drawn]
 
 

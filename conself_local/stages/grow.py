@@ -101,7 +101,7 @@ def grow_inputs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, on_e
 
 
 @dataclass
-class _Kept:
+class _KeptInput:
     value: object
     results: dict[str, ProgramResult]
     at: int
@@ -115,7 +115,7 @@ class _Growth:
                  behaviours: dict[str, tuple[str | None, ...]], candidates: list[object]) -> None:  # fmt: skip
         self.problem = problem
         self.codes = codes
-        self.kept: list[_Kept] = []
+        self.kept: list[_KeptInput] = []
         self.growing = len(codes) > 1 and bool(candidates)
         self._barren = 0
         self._settings = round_.settings
@@ -161,7 +161,7 @@ class _Growth:
                 break
             value = left.pop(best)
             if self._answered(answers[best]) >= LEAST_ANSWERED:
-                self.kept.append(_Kept(value, results, best))
+                self.kept.append(_KeptInput(value, results, best))
                 self._behaviours = {id: (*old, answers[best][id]) for id, old in self._behaviours.items()}
         told_apart = len(set(self._behaviours.values())) == len(self.codes)
         full = len(self.kept) == self._settings.grown_inputs

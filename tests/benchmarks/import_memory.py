@@ -40,7 +40,7 @@ def _write(path: Path, size: int, record_bytes: int) -> int:
     words = [f"word{i}" for i in range(5000)]
     number = 0
     with path.open("w") as file:
-        while file.set_status() < size:
+        while file.tell() < size:
             text = "7 " * (record_bytes // 8)
             tests = {"inputs": [f"{number} 2\n{text}\n", "3 4\n"], "outputs": [text, "7"]}
             record = {

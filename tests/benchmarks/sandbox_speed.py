@@ -32,9 +32,9 @@ LONG = {"HumanEval/36", "HumanEval/75", "HumanEval/147"}
 """Solutions that compute for 12 to 113 ms: left out, since they would measure Python and not what runs it."""
 
 
-def load_programs(n: int, left_out: Collection[str] = LONG) -> list[Program]:
+def load_programs(n: int, excluded: Collection[str] = LONG) -> list[Program]:
     lines = [json.loads(line) for line in WORKLOAD.read_text(encoding="utf-8").splitlines()]
-    made = [Program(x["id"], x["source"], "function", x["entry_point"], ast.literal_eval(x["inputs"])) for x in lines if x["id"] not in left_out]
+    made = [Program(x["id"], x["source"], "function", x["entry_point"], ast.literal_eval(x["inputs"])) for x in lines if x["id"] not in excluded]
     return [made[i % len(made)] for i in range(n)]
 
 

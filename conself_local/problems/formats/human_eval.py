@@ -68,7 +68,7 @@ def problems_of(records: Sequence[dict[str, Any]], make_sandbox: MakeSandbox) ->
     limits = Limits(wall_s=20.0, output_bytes=4 * 2**20)
     with make_sandbox(limits) as sandbox:
         recorded = {result.program_id: result.outputs[0] for result in sandbox.run(programs)}
-    problems, left_out = [], []
+    problems, excluded = [], []
     for record in records:
         output = recorded[record["task_id"]]
         try:
@@ -79,8 +79,8 @@ def problems_of(records: Sequence[dict[str, Any]], make_sandbox: MakeSandbox) ->
             inputs = tuple({repr(c): c for c in calls}.values())[:MAX_INPUTS]
             problems.append(_problem(record, inputs, sources[record["task_id"]]))
         except ValueError as error:
-            left_out.append((str(record["task_id"]), str(error)))
-    return problems, left_out
+            excluded.append((str(record["task_id"]), str(error)))
+    return problems, excluded
 
 
 def _problem(record: dict[str, Any], inputs: tuple[object, ...], reference: str) -> Problem:

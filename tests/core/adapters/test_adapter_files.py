@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from conself_local.adapters.export import Kept, measure_kept
+from conself_local.adapters.export import MergeFidelity, measure_fidelity
 from conself_local.adapters.formats import Adapter, read_adapter, read_gguf, write_gguf, write_mlx, write_peft
 from conself_local.adapters.importing import import_adapter
 from conself_local.adapters.merge import merge_adapter
@@ -145,12 +145,12 @@ def test_llama_cpp_loads_the_merged_file_and_it_is_told_what_it_keeps(size: floa
     with LlamaProcess(model, slots=1, context_tokens=512, threads=1) as engine:
         prompt = engine.encode([ChatMessage("user", "Write a Python function that adds two numbers.")])
         answer = engine.tokenize("```python\ndef add(a, b):\n    return a + b\n```")
-    kept = measure_kept(model, tmp_path / "a.gguf", tmp_path / "merged.gguf", [(prompt.token_ids, answer)], tmp_path / "cache")
+    kept = measure_fidelity(model, tmp_path / "a.gguf", tmp_path / "merged.gguf", [(prompt.token_ids, answer)], tmp_path / "cache")
     print(kept.words(form))
     assert kept.lost == lost and kept.moved > 0
     assert ("the gain is lost" in kept.words(form)) == lost
 
 
 def test_words_of_what_is_kept() -> None:
-    assert "90% of the change is kept" in Kept(1.0, 0.1).words("shipped")
-    assert "BF16" in Kept(1.0, 0.6).words("shipped") and "beside the model" in Kept(1.0, 0.6).words("BF16")
+    assert "90% of the change is kept" in MergeFidelity(1.0, 0.1).words("shipped")
+    assert "BF16" in MergeFidelity(1.0, 0.6).words("shipped") and "beside the model" in MergeFidelity(1.0, 0.6).words("BF16")

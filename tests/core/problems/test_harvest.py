@@ -77,7 +77,7 @@ def test_functions_become_problems_that_run_without_what_is_around_them(tmp_path
 def test_what_is_not_pure_to_the_eye_is_left_out_and_told(why: str, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(BAD[why])
     (one,) = harvest(tmp_path / "bad.py", seed=0)
-    assert one.problem is None and why in one.why_not
+    assert one.problem is None and why in one.exclusion_reason
 
 
 def test_inputs_come_from_examples_then_types_then_neighbours() -> None:

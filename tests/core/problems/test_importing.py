@@ -149,8 +149,8 @@ def test_what_says_the_same_is_found_and_what_differs_in_a_word_is_not() -> None
 
 def test_the_starter_pack_is_clean_and_a_round_leaves_out_what_its_benchmarks_hold() -> None:
     judged = load_starter(("validation", "held-out"))
-    clean, left_out = without_overlap(load_starter(("train",)), judged)
-    assert not left_out and len(clean) == len(load_starter(("train",)))
+    clean, excluded = without_overlap(load_starter(("train",)), judged)
+    assert not excluded and len(clean) == len(load_starter(("train",)))
     copied = replace(judged[0], id="copy", split="train", reference=None)
     assert without_overlap([copied], judged) == ([], [f"copy says what {judged[0].id} says"])
 
