@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from conself_local.method.curriculum import Normaliser
+from conself_local.method.curriculum import EntropyNormalisation
 from conself_local.method.pairs import Rejected
 
 Preset = Literal["paper", "laptop"]
@@ -41,7 +41,7 @@ class Settings:
     """Seconds an input."""
     max_timeouts: int | None = None
     grown_inputs: int = 0
-    """At most so many test inputs are added to a problem, each of which tells programs apart (`stages/grow.py`)."""
+    """At most so many test inputs are added to a problem, each of which tells programs apart (`stages/augment.py`)."""
     ask_for_inputs: bool = False
     """Also ask the model for inputs. On MBPP it told more programs apart (+6.9 against +5.8 %), but pairs got less often right."""
     # score
@@ -49,7 +49,7 @@ class Settings:
     """Compare canonical texts as they are; otherwise by comparison key."""
     keep_nondeterministic: bool = True
     max_crash_rate: float = 0.8
-    normaliser: Normaliser = "min-max"
+    normaliser: EntropyNormalisation = "min-max"
     threshold: float = 0.3
     # pairs
     rejected: Rejected = "lowest-first"

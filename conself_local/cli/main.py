@@ -133,7 +133,7 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
          no_gpu: bool, endpoint: str | None, endpoint_model: str, accept_remote_endpoint: bool, benchmarks: tuple[str, ...],
          **asked: Any) -> None:  # fmt: skip
     from conself_local.cli.progress import Progress, print_report
-    from conself_local.round.context import Endpoint, ComputeOptions, RoundContext
+    from conself_local.round.context import ComputeOptions, Endpoint, RoundContext
     from conself_local.round.run import run_round
     from conself_local.round.start import Request, open_round
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Normaliser = Literal["min-max", "log2"]
+EntropyNormalisation = Literal["min-max", "log2"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ def is_informative(score: ProblemScore, max_crash_rate: float) -> bool:
 
 
 def normalise_entropy(
-    problems: Mapping[str, ProblemScore], *, normaliser: Normaliser, max_crash_rate: float
+    problems: Mapping[str, ProblemScore], *, entropy_normalisation: EntropyNormalisation, max_crash_rate: float
 ) -> dict[str, float]:
     """H_norm of every informative problem, in [0, 1].
 
@@ -33,17 +33,17 @@ def normalise_entropy(
     """
     kept = {id: s for id, s in problems.items() if is_informative(s, max_crash_rate)}
     bits = {id: s.entropy_bits for id, s in kept.items() if s.entropy_bits is not None}
-    if normaliser == "log2":
+    if entropy_normalisation == "log2":
         return {id: h / math.log2(kept[id].valid) for id, h in bits.items()}
-    if normaliser != "min-max":
-        raise ValueError(f"normaliser must be min-max or log2, not {normaliser!r}")
+    if entropy_normalisation != "min-max":
+        raise ValueError(f"entropy normalisation must be min-max or log2, not {entropy_normalisation!r}")
     low, high = min(bits.values(), default=0.0), max(bits.values(), default=0.0)
     return {id: (h - low) / (high - low) if high > low else 0.0 for id, h in bits.items()}
 
 
 def select_learnable(
-    problems: Mapping[str, ProblemScore], *, normaliser: Normaliser, threshold: float, max_crash_rate: float
+    problems: Mapping[str, ProblemScore], *, entropy_normalisation: EntropyNormalisation, entropy_threshold: float, max_crash_rate: float
 ) -> list[str]:
     """The ids, in the order given, of the informative problems whose H_norm is below `threshold`."""
-    normalised = normalise_entropy(problems, normaliser=normaliser, max_crash_rate=max_crash_rate)
-    return [id for id in problems if id in normalised and normalised[id] < threshold]
+    normalised = normalise_entropy(problems, entropy_normalisation=entropy_normalisation, max_crash_rate=max_crash_rate)
+    return [id for id in problems if id in normalised and normalised[id] < entropy_threshold]

@@ -17,7 +17,7 @@ Rejected = Literal["lowest-first", "ran-first", "like-length"]
 class ScoredSample:
     id: str
     observation: int
-    index: int
+    sample_index: int
     code: str
     compiled: bool
     behaviour: Behaviour
@@ -33,8 +33,8 @@ class Pair:
 
 
 def build_pairs(
-    samples: Sequence[ScoredSample], *, rejected: Rejected, max_pairs: int, distinct_code: bool = False, min_share: float = 0.0,
-    constant_chosen: bool = True,
+    samples: Sequence[ScoredSample], *, rejected: Rejected, max_pairs: int, distinct_code: bool = False, min_cluster_share: float = 0.0,
+    allow_constant_chosen: bool = True,
 ) -> list[Pair]:  # fmt: skip
     """At most `max_pairs` pairs of one problem's samples; never equal code on both sides.
 
@@ -42,21 +42,21 @@ def build_pairs(
     (`ran-first`: those that ran on some input before those that failed on all, so that a pair teaches more than
     not to crash; `like-length`: of those that ran, and then of the others, the one nearest in length, and the chosen take
     turns, so that a pair does not teach to answer briefly).
-    Ties go by (observation, index). `distinct_code`: samples of equal code are one candidate. `min_share`: none where fewer of the
-    samples that ran behave as a chosen one does. Without `constant_chosen`, what answers every input alike is never chosen.
+    Ties go by (observation, index). `distinct_code`: samples of equal code are one candidate. `min_cluster_share`: none where fewer of the
+    samples that ran behave as a chosen one does. Without `allow_constant_chosen`, what answers every input alike is never chosen.
     """
     if rejected not in get_args(Rejected):
         raise ValueError(f"rejected must be one of {', '.join(get_args(Rejected))}, not {rejected!r}")
-    candidates = sorted(samples, key=lambda s: (s.observation, s.index))
+    candidates = sorted(samples, key=lambda s: (s.observation, s.sample_index))
     if distinct_code:
         first = {s.code: s for s in reversed(candidates)}
         candidates = [s for s in candidates if first[s.code] is s]
-    eligible = [s for s in candidates if constant_chosen or not is_constant(s.behaviour)]
+    eligible = [s for s in candidates if allow_constant_chosen or not is_constant(s.behaviour)]
     highest = max((s.consensus for s in eligible), default=0.0)
-    chosen = [s for s in eligible if s.consensus == highest and highest > 0 and _share(s, samples) >= min_share]
+    chosen = [s for s in eligible if s.consensus == highest and highest > 0 and _share(s, samples) >= min_cluster_share]
     losers = [s for s in candidates if s.consensus < highest and s.compiled]
     crashed_last = rejected != "lowest-first"
-    losers.sort(key=lambda s: (crashed_last and is_crashed(s.behaviour), s.consensus, s.observation, s.index))
+    losers.sort(key=lambda s: (crashed_last and is_crashed(s.behaviour), s.consensus, s.observation, s.sample_index))
     if rejected == "like-length":
         return _pairs_of_like_length(chosen, losers, max_pairs)
     pairs = [Pair(c, r, c.consensus) for c in chosen for r in losers if c.code != r.code]
@@ -82,8 +82,8 @@ def _pairs_of_like_length(chosen: Sequence[ScoredSample], losers: Sequence[Score
 
 def random_pairs(samples: Sequence[ScoredSample], *, max_pairs: int, seed: int) -> list[Pair]:
     """The control: at most `max_pairs` pairs of compiled samples with different code, drawn without regard to what they do."""
-    compiled = {s.code: s for s in sorted(samples, key=lambda s: (s.observation, s.index), reverse=True) if s.compiled}
-    ordered = sorted(compiled.values(), key=lambda s: (s.observation, s.index))
+    compiled = {s.code: s for s in sorted(samples, key=lambda s: (s.observation, s.sample_index), reverse=True) if s.compiled}
+    ordered = sorted(compiled.values(), key=lambda s: (s.observation, s.sample_index))
     choices = list(itertools.permutations(ordered, 2))
     drawn = random.Random(seed).sample(choices, min(max_pairs, len(choices)))
     return [Pair(chosen, rejected, chosen.consensus) for chosen, rejected in drawn]

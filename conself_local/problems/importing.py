@@ -15,7 +15,7 @@ from pathlib import Path
 from conself_local.errors import ConselfError
 from conself_local.problems.formats import own
 from conself_local.problems.formats.human_eval import packaged_file
-from conself_local.problems.load import FIX_HINT, Fault, sample_indices, load_problems, load_starter, read_problems
+from conself_local.problems.load import FIX_HINT, Fault, load_problems, load_starter, read_problems, sample_indices
 from conself_local.problems.overlap import Overlap, Repeats, exclusion_reason
 from conself_local.problems.problem import SPLITS, Problem
 from conself_local.problems.stdin_format import StdinFormat

@@ -11,7 +11,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from conself_local.problems.mutate import neighbours
+from conself_local.problems.mutate import mutate_inputs
 
 INPUTS = 12
 _WORDS = ("", "a", "abc", "Hello World", "racecar", "a,b;c", "  x  ", "UPPER lower", "123", "äé", "line\nbreak", "aabbcc")
@@ -55,9 +55,9 @@ def make_inputs(node: ast.FunctionDef, examples: Sequence[tuple[object, ...]], s
             arguments = tuple(_value(t, draw, attempt) for t in types)
             found.setdefault(repr(arguments), arguments)
     elif usable:
-        for neighbour in neighbours(usable, INPUTS, f"{seed}/{node.name}"):
-            if isinstance(neighbour, tuple):
-                found[repr(neighbour)] = neighbour
+        for mutation in mutate_inputs(usable, INPUTS, f"{seed}/{node.name}"):
+            if isinstance(mutation, tuple):
+                found[repr(mutation)] = mutation
     else:
         raise ValueError("neither types nor examples say what goes in")
     return list(found.values())[:INPUTS]

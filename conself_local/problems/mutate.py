@@ -27,7 +27,7 @@ _LARGEST = 1e300
 """Of floats that are made."""
 
 
-def neighbours(given: Sequence[object], wanted: int, seed: str) -> list[object]:
+def mutate_inputs(given: Sequence[object], wanted: int, seed: str) -> list[object]:
     """At most `wanted` inputs that are not among `given` (tuples of arguments, or texts for standard input).
 
     Fewer, or none, where the given inputs leave no room, or texts have no format that can be read off them.
@@ -57,14 +57,14 @@ def _endless(given: Sequence[object], draw: random.Random) -> Iterator[object]:
         form = StdinFormat.infer(texts)
         for _ in range(tries if form else 0):
             assert form is not None, "checked by the range"
-            yield form.neighbour(draw.choice(texts), draw)
+            yield form.mutation(draw.choice(texts), draw)
     elif calls:
         length = max(len(one) for one in calls)
         same = [one for one in calls if len(one) == length]
         positions = [_Pool([one[i] for one in same]) for i in range(length)]
         lengths = _lengths(same)
         for _ in range(tries if length else 0):
-            yield _neighbour(draw.choice(same), positions, lengths, draw)
+            yield _mutated(draw.choice(same), positions, lengths, draw)
 
 
 def _lengths(calls: Sequence[tuple[object, ...]]) -> dict[int, tuple[int, bool]]:
@@ -85,7 +85,7 @@ def _lengths(calls: Sequence[tuple[object, ...]]) -> dict[int, tuple[int, bool]]
     return found
 
 
-def _neighbour(
+def _mutated(
     call: tuple[object, ...], positions: Sequence[_Pool], lengths: dict[int, tuple[int, bool]], draw: random.Random
 ) -> tuple[object, ...]:
     """One or two arguments changed, or each taken from another given input."""

@@ -53,7 +53,7 @@ class StdinFormat:
             return None
         return cls(shape, form.counting, min(numbers, default=0), max(numbers, default=0), "".join(sorted(letters)))
 
-    def neighbour(self, text: str, draw: random.Random) -> str:
+    def mutation(self, text: str, draw: random.Random) -> str:
         """The same lines with some values changed, a counted part grown or cut, and its count made right."""
         lines = _lines(text)
         unit = {"lines": 1, "cases": 2, "fixed": 0}[self.shape]

@@ -26,9 +26,9 @@ from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.sampler import Sampler
 from conself_local.settings import Settings
+from conself_local.stages.augment import ask_for_inputs, augment_inputs
 from conself_local.stages.evaluate import Benchmark, evaluate, sample_and_run
 from conself_local.stages.execute import OverlappedExecution, execute_programs
-from conself_local.stages.grow import ask_for_inputs, grow_inputs
 from conself_local.stages.sample import sample_observations, sample_programs
 from conself_local.stages.score import build_round_pairs, score_problems
 from conself_local.stages.train import train_adapter
@@ -63,7 +63,7 @@ def run_round(context: RoundContext, round_: RoundInfo, benchmarks: list[Benchma
     if "execute" in wanted:
         execute_programs(store, round_, context.make_sandbox, context.on_event)
     if "grow" in wanted:
-        grow_inputs(store, round_, context.make_sandbox, context.on_event)
+        augment_inputs(store, round_, context.make_sandbox, context.on_event)
     if "score" in wanted:
         score_problems(store, round_, context.on_event)
     trained = store.value("select id from adapters where round_id = ?", round_.id)

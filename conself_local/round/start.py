@@ -16,7 +16,7 @@ from conself_local.machine.versions import package_versions
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.problems.formats.human_eval import packaged_file
-from conself_local.problems.load import LoadedProblems, sample_indices, load_problems, load_starter
+from conself_local.problems.load import LoadedProblems, load_problems, load_starter, sample_indices
 from conself_local.problems.overlap import Overlap, Repeats, exclusion_reason
 from conself_local.problems.problem import Problem
 from conself_local.settings import LAPTOP, PRESETS, Settings

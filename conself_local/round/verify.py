@@ -127,9 +127,9 @@ def _verify_metrics(store: Store, round_: RoundInfo) -> Iterator[str]:
     settings = round_.settings
     evidence = {p.id: load_evidence(store, round_, p) for p in store.round_problems(round_.id)}
     scores = {id: e.score() for id, e in evidence.items()}
-    normalised = normalise_entropy(scores, normaliser=settings.normaliser, max_crash_rate=settings.max_crash_rate)
+    normalised = normalise_entropy(scores, entropy_normalisation=settings.normaliser, max_crash_rate=settings.max_crash_rate)
     selected = select_learnable(
-        scores, normaliser=settings.normaliser, threshold=settings.threshold, max_crash_rate=settings.max_crash_rate
+        scores, entropy_normalisation=settings.normaliser, entropy_threshold=settings.threshold, max_crash_rate=settings.max_crash_rate
     )
     stored = {r["problem_id"]: r for r in store.rows("select * from metrics where round_id = ?", round_.id)}
     for id, score in scores.items():

@@ -13,13 +13,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from conself_local.method.curriculum import Normaliser, ProblemScore, is_informative, normalise_entropy
+from conself_local.method.curriculum import EntropyNormalisation, ProblemScore, is_informative, normalise_entropy
 from conself_local.method.entropy import clusters
 from conself_local.problems.literals import input_text
 from conself_local.stages.score import load_evidence
 from conself_local.store.store import Row, Store
 
-NORMALISERS: tuple[Normaliser, ...] = get_args(Normaliser)
+ENTROPY_NORMALISATIONS: tuple[EntropyNormalisation, ...] = get_args(EntropyNormalisation)
 ProblemClass = Literal["pending", "crashed", "too easy", "learnable", "too hard"]
 
 
@@ -69,17 +69,17 @@ class Selection:
 
     def __init__(self, rows: Sequence[ProblemRow], max_crash_rate: float) -> None:
         scores = {row.id: row.score for row in rows if row.score}
-        self._of: dict[Normaliser, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
-        for normaliser in NORMALISERS:
-            normalised = normalise_entropy(scores, normaliser=normaliser, max_crash_rate=max_crash_rate)
+        self._of: dict[EntropyNormalisation, tuple[NDArray[np.float64], NDArray[np.int64]]] = {}
+        for normalisation in ENTROPY_NORMALISATIONS:
+            normalised = normalise_entropy(scores, entropy_normalisation=normalisation, max_crash_rate=max_crash_rate)
             found = sorted((normalised[row.id], row.pairs) for row in rows if row.id in normalised)
             pairs = np.cumsum([0, *(count for _, count in found)])
-            self._of[normaliser] = np.array([value for value, _ in found]), pairs
+            self._of[normalisation] = np.array([value for value, _ in found]), pairs
 
-    def count(self, normaliser: Normaliser, threshold: float) -> tuple[int, int]:
+    def count(self, normalisation: EntropyNormalisation, entropy_threshold: float) -> tuple[int, int]:
         """(problems, pairs) below the threshold."""
-        values, pairs = self._of[normaliser]
-        problems = int(np.searchsorted(values, threshold, side="left"))
+        values, pairs = self._of[normalisation]
+        problems = int(np.searchsorted(values, entropy_threshold, side="left"))
         return problems, int(pairs[problems])
 
 

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 
 from conself_local.errors import ConselfError
 from conself_local.model_files.model_file import load_model_file
-from conself_local.sampling.generation import Generation
 from conself_local.sampling.chat_template import render_chat
+from conself_local.sampling.generation import Generation
 from conself_local.sampling.sampler import ChatMessage, Completion, SampleRequest
 
 NICENESS = 5

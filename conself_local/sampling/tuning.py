@@ -26,8 +26,8 @@ from conself_local.model_files.converted_weights import (
     LOSSY_FORMATS,
     ORIGINAL,
     automatic_format,
-    converted_bytes,
     conversion_fits,
+    converted_bytes,
     converted_path,
 )
 from conself_local.model_files.model_file import ModelFile

@@ -93,15 +93,15 @@ def _requests(
         for problem in benchmark.problems:
             prefix = answer_prefix(problem) if settings.answer_prefix else ""
             prompt = sampler.encode(program_messages(problem), prefix)
-            for number in range(-1, benchmark.samples):
-                key = f"{round_.id}/{benchmark.name}/{arm}/{problem.id}/{number}"
+            for sample_index in range(-1, benchmark.samples):
+                key = f"{round_.id}/{benchmark.name}/{arm}/{problem.id}/{sample_index}"
                 if key in stored:
                     continue
-                greedy = number == -1
-                seed = seed_for(round_.seed, "evaluation", problem.id, number)
+                greedy = sample_index == -1
+                seed = seed_for(round_.seed, "evaluation", problem.id, sample_index)
                 row = {
                     "id": key, "round_id": round_.id, "benchmark": benchmark.name, "arm": arm, "problem_id": problem.id,
-                    "mode": "greedy" if greedy else "sampled", "number": number, "seed": seed,
+                    "mode": "greedy" if greedy else "sampled", "number": sample_index, "seed": seed,
                 }  # fmt: skip
                 contexts[key] = (row, problem, prefix)
                 yield SampleRequest(

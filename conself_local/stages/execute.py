@@ -30,7 +30,7 @@ def limits_key(limits: Limits) -> str:
     return f"{limits.wall_s:g}s/{limits.memory_bytes >> 20}MiB/{limits.max_timeouts}"
 
 
-def grown_key(limits: Limits, round_id: int) -> str:
+def augmented_key(limits: Limits, round_id: int) -> str:
     """Names the limits, and that the outputs are those on the inputs that the round has grown."""
     return f"{limits_key(limits)}/grown/{round_id}"
 

@@ -72,8 +72,8 @@ def sample_programs(
     done = len(stored)
     contexts: dict[str, tuple[Problem, int, int, str, str]] = {}
     for completion in sampler.sample(_program_requests(store, round_, problems, sampler, adapter, stored, contexts)):
-        problem, observation, number, prompt_key, prefix = contexts.pop(completion.key)
-        _store_sample(store, round_, problem, observation, number, prompt_key, prefix, completion)
+        problem, observation, sample_index, prompt_key, prefix = contexts.pop(completion.key)
+        _store_sample(store, round_, problem, observation, sample_index, prompt_key, prefix, completion)
         done += 1
         on_event(ItemStored("sample", done, total, problem.id))
         after_each()
@@ -111,16 +111,16 @@ def _program_requests(
 
 
 def _store_sample(
-    store: Store, round_: RoundInfo, problem: Problem, observation: int, number: int, prompt_key: str, prefix: str,
+    store: Store, round_: RoundInfo, problem: Problem, observation: int, sample_index: int, prompt_key: str, prefix: str,
     completion: Completion,
 ) -> None:  # fmt: skip
     code = extract_program(prefix + completion.text)
     with store.transaction():
         store.insert_sample({
             "id": completion.key, "round_id": round_.id, "problem_id": problem.id, "observation": observation,
-            "number": number, "prompt_id": prompt_key,
+            "number": sample_index, "prompt_id": prompt_key,
             "program_id": store.ensure_program(problem, code) if code else None, "text": completion.text,
             "token_ids": json.dumps(completion.token_ids), "finish": completion.finish, "mean_nll": completion.mean_nll,
             "mean_entropy_bits": completion.mean_entropy_bits,
-            "seed": seed_for(round_.seed, problem.id, observation, number),
+            "seed": seed_for(round_.seed, problem.id, observation, sample_index),
         })  # fmt: skip

@@ -20,8 +20,8 @@ from conself_local.method.entropy import clusters, semantic_entropy_bits
 from conself_local.method.pairs import Pair, ScoredSample, build_pairs, random_pairs
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings
-from conself_local.stages.collapse import compare_with_last_round, collapse_warnings
-from conself_local.stages.execute import grown_key, limits_key, limits_of
+from conself_local.stages.collapse import collapse_warnings, compare_with_last_round
+from conself_local.stages.execute import augmented_key, limits_key, limits_of
 from conself_local.stages.seeds import seed_for
 from conself_local.store.store import RoundInfo, Row, Store
 
@@ -52,7 +52,7 @@ def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemE
              left join behaviours c on c.id = g.behaviour_id
              where s.round_id = ? and s.problem_id = ? order by s.observation, s.number"""
     limits = limits_of(round_.settings)
-    rows = store.rows(sql, limits_key(limits), grown_key(limits, round_.id), round_.id, problem.id)
+    rows = store.rows(sql, limits_key(limits), augmented_key(limits, round_.id), round_.id, problem.id)
     counted = [r for r in rows if r["outputs"] is not None and (round_.settings.keep_nondeterministic or r["deterministic"] != 0)]
     grown = store.value("select coalesce(grown, 0) from round_problems where round_id = ? and problem_id = ?", round_.id, problem.id)
     behaviours = [
@@ -80,9 +80,9 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
     on_event(StageStarted("score", 0, len(problems)))
     evidence = {p.id: load_evidence(store, round_, p) for p in problems}
     scores = {id: e.score() for id, e in evidence.items()}
-    normalised = normalise_entropy(scores, normaliser=settings.normaliser, max_crash_rate=settings.max_crash_rate)
+    normalised = normalise_entropy(scores, entropy_normalisation=settings.normaliser, max_crash_rate=settings.max_crash_rate)
     selected = set(select_learnable(
-        scores, normaliser=settings.normaliser, threshold=settings.threshold, max_crash_rate=settings.max_crash_rate
+        scores, entropy_normalisation=settings.normaliser, entropy_threshold=settings.threshold, max_crash_rate=settings.max_crash_rate
     ))  # fmt: skip
     with store.transaction():
         store.db.execute("delete from metrics where round_id = ?", [round_.id])
@@ -133,7 +133,7 @@ def pairs_from(one: ProblemEvidence, settings: Settings, seed: int) -> list[Pair
     samples = scored_samples(one)
     pairs = build_pairs(
         samples, rejected=settings.rejected, max_pairs=settings.max_pairs, distinct_code=settings.distinct_code,
-        min_share=settings.min_share, constant_chosen=settings.constant_chosen,
+        min_cluster_share=settings.min_share, allow_constant_chosen=settings.constant_chosen,
     )  # fmt: skip
     if pairs and settings.pairing == "random":
         return random_pairs(samples, max_pairs=settings.max_pairs, seed=seed_for(seed, one.problem_id, "random pairs"))

@@ -27,7 +27,7 @@ from conself_local.model_files.gguf_weights import LINEAR_NAMES, read_weights
 from conself_local.model_files.mlx_folder import verify_mlx_folder
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
-from conself_local.training.job import DISK_ADAPTERS, Forecast, PairMetrics, PairLogps, TokenPair, TrainingJob
+from conself_local.training.job import DISK_ADAPTERS, Forecast, PairLogps, PairMetrics, TokenPair, TrainingJob
 
 nn: Any = mlx.nn
 optim: Any = mlx.optimizers

@@ -29,7 +29,7 @@ from conself_local.machine.room import verify_disk
 from conself_local.model_files.model_file import ModelFile
 from conself_local.training.checkpoint import Progress
 from conself_local.training.diagnostics import displacement_window, is_displaced
-from conself_local.training.job import MEASURED_PAIRS, Forecast, PairMetrics, PairLogps, TokenPair, TrainingJob, load_job
+from conself_local.training.job import MEASURED_PAIRS, Forecast, PairLogps, PairMetrics, TokenPair, TrainingJob, load_job
 from conself_local.training.packing import MICRO_BATCH_TOKENS, micro_batches
 
 Report = Callable[[dict[str, Any]], object]

@@ -31,8 +31,8 @@ from conself_local.problems.literals import parse_input
 from conself_local.problems.load import load_starter
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings, settings_to_json
+from conself_local.stages.augment import augment_inputs
 from conself_local.stages.execute import limits_of
-from conself_local.stages.grow import grow_inputs
 from conself_local.stages.score import ProblemEvidence, key_of, load_evidence, scored_samples
 from conself_local.store.store import RoundInfo, Store
 from sandbox import Limits, Program, Sandbox
@@ -74,7 +74,7 @@ def _measure(store: Store, round_: RoundInfo, references: dict[str, str], grown:
     settings = dataclasses.replace(round_.settings, grown_inputs=grown)
     store.db.table("rounds").update(round_.id, {"settings": json.dumps(settings_to_json(settings))})
     round_ = store.round(round_.id)
-    grow_inputs(store, round_, lambda limits: Sandbox(limits, workers=2), ignore_events)
+    augment_inputs(store, round_, lambda limits: Sandbox(limits, workers=2), ignore_events)
     after = {p.id: load_evidence(store, round_, p) for p in problems}
     print(store.stage_summary(round_.id, "grow"))
     expected = expected_answers(store, round_, problems, references)
@@ -166,7 +166,7 @@ def ranks(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64
 def _print_pairs(settings: Settings, arm: str, evidence: dict[str, ProblemEvidence], on_given: Rights, on_all: Rights) -> None:
     scores = {id: one.score() for id, one in evidence.items()}
     selected = select_learnable(
-        scores, normaliser=settings.normaliser, threshold=settings.threshold, max_crash_rate=settings.max_crash_rate
+        scores, entropy_normalisation=settings.normaliser, entropy_threshold=settings.threshold, max_crash_rate=settings.max_crash_rate
     )
     tally = np.zeros(5)
     for id in on_given.keys() & set(selected):

@@ -75,7 +75,7 @@ def _settings(settings: Settings) -> list[tuple[str, Settings]]:
 def _print(name: str, settings: Settings, evidence: list[ProblemEvidence], expected: Answers) -> None:
     scores: dict[str, ProblemScore] = {one.problem_id: one.score() for one in evidence}
     selected = set(select_learnable(
-        scores, normaliser=settings.normaliser, threshold=settings.threshold, max_crash_rate=settings.max_crash_rate
+        scores, entropy_normalisation=settings.normaliser, entropy_threshold=settings.threshold, max_crash_rate=settings.max_crash_rate
     ))  # fmt: skip
     pairs = {one.problem_id: pairs_from(one, settings, 0) for one in evidence if one.problem_id in selected}
     found = [(_right(p.chosen, expected[id]), not _right(p.rejected, expected[id])) for id, some in pairs.items() for p in some]

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Input, Static
 
-from conself_local.round.views import NORMALISERS, ProblemRow, Selection, problem_rows
+from conself_local.round.views import ENTROPY_NORMALISATIONS, ProblemRow, Selection, problem_rows
 from conself_local.settings import Settings
 from conself_local.store.reports import entropy_histogram
 from conself_local.store.store import Store
@@ -92,7 +92,7 @@ class ProblemsScreen(BaseScreen):
         assert self._threshold is not None, "set when the problems are shown"
         filled = round(20 * self._threshold)
         parts = []
-        for normaliser in NORMALISERS:
+        for normaliser in ENTROPY_NORMALISATIONS:
             problems, pairs = self._selection.count(normaliser, self._threshold)
             parts.append(f"{'▶' if normaliser == self._normaliser else ' '}{normaliser}: {problems} problems, {pairs} pairs")
         self.query_one("#threshold", Static).update(

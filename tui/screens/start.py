@@ -16,8 +16,8 @@ from conself_local.machine.summary import describe_machine
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.installed import describe_models, find_models
 from conself_local.model_files.model_file import load_model_file
-from conself_local.round.forecast import forecast, starter_size
 from conself_local.round import process as round_process
+from conself_local.round.forecast import forecast, starter_size
 from conself_local.round.views import summary_of_home
 from conself_local.store.store import Store
 from tui.screens.base import EXPECTED_ERRORS, BaseScreen, format_error

@@ -13,10 +13,18 @@ from conself_local.adapters.formats import Adapter, adapter_of_peft_tensors
 from conself_local.machine.process_memory import give_back_freed
 from conself_local.model_files.model_file import load_model_file
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
-from conself_local.training.job import DISK_ADAPTERS, Forecast, PairMetrics, PairLogps, TokenPair, TrainingJob
+from conself_local.training.job import DISK_ADAPTERS, Forecast, PairLogps, PairMetrics, TokenPair, TrainingJob
 from conself_local.training.packing import Group, group_of, pack
 from conself_local.training.torch_backend.loss import con_dpo_pair_loss
-from conself_local.training.torch_backend.model import add_lora, sum_completion_logps, load_base, load_lora, pick_device, pick_dtype, token_logps
+from conself_local.training.torch_backend.model import (
+    add_lora,
+    load_base,
+    load_lora,
+    pick_device,
+    pick_dtype,
+    sum_completion_logps,
+    token_logps,
+)
 from conself_local.training.torch_backend.packed_linear import keep_dense
 from conself_local.training.torch_backend.plan import plan_training
 

@@ -36,7 +36,7 @@ def test_worked_numbers_of_entropy() -> None:
     assert clusters(FIVE) == [0, 0, 1, 2, None]
     assert semantic_entropy_bits(FIVE) == pytest.approx(1.5)
     score = ProblemScore(1 / 5, 1.5, 4)
-    assert normalise_entropy({"p": score}, normaliser="log2", max_crash_rate=0.8) == {"p": pytest.approx(0.75)}
+    assert normalise_entropy({"p": score}, entropy_normalisation="log2", max_crash_rate=0.8) == {"p": pytest.approx(0.75)}
 
 
 def test_worked_numbers_of_consensus_and_pairs() -> None:
@@ -84,11 +84,11 @@ def test_what_answers_every_input_alike_is_rejected_at_most() -> None:
     silent: Behaviour = ("None",) * 3
     printing: list[Behaviour] = [silent, silent, silent, ("1", "2", "3"), ("1", "2", "4"), ("1", "2", "3")]
     plain, careful = (
-        build_pairs(scored(printing, "abcdef"), rejected="ran-first", max_pairs=9, constant_chosen=allowed) for allowed in (True, False)
+        build_pairs(scored(printing, "abcdef"), rejected="ran-first", max_pairs=9, allow_constant_chosen=allowed) for allowed in (True, False)
     )
     assert {p.chosen.id for p in plain} == {"a", "b", "c"}
     assert {p.chosen.id for p in careful} == {"d", "f"} and {p.rejected.id for p in careful} == {"e"}, "a, b and c agree more than d does"
-    assert build_pairs(scored([*printing[:3], (None,) * 3], "abcd"), rejected="ran-first", max_pairs=9, constant_chosen=False) == []
+    assert build_pairs(scored([*printing[:3], (None,) * 3], "abcd"), rejected="ran-first", max_pairs=9, allow_constant_chosen=False) == []
 
 
 def test_pairs_leave_out_what_did_not_compile_and_equal_code() -> None:
@@ -104,15 +104,15 @@ def test_selection_drops_the_crashed_the_agreed_and_the_hopeless() -> None:
         "crashed": ProblemScore(0.8, 1.0, 3), "agreed": ProblemScore(0.0, 0.0, 15), "none": ProblemScore(1.0, None, 0),
         "easy": ProblemScore(0.1, 0.4, 13), "middle": ProblemScore(0.0, 1.5, 15), "hard": ProblemScore(0.2, 3.4, 12),
     }  # fmt: skip
-    normalised = normalise_entropy(problems, normaliser="min-max", max_crash_rate=0.8)
+    normalised = normalise_entropy(problems, entropy_normalisation="min-max", max_crash_rate=0.8)
     assert normalised == {"easy": 0.0, "middle": pytest.approx(1.1 / 3.0), "hard": 1.0}
-    assert select_learnable(problems, normaliser="min-max", threshold=0.3, max_crash_rate=0.8) == ["easy"]
-    assert select_learnable(problems, normaliser="log2", threshold=0.4, max_crash_rate=0.8) == ["easy", "middle"]
+    assert select_learnable(problems, entropy_normalisation="min-max", entropy_threshold=0.3, max_crash_rate=0.8) == ["easy"]
+    assert select_learnable(problems, entropy_normalisation="log2", entropy_threshold=0.4, max_crash_rate=0.8) == ["easy", "middle"]
 
 
 def test_all_equal_entropies_normalise_to_zero() -> None:
     problems = {"a": ProblemScore(0.0, 1.0, 4), "b": ProblemScore(0.0, 1.0, 8)}
-    assert normalise_entropy(problems, normaliser="min-max", max_crash_rate=0.8) == {"a": 0.0, "b": 0.0}
+    assert normalise_entropy(problems, entropy_normalisation="min-max", max_crash_rate=0.8) == {"a": 0.0, "b": 0.0}
 
 
 @pytest.mark.parametrize(

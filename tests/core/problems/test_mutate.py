@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conself_local.problems.literals import input_text, parse_input
-from conself_local.problems.mutate import neighbours
+from conself_local.problems.mutate import mutate_inputs
 from conself_local.problems.stdin_format import StdinFormat
 from conself_local.sampling.extract import parse_calls
 
@@ -26,7 +26,7 @@ _PLAIN = st.recursive(
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(_PLAIN, _PLAIN), min_size=1, max_size=4))
 def test_any_given_inputs_have_neighbours_that_can_be_written_and_read(calls: list[tuple[Any, ...]]) -> None:
-    found = neighbours(calls, 8, "seed")
+    found = mutate_inputs(calls, 8, "seed")
     known = {input_text(call) for call in calls}
     texts = [input_text(one) for one in found]
     assert len(set(texts)) == len(texts) and not known & set(texts)
@@ -37,12 +37,12 @@ def test_any_given_inputs_have_neighbours_that_can_be_written_and_read(calls: li
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=3))
 def test_any_texts_have_a_format_or_none(texts: list[str]) -> None:
-    assert all(isinstance(one, str) for one in neighbours(texts, 8, "seed"))
+    assert all(isinstance(one, str) for one in mutate_inputs(texts, 8, "seed"))
 
 
 def test_the_same_seed_gives_the_same_neighbours() -> None:
     calls = [([3, 1, 2], "abc"), ([5, 5], "xy")]
-    assert neighbours(calls, 16, "a") == neighbours(calls, 16, "a") != neighbours(calls, 16, "b")
+    assert mutate_inputs(calls, 16, "a") == mutate_inputs(calls, 16, "a") != mutate_inputs(calls, 16, "b")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_the_same_seed_gives_the_same_neighbours() -> None:
     ],
 )  # fmt: skip
 def test_neighbours_keep_what_the_given_inputs_have_in_common(calls: list[tuple[Any, ...]], holds: Any) -> None:
-    found: list[Any] = neighbours(calls, 24, "seed")
+    found: list[Any] = mutate_inputs(calls, 24, "seed")
     assert len(found) >= 8 and all(holds(*one) for one in found), [one for one in found if not holds(*one)]
 
 
@@ -73,13 +73,13 @@ def test_neighbours_keep_what_the_given_inputs_have_in_common(calls: list[tuple[
     ],
 )  # fmt: skip
 def test_counts_on_standard_input_stay_right(texts: list[str], is_right: Any) -> None:
-    found = neighbours(texts, 24, "seed")
+    found = mutate_inputs(texts, 24, "seed")
     assert len(found) >= 8
     assert all(isinstance(one, str) and is_right([line.split() for line in one.splitlines()]) for one in found)
 
 
 def test_free_text_has_no_format() -> None:
-    assert StdinFormat.infer(["hello world\n", "good bye\n"]) is None and neighbours(["hello world\n"], 4, "seed") == []
+    assert StdinFormat.infer(["hello world\n", "good bye\n"]) is None and mutate_inputs(["hello world\n"], 4, "seed") == []
     assert StdinFormat.infer([""]) is None
 
 
@@ -93,4 +93,4 @@ def test_a_row_of_words_keeps_its_letters() -> None:
     form = StdinFormat.infer(["2\nab ba\n", "1\nb\n"])
     assert form is not None
     draw = random.Random(0)
-    assert all(set("".join(form.neighbour("2\nab ba\n", draw).split()[1:])) <= {"a", "b"} for _ in range(50))
+    assert all(set("".join(form.mutation("2\nab ba\n", draw).split()[1:])) <= {"a", "b"} for _ in range(50))

@@ -12,7 +12,7 @@ import pytest
 from conself_local.errors import ConselfError
 from conself_local.method.curriculum import ProblemScore, select_learnable
 from conself_local.round.views import (
-    NORMALISERS,
+    ENTROPY_NORMALISATIONS,
     ProblemRow,
     Selection,
     latest_programs,
@@ -43,10 +43,10 @@ def test_every_threshold_counts_what_the_method_selects() -> None:
     rows = [ProblemRow(id, "too hard", s.entropy_bits, None, 1, s.crash_rate, 15, i % 4, s) for i, (id, s) in enumerate(scores.items())]
     selection = Selection([*rows, ProblemRow("new", "pending", None, None, 0, 0.0, 0, 0, None)], 0.8)
     pairs = {row.id: row.pairs for row in rows}
-    for normaliser in NORMALISERS:
-        for threshold in (0.0, 0.1, 0.3, 0.5, 1.0):
-            chosen = select_learnable(scores, normaliser=normaliser, threshold=threshold, max_crash_rate=0.8)
-            assert selection.count(normaliser, threshold) == (len(chosen), sum(pairs[id] for id in chosen))
+    for normalisation in ENTROPY_NORMALISATIONS:
+        for entropy_threshold in (0.0, 0.1, 0.3, 0.5, 1.0):
+            chosen = select_learnable(scores, entropy_normalisation=normalisation, entropy_threshold=entropy_threshold, max_crash_rate=0.8)
+            assert selection.count(normalisation, entropy_threshold) == (len(chosen), sum(pairs[id] for id in chosen))
     assert Selection([], 0.8).count("log2", 0.5) == (0, 0)
 
 

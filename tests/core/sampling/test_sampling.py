@@ -18,10 +18,10 @@ from conself_local.errors import ConselfError, EngineDiedError
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.problems.load import load_starter
-from conself_local.sampling.generation import is_repeating
 from conself_local.sampling.chat_template import render_chat
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.extract import block_is_closed, extract_program, parse_observations
+from conself_local.sampling.generation import is_repeating
 from conself_local.sampling.llama_engine import LlamaEngine
 from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.sampling.sampler import ChatMessage, EncodedPrompt, SampleRequest

@@ -14,7 +14,13 @@ from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.bundled import bundled_model
-from conself_local.model_files.converted_weights import automatic_format, converted_bytes, conversion_fits, converted_path, ensure_converted_weights
+from conself_local.model_files.converted_weights import (
+    automatic_format,
+    conversion_fits,
+    converted_bytes,
+    converted_path,
+    ensure_converted_weights,
+)
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.round.context import ComputeOptions, RoundContext
 from conself_local.round.run import open_engine

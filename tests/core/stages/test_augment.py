@@ -14,8 +14,8 @@ from conself_local.method.entropy import clusters
 from conself_local.problems.problem import Problem
 from conself_local.round.verify import verify_store
 from conself_local.settings import LAPTOP
+from conself_local.stages.augment import ask_for_inputs, augment_inputs
 from conself_local.stages.execute import execute_programs
-from conself_local.stages.grow import ask_for_inputs, grow_inputs
 from conself_local.stages.score import load_evidence, score_problems
 from conself_local.stages.seeds import seed_for
 from conself_local.store.store import RoundInfo, Store
@@ -66,12 +66,12 @@ def _clusters(store: Store, round_: RoundInfo, problem: Problem) -> list[int | N
 def test_a_grown_input_splits_what_the_given_ones_merge(store: Store) -> None:
     round_ = _round(store, DOUBLE, list(CODES.values()))
     assert _clusters(store, round_, DOUBLE) == [0, 0, 0, 0, None]
-    grow_inputs(store, round_, _make_sandbox, ignore_events)
+    augment_inputs(store, round_, _make_sandbox, ignore_events)
     assert _clusters(store, round_, DOUBLE) == [0, 0, 1, 0, None]
     kept = store.rows("select text from grown_inputs where round_id = ?", round_.id)
     assert len(kept) == 1 == store.value("select grown from round_problems where round_id = ?", round_.id)
     before = store.rows("select * from executions")
-    grow_inputs(store, round_, _make_sandbox, ignore_events)
+    augment_inputs(store, round_, _make_sandbox, ignore_events)
     assert store.rows("select * from executions") == before and len(before) == len(CODES) + 4
     score_problems(store, round_, ignore_events)
     assert store.value("select entropy_bits from metrics where round_id = ?", round_.id) == pytest.approx(0.8113, abs=1e-4)
@@ -83,18 +83,18 @@ def test_a_grown_input_splits_what_the_given_ones_merge(store: Store) -> None:
 def test_nothing_is_added_where_nothing_can_be_told_apart(store: Store) -> None:
     for codes in ([CODES["double"], CODES["sum"]], [CODES["double"]], [CODES["crash"]]):
         round_ = _round(store, DOUBLE, codes)
-        grow_inputs(store, round_, _make_sandbox, ignore_events)
+        augment_inputs(store, round_, _make_sandbox, ignore_events)
         assert not store.rows("select * from grown_inputs where round_id = ?", round_.id)
         assert store.value("select grown from round_problems where round_id = ?", round_.id) == 0
     off = _round(store, DOUBLE, list(CODES.values()), grown=0)
-    grow_inputs(store, off, _make_sandbox, ignore_events)
+    augment_inputs(store, off, _make_sandbox, ignore_events)
     assert store.value("select grown from round_problems where round_id = ?", off.id) is None
 
 
 def test_an_input_that_most_programs_refuse_is_not_kept(store: Store) -> None:
     refuses = [f"def double(n):\n    assert n in (0, 2)\n    return n * 2 + {i} * 0\n" for i in range(3)]
     round_ = _round(store, DOUBLE, [CODES["double"], CODES["square"], *refuses])
-    grow_inputs(store, round_, _make_sandbox, ignore_events)
+    augment_inputs(store, round_, _make_sandbox, ignore_events)
     assert not store.rows("select * from grown_inputs where round_id = ?", round_.id)
 
 
@@ -102,7 +102,7 @@ def test_what_the_model_proposes_is_tried_first(store: Store) -> None:
     round_ = _round(store, DOUBLE, list(CODES.values()))
     row = {"round_id": round_.id, "problem_id": DOUBLE.id, "texts": json.dumps(["(7,)", "(0,)"])}
     store.db.table("asked_inputs").insert(row)
-    grow_inputs(store, round_, _make_sandbox, ignore_events)
+    augment_inputs(store, round_, _make_sandbox, ignore_events)
     assert store.rows("select text from grown_inputs where round_id = ?", round_.id) == [{"text": "(7,)"}]
 
 

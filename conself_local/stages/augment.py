@@ -16,12 +16,12 @@ from pathlib import Path
 from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
 from conself_local.method.behaviour import is_crashed
 from conself_local.problems.literals import input_text, parse_input
-from conself_local.problems.mutate import neighbours
+from conself_local.problems.mutate import mutate_inputs
 from conself_local.problems.problem import Problem
 from conself_local.sampling.extract import parse_calls
 from conself_local.sampling.prompts import input_messages
 from conself_local.sampling.sampler import Sampler, SampleRequest
-from conself_local.stages.execute import grown_key, limits_of, store_result
+from conself_local.stages.execute import augmented_key, limits_of, store_result
 from conself_local.stages.score import key_of, load_evidence
 from conself_local.stages.seeds import seed_for
 from conself_local.store.store import RoundInfo, Store
@@ -74,7 +74,7 @@ def _is_alike(call: tuple[object, ...], given: Sequence[object]) -> bool:
     return False
 
 
-def grow_inputs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, on_event: OnEvent) -> None:
+def augment_inputs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, on_event: OnEvent) -> None:
     """Every problem that has not grown yet; stores the kept inputs and what the programs answered to them."""
     if not round_.settings.grown_inputs:
         return
@@ -85,13 +85,13 @@ def grow_inputs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, on_e
     done = total - len(pending)
     on_event(StageStarted("grow", done, total))
     for start in range(0, len(pending), _CHUNK):
-        growths = [_Growth.begin(store, round_, store.problem(id)) for id in pending[start : start + _CHUNK]]
+        augmentations = [_Augmentation.begin(store, round_, store.problem(id)) for id in pending[start : start + _CHUNK]]
         for batch in range(MOST_BATCHES):
-            _run_batch([growth for growth in growths if growth.growing], batch, limits, make_sandbox)
-        for growth in growths:
-            _store_growth(store, round_, growth, limits)
+            _run_batch([augmentation for augmentation in augmentations if augmentation.active], batch, limits, make_sandbox)
+        for augmentation in augmentations:
+            _store_augmentation(store, round_, augmentation, limits)
             done += 1
-            on_event(ItemStored("grow", done, total, growth.problem.id))
+            on_event(ItemStored("grow", done, total, augmentation.problem.id))
     kept, grew = store.db.execute(
         "select coalesce(sum(grown), 0), coalesce(sum(grown > 0), 0) from round_problems where round_id = ?", [round_.id]
     ).fetchone()
@@ -108,7 +108,7 @@ class _KeptInput:
     """The place of the input in the batch that was run."""
 
 
-class _Growth:
+class _Augmentation:
     """One problem while it grows: its valid programs, the candidates, and which programs are told apart so far."""
 
     def __init__(self, problem: Problem, round_: RoundInfo, codes: dict[str, str], weights: dict[str, int],
@@ -116,7 +116,7 @@ class _Growth:
         self.problem = problem
         self.codes = codes
         self.kept: list[_KeptInput] = []
-        self.growing = len(codes) > 1 and bool(candidates)
+        self.active = len(codes) > 1 and bool(candidates)
         self._barren = 0
         self._settings = round_.settings
         self._weights = weights
@@ -124,7 +124,7 @@ class _Growth:
         self._candidates = candidates
 
     @classmethod
-    def begin(cls, store: Store, round_: RoundInfo, problem: Problem) -> _Growth:
+    def begin(cls, store: Store, round_: RoundInfo, problem: Problem) -> _Augmentation:
         evidence = load_evidence(store, round_, problem)
         codes: dict[str, str] = {}
         weights: dict[str, int] = {}
@@ -137,7 +137,7 @@ class _Growth:
         texts = store.value("select texts from asked_inputs where round_id = ? and problem_id = ?", round_.id, problem.id)
         given = {input_text(one) for one in problem.inputs}
         asked: list[object] = [parse_input(text) for text in json.loads(texts or "[]") if text not in given]
-        made = neighbours(problem.inputs, BATCH * MOST_BATCHES, f"{round_.seed}/{problem.id}") if len(codes) > 1 else []
+        made = mutate_inputs(problem.inputs, BATCH * MOST_BATCHES, f"{round_.seed}/{problem.id}") if len(codes) > 1 else []
         candidates = {input_text(one): one for one in [*asked, *made]}
         return cls(problem, round_, codes, weights, behaviours, list(candidates.values()))
 
@@ -166,7 +166,7 @@ class _Growth:
         told_apart = len(set(self._behaviours.values())) == len(self.codes)
         full = len(self.kept) == self._settings.grown_inputs
         self._barren = self._barren + 1 if len(self.kept) == before else 0
-        self.growing = self._barren < MOST_BARREN and not told_apart and not full and bool(self.batch(number + 1))
+        self.active = self._barren < MOST_BARREN and not told_apart and not full and bool(self.batch(number + 1))
 
     def _clusters(self, answers: dict[str, str | None]) -> int:
         return len({(old, answers[id]) for id, old in self._behaviours.items()})
@@ -175,27 +175,27 @@ class _Growth:
         return sum(self._weights[id] for id, answer in answers.items() if answer is not None) / sum(self._weights.values())
 
 
-def _run_batch(growths: Sequence[_Growth], number: int, limits: Limits, make_sandbox: MakeSandbox) -> None:
+def _run_batch(augmentations: Sequence[_Augmentation], number: int, limits: Limits, make_sandbox: MakeSandbox) -> None:
     """One batch of every problem that still grows, in one sandbox."""
-    if not growths:
+    if not augmentations:
         return
-    of_program = {id: growth for growth in growths for id in growth.codes}
-    results: dict[str, dict[str, ProgramResult]] = {growth.problem.id: {} for growth in growths}
+    of_program = {id: augmentation for augmentation in augmentations for id in augmentation.codes}
+    results: dict[str, dict[str, ProgramResult]] = {augmentation.problem.id: {} for augmentation in augmentations}
     with make_sandbox(limits) as sandbox:
-        for result in sandbox.run([program for growth in growths for program in growth.programs(number)]):
+        for result in sandbox.run([program for augmentation in augmentations for program in augmentation.programs(number)]):
             results[of_program[result.program_id].problem.id][result.program_id] = result
-    for growth in growths:
-        growth.take(number, results[growth.problem.id])
+    for augmentation in augmentations:
+        augmentation.take(number, results[augmentation.problem.id])
 
 
-def _store_growth(store: Store, round_: RoundInfo, growth: _Growth, limits: Limits) -> None:
+def _store_augmentation(store: Store, round_: RoundInfo, augmentation: _Augmentation, limits: Limits) -> None:
     with store.transaction():
-        for number, kept in enumerate(growth.kept):
+        for number, kept in enumerate(augmentation.kept):
             store.db.table("grown_inputs").insert({
-                "round_id": round_.id, "problem_id": growth.problem.id, "number": number, "text": input_text(kept.value),
+                "round_id": round_.id, "problem_id": augmentation.problem.id, "number": number, "text": input_text(kept.value),
             })  # fmt: skip
-        for id in growth.codes if growth.kept else ():
-            results = [kept.results[id] for kept in growth.kept]
-            outputs = [result.outputs[kept.at] for result, kept in zip(results, growth.kept, strict=True)]
-            store_result(store, grown_key(limits, round_.id), results, outputs)
-        store.db.table("round_problems").update((round_.id, growth.problem.id), {"grown": len(growth.kept)})
+        for id in augmentation.codes if augmentation.kept else ():
+            results = [kept.results[id] for kept in augmentation.kept]
+            outputs = [result.outputs[kept.at] for result, kept in zip(results, augmentation.kept, strict=True)]
+            store_result(store, augmented_key(limits, round_.id), results, outputs)
+        store.db.table("round_problems").update((round_.id, augmentation.problem.id), {"grown": len(augmentation.kept)})
