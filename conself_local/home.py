@@ -19,7 +19,10 @@ class Home:
     def __init__(self, path: Path | None = None, *, existing: bool = False) -> None:
         self.path = (path or Path(platformdirs.user_data_dir("conself-local"))).expanduser().absolute()
         if existing and not self.database.is_file():
-            raise ConselfError(f"there is nothing yet in the home {self.path}", "begin with `conself run`, or name another with --home DIR")
+            raise ConselfError(
+                f"there is nothing yet in the home {self.path}",
+                "begin with `conself run`, or name another with --home DIR",
+            )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             probe = self.path / f".probe-{os.getpid()}"

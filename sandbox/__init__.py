@@ -11,6 +11,15 @@ from sandbox.protocol import NOT_COMPILED
 from sandbox.types import Limits, Output, Program, ProgramResult, SandboxError, Status
 
 __all__ = [
-    "NOT_COMPILED", "Guarantee", "Limits", "MakeSandbox", "Output", "Program", "ProgramResult", "Sandbox", "SandboxError", "Status",
+    "NOT_COMPILED",
+    "Guarantee",
+    "Limits",
+    "MakeSandbox",
+    "Output",
+    "Program",
+    "ProgramResult",
+    "Sandbox",
+    "SandboxError",
+    "Status",
     "guarantees",
-]  # fmt: skip
+]

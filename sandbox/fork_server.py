@@ -68,7 +68,9 @@ class ForkServer:
     Raises SandboxError where a layer is not taken, ServerGoneError where the process died while it started.
     """
 
-    def __init__(self, layers: tuple[str, ...], hash_seed: int, limits: Limits | None = None, strict: bool = False) -> None:
+    def __init__(
+        self, layers: tuple[str, ...], hash_seed: int, limits: Limits | None = None, strict: bool = False
+    ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         limits = limits or Limits()
         environment = {"PYTHONHASHSEED": str(hash_seed), "LC_ALL": "C.UTF-8"}

@@ -48,7 +48,9 @@ def guarantees() -> list[Guarantee]:
     """Every protection on this computer, with its level and how it is reached."""
     time_and_output = [
         Guarantee("time", "a program that never ends", "enforced", "deadline and SIGKILL by the parent, RLIMIT_CPU"),
-        Guarantee("output", "a flood of output", "enforced", "counted and cut by the parent; descriptors 1 and 2 go nowhere"),
+        Guarantee(
+            "output", "a flood of output", "enforced", "counted and cut by the parent; descriptors 1 and 2 go nowhere"
+        ),
     ]
     if sys.platform == "linux":
         return time_and_output + _on_linux(available_layers())
@@ -75,19 +77,28 @@ def _on_linux(layers: tuple[str, ...]) -> list[Guarantee]:
         by_seccomp("processes", "new processes, other programs started", "fork and exec denied"),
         by_seccomp("signals", "signals to other processes, looking into them", "only itself"),
         Guarantee("files", "reading your files, writing anywhere", files, how_files),
-        Guarantee("file names", "whether a path exists, its size and times", "partial" if landlock else files, how_names),
+        Guarantee(
+            "file names", "whether a path exists, its size and times", "partial" if landlock else files, how_names
+        ),
         by_seccomp("kernel", "the kernel's rarer system calls", "an allow-list"),
-        Guarantee("privileges", "the power of the administrator", "partial" if root else "enforced",
-                  "runs as root: every capability is dropped, the user id stays root" if root
-                  else "runs as you, and can gain no privileges (no_new_privs)"),
-    ]  # fmt: skip
+        Guarantee(
+            "privileges",
+            "the power of the administrator",
+            "partial" if root else "enforced",
+            "runs as root: every capability is dropped, the user id stays root"
+            if root
+            else "runs as you, and can gain no privileges (no_new_privs)",
+        ),
+    ]
 
 
 def _elsewhere(seatbelt: bool) -> list[Guarantee]:
     how = "sandbox-exec; this profile has never been run by its authors" if seatbelt else "not on this system"
     level: Level = "partial" if seatbelt else "missing"
     return [
-        Guarantee("memory", "a program that eats memory", "partial", "a limit of the data segment is not dependable here"),
+        Guarantee(
+            "memory", "a program that eats memory", "partial", "a limit of the data segment is not dependable here"
+        ),
         Guarantee("network", "any connection, in or out", level, how),
         Guarantee("processes", "new processes, signals to others, other programs started", level, how),
         Guarantee("files", "reading your files, writing anywhere", level, how),

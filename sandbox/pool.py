@@ -30,10 +30,15 @@ class Sandbox:
     """
 
     def __init__(
-        self, limits: Limits | None = None, workers: int = 2, inputs: Inputs = "one-at-a-time",
-        repeat: bool = True, strict: bool | None = None, accept_weaker: Collection[str] = (),
+        self,
+        limits: Limits | None = None,
+        workers: int = 2,
+        inputs: Inputs = "one-at-a-time",
+        repeat: bool = True,
+        strict: bool | None = None,
+        accept_weaker: Collection[str] = (),
         layers: Collection[str] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
         taken = available_layers() if layers is None else tuple(layers)
@@ -42,7 +47,9 @@ class Sandbox:
         missing = [layer for layer in ALL_LAYERS if layer not in (*taken, *stands_in)]
         refused = [layer for layer in missing if layer not in accept_weaker]
         if refused and layers is None:
-            raise SandboxError(f"this computer lacks {', '.join(refused)}, which keeps programs from your files and network")
+            raise SandboxError(
+                f"this computer lacks {', '.join(refused)}, which keeps programs from your files and network"
+            )
         self._workers = [_Worker(taken, limits or Limits(), inputs, repeat, strict) for _ in range(workers)]
         try:
             if not missing:
@@ -89,7 +96,9 @@ class Sandbox:
     def __enter__(self) -> Sandbox:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -114,9 +123,7 @@ class _Source:
             return None if self._stopped else next(self._programs, None)
 
 
-def _work(
-    worker: _Worker, source: _Source, results: queue.SimpleQueue[ProgramResult | BaseException | None]
-) -> None:
+def _work(worker: _Worker, source: _Source, results: queue.SimpleQueue[ProgramResult | BaseException | None]) -> None:
     try:
         while (program := source.take()) is not None:
             results.put(worker.run(program))
@@ -151,7 +158,9 @@ class _Worker:
     def _run_once(self, which: int, program: Program, order: range) -> Run | None:
         for _ in range(_TRIES):
             try:
-                server = self._servers[which] or ForkServer(self._layers, _HASH_SEEDS[which], self._limits, self._strict)
+                server = self._servers[which] or ForkServer(
+                    self._layers, _HASH_SEEDS[which], self._limits, self._strict
+                )
                 self._servers[which] = server
                 return run_program(server, program, order, self._limits, self._inputs)
             except ServerGoneError:

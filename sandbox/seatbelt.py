@@ -24,8 +24,8 @@ def seatbelt_profile(readable: list[str], interpreter: str) -> str:
         [
             "(version 1)",
             "(deny default)",
-            f"(allow file-read* {reads} (literal \"/\") (literal \"/dev/null\") (literal \"/dev/urandom\"))",
-            "(allow file-write-data (literal \"/dev/null\"))",
+            f'(allow file-read* {reads} (literal "/") (literal "/dev/null") (literal "/dev/urandom"))',
+            '(allow file-write-data (literal "/dev/null"))',
             f"(allow process-exec (literal {_quoted(interpreter)}))",
             "(allow process-fork)",
             "(allow signal (target self) (target children))",
@@ -40,6 +40,12 @@ def seatbelt_prefix() -> list[str]:
     """What stands before the interpreter's command line."""
     interpreter = str(Path(sys.executable).resolve())
     paths = sysconfig.get_paths()
-    readable = {paths["stdlib"], paths["platstdlib"], sys.base_prefix, str(Path(interpreter).parent), str(Path(__file__).parent)}
+    readable = {
+        paths["stdlib"],
+        paths["platstdlib"],
+        sys.base_prefix,
+        str(Path(interpreter).parent),
+        str(Path(__file__).parent),
+    }
     readable |= {"/usr/lib", "/System/Library", "/System/Volumes/Preboot/Cryptexes", "/private/var/db/dyld"}
     return [_SANDBOX_EXEC, "-p", seatbelt_profile(sorted(readable), interpreter)]

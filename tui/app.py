@@ -29,9 +29,16 @@ from tui.widgets.ask_dialog import Confirm
 from tui.widgets.nav_bar import SCREENS, NavBar
 
 SCREEN_TYPES: tuple[type[BaseScreen], ...] = (
-    StartScreen, RoundScreen, ProblemsScreen, PairsScreen, TrainingScreen, EvaluationScreen, PlaygroundScreen, AdaptersScreen,
+    StartScreen,
+    RoundScreen,
+    ProblemsScreen,
+    PairsScreen,
+    TrainingScreen,
+    EvaluationScreen,
+    PlaygroundScreen,
+    AdaptersScreen,
     SettingsScreen,
-)  # fmt: skip
+)
 
 
 class ConselfApp(App[None]):
@@ -41,8 +48,9 @@ class ConselfApp(App[None]):
     CSS_PATH = "app.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(key, f"go('{name}')", name, show=False) for key, name in SCREENS),
-        Binding("question_mark", "help", "Help"), Binding("q", "leave", "Quit"),
-    ]  # fmt: skip
+        Binding("question_mark", "help", "Help"),
+        Binding("q", "leave", "Quit"),
+    ]
 
     def __init__(self, app_state: AppState) -> None:
         super().__init__()

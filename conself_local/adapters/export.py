@@ -45,11 +45,17 @@ class MergeFidelity:
         told = f"the adapter moves log-probabilities by {self.moved:.4f} nats a token; the merged file is {self.gap:.4f} from it"
         if not self.lost:
             return f"{told}: {1 - self.gap / self.moved:.0%} of the change is kept"
-        better = "BF16 (--number-format BF16)" if export_format != "BF16" else "the adapter beside the model (--as gguf-lora)"
+        better = (
+            "BF16 (--number-format BF16)"
+            if export_format != "BF16"
+            else "the adapter beside the model (--as gguf-lora)"
+        )
         return f"{told}: the gain is lost in the rounding; what keeps it: {better}"
 
 
-def export_adapter(store: Store, home: Home, adapter_id: int, export_format: ExportFormat, weights_format: str, target: Path) -> list[str]:
+def export_adapter(
+    store: Store, home: Home, adapter_id: int, export_format: ExportFormat, weights_format: str, target: Path
+) -> list[str]:
     """Write `target` (a file, or a folder for `peft` and `mlx`) and tell in sentences what it is and what it keeps."""
     row = store.adapter(adapter_id)
     source = store.adapter_file(adapter_id)

@@ -23,7 +23,14 @@ from safetensors.numpy import save_file
 from conself_local.errors import ConselfError
 from conself_local.model_files.ggml import Floats
 from conself_local.model_files.gguf_reader import GgufReader
-from conself_local.model_files.gguf_weights import LINEAR_NAMES, PERMUTED, TRAINABLE, linear_shapes, permute_rows, unpermute_rows
+from conself_local.model_files.gguf_weights import (
+    LINEAR_NAMES,
+    PERMUTED,
+    TRAINABLE,
+    linear_shapes,
+    permute_rows,
+    unpermute_rows,
+)
 from conself_local.model_files.model_file import ModelFile, verify_adapter_file
 
 _GGUF_NAMES = {theirs: ours for ours, theirs in LINEAR_NAMES.items()}
@@ -82,15 +89,28 @@ def read_adapter(path: Path, model: ModelFile) -> Adapter:
 def read_peft(folder: Path) -> Adapter:
     config = _read_config(folder)
     if config.get("peft_type") != "LORA":
-        raise ConselfError(f"{folder} is no LoRA adapter (peft_type {config.get('peft_type')!r})", "give a LoRA adapter")
+        raise ConselfError(
+            f"{folder} is no LoRA adapter (peft_type {config.get('peft_type')!r})", "give a LoRA adapter"
+        )
     unsupported = [
-        key for key in ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save", "lora_bias", "auto_mapping")
+        key
+        for key in (
+            "use_dora",
+            "use_rslora",
+            "rank_pattern",
+            "alpha_pattern",
+            "modules_to_save",
+            "lora_bias",
+            "auto_mapping",
+        )
         if config.get(key)
-    ]  # fmt: skip
+    ]
     if config.get("bias", "none") != "none":
         unsupported.append("bias")
     if unsupported:
-        raise ConselfError(f"{folder} uses {', '.join(unsupported)}, which is not supported", "give a plain LoRA adapter")
+        raise ConselfError(
+            f"{folder} uses {', '.join(unsupported)}, which is not supported", "give a plain LoRA adapter"
+        )
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
         raise ConselfError(f"{folder} says no usable rank and alpha", "get the adapter again")
@@ -109,10 +129,16 @@ def write_peft(adapter: Adapter, folder: Path, architecture: str) -> None:
         tensors[f"base_model.model.{name}.lora_A.weight"], tensors[f"base_model.model.{name}.lora_B.weight"] = a, b
     save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     config = {
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": adapter.rank, "lora_alpha": _whole(adapter.scale * adapter.rank),
-        "lora_dropout": 0.0, "bias": "none", "target_modules": sorted({name.rpartition(".")[2] for name in adapter.maps}),
-        "base_model_name_or_path": architecture, "inference_mode": True,
-    }  # fmt: skip
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": adapter.rank,
+        "lora_alpha": _whole(adapter.scale * adapter.rank),
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": sorted({name.rpartition(".")[2] for name in adapter.maps}),
+        "base_model_name_or_path": architecture,
+        "inference_mode": True,
+    }
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
 
 
@@ -216,7 +242,9 @@ def _match(pattern: re.Pattern[str], key: str) -> tuple[str, str] | None:
     return (found[1], found[2].lower()) if found else None
 
 
-def _pair_up(tensors: Mapping[str, Floats], place: Callable[[str], tuple[str, str] | None]) -> dict[str, tuple[Floats, Floats]]:
+def _pair_up(
+    tensors: Mapping[str, Floats], place: Callable[[str], tuple[str, str] | None]
+) -> dict[str, tuple[Floats, Floats]]:
     sides: dict[str, dict[str, Floats]] = {}
     for key, value in tensors.items():
         found = place(key)
@@ -225,7 +253,9 @@ def _pair_up(tensors: Mapping[str, Floats], place: Callable[[str], tuple[str, st
         sides.setdefault(found[0], {})[found[1]] = value
     halves = [name for name, both in sides.items() if set(both) != {"a", "b"}]
     if halves or not sides:
-        raise ConselfError(f"the adapter holds only half of {halves[0]}" if halves else "the adapter is empty", _FOREIGN)
+        raise ConselfError(
+            f"the adapter holds only half of {halves[0]}" if halves else "the adapter is empty", _FOREIGN
+        )
     return {name: (both["a"], both["b"]) for name, both in sides.items()}
 
 
@@ -234,7 +264,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConselfError(f"{path} cannot be read: {error}", "give a PEFT or mlx-lm folder, or a GGUF LoRA file") from error
+        raise ConselfError(
+            f"{path} cannot be read: {error}", "give a PEFT or mlx-lm folder, or a GGUF LoRA file"
+        ) from error
     if not isinstance(config, dict):
         raise ConselfError(f"{path} holds no settings", "get the adapter again")
     return config

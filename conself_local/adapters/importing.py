@@ -22,7 +22,9 @@ def import_adapter(store: Store, home: Home, path: Path, model: ModelFile, name:
     Raises ConselfError for what is not safetensors or GGUF, or does not fit the model; then nothing is kept.
     """
     if not _NAME.fullmatch(name):
-        raise ConselfError(f"{name!r} cannot be an adapter's name", "use letters, digits, `.`, `_` and `-`: --name NAME")
+        raise ConselfError(
+            f"{name!r} cannot be an adapter's name", "use letters, digits, `.`, `_` and `-`: --name NAME"
+        )
     if store.value("select id from adapters where name = ?", name):
         raise ConselfError(f"there is an adapter {name} already", "give another --name")
     if not path.exists():
@@ -33,8 +35,16 @@ def import_adapter(store: Store, home: Home, path: Path, model: ModelFile, name:
     write_peft(adapter, folder / "peft", model.architecture)
     gguf = folder / "adapter.gguf"
     write_gguf(adapter, model, gguf)
-    return store.insert_adapter({
-        "name": name, "round_id": IMPORTED, "parent_id": None, "peft_path": str(folder / "peft"), "gguf_path": str(gguf),
-        "gguf_sha256": file_sha256(gguf), "model_path": str(model.path), "model_sha256": model.sha256,
-        "state": "accepted" if use else "candidate",
-    })  # fmt: skip
+    return store.insert_adapter(
+        {
+            "name": name,
+            "round_id": IMPORTED,
+            "parent_id": None,
+            "peft_path": str(folder / "peft"),
+            "gguf_path": str(gguf),
+            "gguf_sha256": file_sha256(gguf),
+            "model_path": str(model.path),
+            "model_sha256": model.sha256,
+            "state": "accepted" if use else "candidate",
+        }
+    )

@@ -33,17 +33,23 @@ def merge_adapter(model: ModelFile, adapter: Path, target: Path, weights_format:
     shipped = {tensor.name: tensor for tensor in GgufReader(model.path).tensors}
     part = target.with_suffix(".part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(model.path if weights_format == ORIGINAL else ensure_converted_weights(model, weights_format, cache), part)
+    shutil.copyfile(
+        model.path if weights_format == ORIGINAL else ensure_converted_weights(model, weights_format, cache), part
+    )
     try:
         places = shipped if weights_format == ORIGINAL else {tensor.name: tensor for tensor in GgufReader(part).tensors}
         with part.open("r+b") as file:
             for name, (down, up) in changes.maps.items():
                 if name not in shipped or tuple(shipped[name].shape[::-1]) != (up.shape[0], down.shape[1]):
-                    raise ConselfError(f"the adapter changes {name}, which does not fit the model", "use the model it was trained on")
+                    raise ConselfError(
+                        f"the adapter changes {name}, which does not fit the model", "use the model it was trained on"
+                    )
                 values = _values(shipped[name]) + np.float32(changes.scale) * (up @ down)
                 place = places[name]
                 if not ggml.can_pack(int(place.tensor_type)):
-                    raise ConselfError(f"{name} is in a format ({place.tensor_type.name}) that cannot be written again", _HOW)
+                    raise ConselfError(
+                        f"{name} is in a format ({place.tensor_type.name}) that cannot be written again", _HOW
+                    )
                 packed = ggml.pack(int(place.tensor_type), values)
                 assert packed.nbytes == place.n_bytes, "same format and shape, so same size"
                 file.seek(int(place.data_offset))

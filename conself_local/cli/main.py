@@ -31,7 +31,9 @@ class _Group(click.Group):
     """The one edge where errors become a message, a way out and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGINT is ignored by what a shell starts behind itself
+        signal.signal(
+            signal.SIGTERM, signal.default_int_handler
+        )  # SIGINT is ignored by what a shell starts behind itself
         try:
             return super().invoke(ctx)
         except ConselfError as error:
@@ -44,7 +46,9 @@ class _Group(click.Group):
         except BrokenPipeError:
             raise  # who reads the output has read enough; click ends without a word
         except OSError as error:
-            _fail(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), "check the disk and the permissions")
+            _fail(
+                f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), "check the disk and the permissions"
+            )
         except Exception as error:
             from sandbox import SandboxError  # not at the top: --help stays fast
 
@@ -63,9 +67,14 @@ def _fail(message: str, hint: str) -> None:
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="conself")
 @click.option("--home", type=click.Path(path_type=Path), help="Where everything is kept (default: your data folder).")
-@click.option("--accept-weaker-sandbox", "weaker", multiple=True, metavar="NAME",
-              type=click.Choice(["landlock", "seccomp", "capabilities"]),
-              help="Run although this computer lacks the named protection.")  # fmt: skip
+@click.option(
+    "--accept-weaker-sandbox",
+    "weaker",
+    multiple=True,
+    metavar="NAME",
+    type=click.Choice(["landlock", "seccomp", "capabilities"]),
+    help="Run although this computer lacks the named protection.",
+)
 @click.pass_context
 def main(ctx: click.Context, home: Path | None, weaker: tuple[str, ...]) -> None:
     """A quantized coding model teaches itself to code better, on your own machine, offline."""
@@ -78,20 +87,39 @@ _run_options = [
     click.option("--preset", type=click.Choice(["laptop", "paper"]), help="Default: laptop."),
     click.option("--limit", type=int, help="Only so many training problems, drawn by the seed."),
     click.option("--seed", type=int, help="Default: 0."),
-    click.option("--benchmark", "benchmarks", multiple=True, help="validation, held-out (both: the default), humaneval; repeatable."),
-    click.option("--ask-for-inputs", is_flag=True, help="Let the model propose test inputs too, beside neighbours of the given ones."),
+    click.option(
+        "--benchmark",
+        "benchmarks",
+        multiple=True,
+        help="validation, held-out (both: the default), humaneval; repeatable.",
+    ),
+    click.option(
+        "--ask-for-inputs",
+        is_flag=True,
+        help="Let the model propose test inputs too, beside neighbours of the given ones.",
+    ),
     click.option("--from-base", is_flag=True, help="Begin from the base model, not from the last accepted adapter."),
     click.option("--new", is_flag=True, help="Leave an unfinished round behind and begin another."),
     click.option("--slots", type=click.IntRange(1, 256), help="Sequences sampled at once (default: as tuned, or 64)."),
     click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: as tuned, or all cores)."),
-    click.option("--weights-format", "--running-copy", "weights_format", type=click.Choice(["auto", *FORMATS]), default="auto",
-                 help="What to sample from: auto takes what `conself tune` found, or a 16-bit copy where that pays."),
-    click.option("--no-gpu", is_flag=True, help="Sample on the processor although llama.cpp could use a graphics card."),
+    click.option(
+        "--weights-format",
+        "--running-copy",
+        "weights_format",
+        type=click.Choice(["auto", *FORMATS]),
+        default="auto",
+        help="What to sample from: auto takes what `conself tune` found, or a 16-bit copy where that pays.",
+    ),
+    click.option(
+        "--no-gpu", is_flag=True, help="Sample on the processor although llama.cpp could use a graphics card."
+    ),
     click.option("--endpoint", metavar="URL", help="Sample from an OpenAI-compatible server that runs the same model."),
     click.option("--endpoint-model", default="default", metavar="NAME", help="The model's name at the endpoint."),
-    click.option("--accept-remote-endpoint", is_flag=True, help="Send problems to an endpoint that is not on this machine."),
+    click.option(
+        "--accept-remote-endpoint", is_flag=True, help="Send problems to an endpoint that is not on this machine."
+    ),
     json_option,
-]  # fmt: skip
+]
 
 
 def _with_run_options(function: Any) -> Any:
@@ -129,16 +157,30 @@ _stage_command("train", "train", "Run the round up to its adapter.")
 _stage_command("evaluate", "evaluate", "Run the round up to the comparison of base and adapter.")
 
 
-def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | None, weights_format: str, as_json: bool,
-         no_gpu: bool, endpoint: str | None, endpoint_model: str, accept_remote_endpoint: bool, benchmarks: tuple[str, ...],
-         **asked: Any) -> None:  # fmt: skip
+def _run(
+    ctx: click.Context,
+    until: str,
+    *,
+    slots: int | None,
+    threads: int | None,
+    weights_format: str,
+    as_json: bool,
+    no_gpu: bool,
+    endpoint: str | None,
+    endpoint_model: str,
+    accept_remote_endpoint: bool,
+    benchmarks: tuple[str, ...],
+    **asked: Any,
+) -> None:
     from conself_local.cli.progress import Progress, print_report
     from conself_local.round.context import ComputeOptions, Endpoint, RoundContext
     from conself_local.round.run import run_round
     from conself_local.round.start import Request, open_round
 
     elsewhere = Endpoint(endpoint, endpoint_model, accept_remote_endpoint) if endpoint else None
-    compute = ComputeOptions(usable_cores(), threads, slots, None if weights_format == "auto" else weights_format, elsewhere, not no_gpu)
+    compute = ComputeOptions(
+        usable_cores(), threads, slots, None if weights_format == "auto" else weights_format, elsewhere, not no_gpu
+    )
     make_sandbox = sandbox_maker(ctx, compute.workers)
     request = Request(**asked, benchmarks=benchmarks or None)
     with open_store(ctx) as (home, store), home.lock():
@@ -146,7 +188,13 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
         with Progress() as progress:
             progress.say(f"round {round_.id} on {model.name} ({model.path.name}), preset {round_.settings.preset}")
             context = RoundContext(
-                store, home, model, compute, make_sandbox, sandbox_maker(ctx, compute.overlap_workers), progress.on_event
+                store,
+                home,
+                model,
+                compute,
+                make_sandbox,
+                sandbox_maker(ctx, compute.overlap_workers),
+                progress.on_event,
             )
             report = run_round(context, round_, judged_on, until)
     if as_json:
@@ -157,7 +205,9 @@ def _run(ctx: click.Context, until: str, *, slots: int | None, threads: int | No
 
 @main.command()
 @click.option("--model", type=click.Path(path_type=Path), help="A GGUF file (default: the bundled model).")
-@click.option("--allow-loss", is_flag=True, help="Also try formats that lose quality (Q8_0, Q4_0); the loss is measured.")
+@click.option(
+    "--allow-loss", is_flag=True, help="Also try formats that lose quality (Q8_0, Q4_0); the loss is measured."
+)
 @json_option
 @click.pass_context
 def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool) -> None:
@@ -168,7 +218,9 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool
     from conself_local.sampling.tuning import tune_model
 
     home = Home(ctx.obj["home"])
-    tuning = tune_model(load_model_file(model or bundled_model()), home.cache, allow_loss, lambda line: click.echo(line, err=True))
+    tuning = tune_model(
+        load_model_file(model or bundled_model()), home.cache, allow_loss, lambda line: click.echo(line, err=True)
+    )
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(tuning), indent=2))
     else:
@@ -177,9 +229,14 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool
 
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--folder", type=click.Path(path_type=Path), help="Where its homes are kept (default: experiments/NAME in the home).")
 @click.option(
-    "--report", type=click.Path(dir_okay=False, path_type=Path),
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="Where its homes are kept (default: experiments/NAME in the home).",
+)
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
     help="Markdown, written as arms end: seeds, settings, hashes. What is in the .jsonl beside it is not run again.",
 )
 @click.option("--model", type=click.Path(path_type=Path), help="In place of the file's.")
@@ -188,9 +245,15 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool
 @click.option("--slots", type=click.IntRange(1, 256), help="Sequences sampled at once (default: as tuned, or 64).")
 @click.pass_context
 def experiment(
-    ctx: click.Context, path: Path, folder: Path | None, report: Path | None, model: Path | None, problems: Path | None,
-    threads: int | None, slots: int | None,
-) -> None:  # fmt: skip
+    ctx: click.Context,
+    path: Path,
+    folder: Path | None,
+    report: Path | None,
+    model: Path | None,
+    problems: Path | None,
+    threads: int | None,
+    slots: int | None,
+) -> None:
     """Run the arms and seeds that a TOML file names, or go on with them; prints one table (Markdown)."""
     from conself_local.cli.progress import Progress
     from conself_local.experiment.results import SeedResult
@@ -249,7 +312,13 @@ def adapters(ctx: click.Context, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2))
         return
     for row in rows:
-        parent = f"from adapter {row['parent_id']}" if row["parent_id"] else "from the base model" if row["round_id"] else "imported"
+        parent = (
+            f"from adapter {row['parent_id']}"
+            if row["parent_id"]
+            else "from the base model"
+            if row["round_id"]
+            else "imported"
+        )
         click.echo(f"{row['id']:>3} {row['name']:<16} {row['state']:<10} {parent:<20} {row['gguf_path']}")
     if not rows:
         click.echo("no adapters yet; `conself run` trains one", err=True)
@@ -257,9 +326,17 @@ def adapters(ctx: click.Context, as_json: bool) -> None:
 
 @main.command()
 @click.argument("adapter_id", type=int)
-@click.option("--as", "form", type=click.Choice(["gguf-lora", "peft", "mlx", "merged"]), default="merged", show_default=True,
-              help="merged: the model's own file with the adapter in it, for Ollama, LM Studio and others.")
-@click.option("--number-format", type=click.Choice(FORMATS), default="shipped", show_default=True, help="Of a merged file.")
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(["gguf-lora", "peft", "mlx", "merged"]),
+    default="merged",
+    show_default=True,
+    help="merged: the model's own file with the adapter in it, for Ollama, LM Studio and others.",
+)
+@click.option(
+    "--number-format", type=click.Choice(FORMATS), default="shipped", show_default=True, help="Of a merged file."
+)
 @click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="The file or folder to write.")
 @click.pass_context
 def export(ctx: click.Context, adapter_id: int, form: Any, number_format: str, target: Path) -> None:
@@ -273,7 +350,9 @@ def export(ctx: click.Context, adapter_id: int, form: Any, number_format: str, t
 
 @main.command("import-adapter")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--model", type=click.Path(path_type=Path), help="The GGUF file it was made for (default: the bundled model).")
+@click.option(
+    "--model", type=click.Path(path_type=Path), help="The GGUF file it was made for (default: the bundled model)."
+)
 @click.option("--name", help="Default: the name of the file or folder.")
 @click.option("--use", is_flag=True, help="The next round on this model begins with it.")
 @click.pass_context

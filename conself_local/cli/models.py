@@ -16,10 +16,16 @@ if TYPE_CHECKING:
     from conself_local.home import Home
     from conself_local.model_files.model_file import ModelFile
 
-_model_option = click.option("--model", type=click.Path(path_type=Path), help="A GGUF file (default: the bundled model).")
-_adapter_option = click.option("--adapter", "adapter_id", type=int, help="Default: the latest accepted one for the model.")
+_model_option = click.option(
+    "--model", type=click.Path(path_type=Path), help="A GGUF file (default: the bundled model)."
+)
+_adapter_option = click.option(
+    "--adapter", "adapter_id", type=int, help="Default: the latest accepted one for the model."
+)
 _threads_option = click.option("--threads", type=click.IntRange(1), help="Default: all cores.")
-_gpu_option = click.option("--no-gpu", is_flag=True, help="Compute on the processor although llama.cpp could use a graphics card.")
+_gpu_option = click.option(
+    "--no-gpu", is_flag=True, help="Compute on the processor although llama.cpp could use a graphics card."
+)
 
 
 @click.group(invoke_without_command=True)
@@ -62,14 +68,26 @@ def get(ctx: click.Context, name: str | None) -> None:
 @_model_option
 @_adapter_option
 @click.option("--base", is_flag=True, help="Show the base model's answer too.")
-@click.option("--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="0: always the likeliest token.")
+@click.option(
+    "--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="0: always the likeliest token."
+)
 @click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True)
 @_threads_option
 @_gpu_option
 @json_option
 @click.pass_context
-def ask(ctx: click.Context, question: str, model: Path | None, adapter_id: int | None, base: bool, temperature: float, max_tokens: int,
-        threads: int | None, no_gpu: bool, as_json: bool) -> None:  # fmt: skip
+def ask(
+    ctx: click.Context,
+    question: str,
+    model: Path | None,
+    adapter_id: int | None,
+    base: bool,
+    temperature: float,
+    max_tokens: int,
+    threads: int | None,
+    no_gpu: bool,
+    as_json: bool,
+) -> None:
     """Ask the model with its current adapter; the answer comes as it is written. QUESTION - is read from standard input."""
     from conself_local.serving.ask import ask_model
 
@@ -81,9 +99,15 @@ def ask(ctx: click.Context, question: str, model: Path | None, adapter_id: int |
         click.echo("no adapter has been accepted for this model yet: the base model answers", err=True)
     shown = None
     for arm, text in ask_model(
-        home, described, sys.stdin.read() if question == "-" else question, arms, temperature=temperature, max_new_tokens=max_tokens,
-        threads=threads or usable_cores(), use_gpu=not no_gpu,
-    ):  # fmt: skip
+        home,
+        described,
+        sys.stdin.read() if question == "-" else question,
+        arms,
+        temperature=temperature,
+        max_new_tokens=max_tokens,
+        threads=threads or usable_cores(),
+        use_gpu=not no_gpu,
+    ):
         if as_json:
             click.echo(json.dumps({"arm": arm, "text": text}))
             continue
@@ -100,13 +124,24 @@ def ask(ctx: click.Context, question: str, model: Path | None, adapter_id: int |
 @_adapter_option
 @click.option("--base", is_flag=True, help="Serve the base model, without an adapter.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8765, show_default=True)
-@click.option("--context", type=click.IntRange(256), default=4096, show_default=True, help="Tokens of a request and its answer.")
+@click.option(
+    "--context", type=click.IntRange(256), default=4096, show_default=True, help="Tokens of a request and its answer."
+)
 @click.option("--api-key", envvar="CONSELF_API_KEY", help="Ask for this key (default: $CONSELF_API_KEY, or none).")
 @_threads_option
 @_gpu_option
 @click.pass_context
-def serve(ctx: click.Context, model: Path | None, adapter_id: int | None, base: bool, port: int, context: int, api_key: str | None,
-          threads: int | None, no_gpu: bool) -> None:  # fmt: skip
+def serve(
+    ctx: click.Context,
+    model: Path | None,
+    adapter_id: int | None,
+    base: bool,
+    port: int,
+    context: int,
+    api_key: str | None,
+    threads: int | None,
+    no_gpu: bool,
+) -> None:
     """Serve the model with its current adapter to other programs of this computer, as OpenAI's API does."""
     from conself_local.machine.gpu import usable_gpu
     from conself_local.serving.server import ALIAS, make_app
@@ -117,7 +152,12 @@ def serve(ctx: click.Context, model: Path | None, adapter_id: int | None, base: 
     context = min(context, described.context_length)
     layers = -1 if not no_gpu and usable_gpu() else 0
     app = make_app(
-        described.path, adapter, context_tokens=context, threads=threads or usable_cores(), gpu_layers=layers, api_key=api_key
+        described.path,
+        adapter,
+        context_tokens=context,
+        threads=threads or usable_cores(),
+        gpu_layers=layers,
+        api_key=api_key,
     )
     worn = adapter.name if adapter else "no adapter"
     click.echo(f"{described.name}, {worn}: http://127.0.0.1:{port}/v1, model {ALIAS!r}; Ctrl-C stops it", err=True)

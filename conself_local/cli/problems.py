@@ -30,7 +30,10 @@ def list_(ctx: click.Context, path: Path | None, as_json: bool) -> None:
     from conself_local.problems.load import LoadedProblems, load_problems, load_starter
 
     loaded = load_problems(path, sandbox_maker(ctx, 1)) if path else LoadedProblems(tuple(load_starter()), ())
-    rows = [{"id": p.id, "split": p.split, "kind": p.kind, "inputs": len(p.inputs), "statement": p.statement} for p in loaded.problems]
+    rows = [
+        {"id": p.id, "split": p.split, "kind": p.kind, "inputs": len(p.inputs), "statement": p.statement}
+        for p in loaded.problems
+    ]
     if as_json:
         click.echo(json.dumps({"problems": rows, "left_out": loaded.excluded}, indent=2))
         return
@@ -70,7 +73,9 @@ def import_(ctx: click.Context, path: Path, target: Path, limit: int | None, see
     from conself_local.problems.importing import import_problems
 
     with Counter("records read, in two passes") as counter:
-        report = import_problems(path, target, sandbox_maker(ctx, usable_cores()), limit=limit, seed=seed, on_progress=counter.show)
+        report = import_problems(
+            path, target, sandbox_maker(ctx, usable_cores()), limit=limit, seed=seed, on_progress=counter.show
+        )
     for sentence in report.sentences():
         click.echo(sentence)
 
@@ -96,13 +101,21 @@ def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int) 
     if target.exists():
         raise ConselfError(f"{target} is there already", "give another path")
     found = list(look_at(path, seed))
-    accepted = [one for one in found if one.problem and (yes or click.confirm(f"{one.where}\n{one.source}\ntake it?", default=True))]
+    accepted = [
+        one
+        for one in found
+        if one.problem and (yes or click.confirm(f"{one.where}\n{one.source}\ntake it?", default=True))
+    ]
     for one in found:
         if not one.problem:
             click.echo(f"left out: {one.where}: {one.exclusion_reason}", err=True)
     kept = keep_runnable(accepted, sandbox_maker(ctx, usable_cores()), seed) if accepted else []
     if not kept:
-        raise ConselfError(f"none of {len(found)} functions in {path} can be taken", "it needs docstrings, and types or examples")
+        raise ConselfError(
+            f"none of {len(found)} functions in {path} can be taken", "it needs docstrings, and types or examples"
+        )
     target.write_text("".join(json.dumps(record_of(problem)) + "\n" for problem in kept), encoding="utf-8")
     validating = sum(problem.split == "validation" for problem in kept)
-    click.echo(f"{len(found)} functions found, {len(accepted)} taken, {len(kept)} run: {target} ({validating} of them validate)")
+    click.echo(
+        f"{len(found)} functions found, {len(accepted)} taken, {len(kept)} run: {target} ({validating} of them validate)"
+    )

@@ -30,7 +30,9 @@ class Counter:
         self._status.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._status.stop()
 
     def show(self, done: int) -> None:
@@ -47,10 +49,16 @@ class Progress:
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
         self._bars = RichProgress(
-            TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"), console=self.console, disable=not self.console.is_terminal,
-        )  # fmt: skip
+            TextColumn("{task.description:<20}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
         self._stage: tuple[str, Any, float, int] | None = None
         self._spoke = time.monotonic()
 
@@ -58,7 +66,9 @@ class Progress:
         self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bars.stop()
 
     def say(self, text: str) -> None:
@@ -106,10 +116,18 @@ def print_report(report: dict[str, Any]) -> None:
     """The report of a round, for people, on standard output."""
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     out = console.print
-    out(Text(f"Round {report['round']} ({report['state']}), preset {report['preset']}, seed {report['seed']}, model {report['model']}"))
+    out(
+        Text(
+            f"Round {report['round']} ({report['state']}), preset {report['preset']}, seed {report['seed']}, model {report['model']}"
+        )
+    )
     out(Text(f"problems sampled   {report['problems_sampled']} of {report['problems']}"))
-    out(Text(f"samples            {report['samples']}, with a program {report['samples_with_program']}, "
-             f"different programs {report['programs']}"))  # fmt: skip
+    out(
+        Text(
+            f"samples            {report['samples']}, with a program {report['samples_with_program']}, "
+            f"different programs {report['programs']}"
+        )
+    )
     if report["mean_crash_rate"] is not None:
         out(Text(f"mean crash rate    {report['mean_crash_rate']:.3f}"))
         out(Text(f"informative        {report['informative']} problems; learnable {report['learnable']}"))
@@ -119,9 +137,13 @@ def print_report(report: dict[str, Any]) -> None:
         out(Text("selected           " + ", ".join(report["selected_problems"])))
     out(Text(f"pairs              {report['pairs']}"))
     if report["steps"]:
-        out(Text(f"training           {report['steps']} steps, loss {report['first_loss']:.4f} -> {report['last_loss']:.4f}, "
-                 f"reward accuracy {report['reward_accuracy']:.2f}, chosen {report['chosen_logp_shift']:+.4f} nats a token, "
-                 f"peak memory {report['trainer_peak_bytes'] / 2**30:.1f} GiB"))  # fmt: skip
+        out(
+            Text(
+                f"training           {report['steps']} steps, loss {report['first_loss']:.4f} -> {report['last_loss']:.4f}, "
+                f"reward accuracy {report['reward_accuracy']:.2f}, chosen {report['chosen_logp_shift']:+.4f} nats a token, "
+                f"peak memory {report['trainer_peak_bytes'] / 2**30:.1f} GiB"
+            )
+        )
     for stage in ("problems left out", "grow", "train", "running copy"):
         if stage in report["stages"]:
             out(Text(f"{stage:<18} {report['stages'][stage]}"))
@@ -147,7 +169,11 @@ def _print_histogram(bins: list[dict[str, Any]], out: Any) -> None:
 
 
 def _print_arms(name: str, result: dict[str, Any], out: Any) -> None:
-    out(Text(f"{name}: {result['problems']} problems, {result['samples_per_problem']} samples each beside the greedy one"))
+    out(
+        Text(
+            f"{name}: {result['problems']} problems, {result['samples_per_problem']} samples each beside the greedy one"
+        )
+    )
     for arm in ("base", "adapter"):
         values = result[arm]
         sampled = [f"pass@{k} {values['pass_at'][k]:.3f}" for k in values["pass_at"] if k in ("1", "5", "10")]

@@ -66,7 +66,12 @@ class SeedResult:
 def append_result(path: Path, result: SeedResult) -> None:
     values = dataclasses.asdict(result)
     arm, inputs = values.pop("arm"), values.pop("inputs")
-    line = {"arm": arm["name"], "rounds": arm["rounds"], "settings": settings_to_json(result.arm.settings), "begun": inputs} | values
+    line = {
+        "arm": arm["name"],
+        "rounds": arm["rounds"],
+        "settings": settings_to_json(result.arm.settings),
+        "begun": inputs,
+    } | values
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
@@ -79,8 +84,14 @@ def load_results(path: Path) -> list[SeedResult]:
         try:
             values = json.loads(line)
             arm = Arm(values.pop("arm"), settings_from_json(values.pop("settings")), values.pop("rounds"))
-            base, adapter, inputs = tuple(values.pop("base")), tuple(values.pop("adapter")), ExperimentInputs(**values.pop("begun"))
+            base, adapter, inputs = (
+                tuple(values.pop("base")),
+                tuple(values.pop("adapter")),
+                ExperimentInputs(**values.pop("begun")),
+            )
             results.append(SeedResult(arm=arm, inputs=inputs, base=base, adapter=adapter, **values))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConselfError(f"{path}, line {number}: not a result of this version ({error})", "name another --report") from error
+            raise ConselfError(
+                f"{path}, line {number}: not a result of this version ({error})", "name another --report"
+            ) from error
     return results

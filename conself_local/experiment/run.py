@@ -50,18 +50,14 @@ from sandbox import MakeSandbox
 _SET_BENCHMARKS = "update rounds set request = json_set(request, '$.benchmarks', json(?))"
 
 
-
-
-
-
-
-
-
-
 def run_experiment(
-    experiment: Experiment, folder: Path, compute: ComputeOptions, make_sandbox: Callable[[int], MakeSandbox], on_event: OnEvent,
+    experiment: Experiment,
+    folder: Path,
+    compute: ComputeOptions,
+    make_sandbox: Callable[[int], MakeSandbox],
+    on_event: OnEvent,
     kept: Path | None = None,
-) -> Iterator[SeedResult]:  # fmt: skip
+) -> Iterator[SeedResult]:
     """Every arm for every seed, in `folder`; yields the results of an arm, one a benchmark, when it has ended.
 
     What the file `kept` holds is yielded as it is, under the arm's present name, and not run again; what is new is added to it.
@@ -69,7 +65,9 @@ def run_experiment(
     inputs, known = experiment.inputs(), load_results(kept) if kept else []
     for seed in experiment.seeds:
         for arm in experiment.arms:
-            found = {r.benchmark: r for name in experiment.benchmarks for r in known if r.is_of(arm, seed, name, inputs)}
+            found = {
+                r.benchmark: r for name in experiment.benchmarks for r in known if r.is_of(arm, seed, name, inputs)
+            }
             if len(found) == len(experiment.benchmarks):
                 yield from (dataclasses.replace(result, arm=arm) for result in found.values())
                 continue
@@ -81,9 +79,15 @@ def run_experiment(
 
 
 def _run_arm(
-    experiment: Experiment, arm: Arm, seed: int, inputs: ExperimentInputs, folder: Path, compute: ComputeOptions, make_sandbox: Callable[[int], MakeSandbox],
+    experiment: Experiment,
+    arm: Arm,
+    seed: int,
+    inputs: ExperimentInputs,
+    folder: Path,
+    compute: ComputeOptions,
+    make_sandbox: Callable[[int], MakeSandbox],
     on_event: OnEvent,
-) -> Iterator[SeedResult]:  # fmt: skip
+) -> Iterator[SeedResult]:
     home = Home(_arm_folder(folder, arm, seed))
     latest = _latest_round(home)
     if latest is None:
@@ -149,9 +153,16 @@ def _seconds(home: Home) -> float:
 
 
 def _run_rounds(
-    experiment: Experiment, arm: Arm, seed: int, home: Home, compute: ComputeOptions, make_sandbox: Callable[[int], MakeSandbox],
-    on_event: OnEvent, rounds: int, until: str,
-) -> Sequence[Benchmark]:  # fmt: skip
+    experiment: Experiment,
+    arm: Arm,
+    seed: int,
+    home: Home,
+    compute: ComputeOptions,
+    make_sandbox: Callable[[int], MakeSandbox],
+    on_event: OnEvent,
+    rounds: int,
+    until: str,
+) -> Sequence[Benchmark]:
     """What is missing of the arm's rounds; returns the benchmarks.
 
     Only the last round is judged on all of them; a round before it on the validation split, where that is one of them, which
@@ -167,14 +178,30 @@ def _run_rounds(
             fresh = latest is None or latest.state == "done"
             if fresh and latest and "validation" not in experiment.benchmarks:
                 store.db.execute("update adapters set state = 'accepted' where round_id = ?", [latest.id])
-            request = Request(
-                experiment.model, experiment.problems, limit=experiment.limit, seed=seed + 1000 * number, benchmarks=experiment.benchmarks,
-                settings=arm.settings,
-            ) if fresh else Request()  # fmt: skip
+            request = (
+                Request(
+                    experiment.model,
+                    experiment.problems,
+                    limit=experiment.limit,
+                    seed=seed + 1000 * number,
+                    benchmarks=experiment.benchmarks,
+                    settings=arm.settings,
+                )
+                if fresh
+                else Request()
+            )
             if not fresh and until != "decide":
                 store.db.execute(_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)])
             round_, model, benchmarks = open_round(store, request, make_sandbox(compute.workers))
-            context = RoundContext(store, home, model, compute, make_sandbox(compute.workers), make_sandbox(compute.overlap_workers), on_event)
+            context = RoundContext(
+                store,
+                home,
+                model,
+                compute,
+                make_sandbox(compute.workers),
+                make_sandbox(compute.overlap_workers),
+                on_event,
+            )
             is_last = round_.id == arm.rounds
             run_round(context, round_, [b for b in benchmarks if is_last or b.name == "validation"], until)
             if until != "decide":
@@ -194,10 +221,11 @@ def _benchmarks_of(store: Store, names: Sequence[str]) -> list[Benchmark]:
 def _copy_shared(shared: Home, home: Home, experiment: Experiment, arm: Arm) -> None:
     """The shared store with the arm's own settings."""
     _copy_store(
-        shared, home,
+        shared,
+        home,
         ("update rounds set settings = ?", [json.dumps(settings_to_json(arm.settings))]),
         (_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)]),
-    )  # fmt: skip
+    )
 
 
 def _copy_rounds(shorter: Home, home: Home) -> None:
@@ -207,11 +235,12 @@ def _copy_rounds(shorter: Home, home: Home) -> None:
     _keep_seconds(home, _seconds(shorter))
     paths = [f"{shorter.path}{os.sep}", f"{home.path}{os.sep}"]
     _copy_store(
-        shorter, home,
+        shorter,
+        home,
         ("update adapters set peft_path = replace(peft_path, ?, ?), gguf_path = replace(gguf_path, ?, ?)", paths * 2),
         ("delete from evaluations where benchmark != 'validation'", []),
         ("delete from evaluation_samples where benchmark != 'validation' and (arm = 'adapter' or round_id > 1)", []),
-    )  # fmt: skip
+    )
 
 
 def _copy_store(source: Home, target: Home, *changes: tuple[str, list[Any]]) -> None:
@@ -226,18 +255,31 @@ def _copy_store(source: Home, target: Home, *changes: tuple[str, list[Any]]) -> 
     part.rename(target.database)
 
 
-def _result(store: Store, arm: Arm, seed: int, inputs: ExperimentInputs, benchmark: Benchmark, seconds: float) -> SeedResult:
+def _result(
+    store: Store, arm: Arm, seed: int, inputs: ExperimentInputs, benchmark: Benchmark, seconds: float
+) -> SeedResult:
     before = load_arms(store, store.round(1), benchmark)
     judged = "select round_id from evaluations where benchmark = ? order by round_id desc limit 1"
     last = store.value(judged, benchmark.name)
     after = load_arms(store, store.round(last), benchmark) if last else None
     arms = {"base": before["base"], "adapter": after["adapter"]} if after else {}
-    scores = {side: tuple(score for _, score in sorted(problem_scores(samples).items())) for side, samples in arms.items()}
+    scores = {
+        side: tuple(score for _, score in sorted(problem_scores(samples).items())) for side, samples in arms.items()
+    }
     tokens = "select coalesce(sum(json_array_length(token_ids)), 0) from samples"
     return SeedResult(
-        arm, seed, benchmark.name, inputs, compare(arms, seed=seed) if arms else None, scores.get("base", ()), scores.get("adapter", ()),
-        int(store.value("select count(*) from pairs where not excluded")), int(store.value("select count(*) from training_steps")),
-        int(store.value(tokens)) + int(store.value("select coalesce(sum(tokens), 0) from evaluation_samples")), seconds,
+        arm,
+        seed,
+        benchmark.name,
+        inputs,
+        compare(arms, seed=seed) if arms else None,
+        scores.get("base", ()),
+        scores.get("adapter", ()),
+        int(store.value("select count(*) from pairs where not excluded")),
+        int(store.value("select count(*) from training_steps")),
+        int(store.value(tokens)) + int(store.value("select coalesce(sum(tokens), 0) from evaluation_samples")),
+        seconds,
         int(store.value("select count(*) from evaluations where benchmark = ?", benchmark.name)),
-        store.value("select gguf_sha256 from adapters order by id desc limit 1") or "", package_versions(),
-    )  # fmt: skip
+        store.value("select gguf_sha256 from adapters order by id desc limit 1") or "",
+        package_versions(),
+    )

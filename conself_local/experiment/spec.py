@@ -44,9 +44,13 @@ class Experiment:
         """What every result of this experiment hangs on. Raises ConselfError for a file that is not there."""
         model = self.model or bundled_model()
         try:
-            return ExperimentInputs(file_sha256(model), file_sha256(self.problems) if self.problems else starter_sha256(), self.limit)
+            return ExperimentInputs(
+                file_sha256(model), file_sha256(self.problems) if self.problems else starter_sha256(), self.limit
+            )
         except OSError as error:
-            raise ConselfError(f"{error.filename} cannot be read: {error.strerror}", "mend the experiment's model or problems") from error
+            raise ConselfError(
+                f"{error.filename} cannot be read: {error.strerror}", "mend the experiment's model or problems"
+            ) from error
 
     def holds(self, latest: RoundInfo, arm: Arm, inputs: ExperimentInputs) -> bool:
         """Whether a home with this latest round is one of the arm: who edits an arm may leave its name as it was."""
@@ -61,7 +65,12 @@ class Experiment:
         Another file's training problems are left out where a benchmark repeats them; the starter pack's splits are disjoint.
         """
         settings = {k: v for k, v in settings_to_json(arm.settings).items() if k not in _AFTER_SHARED}
-        shared: dict[str, Any] = {"settings": settings, "model": str(self.model), "problems": str(self.problems), "limit": self.limit}
+        shared: dict[str, Any] = {
+            "settings": settings,
+            "model": str(self.model),
+            "problems": str(self.problems),
+            "limit": self.limit,
+        }
         if self.problems:
             shared["benchmarks"] = self.benchmarks
         return f"samples {content_id('sampling', shared)[:8]} {seed}"
@@ -112,6 +121,10 @@ def _arm(table: dict[str, Any], of_every_arm: dict[str, Any]) -> Arm:
     _verify_known(changed, {f.name for f in dataclasses.fields(base)} - {"preset"}, where)
     for name, value in changed.items():
         known = getattr(base, name)
-        if known is not None and not isinstance(value, type(known)) and not (isinstance(known, float) and type(value) is int):
+        if (
+            known is not None
+            and not isinstance(value, type(known))
+            and not (isinstance(known, float) and type(value) is int)
+        ):
             raise ValueError(f"{where}{name} must be of the kind of {known!r}, not {value!r}")
     return Arm(table["name"], dataclasses.replace(base, **changed), rounds)

@@ -31,7 +31,9 @@ def table_lines(results: Sequence[SeedResult]) -> list[str]:
     lines = [*_HEAD]
     for arm in dict.fromkeys(one.arm.name for one in results):
         mine = [one for one in results if one.arm.name == arm]
-        lines += [_row(arm, together, [one for one in mine if one.benchmark in together]) for together in _together(mine)]
+        lines += [
+            _row(arm, together, [one for one in mine if one.benchmark in together]) for together in _together(mine)
+        ]
     return lines
 
 
@@ -61,7 +63,11 @@ def between_arms_lines(results: Sequence[SeedResult]) -> list[str]:
                 one, other = ([list(chain(*side)) for side in sides] for sides in zip(*both, strict=True))
                 cells = f"{arm} | {' + '.join(together)} | {len(both)} | {_points(*bootstrap_over_seeds(one, other, seed=0))}"
                 rows.append(f"| {cells} |")
-    return ["", f"| arm | benchmark | seeds | against {first}, points (95 %) |", "|---|---|---|---|", *rows] if rows else []
+    return (
+        ["", f"| arm | benchmark | seeds | against {first}, points (95 %) |", "|---|---|---|---|", *rows]
+        if rows
+        else []
+    )
 
 
 def _points(difference: float, low: float, high: float) -> str:
@@ -90,7 +96,9 @@ def _row(arm: str, benchmarks: Sequence[str], results: Sequence[SeedResult]) -> 
 def _mean_change(results: Sequence[SeedResult], share: str) -> str:
     """Over all problems."""
     trained = [(one.compared, len(one.base)) for one in results if one.compared]
-    before, after = (fmean([c[side][share] for c, _ in trained], [n for _, n in trained]) for side in ("base", "adapter"))
+    before, after = (
+        fmean([c[side][share] for c, _ in trained], [n for _, n in trained]) for side in ("base", "adapter")
+    )
     return f"{before:.2f} -> {after:.2f}"
 
 
@@ -108,8 +116,15 @@ def report_lines(name: str, results: Sequence[SeedResult]) -> list[str]:
         f"- Problems: sha256 {', '.join(sorted({one.inputs.problems_sha256 for one in results}))}"
         + (f", at most {', '.join(limits)} to train on." if limits else "."),
         f"- {', '.join(versions)}.",
-        "", "## Seeds", "", *_SEED_HEAD, *map(_seed_row, results), "", "## Settings", "",
-    ]  # fmt: skip
+        "",
+        "## Seeds",
+        "",
+        *_SEED_HEAD,
+        *map(_seed_row, results),
+        "",
+        "## Settings",
+        "",
+    ]
     arms = list({one.arm.name: one.arm for one in results}.values())
     first = settings_to_json(arms[0].settings)
     lines += [f"All of {arms[0].name}:", "", "```json", json.dumps(first, indent=2), "```", ""]

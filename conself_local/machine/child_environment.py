@@ -25,4 +25,6 @@ def openmp_waiting() -> dict[str, str]:
 
 def child_environment() -> dict[str, str]:
     """The environment of a child: what this process has, offline, the same import path, and threads that soon wait asleep."""
-    return openmp_waiting() | os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    return (
+        openmp_waiting() | os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    )

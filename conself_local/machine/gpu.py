@@ -83,6 +83,6 @@ def describe(gpus: Sequence[Gpu], usable: bool) -> str:
     if not gpus:
         return "none found"
     names = ", ".join(f"{g.name} ({g.kind})" for g in gpus)
-    return names if usable else f"{names}, not used: this llama.cpp was built without it; {install_command(gpus[0].kind)}"
-
-
+    return (
+        names if usable else f"{names}, not used: this llama.cpp was built without it; {install_command(gpus[0].kind)}"
+    )

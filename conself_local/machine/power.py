@@ -18,12 +18,15 @@ class Power:
 def read_power(system: Path = Path("/sys")) -> Power:
     """Elsewhere than on Linux, and where a file cannot be read: no battery, no heat."""
     discharging = [
-        supply for supply in sorted(system.glob("class/power_supply/*")) if _read(supply / "status") == "Discharging"
-        and _read(supply / "scope") != "Device"  # a mouse has one too
-    ]  # fmt: skip
+        supply
+        for supply in sorted(system.glob("class/power_supply/*"))
+        if _read(supply / "status") == "Discharging" and _read(supply / "scope") != "Device"  # a mouse has one too
+    ]
     charge = _read(discharging[0] / "capacity") if discharging else ""
     counts = [_read(file) for file in system.glob("devices/system/cpu/cpu*/thermal_throttle/core_throttle_count")]
-    return Power(bool(discharging), int(charge) if charge.isdigit() else None, sum(int(c) for c in counts if c.isdigit()))
+    return Power(
+        bool(discharging), int(charge) if charge.isdigit() else None, sum(int(c) for c in counts if c.isdigit())
+    )
 
 
 def _read(path: Path) -> str:

@@ -23,8 +23,9 @@ def describe_machine(home: Home) -> list[str]:
     free = shutil.disk_usage(home.path).free
     lines = [
         f"{usable_cores()} cores, {gib(available) if available else 'unknown'} memory free, {gib(free)} disk free at {home.path}",
-        "", "What the sandbox keeps model-written programs from, here:",
-    ]  # fmt: skip
+        "",
+        "What the sandbox keeps model-written programs from, here:",
+    ]
     signs = {"enforced": "✓", "partial": "~", "missing": "✗"}
     lines += [f"  {signs[g.level]} {g.name}: {g.what} ({g.level})" for g in _tried()]
     return [*lines, "  Not: a program that lies about its own answers, or a bug in the kernel."]

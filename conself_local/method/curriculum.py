@@ -42,7 +42,11 @@ def normalise_entropy(
 
 
 def select_learnable(
-    problems: Mapping[str, ProblemScore], *, entropy_normalisation: EntropyNormalisation, entropy_threshold: float, max_crash_rate: float
+    problems: Mapping[str, ProblemScore],
+    *,
+    entropy_normalisation: EntropyNormalisation,
+    entropy_threshold: float,
+    max_crash_rate: float,
 ) -> list[str]:
     """The ids, in the order given, of the informative problems whose H_norm is below `threshold`."""
     normalised = normalise_entropy(problems, entropy_normalisation=entropy_normalisation, max_crash_rate=max_crash_rate)

@@ -33,9 +33,14 @@ class Pair:
 
 
 def build_pairs(
-    samples: Sequence[ScoredSample], *, rejected: Rejected, max_pairs: int, distinct_code: bool = False, min_cluster_share: float = 0.0,
+    samples: Sequence[ScoredSample],
+    *,
+    rejected: Rejected,
+    max_pairs: int,
+    distinct_code: bool = False,
+    min_cluster_share: float = 0.0,
     allow_constant_chosen: bool = True,
-) -> list[Pair]:  # fmt: skip
+) -> list[Pair]:
     """At most `max_pairs` pairs of one problem's samples; never equal code on both sides.
 
     Chosen: every sample of the highest consensus; each takes the compiled samples of lower consensus, lowest first
@@ -82,7 +87,9 @@ def _pairs_of_like_length(chosen: Sequence[ScoredSample], losers: Sequence[Score
 
 def random_pairs(samples: Sequence[ScoredSample], *, max_pairs: int, seed: int) -> list[Pair]:
     """The control: at most `max_pairs` pairs of compiled samples with different code, drawn without regard to what they do."""
-    compiled = {s.code: s for s in sorted(samples, key=lambda s: (s.observation, s.sample_index), reverse=True) if s.compiled}
+    compiled = {
+        s.code: s for s in sorted(samples, key=lambda s: (s.observation, s.sample_index), reverse=True) if s.compiled
+    }
     ordered = sorted(compiled.values(), key=lambda s: (s.observation, s.sample_index))
     choices = list(itertools.permutations(ordered, 2))
     drawn = random.Random(seed).sample(choices, min(max_pairs, len(choices)))

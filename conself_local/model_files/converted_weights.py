@@ -29,16 +29,12 @@ LARGEST_CONVERSION_BYTES = 4 * 2**30
 _F16_FEATURES = frozenset({"avx2", "fma", "f16c"})
 
 
-
-
-
-
 def automatic_format(model: ModelFile, features: frozenset[str]) -> str:
     """Without a probe: the 16-bit format that a processor of these features computes fast, where it has one, else the file as it is.
 
     Without BF16 in hardware, AVX2 with F16C samples from F16 1.7 to 1.9 times as fast as from Q4_1 and Q4_K_M (`conself tune`).
     """
-    if {kind for kind, _ in model.formats} <= _NATIVE:
+    if {quant_type for quant_type, _ in model.formats} <= _NATIVE:
         return ORIGINAL
     if features & BF16_FEATURES:
         return "BF16"
@@ -75,7 +71,14 @@ def ensure_converted_weights(model: ModelFile, weights_format: str, cache: Path)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(f".part{os.getpid()}")
-    command = [sys.executable, "-m", "conself_local.model_files.converted_weights", str(model.path), str(part), weights_format]
+    command = [
+        sys.executable,
+        "-m",
+        "conself_local.model_files.converted_weights",
+        str(model.path),
+        str(part),
+        weights_format,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=child_environment())
     if done.returncode != 0 or not part.is_file():
         part.unlink(missing_ok=True)

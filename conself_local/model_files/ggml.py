@@ -28,59 +28,67 @@ class _TypeTraits(ctypes.Structure):
     """`struct ggml_type_traits` of ggml.h."""
 
     _fields_ = (
-        ("type_name", ctypes.c_char_p), ("block_size", ctypes.c_int64), ("interleaved", ctypes.c_int64),
-        ("type_size", ctypes.c_size_t), ("is_quantized", ctypes.c_bool), ("to_float", ctypes.c_void_p),
+        ("type_name", ctypes.c_char_p),
+        ("block_size", ctypes.c_int64),
+        ("interleaved", ctypes.c_int64),
+        ("type_size", ctypes.c_size_t),
+        ("is_quantized", ctypes.c_bool),
+        ("to_float", ctypes.c_void_p),
         ("from_float", ctypes.c_void_p),
-    )  # fmt: skip
+    )
 
 
 _TO_FLOAT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
 
-def unpack(kind: int, packed: Bytes, rows: int, columns: int) -> Floats:
-    """float32 (rows, columns) of a tensor of ggml type `kind`. packed: its bytes, contiguous. Raises ConselfError."""
-    traits = _traits(kind)
-    if packed.nbytes != rows * row_bytes(kind, columns):
+def unpack(quant_type: int, packed: Bytes, rows: int, columns: int) -> Floats:
+    """float32 (rows, columns) of a tensor of ggml type `quant_type`. packed: its bytes, contiguous. Raises ConselfError."""
+    traits = _traits(quant_type)
+    if packed.nbytes != rows * row_bytes(quant_type, columns):
         raise ConselfError("a tensor's size is not what its shape says", "the file is damaged; get it again")
     packed = np.ascontiguousarray(packed)
-    if kind == _FLOAT32:
+    if quant_type == _FLOAT32:
         return packed.view(np.float32).reshape(rows, columns).copy()
     values = np.empty((rows, columns), dtype=np.float32)
     _TO_FLOAT(traits.to_float)(packed.ctypes.data, values.ctypes.data, rows * columns)
     return values
 
 
-def can_pack(kind: int) -> bool:
+def can_pack(quant_type: int) -> bool:
     """Whether `pack` can write the format without an importance matrix."""
-    return kind not in _NEEDS_IMPORTANCE
+    return quant_type not in _NEEDS_IMPORTANCE
 
 
-def pack(kind: int, values: Floats) -> Bytes:
-    """The bytes of ggml type `kind` of float32 (rows, columns), rounded as llama.cpp's own quantiser does."""
-    if not can_pack(kind):
-        raise ConselfError("this number format cannot be written without an importance matrix", "export in another format")
+def pack(quant_type: int, values: Floats) -> Bytes:
+    """The bytes of ggml type `quant_type` of float32 (rows, columns), rounded as llama.cpp's own quantiser does."""
+    if not can_pack(quant_type):
+        raise ConselfError(
+            "this number format cannot be written without an importance matrix", "export in another format"
+        )
     rows, columns = values.shape
-    target = np.empty(rows * row_bytes(kind, columns), dtype=np.uint8)
+    target = np.empty(rows * row_bytes(quant_type, columns), dtype=np.uint8)
     values = np.ascontiguousarray(values, dtype=np.float32)
-    written = _library().ggml_quantize_chunk(kind, values.ctypes.data, target.ctypes.data, 0, rows, columns, None)
+    written = _library().ggml_quantize_chunk(quant_type, values.ctypes.data, target.ctypes.data, 0, rows, columns, None)
     assert written == target.nbytes, "ggml writes whole rows"
     return target
 
 
-def row_bytes(kind: int, columns: int) -> int:
+def row_bytes(quant_type: int, columns: int) -> int:
     """Of a row of so many numbers. Raises ConselfError where they do not fill whole blocks."""
-    traits = _traits(kind)
+    traits = _traits(quant_type)
     if columns % traits.block_size:
-        raise ConselfError(f"a row of {columns} numbers does not fill blocks of {traits.block_size}", "the file is damaged")
+        raise ConselfError(
+            f"a row of {columns} numbers does not fill blocks of {traits.block_size}", "the file is damaged"
+        )
     return int(columns // traits.block_size * traits.type_size)
 
 
 @cache
-def _traits(kind: int) -> Any:
-    pointer = _library().ggml_get_type_traits(kind) if 0 <= kind < 256 else None
+def _traits(quant_type: int) -> Any:
+    pointer = _library().ggml_get_type_traits(quant_type) if 0 <= quant_type < 256 else None
     traits = pointer.contents if pointer else None
-    if traits is None or not traits.block_size or not (traits.to_float or kind == _FLOAT32):
-        raise ConselfError(f"llama.cpp cannot unpack numbers of type {kind}", "use a file in a usual format")
+    if traits is None or not traits.block_size or not (traits.to_float or quant_type == _FLOAT32):
+        raise ConselfError(f"llama.cpp cannot unpack numbers of type {quant_type}", "use a file in a usual format")
     return traits
 
 
@@ -89,14 +97,24 @@ def _library() -> Any:
     """llama-cpp-python's own copy of libggml-base, without running its package: that would load llama.cpp whole."""
     found = importlib.util.find_spec("llama_cpp")
     folder = Path(found.origin).parent / "lib" if found and found.origin else Path()
-    files = [f for name in ("libggml-base.so", "libggml-base.dylib", "ggml-base.dll") for f in [folder / name] if f.is_file()]
+    files = [
+        f for name in ("libggml-base.so", "libggml-base.dylib", "ggml-base.dll") for f in [folder / name] if f.is_file()
+    ]
     if not files:
-        raise ConselfError("llama-cpp-python's libggml-base is not where it should be", "install llama-cpp-python again")
+        raise ConselfError(
+            "llama-cpp-python's libggml-base is not where it should be", "install llama-cpp-python again"
+        )
     library = ctypes.CDLL(str(files[0]))
     library.ggml_get_type_traits.restype = ctypes.POINTER(_TypeTraits)
     library.ggml_get_type_traits.argtypes = [ctypes.c_int]
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
     library.ggml_quantize_chunk.argtypes = [
-        ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p,
-    ]  # fmt: skip
+        ctypes.c_int,
+        ctypes.c_void_p,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+    ]
     return library

@@ -22,7 +22,9 @@ class GgufReader(gguf.GGUFReader):  # type: ignore[misc]
     A field that is an array holds every string as one part, and all numbers as one part: ask it for all its `contents()`.
     """
 
-    def _get_field_parts(self, orig_offs: int, raw_type: int) -> tuple[int, list[Any], list[int], list[gguf.GGUFValueType]]:
+    def _get_field_parts(
+        self, orig_offs: int, raw_type: int
+    ) -> tuple[int, list[Any], list[int], list[gguf.GGUFValueType]]:
         if raw_type != gguf.GGUFValueType.ARRAY or self.byte_order != "I":
             return super()._get_field_parts(orig_offs, raw_type)
         whole, end = memoryview(self.data), int(orig_offs) + _HEAD.size
@@ -45,4 +47,9 @@ class GgufReader(gguf.GGUFReader):  # type: ignore[misc]
             raise ValueError("an array is cut short") from error
         if end > len(whole):
             raise ValueError("an array is cut short")
-        return end - int(orig_offs), parts, list(range(len(parts))), [gguf.GGUFValueType.ARRAY, gguf.GGUFValueType(kind)]
+        return (
+            end - int(orig_offs),
+            parts,
+            list(range(len(parts))),
+            [gguf.GGUFValueType.ARRAY, gguf.GGUFValueType(kind)],
+        )

@@ -25,9 +25,14 @@ PERMUTED = ("llama",)
 PLAIN = ("qwen2",)
 TRAINABLE = PERMUTED + PLAIN
 LINEAR_NAMES = {
-    "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
-}  # fmt: skip
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
 """GGUF's name of a layer's linear map -> that of the Hugging Face and MLX models."""
 _LAYER_NAMES = {**LINEAR_NAMES, "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
 _OUTER_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
@@ -41,7 +46,7 @@ class GgufTensor:
     """In the file."""
     model_name: str
     """In the torch or MLX model, e.g. `model.layers.0.mlp.up_proj.weight`."""
-    kind: int
+    quant_type: int
     """ggml type."""
     shape: tuple[int, ...]
     """(rows, columns), or (size,) of a norm or bias."""
@@ -60,7 +65,7 @@ class GgufTensor:
     def dense(self) -> Floats:
         """float32 values in the order of the torch model."""
         rows = self.rows_in_order()
-        return unpack(self.kind, rows.reshape(-1), len(rows), self.columns).reshape(self.shape)
+        return unpack(self.quant_type, rows.reshape(-1), len(rows), self.columns).reshape(self.shape)
 
     @property
     def columns(self) -> int:
@@ -107,13 +112,19 @@ def _describe(model: ModelFile, tensor: gguf.ReaderTensor) -> GgufTensor:
         model_name = f"{_OUTER_NAMES[outer]}.{part}"
     else:
         raise ConselfError(
-            f"{model.path.name} holds a tensor {tensor.name} that is not known", "this model can be sampled, not trained"
+            f"{model.path.name} holds a tensor {tensor.name} that is not known",
+            "this model can be sampled, not trained",
         )
     heads = {"attn_q": model.head_count, "attn_k": model.head_count_kv}.get(layer[2]) if layer else None
     return GgufTensor(
-        tensor.name, model_name, int(tensor.tensor_type), tuple(int(n) for n in reversed(tensor.shape)), int(tensor.data_offset),
-        np.asarray(tensor.data).view(np.uint8).reshape(-1), heads if model.architecture in PERMUTED else None,
-    )  # fmt: skip
+        tensor.name,
+        model_name,
+        int(tensor.tensor_type),
+        tuple(int(n) for n in reversed(tensor.shape)),
+        int(tensor.data_offset),
+        np.asarray(tensor.data).view(np.uint8).reshape(-1),
+        heads if model.architecture in PERMUTED else None,
+    )
 
 
 def permute_rows(rows: npt.NDArray[_Number], heads: int) -> npt.NDArray[_Number]:
@@ -157,4 +168,3 @@ def _config(model: ModelFile, reader: GgufReader) -> dict[str, object]:
         "attention_bias": "blk.0.attn_q.bias" in shapes,
         "tie_word_embeddings": "output.weight" not in shapes,
     }
-

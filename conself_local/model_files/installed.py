@@ -62,17 +62,28 @@ def _describe(model: FoundModel) -> dict[str, Any]:
     file = model.file
     if file is None:
         return row | {"usable": False, "trainable": False, "what": f"cannot be used: {model.exclusion_reason}"}
-    form, _ = file.formats[0]
-    trained = f"not trainable here: {model.exclusion_reason}" if model.exclusion_reason else f"trainable in {gib(training_bytes(file))} and more"
+    quant_type, _ = file.formats[0]
+    trained = (
+        f"not trainable here: {model.exclusion_reason}"
+        if model.exclusion_reason
+        else f"trainable in {gib(training_bytes(file))} and more"
+    )
     what = (
-        f"{file.architecture}, {file.weights / 1e6:.0f} M weights, {gib(file.size_bytes)}, mostly {form}, context "
+        f"{file.architecture}, {file.weights / 1e6:.0f} M weights, {gib(file.size_bytes)}, mostly {quant_type}, context "
         f"{file.context_length}, licence {file.licence or 'not named'}; {trained}"
     )
     return row | {
-        "usable": True, "trainable": not model.exclusion_reason, "architecture": file.architecture, "weights": file.weights,
-        "size_bytes": file.size_bytes, "format": form, "context_length": file.context_length, "licence": file.licence,
-        "training_bytes": training_bytes(file), "what": what,
-    }  # fmt: skip
+        "usable": True,
+        "trainable": not model.exclusion_reason,
+        "architecture": file.architecture,
+        "weights": file.weights,
+        "size_bytes": file.size_bytes,
+        "format": quant_type,
+        "context_length": file.context_length,
+        "licence": file.licence,
+        "training_bytes": training_bytes(file),
+        "what": what,
+    }
 
 
 def _look_at(source: str, name: str, path: Path) -> FoundModel:
@@ -89,7 +100,11 @@ def _why_not_trained(file: ModelFile) -> str:
     except ConselfError as error:
         return error.message
     needed, free = training_bytes(file), available_memory_bytes()
-    return f"training needs more than {needed >> 20} MiB, and {free >> 20} are free" if free is not None and needed > free else ""
+    return (
+        f"training needs more than {needed >> 20} MiB, and {free >> 20} are free"
+        if free is not None and needed > free
+        else ""
+    )
 
 
 def _files(home: Path, fetched: Path | None) -> Iterator[tuple[str, str, Path]]:
@@ -99,10 +114,12 @@ def _files(home: Path, fetched: Path | None) -> Iterator[tuple[str, str, Path]]:
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or home / ".cache/huggingface") / "hub")
     folders = (
         *([("conself", fetched)] if fetched else []),
-        ("LM Studio", home / ".lmstudio/models"), ("LM Studio", home / ".cache/lm-studio/models"),
+        ("LM Studio", home / ".lmstudio/models"),
+        ("LM Studio", home / ".cache/lm-studio/models"),
         ("llama.cpp", Path(os.environ.get("LLAMA_CACHE") or home / ".cache/llama.cpp")),
-        ("llama.cpp", home / "Library/Caches/llama.cpp"), ("Hugging Face", hub),
-    )  # fmt: skip
+        ("llama.cpp", home / "Library/Caches/llama.cpp"),
+        ("Hugging Face", hub),
+    )
     for source, folder in folders:
         for path in sorted(folder.rglob("*.gguf")) if folder.is_dir() else ():
             if path.is_file() and "mmproj" not in path.name and "-of-0" not in path.name:

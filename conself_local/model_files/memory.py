@@ -33,7 +33,12 @@ def kv_tokens(model: ModelFile, slots: int, longest: int) -> int:
 
 def training_bytes(model: ModelFile) -> int:
     """The least that the trainer process takes: its libraries, the file's blocks, embeddings and output head unpacked."""
-    return _TRAINER_BASE_BYTES + model.size_bytes + 2 * _TRAINER_BYTES_PER_EMBEDDING * model.vocabulary * model.embedding_length
+    return (
+        _TRAINER_BASE_BYTES
+        + model.size_bytes
+        + 2 * _TRAINER_BYTES_PER_EMBEDDING * model.vocabulary * model.embedding_length
+    )
+
 
 ALL_LAYERS = 999
 _TRAINER_SHARE = 0.25

@@ -26,7 +26,9 @@ def verify_mlx_folder(folder: Path) -> None:
         settings = _read_json(folder / name)
         code = [key for key in _RUNS_CODE if key in settings]
         if code:
-            raise ConselfError(f"{folder / name} wants to run code of its own ({code[0]})", "use a model that mlx-lm knows by itself")
+            raise ConselfError(
+                f"{folder / name} wants to run code of its own ({code[0]})", "use a model that mlx-lm knows by itself"
+            )
     if not (folder / "tokenizer.json").is_file():
         raise ConselfError(f"{folder} has no tokenizer.json", _GET_A_FOLDER)
     weights = sorted(folder.glob("model*.safetensors"))

@@ -106,7 +106,9 @@ def load_model_file(path: Path) -> ModelFile:
         block_count=number("block_count"),
         embedding_length=number("embedding_length"),
         head_count=head_count,
-        head_count_kv=number("attention.head_count_kv") if f"{architecture}.attention.head_count_kv" in fields else head_count,
+        head_count_kv=number("attention.head_count_kv")
+        if f"{architecture}.attention.head_count_kv" in fields
+        else head_count,
         chat_template=template,
         bos_token=_token(tokens, fields.get("tokenizer.ggml.bos_token_id")),
         eos_token=end_token,
@@ -147,8 +149,14 @@ def _read(path: Path, what: str) -> tuple[dict[str, object], list[tuple[str, int
 
     try:
         reader = GgufReader(path)
-        wanted = ("general.", "tokenizer.chat_template", "tokenizer.ggml.tokens", "tokenizer.ggml.bos_token_id",
-                  "tokenizer.ggml.eos_token_id", "adapter.")
+        wanted = (
+            "general.",
+            "tokenizer.chat_template",
+            "tokenizer.ggml.tokens",
+            "tokenizer.ggml.bos_token_id",
+            "tokenizer.ggml.eos_token_id",
+            "adapter.",
+        )
         architecture_field = reader.fields.get("general.architecture")
         architecture = architecture_field.contents() if architecture_field else ""
         fields = {

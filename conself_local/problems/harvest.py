@@ -22,17 +22,65 @@ from conself_local.problems.problem import Problem
 from sandbox import Limits, MakeSandbox, Program
 
 PURE_MODULES = {
-    "bisect", "cmath", "collections", "copy", "dataclasses", "decimal", "enum", "fractions", "functools", "heapq", "itertools", "math",
-    "numbers", "operator", "re", "statistics", "string", "textwrap", "typing", "unicodedata", "__future__",
-}  # fmt: skip
+    "bisect",
+    "cmath",
+    "collections",
+    "copy",
+    "dataclasses",
+    "decimal",
+    "enum",
+    "fractions",
+    "functools",
+    "heapq",
+    "itertools",
+    "math",
+    "numbers",
+    "operator",
+    "re",
+    "statistics",
+    "string",
+    "textwrap",
+    "typing",
+    "unicodedata",
+    "__future__",
+}
 _IMPURE_BUILTINS = {
-    "open", "input", "print", "exec", "eval", "compile", "__import__", "globals", "locals", "vars", "id", "breakpoint", "exit", "quit",
-    "memoryview", "setattr", "delattr", "help",
-}  # fmt: skip
-_SECRET = re.compile(r"AKIA[0-9A-Z]{12}|sk-[A-Za-z0-9]{16}|ghp_\w{20}|-----BEGIN|(?i:passw(or)?d|api_?key|secret)\s*[=:]\s*['\"]")
+    "open",
+    "input",
+    "print",
+    "exec",
+    "eval",
+    "compile",
+    "__import__",
+    "globals",
+    "locals",
+    "vars",
+    "id",
+    "breakpoint",
+    "exit",
+    "quit",
+    "memoryview",
+    "setattr",
+    "delattr",
+    "help",
+}
+_SECRET = re.compile(
+    r"AKIA[0-9A-Z]{12}|sk-[A-Za-z0-9]{16}|ghp_\w{20}|-----BEGIN|(?i:passw(or)?d|api_?key|secret)\s*[=:]\s*['\"]"
+)
 _MOST_FILE_BYTES = 2 * 2**20
 _MOST_LINES = 60
-_SKIPPED = {"test", "tests", "testing", "docs", "examples", "build", "dist", "site-packages", "node_modules", "__pycache__"}
+_SKIPPED = {
+    "test",
+    "tests",
+    "testing",
+    "docs",
+    "examples",
+    "build",
+    "dist",
+    "site-packages",
+    "node_modules",
+    "__pycache__",
+}
 VALIDATION_SHARE = 0.2
 
 
@@ -93,13 +141,18 @@ class _Module:
             elif isinstance(node, ast.ImportFrom):
                 for alias in node.names:
                     origin = "." * node.level + (node.module or "")
-                    self._imports[alias.asname or alias.name] = (origin, ast.ImportFrom(node.module, [alias], node.level))
+                    self._imports[alias.asname or alias.name] = (
+                        origin,
+                        ast.ImportFrom(node.module, [alias], node.level),
+                    )
 
     def source_with_needs(self, function: ast.FunctionDef) -> str:
         """Raises ValueError that says what is not pure about it."""
         wanted: dict[str, ast.stmt] = {}
         self._take(function, wanted)
-        order = sorted(wanted.values(), key=lambda n: (not isinstance(n, ast.Import | ast.ImportFrom), getattr(n, "lineno", 0)))
+        order = sorted(
+            wanted.values(), key=lambda n: (not isinstance(n, ast.Import | ast.ImportFrom), getattr(n, "lineno", 0))
+        )
         source = "\n\n".join(ast.unparse(n) for n in dict.fromkeys(order)) + "\n"
         if _SECRET.search(source):
             raise ValueError("something like a secret stands in it")
@@ -119,7 +172,9 @@ class _Module:
             elif used in self._imports:
                 origin, statement = self._imports[used]
                 if origin.partition(".")[0] not in PURE_MODULES:
-                    raise ValueError(f"it uses {'its own package' if origin.startswith('.') else origin}, which is not known to be pure")
+                    raise ValueError(
+                        f"it uses {'its own package' if origin.startswith('.') else origin}, which is not known to be pure"
+                    )
                 wanted[used] = statement
             elif used in self._constants:
                 self._take(self._constants[used], wanted)
@@ -130,7 +185,9 @@ class _Module:
 
 def _verify_statements(node: ast.stmt) -> None:
     for part in ast.walk(node):
-        if isinstance(part, ast.Global | ast.Nonlocal | ast.Yield | ast.YieldFrom | ast.Await | ast.Import | ast.ImportFrom):
+        if isinstance(
+            part, ast.Global | ast.Nonlocal | ast.Yield | ast.YieldFrom | ast.Await | ast.Import | ast.ImportFrom
+        ):
             raise ValueError(f"it has {type(part).__name__.lower()} in it")
 
 
@@ -166,9 +223,16 @@ def _problem(node: ast.FunctionDef, where: str, source: str, seed: int) -> Probl
     inputs = make_inputs(node, example_calls(docstring, node.name), seed)
     bare = _first_line(node)
     return Problem(
-        id=f"harvest/{hashlib.sha256(where.encode()).hexdigest()[:8]}/{node.name}", statement=docstring, kind="function",
-        inputs=tuple(inputs), split="train", entry_point=node.name, starter_code=bare, origin=where, licence="your own",
-    )  # fmt: skip
+        id=f"harvest/{hashlib.sha256(where.encode()).hexdigest()[:8]}/{node.name}",
+        statement=docstring,
+        kind="function",
+        inputs=tuple(inputs),
+        split="train",
+        entry_point=node.name,
+        starter_code=bare,
+        origin=where,
+        licence="your own",
+    )
 
 
 def _first_line(node: ast.FunctionDef) -> str:
@@ -187,7 +251,9 @@ def keep_runnable(found: Sequence[Harvested], make_sandbox: MakeSandbox, seed: i
         results = {result.program_id: result for result in sandbox.run(programs)}
     kept = []
     for one, problem in with_problem:
-        answered = [i for i, output in zip(problem.inputs, results[problem.id].outputs, strict=True) if output.text is not None]
+        answered = [
+            i for i, output in zip(problem.inputs, results[problem.id].outputs, strict=True) if output.text is not None
+        ]
         if not answered:
             continue
         draw = int(hashlib.sha256(f"{seed}/{problem.id}".encode()).hexdigest()[:8], 16) / 2**32

@@ -53,14 +53,24 @@ class Import:
         found += [f"{count} left out: {kind}" for kind, count in self.excluded.items()]
         found += [f"  {sentence}" for sentence in self.examples]
         if self.few_inputs:
-            found.append(f"{self.few_inputs} training problems have fewer than {FEW_INPUTS} test inputs; a round adds more where it can")
+            found.append(
+                f"{self.few_inputs} training problems have fewer than {FEW_INPUTS} test inputs; a round adds more where it can"
+            )
         if self.without_format:
-            found.append(f"{self.without_format} problems read a standard input whose format the examples do not show; no inputs are added")
+            found.append(
+                f"{self.without_format} problems read a standard input whose format the examples do not show; no inputs are added"
+            )
         return found
 
 
 def import_problems(
-    source: Path, target: Path, make_sandbox: MakeSandbox, *, limit: int | None, seed: int, on_progress: Callable[[int], None]
+    source: Path,
+    target: Path,
+    make_sandbox: MakeSandbox,
+    *,
+    limit: int | None,
+    seed: int,
+    on_progress: Callable[[int], None],
 ) -> Import:
     """limit: only so many training problems, drawn by the seed; on_progress: records read so far, over both passes.
 
@@ -110,9 +120,13 @@ def _benchmarks(source: Path, make_sandbox: MakeSandbox, on_progress: Callable[[
 
 
 def _accepted(
-    source: Path, make_sandbox: MakeSandbox, benchmarks: Overlap, report: Import, on_progress: Callable[[int], None],
+    source: Path,
+    make_sandbox: MakeSandbox,
+    benchmarks: Overlap,
+    report: Import,
+    on_progress: Callable[[int], None],
     faults: list[str] | None = None,
-) -> Iterator[Problem]:  # fmt: skip
+) -> Iterator[Problem]:
     """What is taken, counted in the report. faults: where to tell what the user can mend; None: raise ConselfError for it."""
     repeats = Repeats()
     for done, one in enumerate(read_problems(source, make_sandbox)):

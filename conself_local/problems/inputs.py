@@ -14,11 +14,32 @@ from typing import Any
 from conself_local.problems.mutate import mutate_inputs
 
 INPUTS = 12
-_WORDS = ("", "a", "abc", "Hello World", "racecar", "a,b;c", "  x  ", "UPPER lower", "123", "äé", "line\nbreak", "aabbcc")
+_WORDS = (
+    "",
+    "a",
+    "abc",
+    "Hello World",
+    "racecar",
+    "a,b;c",
+    "  x  ",
+    "UPPER lower",
+    "123",
+    "äé",
+    "line\nbreak",
+    "aabbcc",
+)
 _NUMBERS = (0, 1, -1, 2, 3, 7, 10, 100, -17, 255, 1000)
 _FLOATS = (0.0, 1.0, -1.0, 0.5, 2.5, 3.14159, 100.0, -7.25)
 _MOST_ITEMS = 6
-_ALIASES = {"List": "list", "Sequence": "list", "Iterable": "list", "Dict": "dict", "Mapping": "dict", "Set": "set", "Tuple": "tuple"}
+_ALIASES = {
+    "List": "list",
+    "Sequence": "list",
+    "Iterable": "list",
+    "Dict": "dict",
+    "Mapping": "dict",
+    "Set": "set",
+    "Tuple": "tuple",
+}
 
 
 def example_calls(docstring: str, name: str) -> list[tuple[object, ...]]:
@@ -34,7 +55,12 @@ def example_calls(docstring: str, name: str) -> list[tuple[object, ...]]:
         except SyntaxError:
             continue
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name and not node.keywords:
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == name
+                and not node.keywords
+            ):
                 try:
                     calls.append(tuple(ast.literal_eval(a) for a in node.args))
                 except (ValueError, TypeError):
@@ -86,7 +112,12 @@ def _plain(name: str, draw: random.Random, attempt: int) -> object:
         return pool[attempt] if attempt < len(pool) and draw.random() < 0.7 else draw.choice(pool)
     if _ALIASES.get(name, name) in ("list", "tuple", "set", "dict"):
         item = ast.Name(draw.choice(["int", "str"]))
-        return _generic(_ALIASES.get(name, name), ast.Tuple([item, item]) if name in ("dict", "Dict", "Mapping") else item, draw, attempt)
+        return _generic(
+            _ALIASES.get(name, name),
+            ast.Tuple([item, item]) if name in ("dict", "Dict", "Mapping") else item,
+            draw,
+            attempt,
+        )
     if name == "None":
         return None
     raise ValueError(f"a parameter is of the type {name}, which no literal has")
@@ -107,7 +138,9 @@ def _generic(name: str, inner: ast.expr, draw: random.Random, attempt: int) -> o
     if name == "set":
         return set(items(inner))
     if name == "tuple":
-        if isinstance(inner, ast.Tuple) and not any(isinstance(e, ast.Constant) and e.value is Ellipsis for e in inner.elts):
+        if isinstance(inner, ast.Tuple) and not any(
+            isinstance(e, ast.Constant) and e.value is Ellipsis for e in inner.elts
+        ):
             return tuple(_value(e, draw, attempt) for e in inner.elts)
         return tuple(items(inner.elts[0] if isinstance(inner, ast.Tuple) else inner))
     if name == "dict" and isinstance(inner, ast.Tuple) and len(inner.elts) == 2:

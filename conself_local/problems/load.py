@@ -105,7 +105,9 @@ def read_problems(path: Path, make_sandbox: MakeSandbox) -> Iterator[Problem | F
         if isinstance(one, Problem):
             key = hash(one.id)
             if key in seen:
-                yield Fault(line, f"the id {one.id!r} stands twice; give every problem its own id", one.origin not in PUBLISHED)
+                yield Fault(
+                    line, f"the id {one.id!r} stands twice; give every problem its own id", one.origin not in PUBLISHED
+                )
                 continue
             seen.add(key)
         yield one
@@ -155,7 +157,9 @@ def _of_record(record: Record, line: int) -> Iterator[Problem | Fault]:
         yield Fault(line, what, mine)
 
 
-def _recorded(records: Sequence[tuple[int, Record]], make_sandbox: MakeSandbox) -> Iterator[tuple[int, Problem | Fault]]:
+def _recorded(
+    records: Sequence[tuple[int, Record]], make_sandbox: MakeSandbox
+) -> Iterator[tuple[int, Problem | Fault]]:
     lines = {str(record["task_id"]): line for line, record in records}
     problems, excluded = human_eval.problems_of([record for _, record in records], make_sandbox)
     yield from ((lines[p.id], p) for p in problems)
@@ -193,7 +197,9 @@ def _records(path: Path) -> Iterator[tuple[int, Record | Fault]]:
                 if line.strip():
                     yield number, _record(line, number)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ConselfError(f"{path} cannot be read: {error}", "check that the file is whole, and plain text or .gz") from error
+        raise ConselfError(
+            f"{path} cannot be read: {error}", "check that the file is whole, and plain text or .gz"
+        ) from error
 
 
 def _record(line: str, number: int) -> Record | Fault:
@@ -201,4 +207,8 @@ def _record(line: str, number: int) -> Record | Fault:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         return Fault(number, f"no JSON ({error})", True)
-    return record if isinstance(record, dict) else Fault(number, "no JSON object: each line is one problem in braces", True)
+    return (
+        record
+        if isinstance(record, dict)
+        else Fault(number, "no JSON object: each line is one problem in braces", True)
+    )

@@ -170,10 +170,16 @@ class _Pool:
         letters = self._alphabet or ["a"]
         at = draw.randrange(len(text) + 1)
         options = [
-            text[:at] + draw.choice(letters) + text[at:], text[:at] + text[at + 1 :], text[:at] + draw.choice(letters) + text[at + 1 :],
-            text[::-1], text[:at] + text[max(0, at - 1) :], text[:at] + text[max(0, at - 3) : at] + text[at:],
-            "".join(draw.sample(text, len(text))), text[at:] + text[:at], text[: max(1, len(text) // 2)],
-        ]  # fmt: skip
+            text[:at] + draw.choice(letters) + text[at:],
+            text[:at] + text[at + 1 :],
+            text[:at] + draw.choice(letters) + text[at + 1 :],
+            text[::-1],
+            text[:at] + text[max(0, at - 1) :],
+            text[:at] + text[max(0, at - 3) : at] + text[at:],
+            "".join(draw.sample(text, len(text))),
+            text[at:] + text[:at],
+            text[: max(1, len(text) // 2)],
+        ]
         if any(letter.isupper() for letter in letters) and any(letter.islower() for letter in letters):
             options.append(text.swapcase())
         new = draw.choice([draw.choice(options), text + text, draw.choice(options)])
@@ -191,18 +197,28 @@ class _Pool:
             return [draw.choice(self._items.values)]
         at = draw.randrange(len(items))
         changed_item = self._items.change(items[at], draw)
-        if isinstance(changed_item, list | tuple) and len(self._row_lengths) == 1 and len(changed_item) != len(items[at]):
+        if (
+            isinstance(changed_item, list | tuple)
+            and len(self._row_lengths) == 1
+            and len(changed_item) != len(items[at])
+        ):
             changed_item = items[at]
         keep_size = self._same_size and len(self._sequences) > 2
         options = [
-            [*items[:at], changed_item, *items[at + 1 :]], [*items[:at], draw.choice(self._items.values), *items[at + 1 :]],
-            items[::-1], draw.sample(items, len(items)),
-        ]  # fmt: skip
+            [*items[:at], changed_item, *items[at + 1 :]],
+            [*items[:at], draw.choice(self._items.values), *items[at + 1 :]],
+            items[::-1],
+            draw.sample(items, len(items)),
+        ]
         if not keep_size:
             options += [
-                items[:at] + items[at + 1 :], items[: at + 1], [*items[:at], items[at], *items[at:]],
-                [*items, draw.choice(self._items.values)], [*items[:at], changed_item, *items[at:]], [*items, *items[::-1]],
-            ]  # fmt: skip
+                items[:at] + items[at + 1 :],
+                items[: at + 1],
+                [*items[:at], items[at], *items[at:]],
+                [*items, draw.choice(self._items.values)],
+                [*items[:at], changed_item, *items[at:]],
+                [*items, *items[::-1]],
+            ]
         new = draw.choice(options)[:_MOST_ITEMS]
         if self._distinct:
             new = list({repr(item): item for item in new}.values())

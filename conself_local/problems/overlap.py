@@ -80,7 +80,11 @@ class Repeats:
     def before(self, problem: Problem) -> str | None:
         """The id of an earlier problem with the same words and the same entry point."""
         words = _words(problem)
-        first = self._seen.setdefault(hash((tuple(words), problem.entry_point)), problem.id) if len(words) >= _LEAST_WORDS else problem.id
+        first = (
+            self._seen.setdefault(hash((tuple(words), problem.entry_point)), problem.id)
+            if len(words) >= _LEAST_WORDS
+            else problem.id
+        )
         return None if first == problem.id else first
 
 

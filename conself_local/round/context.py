@@ -59,4 +59,6 @@ class RoundContext:
     def sampling_config(self) -> SamplingConfig:
         """What the user asked for, else what is fast here."""
         asked, found = self.compute, sampling_config(self.model, self.home.cache)
-        return SamplingConfig(asked.weights_format or found.format, asked.slots or found.slots, asked.threads or found.threads)
+        return SamplingConfig(
+            asked.weights_format or found.format, asked.slots or found.slots, asked.threads or found.threads
+        )

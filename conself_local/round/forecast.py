@@ -33,10 +33,6 @@ _TYPICAL_PAIRS = 0.72
 """A problem: what the bundled model gave on the starter pack."""
 
 
-
-
-
-
 def forecast(home: Home, model: ModelFile, problems: int) -> list[str]:
     """Sentences from a probe of a few seconds: programs an hour, time, memory, disk. Raises ConselfError where it does not run."""
     config = sampling_config(model, home.cache)

@@ -40,13 +40,9 @@ PROMPT_TOKENS = 1024
 """Room for a prompt in a slot's share of the context."""
 
 
-
-
-
-
-
-
-def run_round(context: RoundContext, round_: RoundInfo, benchmarks: list[Benchmark], until: str = "decide") -> dict[str, Any]:
+def run_round(
+    context: RoundContext, round_: RoundInfo, benchmarks: list[Benchmark], until: str = "decide"
+) -> dict[str, Any]:
     """Bring the round to its end, or to the end of stage `until`; returns its report (see `store/reports.py`)."""
     verify_disk(context.home.path)
     wanted = STAGES[: STAGES.index(until) + 1]
@@ -120,7 +116,9 @@ def _open_sampler(context: RoundContext, settings: Settings) -> Iterator[Sampler
     """What the round samples from: an endpoint where the user named one, else the engine."""
     endpoint, sampler = context.compute.endpoint, None
     if endpoint:
-        sampler = EndpointSampler(endpoint.url, endpoint.model_name, context.model, accept_remote=endpoint.accept_remote)
+        sampler = EndpointSampler(
+            endpoint.url, endpoint.model_name, context.model, accept_remote=endpoint.accept_remote
+        )
     with sampler or open_engine(context, settings) as opened:
         yield opened
 
@@ -129,9 +127,14 @@ def open_engine(context: RoundContext, settings: Settings, *, shipped: bool = Fa
     """The engine process over the converted weights, or over the shipped file."""
     config = context.sampling_config()
     return open_llama(
-        context.model, ORIGINAL if shipped else config.format, context.home.cache, slots=config.slots, threads=config.threads,
-        longest=PROMPT_TOKENS + settings.max_new_tokens, use_gpu=context.compute.use_gpu,
-    )  # fmt: skip
+        context.model,
+        ORIGINAL if shipped else config.format,
+        context.home.cache,
+        slots=config.slots,
+        threads=config.threads,
+        longest=PROMPT_TOKENS + settings.max_new_tokens,
+        use_gpu=context.compute.use_gpu,
+    )
 
 
 def _sampled(store: Store, round_: RoundInfo, with_programs: bool) -> bool:
@@ -157,18 +160,25 @@ def _measure_weights_gap(context: RoundContext, round_: RoundInfo, sampler: Samp
         running = [sampler.score(prompt, completion, adapter) for prompt, completion in rows]
         with open_engine(context, round_.settings, shipped=True) as shipped:
             exact = [shipped.score(prompt, completion, adapter) for prompt, completion in rows]
-        gaps = [abs(a - b) for ours, theirs in zip(running, exact, strict=True) for a, b in zip(ours, theirs, strict=True)]
+        gaps = [
+            abs(a - b) for ours, theirs in zip(running, exact, strict=True) for a, b in zip(ours, theirs, strict=True)
+        ]
         summary = f"samples from {sampler.weights.name}, mean gap in log-probability to the shipped file {fmean(gaps):.4f} nats a token"
     context.store.finish_stage(round_.id, "running copy", summary)
     context.on_event(Notice(summary))
 
 
 def _evaluate_all(context: RoundContext, round_: RoundInfo, benchmarks: list[Benchmark], adapter_id: int) -> None:
-    done = {r["benchmark"] for r in context.store.rows("select benchmark from evaluations where round_id = ?", round_.id)}
+    done = {
+        r["benchmark"] for r in context.store.rows("select benchmark from evaluations where round_id = ?", round_.id)
+    }
     pending = [b for b in benchmarks if b.name not in done]
     if not pending:
         return
-    adapters = {"base": context.store.adapter_file(round_.base_adapter_id), "adapter": context.store.adapter_file(adapter_id)}
+    adapters = {
+        "base": context.store.adapter_file(round_.base_adapter_id),
+        "adapter": context.store.adapter_file(adapter_id),
+    }
     with open_engine(context, round_.settings) as sampler:
         for benchmark in pending:
             evaluate(context.store, round_, benchmark, sampler, adapters, context.make_sandbox, context.on_event)
@@ -202,4 +212,3 @@ def _decide(context: RoundContext, round_: RoundInfo, adapter_id: int | None) ->
         )
     store.finish_stage(round_.id, "decide", summary)
     context.on_event(StageDone("decide", summary))
-

@@ -49,7 +49,9 @@ class Request:
     """Leave an unfinished round behind instead of going on with it."""
 
 
-def open_round(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
+def open_round(
+    store: Store, request: Request, make_sandbox: MakeSandbox
+) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
     """The unfinished round of this home, or a new one as requested."""
     unfinished = store.latest_round()
     if unfinished is not None and unfinished.state == "running":
@@ -62,7 +64,9 @@ def open_round(store: Store, request: Request, make_sandbox: MakeSandbox) -> tup
 def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
     settings = request.settings or PRESETS[request.preset or "laptop"]
     if request.ask_for_inputs:
-        settings = dataclasses.replace(settings, ask_for_inputs=True, grown_inputs=settings.grown_inputs or LAPTOP.grown_inputs)
+        settings = dataclasses.replace(
+            settings, ask_for_inputs=True, grown_inputs=settings.grown_inputs or LAPTOP.grown_inputs
+        )
     model = load_model_file(request.model or bundled_model())
     loaded = _load(request.problems, make_sandbox)
     seed = 0 if request.seed is None else request.seed
@@ -71,19 +75,31 @@ def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[R
     clean, excluded = without_overlap(loaded.of("train"), [p for b in benchmarks for p in b.problems])
     training = pick_problems(clean, request.limit, seed)
     if not training:
-        raise ConselfError(f"{request.problems} holds no training problem that can be used", "`conself problems check` tells why")
+        raise ConselfError(
+            f"{request.problems} holds no training problem that can be used", "`conself problems check` tells why"
+        )
     base = None if request.from_base else store.latest_accepted(model.sha256)
     asked: dict[str, Any] = {
-        "problems": str(request.problems.resolve()) if request.problems else None, "limit": request.limit,
+        "problems": str(request.problems.resolve()) if request.problems else None,
+        "limit": request.limit,
         "benchmarks": list(names),
         "evaluation_samples": sum(len(ARMS) * len(b.problems) * (1 + b.samples) for b in benchmarks),
-    }  # fmt: skip
+    }
     round_ = store.start_round(
-        seed=seed, settings=settings, model_path=model.path, model_sha256=model.sha256, template_hash=model.template_hash,
-        base_adapter_id=base, versions=package_versions(), request=asked, problems=training,
-    )  # fmt: skip
+        seed=seed,
+        settings=settings,
+        model_path=model.path,
+        model_sha256=model.sha256,
+        template_hash=model.template_hash,
+        base_adapter_id=base,
+        versions=package_versions(),
+        request=asked,
+        problems=training,
+    )
     if excluded:
-        store.finish_stage(round_.id, EXCLUDED, f"{len(excluded)} training problems left out: {'; '.join(excluded[:5])}")
+        store.finish_stage(
+            round_.id, EXCLUDED, f"{len(excluded)} training problems left out: {'; '.join(excluded[:5])}"
+        )
     return round_, model, benchmarks
 
 
@@ -109,7 +125,9 @@ def _reopen(
         )
     model = load_model_file(round_.model_path)
     if model.sha256 != round_.model_sha256:
-        raise ConselfError(f"{round_.model_path} has changed since round {round_.id} began", "put it back, or begin with --new")
+        raise ConselfError(
+            f"{round_.model_path} has changed since round {round_.id} began", "put it back, or begin with --new"
+        )
     loaded = _load(Path(asked["problems"]) if asked["problems"] else None, make_sandbox)
     benchmarks = load_benchmarks(asked["benchmarks"], loaded, round_.settings.evaluation_samples, make_sandbox)
     return round_, model, benchmarks

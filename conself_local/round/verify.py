@@ -85,7 +85,9 @@ def _verify_executions(store: Store) -> Iterator[str]:
 
 
 def _count_grown(store: Store, round_id: int, problem_id: str) -> int:
-    return int(store.value("select count(*) from grown_inputs where round_id = ? and problem_id = ?", round_id, problem_id))
+    return int(
+        store.value("select count(*) from grown_inputs where round_id = ? and problem_id = ?", round_id, problem_id)
+    )
 
 
 def _verify_samples(store: Store, round_: RoundInfo) -> Iterator[str]:
@@ -127,9 +129,14 @@ def _verify_metrics(store: Store, round_: RoundInfo) -> Iterator[str]:
     settings = round_.settings
     evidence = {p.id: load_evidence(store, round_, p) for p in store.round_problems(round_.id)}
     scores = {id: e.score() for id, e in evidence.items()}
-    normalised = normalise_entropy(scores, entropy_normalisation=settings.normaliser, max_crash_rate=settings.max_crash_rate)
+    normalised = normalise_entropy(
+        scores, entropy_normalisation=settings.normaliser, max_crash_rate=settings.max_crash_rate
+    )
     selected = select_learnable(
-        scores, entropy_normalisation=settings.normaliser, entropy_threshold=settings.threshold, max_crash_rate=settings.max_crash_rate
+        scores,
+        entropy_normalisation=settings.normaliser,
+        entropy_threshold=settings.threshold,
+        max_crash_rate=settings.max_crash_rate,
     )
     stored = {r["problem_id"]: r for r in store.rows("select * from metrics where round_id = ?", round_.id)}
     for id, score in scores.items():
@@ -149,9 +156,7 @@ def _verify_metrics(store: Store, round_: RoundInfo) -> Iterator[str]:
         yield from _verify_scores(store, evidence[id].rows, consensus(evidence[id].behaviours), numbers)
 
 
-def _verify_scores(
-    store: Store, rows: list[Row], values: list[float], numbers: list[int | None]
-) -> Iterator[str]:
+def _verify_scores(store: Store, rows: list[Row], values: list[float], numbers: list[int | None]) -> Iterator[str]:
     for row, value, number in zip(rows, values, numbers, strict=True):
         stored = store.rows("select cluster, consensus from sample_scores where sample_id = ?", row["id"])
         if not stored or not _close(stored[0]["consensus"], value) or stored[0]["cluster"] != number:
@@ -169,9 +174,9 @@ def _verify_pairs(store: Store, round_: RoundInfo) -> Iterator[str]:
     for id in derived.keys() | stored.keys():
         if id not in stored or id not in derived:
             yield f"pairs: {id} is {'missing' if id not in stored else 'not built by the evidence'}"
-        elif any(stored[id][key] != derived[id][key] for key in ("chosen_id", "rejected_id", "problem_id")) or not _close(
-            stored[id]["weight"], derived[id]["weight"]
-        ):
+        elif any(
+            stored[id][key] != derived[id][key] for key in ("chosen_id", "rejected_id", "problem_id")
+        ) or not _close(stored[id]["weight"], derived[id]["weight"]):
             yield f"pairs: {id} has other sides or another weight than the evidence gives"
 
 
@@ -180,7 +185,10 @@ def _verify_steps(store: Store, round_: RoundInfo) -> Iterator[str]:
     if [r["step"] for r in rows] != list(range(1, len(rows) + 1)):
         yield f"training_steps: round {round_.id} has a gap or a doubled step"
     for row in rows:
-        if not all(math.isfinite(row[key]) for key in ("loss", "margin", "gradient_norm")) or row["step"] > row["steps"]:
+        if (
+            not all(math.isfinite(row[key]) for key in ("loss", "margin", "gradient_norm"))
+            or row["step"] > row["steps"]
+        ):
             yield f"training_steps: step {row['step']} of round {round_.id} has an impossible value"
 
 

@@ -120,7 +120,9 @@ def problem_view(store: Store, round_id: int, problem_id: str) -> ProblemView:
     found: dict[str, ProgramView] = {}
     for row, behaviour, number in zip(evidence.rows, evidence.behaviours, numbers, strict=True):
         known = found.get(row["program_id"])
-        statuses = tuple(status for status, _, _ in json.loads(row["outputs"]) + json.loads(row["grown_outputs"] or "[]"))
+        statuses = tuple(
+            status for status, _, _ in json.loads(row["outputs"]) + json.loads(row["grown_outputs"] or "[]")
+        )
         found[row["program_id"]] = ProgramView(
             row["code"], number, (known.samples if known else 0) + 1, consensus.get(row["id"]), behaviour, statuses
         )
@@ -128,12 +130,24 @@ def problem_view(store: Store, round_id: int, problem_id: str) -> ProblemView:
     sampled = store.rows(_SAMPLED, round_id, problem_id)
     metrics = store.rows("select * from metrics where round_id = ? and problem_id = ?", round_id, problem_id)
     score = ProblemScore(metrics[0]["crash_rate"], metrics[0]["entropy_bits"], metrics[0]["valid"]) if metrics else None
-    kind: ProblemClass = _class(score, bool(metrics[0]["selected"]), round_.settings.max_crash_rate) if score else "pending"
+    kind: ProblemClass = (
+        _class(score, bool(metrics[0]["selected"]), round_.settings.max_crash_rate) if score else "pending"
+    )
     return ProblemView(
-        problem_id, problem.statement, (*(input_text(i) for i in problem.inputs), *grown), len(problem.inputs), tuple(programs),
-        tuple(r["text"] or "(none: sampled from the plain prompt)" for r in store.rows(_OBSERVATIONS, round_id, problem_id)),
-        tuple(dict.fromkeys(r["prompt"] for r in sampled)), tuple(r["text"] for r in sampled), kind, score.entropy_bits if score else None,
-    )  # fmt: skip
+        problem_id,
+        problem.statement,
+        (*(input_text(i) for i in problem.inputs), *grown),
+        len(problem.inputs),
+        tuple(programs),
+        tuple(
+            r["text"] or "(none: sampled from the plain prompt)"
+            for r in store.rows(_OBSERVATIONS, round_id, problem_id)
+        ),
+        tuple(dict.fromkeys(r["prompt"] for r in sampled)),
+        tuple(r["text"] for r in sampled),
+        kind,
+        score.entropy_bits if score else None,
+    )
 
 
 _GROWN = "select text from grown_inputs where round_id = ? and problem_id = ? order by number"
@@ -187,7 +201,9 @@ def pair_rows(store: Store, round_id: int) -> list[Row]:
 def _why_pair(row: Row) -> str:
     against = "failed on every input" if row["rejected_cluster"] is None else "ran and disagreed"
     consensus = "" if row["rejected_consensus"] is None else f" (consensus {row['rejected_consensus']:.2f})"
-    return f"the chosen has the highest consensus of its problem, {row['weight']:.2f}; the rejected {against}{consensus}"
+    return (
+        f"the chosen has the highest consensus of its problem, {row['weight']:.2f}; the rejected {against}{consensus}"
+    )
 
 
 def training_steps(store: Store, round_id: int) -> list[Row]:
@@ -215,6 +231,8 @@ def summary_of_home(store: Store) -> dict[str, Any]:
     """How many rounds and adapters there are, and which round is the latest."""
     latest = store.latest_round()
     return {
-        "rounds": int(store.value("select count(*) from rounds")), "adapters": int(store.value("select count(*) from adapters")),
-        "latest": latest.id if latest else None, "state": latest.state if latest else None,
-    }  # fmt: skip
+        "rounds": int(store.value("select count(*) from rounds")),
+        "adapters": int(store.value("select count(*) from adapters")),
+        "latest": latest.id if latest else None,
+        "state": latest.state if latest else None,
+    }

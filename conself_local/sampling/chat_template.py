@@ -34,8 +34,17 @@ def render_chat(template: str, messages: Sequence[ChatMessage], bos_token: str, 
                 bos_token=bos_token,
                 eos_token=eos_token,
             )
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError,
-            MemoryError, TimeoutError) as error:
+    except (
+        TemplateError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+        MemoryError,
+        TimeoutError,
+    ) as error:
         raise ConselfError(
             f"the model's chat template cannot be rendered ({type(error).__name__}: {error})",
             "use a GGUF of an instruct model whose chat template takes plain user messages",

@@ -37,9 +37,15 @@ class EndpointSampler:
     """A `Sampler`; a context manager. `concurrent` requests are under way at once; `name` is the model's name there."""
 
     def __init__(
-        self, url: str, name: str, model: ModelFile, *, concurrent: int = 16, accept_remote: bool = False,
+        self,
+        url: str,
+        name: str,
+        model: ModelFile,
+        *,
+        concurrent: int = 16,
+        accept_remote: bool = False,
         waits_seconds: Sequence[float] = _WAITS_SECONDS,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.url = _checked(url, accept_remote)
         self._name, self._concurrent, self._waits = name, concurrent, waits_seconds
         # its weights are mapped, never read: only template and vocabulary are used
@@ -78,9 +84,10 @@ class EndpointSampler:
                 todo.put(None)
 
     def _work(
-        self, todo: queue.SimpleQueue[SampleRequest | None],
+        self,
+        todo: queue.SimpleQueue[SampleRequest | None],
         done: queue.SimpleQueue[tuple[SampleRequest, str, Finish] | BaseException],
-    ) -> None:  # fmt: skip
+    ) -> None:
         while (request := todo.get()) is not None:
             try:
                 done.put((request, *self._answer(request)))
@@ -89,12 +96,19 @@ class EndpointSampler:
 
     def _answer(self, request: SampleRequest) -> tuple[str, Finish]:
         if request.adapter is not None:
-            raise ConselfError("an endpoint cannot switch adapters", "sample with the GGUF file itself, or begin with --from-base")
+            raise ConselfError(
+                "an endpoint cannot switch adapters", "sample with the GGUF file itself, or begin with --from-base"
+            )
         closes = request.stop_at_fence and not block_is_closed(request.answer_prefix) and "```" in request.answer_prefix
         body = {
-            "model": self._name, "prompt": self._texts[request.prompt_token_ids], "max_tokens": request.max_new_tokens,
-            "temperature": request.temperature, "top_p": request.top_p, "seed": request.seed, "stream": False,
-        }  # fmt: skip
+            "model": self._name,
+            "prompt": self._texts[request.prompt_token_ids],
+            "max_tokens": request.max_new_tokens,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "seed": request.seed,
+            "stream": False,
+        }
         if closes:
             body["stop"] = [_FENCE]
         answer = self._post(body)
@@ -102,28 +116,39 @@ class EndpointSampler:
             choice = answer["choices"][0]
             text, ended = str(choice["text"]), choice.get("finish_reason") == "stop"
         except (LookupError, TypeError, AttributeError) as error:
-            raise ConselfError(f"{self.url} answered in an unknown form", "check that it is an OpenAI-compatible server") from error
+            raise ConselfError(
+                f"{self.url} answered in an unknown form", "check that it is an OpenAI-compatible server"
+            ) from error
         if ended and closes:
             return text + _FENCE, "fence"
         return text, "end-token" if ended else "length"
 
     def _post(self, body: dict[str, Any]) -> dict[str, Any]:
         """Tried again after a dropped connection or a server's error, not after a refusal."""
-        request = urllib.request.Request(f"{self.url}/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{self.url}/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
         for wait in (*self._waits, None):
             try:
-                with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=_ANSWER_SECONDS) as response:
+                with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+                    request, timeout=_ANSWER_SECONDS
+                ) as response:
                     answer = json.loads(response.read(_MAX_ANSWER_BYTES))
                 return answer if isinstance(answer, dict) else {}
             except urllib.error.HTTPError as error:
                 problem = f"{error.code} {error.reason}: {error.read(300).decode(errors='replace')}"
                 if error.code < 500 and error.code != 429:
-                    raise ConselfError(f"{self.url} refused a request: {problem}", "check the model's name and the server's log") from error
+                    raise ConselfError(
+                        f"{self.url} refused a request: {problem}", "check the model's name and the server's log"
+                    ) from error
             except (OSError, ValueError) as error:
                 problem = str(error)
             if wait is not None:
                 time.sleep(wait)
-        raise ConselfError(f"{self.url} does not answer: {problem}", "start the server; what was sampled stays, and the next run goes on")
+        raise ConselfError(
+            f"{self.url} does not answer: {problem}",
+            "start the server; what was sampled stays, and the next run goes on",
+        )
 
     def score(
         self, prompt_token_ids: Sequence[int], completion_token_ids: Sequence[int], adapter: Path | None = None
@@ -136,7 +161,9 @@ class EndpointSampler:
     def __enter__(self) -> EndpointSampler:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

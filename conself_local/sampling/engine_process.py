@@ -40,7 +40,9 @@ class EngineProcess:
     package: what the engine computes with, to install anew where it crashes.
     """
 
-    def __init__(self, package: str, arguments: Sequence[str], slots: int, verify_adapter: Callable[[Path], None]) -> None:
+    def __init__(
+        self, package: str, arguments: Sequence[str], slots: int, verify_adapter: Callable[[Path], None]
+    ) -> None:
         self._package = package
         self._slots = slots
         self._verify_adapter = verify_adapter
@@ -60,8 +62,13 @@ class EngineProcess:
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, text=True,
-            env=child_environment(), start_new_session=True,
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            text=True,
+            env=child_environment(),
+            start_new_session=True,
         )
         with self._gone_is_an_error("did not start"):
             self._read()
@@ -146,13 +153,23 @@ class EngineProcess:
         self, prompt_token_ids: Sequence[int], completion_token_ids: Sequence[int], adapter: Path | None = None
     ) -> list[float]:
         self._verify(adapter)
-        call = {"op": "score", "prompt": list(prompt_token_ids), "completion": list(completion_token_ids), "adapter": adapter}
+        call = {
+            "op": "score",
+            "prompt": list(prompt_token_ids),
+            "completion": list(completion_token_ids),
+            "adapter": adapter,
+        }
         logps: list[float] = self._ask(call)["logps"]
         return logps
 
     def measure(self, prompts: Sequence[EncodedPrompt], seconds: float, max_new_tokens: int) -> float:
         """Tokens a second while every slot answers one of the prompts, over about so many seconds. Only while idle."""
-        call = {"op": "measure", "prompts": [p.token_ids for p in prompts], "seconds": seconds, "max_new_tokens": max_new_tokens}
+        call = {
+            "op": "measure",
+            "prompts": [p.token_ids for p in prompts],
+            "seconds": seconds,
+            "max_new_tokens": max_new_tokens,
+        }
         rate: float = self._ask(call)["rate"]
         return rate
 
@@ -226,7 +243,9 @@ class EngineProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -234,15 +253,32 @@ class LlamaProcess(EngineProcess):
     """llama.cpp over a GGUF file. `weights` is the file whose weights run, by default the model file itself."""
 
     def __init__(
-        self, model: ModelFile, *, slots: int, context_tokens: int, threads: int, weights: Path | None = None,
+        self,
+        model: ModelFile,
+        *,
+        slots: int,
+        context_tokens: int,
+        threads: int,
+        weights: Path | None = None,
         gpu_layers: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.weights = weights or model.path
         self.runs_original = self.weights == model.path
         arguments = [
-            "llama", "--model", str(self.weights), "--described-by", str(model.path), "--slots", str(slots),
-            "--context-tokens", str(context_tokens), "--threads", str(threads), "--gpu-layers", str(gpu_layers),
-        ]  # fmt: skip
+            "llama",
+            "--model",
+            str(self.weights),
+            "--described-by",
+            str(model.path),
+            "--slots",
+            str(slots),
+            "--context-tokens",
+            str(context_tokens),
+            "--threads",
+            str(threads),
+            "--gpu-layers",
+            str(gpu_layers),
+        ]
         super().__init__("llama-cpp-python", arguments, slots, lambda adapter: verify_adapter_file(adapter, model))
 
 

@@ -74,9 +74,12 @@ def _open_llama(options: argparse.Namespace) -> tuple[Engine, Template]:
 
     described = load_model_file(options.described_by)
     engine = LlamaEngine(
-        options.model, slots=options.slots, context_tokens=options.context_tokens, threads=options.threads,
+        options.model,
+        slots=options.slots,
+        context_tokens=options.context_tokens,
+        threads=options.threads,
         gpu_layers=options.gpu_layers,
-    )  # fmt: skip
+    )
     return engine, Template(described.chat_template, described.bos_token, described.eos_token)
 
 

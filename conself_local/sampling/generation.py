@@ -23,7 +23,9 @@ class Generation:
     entropy_sum: float = 0.0
     streamed_bytes: int = 0
     """Bytes of the text that `new_text` has handed out."""
-    _decoder: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
+    _decoder: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace")
+    )
 
     @property
     def length(self) -> int:

@@ -85,7 +85,9 @@ class LlamaEngine:
         params.n_gpu_layers = gpu_layers
         self._model = ll.llama_model_load_from_file(str(model_path).encode(), params)
         if not self._model:
-            raise ConselfError(f"llama.cpp cannot load {model_path}", "the file may be damaged or its architecture unknown")
+            raise ConselfError(
+                f"llama.cpp cannot load {model_path}", "the file may be damaged or its architecture unknown"
+            )
         self._vocab = ll.llama_model_get_vocab(self._model)
         self._vocab_size = ll.llama_vocab_n_tokens(self._vocab)
         self._most_slots, self._threads = slots, threads
@@ -186,7 +188,9 @@ class LlamaEngine:
     def measure(self, prompts: Sequence[Sequence[int]], seconds: float, max_new_tokens: int) -> float:
         """Tokens a second with every slot busy, over about `seconds` after the first full step. Only while idle."""
         requests = (
-            SampleRequest(f"probe {i}", tuple(prompts[i // 5 % len(prompts)]), 1.0, 0.8, max_new_tokens, i, adapter=self._adapter)
+            SampleRequest(
+                f"probe {i}", tuple(prompts[i // 5 % len(prompts)]), 1.0, 0.8, max_new_tokens, i, adapter=self._adapter
+            )
             for i in itertools.count()
         )
         tokens, since = 0, 0.0

@@ -43,11 +43,15 @@ class MlxEngine:
         try:
             self._model, self._tokenizer = load(str(folder))[:2]
         except (ValueError, KeyError, OSError, RuntimeError) as error:
-            raise ConselfError(f"mlx-lm cannot load {folder}: {str(error)[:300]}", "use a model that mlx-lm knows") from error
+            raise ConselfError(
+                f"mlx-lm cannot load {folder}: {str(error)[:300]}", "use a model that mlx-lm knows"
+            ) from error
         self.chat_template = str(self._tokenizer.chat_template or "")
         self.bos_token, self.eos_token = (str(t or "") for t in (self._tokenizer.bos_token, self._tokenizer.eos_token))
         if not self.chat_template or not self._tokenizer.eos_token_ids:
-            raise ConselfError(f"{folder} has no chat template or no end token", "use the *instruct* version of the model")
+            raise ConselfError(
+                f"{folder} has no chat template or no end token", "use the *instruct* version of the model"
+            )
         self._slots = slots
         self._longest = context_tokens // slots
         self._folder = folder
@@ -59,7 +63,10 @@ class MlxEngine:
     def _new_generator(self) -> Any:
         ends = [[token] for token in sorted(self._tokenizer.eos_token_ids)]
         return BatchGenerator(
-            self._model, stop_tokens=ends, completion_batch_size=self._slots, prefill_batch_size=min(_PREFILL_PROMPTS, self._slots)
+            self._model,
+            stop_tokens=ends,
+            completion_batch_size=self._slots,
+            prefill_batch_size=min(_PREFILL_PROMPTS, self._slots),
         )
 
     def tokenize(self, text: str, special: bool = True) -> list[int]:
@@ -105,7 +112,9 @@ class MlxEngine:
             self.use_adapter(request.adapter)
             room = self._longest - len(request.prompt_token_ids)
             (uid,) = self._generator.insert(
-                [list(request.prompt_token_ids)], max_tokens=[min(request.max_new_tokens, room)], samplers=[_sampler_of(request)]
+                [list(request.prompt_token_ids)],
+                max_tokens=[min(request.max_new_tokens, room)],
+                samplers=[_sampler_of(request)],
             )
             self._running[uid] = _Running(Generation(request), self._tokenizer.detokenizer)
 
@@ -132,7 +141,9 @@ class MlxEngine:
             try:
                 self._model = load_adapters(self._model, str(path))
             except (ValueError, KeyError, OSError, RuntimeError, AttributeError) as error:
-                raise ConselfError(f"mlx-lm refuses the adapter {path}: {str(error)[:300]}", "it was made for another model") from error
+                raise ConselfError(
+                    f"mlx-lm refuses the adapter {path}: {str(error)[:300]}", "it was made for another model"
+                ) from error
         self._model.eval()
         self._adapter = path
         self._generator.close()

@@ -41,7 +41,11 @@ def program_messages(problem: Problem, observation: str | None = None) -> list[C
 
 def input_messages(problem: Problem, wanted: int) -> list[ChatMessage]:
     """Ask for calls with other arguments, one a line; the given calls show the form."""
-    calls = [f"{problem.entry_point.rpartition('.')[2]}({', '.join(map(repr, i))})" for i in problem.inputs[:3] if isinstance(i, tuple)]
+    calls = [
+        f"{problem.entry_point.rpartition('.')[2]}({', '.join(map(repr, i))})"
+        for i in problem.inputs[:3]
+        if isinstance(i, tuple)
+    ]
     return [
         ChatMessage(
             "user",

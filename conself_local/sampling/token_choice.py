@@ -69,7 +69,9 @@ def _exponentials(logits: Logits) -> tuple[float, Logits, float]:
     weights = np.exp(logits - np.float32(top))
     total = float(weights.sum())
     if not np.isfinite(total):
-        raise ConselfError("the model's output is not a number", "the file may be damaged: fetch it again, or use another format")
+        raise ConselfError(
+            "the model's output is not a number", "the file may be damaged: fetch it again, or use another format"
+        )
     return top, weights, total
 
 

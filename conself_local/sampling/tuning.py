@@ -95,13 +95,18 @@ def tune_model(model: ModelFile, cache: Path, allow_loss: bool, say: Callable[[s
     """Probe formats, then slots, then threads; store and return the fastest. Copies that lost are deleted."""
     cores = usable_cores()
     prober = _Prober(model, cache, say)
-    weights_formats = [ORIGINAL, *(f for f in (*LOSSLESS_FORMATS, *(LOSSY_FORMATS if allow_loss else ())) if prober.fits(f))]
+    weights_formats = [
+        ORIGINAL,
+        *(f for f in (*LOSSLESS_FORMATS, *(LOSSY_FORMATS if allow_loss else ())) if prober.fits(f)),
+    ]
     best = prober.fastest([SamplingConfig(weights_format, SLOTS, cores) for weights_format in weights_formats])
     best = prober.fastest([best, *(SamplingConfig(best.format, slots, cores) for slots in _SLOTS_TRIED)])
     if cores > 2:  # half of them: processors that count each core twice
         best = prober.fastest([best, SamplingConfig(best.format, best.slots, cores // 2)])
     prober.clean_up(best.format)
-    tuning = TuningResult(best.format, best.slots, best.threads, {str(s): round(r, 1) for s, r in prober.rates.items()}, prober.gaps)
+    tuning = TuningResult(
+        best.format, best.slots, best.threads, {str(s): round(r, 1) for s, r in prober.rates.items()}, prober.gaps
+    )
     path = _tuning_path(model, cache)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".part{os.getpid()}")
@@ -124,7 +129,9 @@ class _Prober:
     def fits(self, weights_format: str) -> bool:
         fits = conversion_fits(self._model, weights_format, self._cache, available_memory_bytes())
         if not fits:
-            self._say(f"{weights_format}: left out, a copy of {gib(converted_bytes(self._model, weights_format))} is too large for the free memory or disk")
+            self._say(
+                f"{weights_format}: left out, a copy of {gib(converted_bytes(self._model, weights_format))} is too large for the free memory or disk"
+            )
         return fits
 
     def fastest(self, configs: Sequence[SamplingConfig]) -> SamplingConfig:
@@ -143,7 +150,13 @@ class _Prober:
             self._made.add(config.format)
         try:
             opened = open_llama(
-                model, config.format, self._cache, slots=config.slots, threads=config.threads, longest=_TOKENS_A_SLOT, use_gpu=True
+                model,
+                config.format,
+                self._cache,
+                slots=config.slots,
+                threads=config.threads,
+                longest=_TOKENS_A_SLOT,
+                use_gpu=True,
             )
         except ConselfError as error:
             self._say(f"{config}: left out, {error.message}")
@@ -193,4 +206,6 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )

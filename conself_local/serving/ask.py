@@ -30,9 +30,17 @@ def current_adapter(store: Store, model: ModelFile, adapter_id: int | None) -> P
 
 
 def ask_model(
-    home: Home, model: ModelFile, question: str, arms: dict[str, Path | None], *, temperature: float, max_new_tokens: int,
-    threads: int, use_gpu: bool, seed: int = 0,
-) -> Iterator[tuple[str, str]]:  # fmt: skip
+    home: Home,
+    model: ModelFile,
+    question: str,
+    arms: dict[str, Path | None],
+    *,
+    temperature: float,
+    max_new_tokens: int,
+    threads: int,
+    use_gpu: bool,
+    seed: int = 0,
+) -> Iterator[tuple[str, str]]:
     """(arm, the text that has come), the arms one after another; arms: name -> adapter file, or None for the base model."""
     longest = min(model.context_length, PROMPT_TOKENS + max_new_tokens)
     with open_llama(model, ORIGINAL, home.cache, slots=1, threads=threads, longest=longest, use_gpu=use_gpu) as engine:
@@ -40,6 +48,17 @@ def ask_model(
         if len(prompt.token_ids) >= longest:
             raise ConselfError(f"the question has {len(prompt.token_ids)} tokens, and {longest} fit", "ask for less")
         for name, adapter in arms.items():
-            yield from engine.stream([
-                SampleRequest(name, prompt.token_ids, temperature, _TOP_P, max_new_tokens, seed, stop_at_repetition=True, adapter=adapter)
-            ])  # fmt: skip
+            yield from engine.stream(
+                [
+                    SampleRequest(
+                        name,
+                        prompt.token_ids,
+                        temperature,
+                        _TOP_P,
+                        max_new_tokens,
+                        seed,
+                        stop_at_repetition=True,
+                        adapter=adapter,
+                    )
+                ]
+            )

@@ -19,7 +19,9 @@ ALIAS = "conself"
 _GET_IT = "install it with: pip install 'conself-local[serve]'"
 
 
-def make_app(model: Path, adapter: Path | None, *, context_tokens: int, threads: int, gpu_layers: int, api_key: str | None) -> Any:
+def make_app(
+    model: Path, adapter: Path | None, *, context_tokens: int, threads: int, gpu_layers: int, api_key: str | None
+) -> Any:
     """The application; the model is loaded here. Raises ConselfError where the server parts are missing or the model fails."""
     os.environ |= openmp_waiting()
     try:
@@ -36,22 +38,32 @@ def make_app(model: Path, adapter: Path | None, *, context_tokens: int, threads:
         raise ConselfError(f"the server parts of llama-cpp-python are not installed ({error.name})", _GET_IT) from error
     set_server_settings(ServerSettings(host=LOCAL_HOSTS[0], api_key=api_key))
     app = FastAPI(
-        title="conself", docs_url=None, redoc_url=None,
+        title="conself",
+        docs_url=None,
+        redoc_url=None,
         middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_HOSTS)), Middleware(_LocalOrigin),
+            Middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_HOSTS)),
+            Middleware(_LocalOrigin),
             Middleware(RawContextMiddleware, plugins=(RequestIdPlugin(),)),
         ],
-    )  # fmt: skip
+    )
     app.include_router(router)
     settings = ModelSettings(
-        model=str(model), model_alias=ALIAS, lora_path=str(adapter) if adapter else None, n_ctx=context_tokens, n_threads=threads,
-        n_gpu_layers=gpu_layers, verbose=False,
-    )  # fmt: skip
+        model=str(model),
+        model_alias=ALIAS,
+        lora_path=str(adapter) if adapter else None,
+        n_ctx=context_tokens,
+        n_threads=threads,
+        n_gpu_layers=gpu_layers,
+        verbose=False,
+    )
     try:
         with amx_is_off():
             set_llama_proxy(model_settings=[settings])
     except (ValueError, RuntimeError, AssertionError) as error:
-        raise ConselfError(f"llama.cpp cannot load {model}: {error}", "close other programs, or use a smaller --context") from error
+        raise ConselfError(
+            f"llama.cpp cannot load {model}: {error}", "close other programs, or use a smaller --context"
+        ) from error
     return app
 
 

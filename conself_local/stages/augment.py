@@ -51,15 +51,26 @@ def ask_for_inputs(store: Store, round_: RoundInfo, sampler: Sampler, adapter: P
     on_event(StageStarted("ask", len(asked), len(problems)))
     requests = (
         SampleRequest(
-            problem.id, sampler.encode(input_messages(problem, _ASKED)).token_ids, 0.0, 1.0, _ASK_MAX_NEW_TOKENS,
-            seed_for(round_.seed, problem.id, "inputs"), stop_at_repetition=True, adapter=adapter,
+            problem.id,
+            sampler.encode(input_messages(problem, _ASKED)).token_ids,
+            0.0,
+            1.0,
+            _ASK_MAX_NEW_TOKENS,
+            seed_for(round_.seed, problem.id, "inputs"),
+            stop_at_repetition=True,
+            adapter=adapter,
         )
-        for problem in problems.values() if problem.id not in asked
-    )  # fmt: skip
+        for problem in problems.values()
+        if problem.id not in asked
+    )
     done = len(asked)
     for completion in sampler.sample(requests):
         problem = problems[completion.key]
-        texts = [input_text(call) for call in parse_calls(completion.text, problem.entry_point) if _is_alike(call, problem.inputs)]
+        texts = [
+            input_text(call)
+            for call in parse_calls(completion.text, problem.entry_point)
+            if _is_alike(call, problem.inputs)
+        ]
         row = {"round_id": round_.id, "problem_id": problem.id, "texts": json.dumps(list(dict.fromkeys(texts)))}
         store.db.table("asked_inputs").insert(row)
         done += 1
@@ -69,7 +80,11 @@ def ask_for_inputs(store: Store, round_: RoundInfo, sampler: Sampler, adapter: P
 def _is_alike(call: tuple[object, ...], given: Sequence[object]) -> bool:
     """As many arguments as a given call has, each of a type that stands there."""
     for one in given:
-        if isinstance(one, tuple) and len(one) == len(call) and all(type(a) is type(b) for a, b in zip(call, one, strict=True)):
+        if (
+            isinstance(one, tuple)
+            and len(one) == len(call)
+            and all(type(a) is type(b) for a, b in zip(call, one, strict=True))
+        ):
             return True
     return False
 
@@ -85,15 +100,20 @@ def augment_inputs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, o
     done = total - len(pending)
     on_event(StageStarted("grow", done, total))
     for start in range(0, len(pending), _CHUNK):
-        augmentations = [_Augmentation.begin(store, round_, store.problem(id)) for id in pending[start : start + _CHUNK]]
+        augmentations = [
+            _Augmentation.begin(store, round_, store.problem(id)) for id in pending[start : start + _CHUNK]
+        ]
         for batch in range(MOST_BATCHES):
-            _run_batch([augmentation for augmentation in augmentations if augmentation.active], batch, limits, make_sandbox)
+            _run_batch(
+                [augmentation for augmentation in augmentations if augmentation.active], batch, limits, make_sandbox
+            )
         for augmentation in augmentations:
             _store_augmentation(store, round_, augmentation, limits)
             done += 1
             on_event(ItemStored("grow", done, total, augmentation.problem.id))
     kept, grew = store.db.execute(
-        "select coalesce(sum(grown), 0), coalesce(sum(grown > 0), 0) from round_problems where round_id = ?", [round_.id]
+        "select coalesce(sum(grown), 0), coalesce(sum(grown > 0), 0) from round_problems where round_id = ?",
+        [round_.id],
     ).fetchone()
     summary = f"{kept} more test inputs for {grew} of {total} problems, each of which tells programs apart"
     store.finish_stage(round_.id, "grow", summary)
@@ -111,8 +131,15 @@ class _KeptInput:
 class _Augmentation:
     """One problem while it grows: its valid programs, the candidates, and which programs are told apart so far."""
 
-    def __init__(self, problem: Problem, round_: RoundInfo, codes: dict[str, str], weights: dict[str, int],
-                 behaviours: dict[str, tuple[str | None, ...]], candidates: list[object]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        problem: Problem,
+        round_: RoundInfo,
+        codes: dict[str, str],
+        weights: dict[str, int],
+        behaviours: dict[str, tuple[str | None, ...]],
+        candidates: list[object],
+    ) -> None:
         self.problem = problem
         self.codes = codes
         self.kept: list[_KeptInput] = []
@@ -134,10 +161,14 @@ class _Augmentation:
                 codes[row["program_id"]] = row["code"]
                 behaviours[row["program_id"]] = behaviour
                 weights[row["program_id"]] = weights.get(row["program_id"], 0) + 1
-        texts = store.value("select texts from asked_inputs where round_id = ? and problem_id = ?", round_.id, problem.id)
+        texts = store.value(
+            "select texts from asked_inputs where round_id = ? and problem_id = ?", round_.id, problem.id
+        )
         given = {input_text(one) for one in problem.inputs}
         asked: list[object] = [parse_input(text) for text in json.loads(texts or "[]") if text not in given]
-        made = mutate_inputs(problem.inputs, BATCH * MOST_BATCHES, f"{round_.seed}/{problem.id}") if len(codes) > 1 else []
+        made = (
+            mutate_inputs(problem.inputs, BATCH * MOST_BATCHES, f"{round_.seed}/{problem.id}") if len(codes) > 1 else []
+        )
         candidates = {input_text(one): one for one in [*asked, *made]}
         return cls(problem, round_, codes, weights, behaviours, list(candidates.values()))
 
@@ -152,7 +183,8 @@ class _Augmentation:
         """Keep the inputs of a batch that split clusters, the one that splits most first."""
         left = dict(enumerate(self.batch(number)))
         answers = {
-            at: {id: key_of(result.outputs[at].text, self.problem, self._settings) for id, result in results.items()} for at in left
+            at: {id: key_of(result.outputs[at].text, self.problem, self._settings) for id, result in results.items()}
+            for at in left
         }
         before = len(self.kept)
         while left and len(self.kept) < self._settings.grown_inputs:
@@ -172,7 +204,9 @@ class _Augmentation:
         return len({(old, answers[id]) for id, old in self._behaviours.items()})
 
     def _answered(self, answers: dict[str, str | None]) -> float:
-        return sum(self._weights[id] for id, answer in answers.items() if answer is not None) / sum(self._weights.values())
+        return sum(self._weights[id] for id, answer in answers.items() if answer is not None) / sum(
+            self._weights.values()
+        )
 
 
 def _run_batch(augmentations: Sequence[_Augmentation], number: int, limits: Limits, make_sandbox: MakeSandbox) -> None:
@@ -182,7 +216,9 @@ def _run_batch(augmentations: Sequence[_Augmentation], number: int, limits: Limi
     of_program = {id: augmentation for augmentation in augmentations for id in augmentation.codes}
     results: dict[str, dict[str, ProgramResult]] = {augmentation.problem.id: {} for augmentation in augmentations}
     with make_sandbox(limits) as sandbox:
-        for result in sandbox.run([program for augmentation in augmentations for program in augmentation.programs(number)]):
+        for result in sandbox.run(
+            [program for augmentation in augmentations for program in augmentation.programs(number)]
+        ):
             results[of_program[result.program_id].problem.id][result.program_id] = result
     for augmentation in augmentations:
         augmentation.take(number, results[augmentation.problem.id])
@@ -191,9 +227,14 @@ def _run_batch(augmentations: Sequence[_Augmentation], number: int, limits: Limi
 def _store_augmentation(store: Store, round_: RoundInfo, augmentation: _Augmentation, limits: Limits) -> None:
     with store.transaction():
         for number, kept in enumerate(augmentation.kept):
-            store.db.table("grown_inputs").insert({
-                "round_id": round_.id, "problem_id": augmentation.problem.id, "number": number, "text": input_text(kept.value),
-            })  # fmt: skip
+            store.db.table("grown_inputs").insert(
+                {
+                    "round_id": round_.id,
+                    "problem_id": augmentation.problem.id,
+                    "number": number,
+                    "text": input_text(kept.value),
+                }
+            )
         for id in augmentation.codes if augmentation.kept else ():
             results = [kept.results[id] for kept in augmentation.kept]
             outputs = [result.outputs[kept.at] for result, kept in zip(results, augmentation.kept, strict=True)]

@@ -10,7 +10,9 @@ _LEAST_PROBLEMS = 5
 _CRASH_RATE_ROSE = 0.10
 _ENTROPY_FELL = 0.7
 _DIVERSITY_FELL = 0.7
-_COMMON = "select problem_id from metrics where round_id = ? intersect select problem_id from metrics where round_id = ?"
+_COMMON = (
+    "select problem_id from metrics where round_id = ? intersect select problem_id from metrics where round_id = ?"
+)
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,19 @@ def collapse_warnings(before: RoundStats, now: RoundStats) -> list[str]:
     """One sentence for each sign of it."""
     found = []
     if now.crash_rate - before.crash_rate > _CRASH_RATE_ROSE:
-        found.append(f"more programs crash than a round ago ({before.crash_rate:.0%} -> {now.crash_rate:.0%} on the same problems)")
+        found.append(
+            f"more programs crash than a round ago ({before.crash_rate:.0%} -> {now.crash_rate:.0%} on the same problems)"
+        )
     if now.diversity < _DIVERSITY_FELL * before.diversity:
-        found.append(f"programs resemble each other more than a round ago (different ones: {before.diversity:.0%} -> {now.diversity:.0%})")
+        found.append(
+            f"programs resemble each other more than a round ago (different ones: {before.diversity:.0%} -> {now.diversity:.0%})"
+        )
     if now.entropy_bits < _ENTROPY_FELL * before.entropy_bits:
-        found.append(f"behaviours differ less than a round ago ({before.entropy_bits:.2f} -> {now.entropy_bits:.2f} bits)")
+        found.append(
+            f"behaviours differ less than a round ago ({before.entropy_bits:.2f} -> {now.entropy_bits:.2f} bits)"
+        )
     if found:
-        found.append("a model that trains on its own answers can collapse: compare on held-out, or begin again with --from-base")
+        found.append(
+            "a model that trains on its own answers can collapse: compare on held-out, or begin again with --from-base"
+        )
     return found

@@ -36,25 +36,40 @@ class Benchmark:
 
 
 def evaluate(
-    store: Store, round_: RoundInfo, benchmark: Benchmark, sampler: Sampler, adapters: dict[str, Path | None],
-    make_sandbox: MakeSandbox, on_event: OnEvent,
-) -> None:  # fmt: skip
+    store: Store,
+    round_: RoundInfo,
+    benchmark: Benchmark,
+    sampler: Sampler,
+    adapters: dict[str, Path | None],
+    make_sandbox: MakeSandbox,
+    on_event: OnEvent,
+) -> None:
     """Both arms on one benchmark; leaves one row in `evaluations`."""
     stage = f"evaluate {benchmark.name}"
     if store.value("select 1 from evaluations where round_id = ? and benchmark = ?", round_.id, benchmark.name):
         return
     sample_and_run(store, round_, benchmark, sampler, adapters, make_sandbox, on_event)
     result = compare(load_arms(store, round_, benchmark), seed=round_.seed)
-    row = {"round_id": round_.id, "benchmark": benchmark.name, "result": json.dumps(result), "created_at_utc": now_utc()}
+    row = {
+        "round_id": round_.id,
+        "benchmark": benchmark.name,
+        "result": json.dumps(result),
+        "created_at_utc": now_utc(),
+    }
     store.db.table("evaluations").insert(row)
     store.finish_stage(round_.id, stage, result["verdict"])
     on_event(StageDone(stage, result["verdict"]))
 
 
 def sample_and_run(
-    store: Store, round_: RoundInfo, benchmark: Benchmark, sampler: Sampler, adapters: dict[str, Path | None],
-    make_sandbox: MakeSandbox, on_event: OnEvent,
-) -> None:  # fmt: skip
+    store: Store,
+    round_: RoundInfo,
+    benchmark: Benchmark,
+    sampler: Sampler,
+    adapters: dict[str, Path | None],
+    make_sandbox: MakeSandbox,
+    on_event: OnEvent,
+) -> None:
     """The answers of the arms that `adapters` names, their behaviours, and which are right; what is stored is not done again."""
     store.ensure_problems(benchmark.problems)
     _sample_arms(store, round_, benchmark, sampler, adapters, on_event)
@@ -63,9 +78,13 @@ def sample_and_run(
 
 
 def _sample_arms(
-    store: Store, round_: RoundInfo, benchmark: Benchmark, sampler: Sampler, adapters: dict[str, Path | None],
+    store: Store,
+    round_: RoundInfo,
+    benchmark: Benchmark,
+    sampler: Sampler,
+    adapters: dict[str, Path | None],
     on_event: OnEvent,
-) -> None:  # fmt: skip
+) -> None:
     stage = f"evaluate {benchmark.name}"
     sql = "select id from evaluation_samples where round_id = ? and benchmark = ?"
     stored = {row["id"] for row in store.rows(sql, round_.id, benchmark.name)}
@@ -76,18 +95,27 @@ def _sample_arms(
         row, problem, prefix = contexts.pop(completion.key)
         code = extract_program(prefix + completion.text)
         with store.transaction():
-            store.db.table("evaluation_samples").insert(row | {
-                "program_id": store.ensure_program(problem, code) if code else None, "text": completion.text,
-                "finish": completion.finish, "tokens": len(completion.token_ids),
-            })  # fmt: skip
+            store.db.table("evaluation_samples").insert(
+                row
+                | {
+                    "program_id": store.ensure_program(problem, code) if code else None,
+                    "text": completion.text,
+                    "finish": completion.finish,
+                    "tokens": len(completion.token_ids),
+                }
+            )
         done += 1
         on_event(ItemStored(stage, done, total, problem.id))
 
 
 def _requests(
-    round_: RoundInfo, benchmark: Benchmark, sampler: Sampler, adapters: dict[str, Path | None], stored: set[str],
+    round_: RoundInfo,
+    benchmark: Benchmark,
+    sampler: Sampler,
+    adapters: dict[str, Path | None],
+    stored: set[str],
     contexts: dict[str, tuple[Row, Problem, str]],
-) -> Iterator[SampleRequest]:  # fmt: skip
+) -> Iterator[SampleRequest]:
     settings = round_.settings
     for arm, adapter in adapters.items():
         for problem in benchmark.problems:
@@ -100,22 +128,39 @@ def _requests(
                 greedy = sample_index == -1
                 seed = seed_for(round_.seed, "evaluation", problem.id, sample_index)
                 row = {
-                    "id": key, "round_id": round_.id, "benchmark": benchmark.name, "arm": arm, "problem_id": problem.id,
-                    "mode": "greedy" if greedy else "sampled", "number": sample_index, "seed": seed,
-                }  # fmt: skip
+                    "id": key,
+                    "round_id": round_.id,
+                    "benchmark": benchmark.name,
+                    "arm": arm,
+                    "problem_id": problem.id,
+                    "mode": "greedy" if greedy else "sampled",
+                    "number": sample_index,
+                    "seed": seed,
+                }
                 contexts[key] = (row, problem, prefix)
                 yield SampleRequest(
-                    key, prompt.token_ids, 0.0 if greedy else settings.evaluation_temperature, settings.evaluation_top_p,
-                    settings.evaluation_max_new_tokens, seed, prefix, settings.stop_at_fence,
-                    settings.stop_at_repetition, adapter,
-                )  # fmt: skip
+                    key,
+                    prompt.token_ids,
+                    0.0 if greedy else settings.evaluation_temperature,
+                    settings.evaluation_top_p,
+                    settings.evaluation_max_new_tokens,
+                    seed,
+                    prefix,
+                    settings.stop_at_fence,
+                    settings.stop_at_repetition,
+                    adapter,
+                )
 
 
-def _execute(store: Store, round_: RoundInfo, benchmark: Benchmark, make_sandbox: MakeSandbox, on_event: OnEvent) -> None:
+def _execute(
+    store: Store, round_: RoundInfo, benchmark: Benchmark, make_sandbox: MakeSandbox, on_event: OnEvent
+) -> None:
     with store.transaction():
         references = [store.ensure_program(p, p.reference) for p in benchmark.problems if p.reference]
     limits = limits_of(round_.settings)
-    sampled = "select program_id from evaluation_samples where round_id = ? and benchmark = ? and program_id is not null"
+    sampled = (
+        "select program_id from evaluation_samples where round_id = ? and benchmark = ? and program_id is not null"
+    )
     pending = store.pending_programs(sampled, limits_key(limits), round_.id, benchmark.name)
     marks = ",".join("?" * len(references))
     pending += store.pending_programs(marks, limits_key(limits), *references)

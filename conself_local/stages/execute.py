@@ -124,7 +124,9 @@ class OverlappedExecution:
     def __enter__(self) -> OverlappedExecution:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             while kind is None and self._thread:
                 self._take()
@@ -151,10 +153,15 @@ def store_result(store: Store, key: str, results: Sequence[ProgramResult], outpu
     load = results[0].load
     repeated = [result.deterministic for result in results if result.deterministic is not None]
     row = {
-        "program_id": results[0].program_id, "limits": key, "load_status": load.status.value, "load_detail": load.detail,
-        "compiled": not load.detail.startswith(NOT_COMPILED), "deterministic": all(repeated) if repeated else None,
-        "wall_s": sum(o.wall_s for o in outputs), "cpu_s": sum(o.cpu_s for o in outputs),
-    }  # fmt: skip
+        "program_id": results[0].program_id,
+        "limits": key,
+        "load_status": load.status.value,
+        "load_detail": load.detail,
+        "compiled": not load.detail.startswith(NOT_COMPILED),
+        "deterministic": all(repeated) if repeated else None,
+        "wall_s": sum(o.wall_s for o in outputs),
+        "cpu_s": sum(o.cpu_s for o in outputs),
+    }
     store.insert_execution(row, [(o.status.value, o.text, o.detail) for o in outputs])
 
 

@@ -19,11 +19,16 @@ from conself_local.stages.seeds import seed_for
 from conself_local.store.store import RoundInfo, Store
 
 
-def sample_observations(store: Store, round_: RoundInfo, sampler: Sampler, adapter: Path | None, on_event: OnEvent) -> None:
+def sample_observations(
+    store: Store, round_: RoundInfo, sampler: Sampler, adapter: Path | None, on_event: OnEvent
+) -> None:
     """For every problem `settings.observations` observations; past the tries, None (sample from the plain prompt)."""
     settings = round_.settings
     problems = store.round_problems(round_.id)
-    done_ids = {r["problem_id"] for r in store.rows("select distinct problem_id from observations where round_id = ?", round_.id)}
+    done_ids = {
+        r["problem_id"]
+        for r in store.rows("select distinct problem_id from observations where round_id = ?", round_.id)
+    }
     total, done, given = len(problems), len(done_ids), 0
     on_event(StageStarted("observe", done, total))
     pending = [p for p in problems if p.id not in done_ids]
@@ -43,7 +48,9 @@ def sample_observations(store: Store, round_: RoundInfo, sampler: Sampler, adapt
         order = {p.id: i for i, p in enumerate(problems)}
         pending = sorted(failed, key=lambda p: order[p.id])
     sql = "select count(distinct problem_id) from observations where round_id = ? and outcome = 'given'"
-    summary = f"{store.value(sql, round_.id)} of {total} problems got observations; the others sample from the plain prompt"
+    summary = (
+        f"{store.value(sql, round_.id)} of {total} problems got observations; the others sample from the plain prompt"
+    )
     store.finish_stage(round_.id, "observe", summary)
     on_event(StageDone("observe", summary))
 
@@ -55,14 +62,24 @@ def _observation_requests(
     for problem in problems:
         prompt = sampler.encode(observation_messages(problem, settings.observations))
         yield SampleRequest(
-            problem.id, prompt.token_ids, settings.observation_temperature, settings.observation_top_p,
-            settings.observation_max_new_tokens, seed_for(round_.seed, problem.id, "observations", attempt),
-            stop_at_repetition=settings.stop_at_repetition, adapter=adapter,
-        )  # fmt: skip
+            problem.id,
+            prompt.token_ids,
+            settings.observation_temperature,
+            settings.observation_top_p,
+            settings.observation_max_new_tokens,
+            seed_for(round_.seed, problem.id, "observations", attempt),
+            stop_at_repetition=settings.stop_at_repetition,
+            adapter=adapter,
+        )
 
 
 def sample_programs(
-    store: Store, round_: RoundInfo, sampler: Sampler, adapter: Path | None, on_event: OnEvent, after_each: Callable[[], None]
+    store: Store,
+    round_: RoundInfo,
+    sampler: Sampler,
+    adapter: Path | None,
+    on_event: OnEvent,
+    after_each: Callable[[], None],
 ) -> None:
     """observations x programs_per_observation samples for every problem, each stored as it ends; then `after_each`."""
     problems = {p.id: p for p in store.round_problems(round_.id)}
@@ -85,9 +102,14 @@ def sample_programs(
 
 
 def _program_requests(
-    store: Store, round_: RoundInfo, problems: dict[str, Problem], sampler: Sampler, adapter: Path | None,
-    stored: set[str], contexts: dict[str, tuple[Problem, int, int, str, str]],
-) -> Iterator[SampleRequest]:  # fmt: skip
+    store: Store,
+    round_: RoundInfo,
+    problems: dict[str, Problem],
+    sampler: Sampler,
+    adapter: Path | None,
+    stored: set[str],
+    contexts: dict[str, tuple[Problem, int, int, str, str]],
+) -> Iterator[SampleRequest]:
     settings = round_.settings
     for problem in problems.values():
         prefix = answer_prefix(problem) if settings.answer_prefix else ""
@@ -95,7 +117,9 @@ def _program_requests(
         store.set_plain_prompt(round_.id, problem.id, store.ensure_prompt(plain.text, plain.token_ids))
         sql = "select number, text from observations where round_id = ? and problem_id = ? order by number"
         for row in store.rows(sql, round_.id, problem.id):
-            keys = [(n, f"{round_.id}/{problem.id}/{row['number']}/{n}") for n in range(settings.programs_per_observation)]
+            keys = [
+                (n, f"{round_.id}/{problem.id}/{row['number']}/{n}") for n in range(settings.programs_per_observation)
+            ]
             wanted = [(n, key) for n, key in keys if key not in stored]
             if not wanted:
                 continue
@@ -104,23 +128,45 @@ def _program_requests(
             for n, key in wanted:
                 contexts[key] = (problem, row["number"], n, prompt_key, prefix)
                 yield SampleRequest(
-                    key, prompt.token_ids, settings.temperature, settings.top_p, settings.max_new_tokens,
-                    seed_for(round_.seed, problem.id, row["number"], n), prefix, settings.stop_at_fence,
-                    settings.stop_at_repetition, adapter,
-                )  # fmt: skip
+                    key,
+                    prompt.token_ids,
+                    settings.temperature,
+                    settings.top_p,
+                    settings.max_new_tokens,
+                    seed_for(round_.seed, problem.id, row["number"], n),
+                    prefix,
+                    settings.stop_at_fence,
+                    settings.stop_at_repetition,
+                    adapter,
+                )
 
 
 def _store_sample(
-    store: Store, round_: RoundInfo, problem: Problem, observation: int, sample_index: int, prompt_key: str, prefix: str,
+    store: Store,
+    round_: RoundInfo,
+    problem: Problem,
+    observation: int,
+    sample_index: int,
+    prompt_key: str,
+    prefix: str,
     completion: Completion,
-) -> None:  # fmt: skip
+) -> None:
     code = extract_program(prefix + completion.text)
     with store.transaction():
-        store.insert_sample({
-            "id": completion.key, "round_id": round_.id, "problem_id": problem.id, "observation": observation,
-            "number": sample_index, "prompt_id": prompt_key,
-            "program_id": store.ensure_program(problem, code) if code else None, "text": completion.text,
-            "token_ids": json.dumps(completion.token_ids), "finish": completion.finish, "mean_nll": completion.mean_nll,
-            "mean_entropy_bits": completion.mean_entropy_bits,
-            "seed": seed_for(round_.seed, problem.id, observation, sample_index),
-        })  # fmt: skip
+        store.insert_sample(
+            {
+                "id": completion.key,
+                "round_id": round_.id,
+                "problem_id": problem.id,
+                "observation": observation,
+                "number": sample_index,
+                "prompt_id": prompt_key,
+                "program_id": store.ensure_program(problem, code) if code else None,
+                "text": completion.text,
+                "token_ids": json.dumps(completion.token_ids),
+                "finish": completion.finish,
+                "mean_nll": completion.mean_nll,
+                "mean_entropy_bits": completion.mean_entropy_bits,
+                "seed": seed_for(round_.seed, problem.id, observation, sample_index),
+            }
+        )

@@ -53,8 +53,14 @@ def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemE
              where s.round_id = ? and s.problem_id = ? order by s.observation, s.number"""
     limits = limits_of(round_.settings)
     rows = store.rows(sql, limits_key(limits), augmented_key(limits, round_.id), round_.id, problem.id)
-    counted = [r for r in rows if r["outputs"] is not None and (round_.settings.keep_nondeterministic or r["deterministic"] != 0)]
-    grown = store.value("select coalesce(grown, 0) from round_problems where round_id = ? and problem_id = ?", round_.id, problem.id)
+    counted = [
+        r
+        for r in rows
+        if r["outputs"] is not None and (round_.settings.keep_nondeterministic or r["deterministic"] != 0)
+    ]
+    grown = store.value(
+        "select coalesce(grown, 0) from round_problems where round_id = ? and problem_id = ?", round_.id, problem.id
+    )
     behaviours = [
         behaviour_of(r["outputs"], problem, round_.settings)
         + (behaviour_of(r["grown_outputs"], problem, round_.settings) if r["grown_outputs"] else (None,) * grown)
@@ -65,7 +71,9 @@ def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemE
 
 def behaviour_of(outputs_json: str, problem: Problem, settings: Settings) -> Behaviour:
     """The comparison keys of a stored behaviour."""
-    return tuple(key_of(text if status == "ok" else None, problem, settings) for status, text, _ in json.loads(outputs_json))
+    return tuple(
+        key_of(text if status == "ok" else None, problem, settings) for status, text, _ in json.loads(outputs_json)
+    )
 
 
 def key_of(text: str | None, problem: Problem, settings: Settings) -> str | None:
@@ -80,25 +88,43 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
     on_event(StageStarted("score", 0, len(problems)))
     evidence = {p.id: load_evidence(store, round_, p) for p in problems}
     scores = {id: e.score() for id, e in evidence.items()}
-    normalised = normalise_entropy(scores, entropy_normalisation=settings.normaliser, max_crash_rate=settings.max_crash_rate)
-    selected = set(select_learnable(
-        scores, entropy_normalisation=settings.normaliser, entropy_threshold=settings.threshold, max_crash_rate=settings.max_crash_rate
-    ))  # fmt: skip
+    normalised = normalise_entropy(
+        scores, entropy_normalisation=settings.normaliser, max_crash_rate=settings.max_crash_rate
+    )
+    selected = set(
+        select_learnable(
+            scores,
+            entropy_normalisation=settings.normaliser,
+            entropy_threshold=settings.threshold,
+            max_crash_rate=settings.max_crash_rate,
+        )
+    )
     with store.transaction():
         store.db.execute("delete from metrics where round_id = ?", [round_.id])
-        store.db.execute("delete from sample_scores where sample_id in (select id from samples where round_id = ?)", [round_.id])
+        store.db.execute(
+            "delete from sample_scores where sample_id in (select id from samples where round_id = ?)", [round_.id]
+        )
         for id, one in evidence.items():
             numbers = clusters(one.behaviours)
             score, valid = scores[id], [n for n in numbers if n is not None]
-            store.db.table("metrics").insert({
-                "round_id": round_.id, "problem_id": id, "samples": one.sampled,
-                "without_program": one.sampled - len(one.rows), "valid": score.valid, "clusters": len(set(valid)),
-                "largest_share": Counter(valid)[0] / len(valid) if valid else None, "crash_rate": score.crash_rate,
-                "entropy_bits": score.entropy_bits, "normalised": normalised.get(id),
-                "mean_nll": fmean(r["mean_nll"] for r in one.rows) if one.rows else None,
-                "mean_entropy_bits": fmean(r["mean_entropy_bits"] for r in one.rows) if one.rows else None,
-                "selected": id in selected, "pairs": len(pairs_from(one, settings, round_.seed)),
-            })  # fmt: skip
+            store.db.table("metrics").insert(
+                {
+                    "round_id": round_.id,
+                    "problem_id": id,
+                    "samples": one.sampled,
+                    "without_program": one.sampled - len(one.rows),
+                    "valid": score.valid,
+                    "clusters": len(set(valid)),
+                    "largest_share": Counter(valid)[0] / len(valid) if valid else None,
+                    "crash_rate": score.crash_rate,
+                    "entropy_bits": score.entropy_bits,
+                    "normalised": normalised.get(id),
+                    "mean_nll": fmean(r["mean_nll"] for r in one.rows) if one.rows else None,
+                    "mean_entropy_bits": fmean(r["mean_entropy_bits"] for r in one.rows) if one.rows else None,
+                    "selected": id in selected,
+                    "pairs": len(pairs_from(one, settings, round_.seed)),
+                }
+            )
             for row, number, value in zip(one.rows, numbers, consensus(one.behaviours), strict=True):
                 store.db.table("sample_scores").insert({"sample_id": row["id"], "cluster": number, "consensus": value})
     summary = f"{len(normalised)} of {len(problems)} problems are informative, {len(selected)} are learnable"
@@ -121,20 +147,28 @@ def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
     weights = {"one": 1.0, "none": 0.0}
     return [
         {
-            "id": content_id("pair", [pair.chosen.id, pair.rejected.id]), "round_id": round_.id, "problem_id": problem.id,
-            "chosen_id": pair.chosen.id, "rejected_id": pair.rejected.id, "weight": weights.get(round_.settings.pair_weight, pair.weight),
+            "id": content_id("pair", [pair.chosen.id, pair.rejected.id]),
+            "round_id": round_.id,
+            "problem_id": problem.id,
+            "chosen_id": pair.chosen.id,
+            "rejected_id": pair.rejected.id,
+            "weight": weights.get(round_.settings.pair_weight, pair.weight),
         }
         for pair in pairs_from(load_evidence(store, round_, problem), round_.settings, round_.seed)
-    ]  # fmt: skip
+    ]
 
 
 def pairs_from(one: ProblemEvidence, settings: Settings, seed: int) -> list[Pair]:
     """As the settings have it; random ones for the same problems. `seed` is the round's."""
     samples = scored_samples(one)
     pairs = build_pairs(
-        samples, rejected=settings.rejected, max_pairs=settings.max_pairs, distinct_code=settings.distinct_code,
-        min_cluster_share=settings.min_share, allow_constant_chosen=settings.constant_chosen,
-    )  # fmt: skip
+        samples,
+        rejected=settings.rejected,
+        max_pairs=settings.max_pairs,
+        distinct_code=settings.distinct_code,
+        min_cluster_share=settings.min_share,
+        allow_constant_chosen=settings.constant_chosen,
+    )
     if pairs and settings.pairing == "random":
         return random_pairs(samples, max_pairs=settings.max_pairs, seed=seed_for(seed, one.problem_id, "random pairs"))
     return pairs

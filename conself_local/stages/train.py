@@ -44,13 +44,28 @@ def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEven
     return job_of(settings, model, tuple(pairs), seed=round_.seed, parent=parent)
 
 
-def job_of(settings: Settings, model: ModelFile, pairs: tuple[TokenPair, ...], *, seed: int = 0, parent: str | None = None) -> TrainingJob:
+def job_of(
+    settings: Settings, model: ModelFile, pairs: tuple[TokenPair, ...], *, seed: int = 0, parent: str | None = None
+) -> TrainingJob:
     """These pairs under a round's settings; `parent` is the PEFT folder of the adapter that is trained further."""
     return TrainingJob(
-        str(model.path), model.architecture, parent, pairs, seed, settings.beta, settings.lora_rank, settings.lora_alpha,
-        settings.learning_rate, settings.epochs, settings.batch_pairs, settings.warmup_share, settings.max_gradient_norm,
-        settings.sft_weight, settings.max_displacement, threads=usable_cores(),
-    )  # fmt: skip
+        str(model.path),
+        model.architecture,
+        parent,
+        pairs,
+        seed,
+        settings.beta,
+        settings.lora_rank,
+        settings.lora_alpha,
+        settings.learning_rate,
+        settings.epochs,
+        settings.batch_pairs,
+        settings.warmup_share,
+        settings.max_gradient_norm,
+        settings.sft_weight,
+        settings.max_displacement,
+        threads=usable_cores(),
+    )
 
 
 def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home, on_event: OnEvent) -> None:
@@ -103,13 +118,22 @@ def _keep_adapter(store: Store, round_: RoundInfo, model: ModelFile, folder: Pat
         shutil.copytree(folder / "adapter", target / "peft")
         shutil.copy2(folder / "adapter.gguf", target / "adapter.gguf")
     except OSError as error:
-        raise ConselfError(f"the adapter cannot be kept in {target}: {error.strerror}", "make room and start again") from error
+        raise ConselfError(
+            f"the adapter cannot be kept in {target}: {error.strerror}", "make room and start again"
+        ) from error
     gguf = target / "adapter.gguf"
-    return store.insert_adapter({
-        "name": name, "round_id": round_.id, "parent_id": round_.base_adapter_id,
-        "peft_path": str(target / "peft"), "gguf_path": str(gguf), "gguf_sha256": file_sha256(gguf),
-        "model_path": str(model.path), "model_sha256": model.sha256,
-    })  # fmt: skip
+    return store.insert_adapter(
+        {
+            "name": name,
+            "round_id": round_.id,
+            "parent_id": round_.base_adapter_id,
+            "peft_path": str(target / "peft"),
+            "gguf_path": str(gguf),
+            "gguf_sha256": file_sha256(gguf),
+            "model_path": str(model.path),
+            "model_sha256": model.sha256,
+        }
+    )
 
 
 def _finish(store: Store, round_: RoundInfo, summary: str, on_event: OnEvent) -> None:

@@ -17,13 +17,20 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
         "select count(*), count(program_id), count(distinct program_id) from samples where round_id = ?", [round_id]
     ).fetchone()
     crash_rate, informative, learnable = store.db.execute(
-        "select avg(crash_rate), count(normalised), coalesce(sum(selected), 0) from metrics where round_id = ?", [round_id]
+        "select avg(crash_rate), count(normalised), coalesce(sum(selected), 0) from metrics where round_id = ?",
+        [round_id],
     ).fetchone()
-    entropies = [bits for (bits,) in store.db.execute("select entropy_bits from metrics where round_id = ?", [round_id])]
-    selected = store.rows("select problem_id from metrics where round_id = ? and selected order by problem_id", round_id)
+    entropies = [
+        bits for (bits,) in store.db.execute("select entropy_bits from metrics where round_id = ?", [round_id])
+    ]
+    selected = store.rows(
+        "select problem_id from metrics where round_id = ? and selected order by problem_id", round_id
+    )
     steps = store.rows("select * from training_steps where round_id = ? order by step", round_id)
     adapters = store.rows("select id, name, state, gguf_path, peft_path from adapters where round_id = ?", round_id)
-    stages = {r["stage"]: r["summary"] for r in store.rows("select stage, summary from stages where round_id = ?", round_id)}
+    stages = {
+        r["stage"]: r["summary"] for r in store.rows("select stage, summary from stages where round_id = ?", round_id)
+    }
     evaluations = store.rows("select benchmark, result from evaluations where round_id = ? order by rowid", round_id)
     return {
         "round": round_id,
@@ -32,7 +39,9 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
         "preset": info.settings.preset,
         "model": info.model_path.name,
         "problems": int(store.value("select count(*) from round_problems where round_id = ?", round_id)),
-        "problems_sampled": int(store.value("select count(distinct problem_id) from samples where round_id = ?", round_id)),
+        "problems_sampled": int(
+            store.value("select count(distinct problem_id) from samples where round_id = ?", round_id)
+        ),
         "samples": samples,
         "samples_with_program": with_program,
         "programs": programs,
@@ -74,15 +83,31 @@ def progress(store: Store, round_id: int) -> list[dict[str, Any]]:
     counts = [
         ("observe", "select count(distinct problem_id) from observations where round_id = ?", problems),
         ("sample", "select count(*) from samples where round_id = ?", problems * info.settings.samples_per_problem),
-        ("execute", f"select count(distinct program_id) from executions where program_id in ({programs})",
-         int(store.value(f"select count(distinct program_id) from ({programs})", round_id))),
-        ("grow", "select count(grown) from round_problems where round_id = ?", problems if info.settings.grown_inputs else 0),
+        (
+            "execute",
+            f"select count(distinct program_id) from executions where program_id in ({programs})",
+            int(store.value(f"select count(distinct program_id) from ({programs})", round_id)),
+        ),
+        (
+            "grow",
+            "select count(grown) from round_problems where round_id = ?",
+            problems if info.settings.grown_inputs else 0,
+        ),
         ("score", "select count(*) from metrics where round_id = ?", problems),
-        ("pair", "select count(*) from pairs where round_id = ?",
-         int(store.value("select count(*) from pairs where round_id = ?", round_id))),
-        ("train", "select count(*) from training_steps where round_id = ?",
-         int(store.value("select coalesce(max(steps), 0) from training_steps where round_id = ?", round_id))),
-        ("evaluate", "select count(*) from evaluation_samples where round_id = ?",
-         int(info.request.get("evaluation_samples", 0))),
-    ]  # fmt: skip
+        (
+            "pair",
+            "select count(*) from pairs where round_id = ?",
+            int(store.value("select count(*) from pairs where round_id = ?", round_id)),
+        ),
+        (
+            "train",
+            "select count(*) from training_steps where round_id = ?",
+            int(store.value("select coalesce(max(steps), 0) from training_steps where round_id = ?", round_id)),
+        ),
+        (
+            "evaluate",
+            "select count(*) from evaluation_samples where round_id = ?",
+            int(info.request.get("evaluation_samples", 0)),
+        ),
+    ]
     return [{"stage": stage, "done": int(store.value(sql, round_id)), "total": total} for stage, sql, total in counts]

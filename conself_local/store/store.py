@@ -32,6 +32,7 @@ Row = dict[str, Any]
 IMPORTED = 0
 """The round of an adapter that no round of this home made."""
 
+
 @dataclasses.dataclass(frozen=True)
 class RoundInfo:
     id: int
@@ -59,7 +60,8 @@ class Store:
             migrations.apply(self.db)
         except sqlite3.DatabaseError as error:
             raise ConselfError(
-                f"the store {path} cannot be opened: {error}", "check the disk and the permissions, or use another --home"
+                f"the store {path} cannot be opened: {error}",
+                "check the disk and the permissions, or use another --home",
             ) from error
 
     def close(self) -> None:
@@ -68,7 +70,9 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def rows(self, sql: str, *parameters: object) -> list[Row]:
@@ -121,20 +125,40 @@ class Store:
     # -- rounds ---------------------------------------------------------------------------------------------
 
     def start_round(
-        self, *, seed: int, settings: Settings, model_path: Path, model_sha256: str, template_hash: str,
-        base_adapter_id: int | None, versions: dict[str, str], request: dict[str, Any], problems: Sequence[Problem],
-    ) -> RoundInfo:  # fmt: skip
+        self,
+        *,
+        seed: int,
+        settings: Settings,
+        model_path: Path,
+        model_sha256: str,
+        template_hash: str,
+        base_adapter_id: int | None,
+        versions: dict[str, str],
+        request: dict[str, Any],
+        problems: Sequence[Problem],
+    ) -> RoundInfo:
         self.ensure_problems(problems)
         with self.transaction():
             round_id = int(self.value("select coalesce(max(id), 0) + 1 from rounds"))
-            self.db.table("rounds").insert({
-                "id": round_id, "seed": seed, "settings": json.dumps(settings_to_json(settings)),
-                "model_path": str(model_path), "model_sha256": model_sha256, "template_hash": template_hash,
-                "base_adapter_id": base_adapter_id, "versions": json.dumps(versions), "request": json.dumps(request),
-                "state": "running", "created_at_utc": now_utc(),
-            })  # fmt: skip
+            self.db.table("rounds").insert(
+                {
+                    "id": round_id,
+                    "seed": seed,
+                    "settings": json.dumps(settings_to_json(settings)),
+                    "model_path": str(model_path),
+                    "model_sha256": model_sha256,
+                    "template_hash": template_hash,
+                    "base_adapter_id": base_adapter_id,
+                    "versions": json.dumps(versions),
+                    "request": json.dumps(request),
+                    "state": "running",
+                    "created_at_utc": now_utc(),
+                }
+            )
             for position, problem in enumerate(problems):
-                self.db.table("round_problems").insert({"round_id": round_id, "problem_id": problem.id, "position": position})
+                self.db.table("round_problems").insert(
+                    {"round_id": round_id, "problem_id": problem.id, "position": position}
+                )
         return self.round(round_id)
 
     def round(self, round_id: int) -> RoundInfo:
@@ -143,10 +167,16 @@ class Store:
             raise ConselfError(f"there is no round {round_id}", "`conself status` lists the rounds of this home")
         row = found[0]
         return RoundInfo(
-            row["id"], row["seed"], settings_from_json(json.loads(row["settings"])), Path(row["model_path"]),
-            row["model_sha256"], row["base_adapter_id"], json.loads(row["request"]), row["state"],
+            row["id"],
+            row["seed"],
+            settings_from_json(json.loads(row["settings"])),
+            Path(row["model_path"]),
+            row["model_sha256"],
+            row["base_adapter_id"],
+            json.loads(row["request"]),
+            row["state"],
             row["created_at_utc"],
-        )  # fmt: skip
+        )
 
     def latest_round(self) -> RoundInfo | None:
         round_id = self.value("select max(id) from rounds")
@@ -160,13 +190,17 @@ class Store:
         return summary
 
     def finish_stage(self, round_id: int, stage: str, summary: str) -> None:
-        self.db.table("stages").upsert({"round_id": round_id, "stage": stage, "summary": summary}, pk=("round_id", "stage"))
+        self.db.table("stages").upsert(
+            {"round_id": round_id, "stage": stage, "summary": summary}, pk=("round_id", "stage")
+        )
 
     # -- sampling -------------------------------------------------------------------------------------------
 
     def ensure_prompt(self, text: str, token_ids: Sequence[int]) -> str:
         key = prompt_id(text, token_ids)
-        self.db.table("prompts").insert({"id": key, "text": text, "token_ids": json.dumps(list(token_ids))}, ignore=True)
+        self.db.table("prompts").insert(
+            {"id": key, "text": text, "token_ids": json.dumps(list(token_ids))}, ignore=True
+        )
         return key
 
     def prompt_token_ids(self, key: str) -> tuple[int, ...]:
@@ -179,10 +213,16 @@ class Store:
         """All observations of a problem at once; None stands for a sample from the plain prompt."""
         with self.transaction():
             for number, text in enumerate(texts):
-                self.db.table("observations").insert({
-                    "round_id": round_id, "problem_id": problem_id, "number": number, "text": text,
-                    "outcome": "given" if text else "plain", "tries": tries,
-                })  # fmt: skip
+                self.db.table("observations").insert(
+                    {
+                        "round_id": round_id,
+                        "problem_id": problem_id,
+                        "number": number,
+                        "text": text,
+                        "outcome": "given" if text else "plain",
+                        "tries": tries,
+                    }
+                )
 
     def ensure_program(self, problem: Problem, code: str) -> str:
         key = program_id(problem.content_hash(), code)
@@ -212,7 +252,9 @@ class Store:
     def insert_adapter(self, row: Row) -> int:
         with self.transaction():
             adapter_id = int(self.value("select coalesce(max(id), 0) + 1 from adapters"))
-            self.db.table("adapters").insert({"id": adapter_id, "state": "candidate", "created_at_utc": now_utc(), **row})
+            self.db.table("adapters").insert(
+                {"id": adapter_id, "state": "candidate", "created_at_utc": now_utc(), **row}
+            )
         return adapter_id
 
     def adapter(self, adapter_id: int) -> Row:
@@ -235,7 +277,8 @@ class Store:
         path = Path(row["gguf_path"])
         if not path.is_file() or file_sha256(path) != row["gguf_sha256"]:
             raise ConselfError(
-                f"the adapter file {path} is missing or has changed", "put it back, or start from the base model with --from-base"
+                f"the adapter file {path} is missing or has changed",
+                "put it back, or start from the base model with --from-base",
             )
         return path
 
@@ -257,7 +300,9 @@ class Store:
         if self.value("select 1 from adapters where parent_id = ?", adapter_id) or self.value(
             "select 1 from rounds where base_adapter_id = ?", adapter_id
         ):
-            raise ConselfError(f"adapter {adapter_id} is what a later round began with", "reject it instead: it is not used then")
+            raise ConselfError(
+                f"adapter {adapter_id} is what a later round began with", "reject it instead: it is not used then"
+            )
         self.db.table("adapters").delete(adapter_id)
         return [Path(row[name]) for name in ("peft_path", "gguf_path") if row[name]]
 

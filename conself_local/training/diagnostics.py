@@ -37,23 +37,31 @@ def training_warnings(steps: Sequence[StepDone], pairs: Sequence[TokenPair]) -> 
         return []
     last = steps[-max(1, len(steps) // 3) :]
     found = []
-    shift, accuracy, margin = (fmean(getattr(s, name) for s in last) for name in ("chosen_logp_shift", "reward_accuracy", "margin"))
+    shift, accuracy, margin = (
+        fmean(getattr(s, name) for s in last) for name in ("chosen_logp_shift", "reward_accuracy", "margin")
+    )
     if shift < -_FELL:
         found.append(
             f"the chosen answers themselves became less likely ({shift:+.2f} nats a token): what pushes the rejected down "
             "takes them along; a larger sft_weight or a lower learning rate helps"
         )
     if accuracy == 1.0 and margin > _BY_HEART_MARGIN:
-        found.append(f"the pairs were learnt by heart (every pair right, mean margin {margin:.1f}): fewer epochs would do")
+        found.append(
+            f"the pairs were learnt by heart (every pair right, mean margin {margin:.1f}): fewer epochs would do"
+        )
     if accuracy < _NO_BETTER_THAN_CHANCE and len(steps) >= 3:
-        found.append(f"the pairs were hardly learnt (right on {accuracy:.0%}): a higher learning rate or more epochs may help")
+        found.append(
+            f"the pairs were hardly learnt (right on {accuracy:.0%}): a higher learning rate or more epochs may help"
+        )
     ratio = fmean(len(p.chosen) for p in pairs) / fmean(len(p.rejected) for p in pairs)
     if not 1 / _LENGTH_DRIFT < ratio < _LENGTH_DRIFT:
         way = "longer" if ratio > 1 else "shorter"
         found.append(f"chosen answers are {ratio:.2f} times as long as rejected ones, so answers may drift {way}")
     steepest = max(s.gradient_norm for s in steps)
     if steepest > _STEEP:
-        found.append(f"gradients were as large as {steepest:.0f} before they were cut: a lower learning rate is steadier")
+        found.append(
+            f"gradients were as large as {steepest:.0f} before they were cut: a lower learning rate is steadier"
+        )
     if last[-1].step < last[-1].steps:
         found.append(f"training was stopped early at step {last[-1].step} of {last[-1].steps}, before more was lost")
     return found

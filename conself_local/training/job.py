@@ -90,6 +90,7 @@ class TrainingJob:
 def load_job(path: Path) -> TrainingJob:
     values: dict[str, Any] = json.loads(path.read_text())
     pairs = tuple(
-        TokenPair(tuple(p["prompt"]), tuple(p["chosen"]), tuple(p["rejected"]), p["weight"]) for p in values.pop("pairs")
+        TokenPair(tuple(p["prompt"]), tuple(p["chosen"]), tuple(p["rejected"]), p["weight"])
+        for p in values.pop("pairs")
     )
     return TrainingJob(**values, pairs=pairs)

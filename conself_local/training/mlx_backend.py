@@ -32,6 +32,7 @@ from conself_local.training.job import DISK_ADAPTERS, Forecast, PairLogps, PairM
 nn: Any = mlx.nn
 optim: Any = mlx.optimizers
 
+
 def _flat(tree: Any) -> dict[str, Any]:
     """`layers.0.mlp.up_proj.lora_a` -> array."""
     flat: Any = tree_flatten(tree)
@@ -47,7 +48,9 @@ def load_mlx_model(model: ModelFile, dtype: mx.Dtype) -> Any:
     try:
         built.load_weights(values, strict=True)
     except ValueError as error:
-        raise ConselfError(f"{model.path.name} does not fit its architecture: {str(error)[:200]}", "the file is damaged") from error
+        raise ConselfError(
+            f"{model.path.name} does not fit its architecture: {str(error)[:200]}", "the file is damaged"
+        ) from error
     return built
 
 
@@ -69,12 +72,16 @@ class MlxBackend:
         parent = read_peft(Path(job.parent_adapter)) if job.parent_adapter else None
         self._scale = parent.scale if parent else job.lora_alpha / job.lora_rank
         parameters = {
-            "rank": parent.rank if parent else job.lora_rank, "scale": self._scale, "dropout": 0.0,
+            "rank": parent.rank if parent else job.lora_rank,
+            "scale": self._scale,
+            "dropout": 0.0,
             "keys": set(LINEAR_NAMES.values()),
-        }  # fmt: skip
+        }
         linear_to_lora_layers(self._model, len(self._model.layers), parameters)
         if parent:
-            sides = [(f"{name}.lora_{side}", both[n].T) for name, both in parent.maps.items() for n, side in enumerate("ab")]
+            sides = [
+                (f"{name}.lora_{side}", both[n].T) for name, both in parent.maps.items() for n, side in enumerate("ab")
+            ]
             self._model.load_weights([(name, mx.array(value)) for name, value in sides], strict=False)
         self._optimizer = optim.AdamW(job.learning_rate, weight_decay=0.0, bias_correction=True)
         self._optimizer.init(self._model.trainable_parameters())
@@ -116,7 +123,10 @@ class MlxBackend:
         return (logps * counted).sum(-1).reshape(-1, 2)
 
     def completion_logps(self, pairs: Sequence[TokenPair]) -> list[PairLogps]:
-        return [(float(chosen), float(rejected)) for chosen, rejected in np.array(self._completion_logps(self._model, pairs))]
+        return [
+            (float(chosen), float(rejected))
+            for chosen, rejected in np.array(self._completion_logps(self._model, pairs))
+        ]
 
     def backward(self, pairs: Sequence[TokenPair], references: Sequence[PairLogps], share: float) -> list[PairMetrics]:
         job = self._job
@@ -135,7 +145,10 @@ class MlxBackend:
             gradients = tree_map(lambda a, b: a + b, self._gradients, gradients)
         self._gradients = gradients
         mx.eval(gradients, *metrics)
-        return [PairMetrics(float(loss), float(margin), float(shift)) for loss, margin, shift in zip(*map(np.array, metrics), strict=True)]
+        return [
+            PairMetrics(float(loss), float(margin), float(shift))
+            for loss, margin, shift in zip(*map(np.array, metrics), strict=True)
+        ]
 
     def step(self, learning_rate: float) -> float:
         gradients, norm = optim.clip_grad_norm(self._gradients, self._job.max_gradient_norm)
@@ -154,12 +167,21 @@ class MlxBackend:
         progress, path = read_checkpoint(folder, job_hash)
         if path:
             tensors: Any = mx.load(str(path))
-            weights = [(key.removeprefix("weight/"), value) for key, value in tensors.items() if key.startswith("weight/")]
-            state = [(key.removeprefix("optimizer/"), value) for key, value in tensors.items() if key.startswith("optimizer/")]
+            weights = [
+                (key.removeprefix("weight/"), value) for key, value in tensors.items() if key.startswith("weight/")
+            ]
+            state = [
+                (key.removeprefix("optimizer/"), value)
+                for key, value in tensors.items()
+                if key.startswith("optimizer/")
+            ]
             self._model.load_weights(weights, strict=False)
             self._optimizer.state = tree_unflatten(state)
         return progress
 
     def adapter(self) -> Adapter:
-        tensors = {name: np.array(value.astype(mx.float32)) for name, value in _flat(self._model.trainable_parameters()).items()}
+        tensors = {
+            name: np.array(value.astype(mx.float32))
+            for name, value in _flat(self._model.trainable_parameters()).items()
+        }
         return adapter_of_mlx_tensors(tensors, self._scale)

@@ -85,7 +85,12 @@ def pack(groups: Sequence[Group]) -> Packed:
             owner.extend([len(lengths)] * len(completion))
             lengths.append(len(completion))
             add(completion[:-1], len(one.prompt), index, number)
-    return Packed(*(np.array(values, dtype=np.int64) for values in (tokens, positions, group, branch, rows, targets, owner, lengths)))
+    return Packed(
+        *(
+            np.array(values, dtype=np.int64)
+            for values in (tokens, positions, group, branch, rows, targets, owner, lengths)
+        )
+    )
 
 
 def group_of(pair: TokenPair) -> Group:

@@ -29,7 +29,15 @@ from conself_local.machine.room import verify_disk
 from conself_local.model_files.model_file import ModelFile
 from conself_local.training.checkpoint import Progress
 from conself_local.training.diagnostics import displacement_window, is_displaced
-from conself_local.training.job import MEASURED_PAIRS, Forecast, PairLogps, PairMetrics, TokenPair, TrainingJob, load_job
+from conself_local.training.job import (
+    MEASURED_PAIRS,
+    Forecast,
+    PairLogps,
+    PairMetrics,
+    TokenPair,
+    TrainingJob,
+    load_job,
+)
 from conself_local.training.packing import MICRO_BATCH_TOKENS, micro_batches
 
 Report = Callable[[dict[str, Any]], object]
@@ -117,13 +125,17 @@ def train(job: TrainingJob, folder: Path, backend: Backend, report: Report) -> N
     report({"done": True, "steps_done": progress.step, "mean_absolute_change_per_token": change})
 
 
-def _ensure_references(job: TrainingJob, job_hash: str, backend: Backend, folder: Path, report: Report) -> list[PairLogps]:
+def _ensure_references(
+    job: TrainingJob, job_hash: str, backend: Backend, folder: Path, report: Report
+) -> list[PairLogps]:
     path = folder / "reference.json"
     if path.is_file():
         kept = json.loads(path.read_text())
         if kept["job_hash"] == job_hash:
             return [(c, r) for c, r in kept["logps"]]
-    logps = _pair_logps(job, range(len(job.pairs)), backend, lambda done: report({"reference": done, "pairs": len(job.pairs)}))
+    logps = _pair_logps(
+        job, range(len(job.pairs)), backend, lambda done: report({"reference": done, "pairs": len(job.pairs)})
+    )
     references = [logps[i] for i in range(len(job.pairs))]
     part = path.with_suffix(".part")
     part.write_text(json.dumps({"job_hash": job_hash, "logps": references}))
@@ -131,7 +143,9 @@ def _ensure_references(job: TrainingJob, job_hash: str, backend: Backend, folder
     return references
 
 
-def _pair_logps(job: TrainingJob, indices: Iterable[int], backend: Backend, on_progress: Callable[[int], object]) -> dict[int, PairLogps]:
+def _pair_logps(
+    job: TrainingJob, indices: Iterable[int], backend: Backend, on_progress: Callable[[int], object]
+) -> dict[int, PairLogps]:
     """`on_progress` is called with the number of pairs that are done."""
     logps: dict[int, PairLogps] = {}
     for part in micro_batches(job.pairs, list(indices), MICRO_BATCH_TOKENS):
@@ -166,10 +180,17 @@ def _step(job: TrainingJob, step: int, backend: Backend, references: Sequence[Pa
     rate = learning_rate_at(job, step)
     norm = backend.step(rate)
     return {
-        "step": step + 1, "steps": job.steps, "loss": fmean(f.loss for f in metrics), "margin": fmean(f.margin for f in metrics),
-        "reward_accuracy": fmean(f.margin > 0 for f in metrics), "chosen_logp_shift": fmean(f.chosen_shift for f in metrics),
-        "learning_rate": rate, "gradient_norm": norm, "memory_bytes": peak_bytes(), "seconds": time.monotonic() - started,
-    }  # fmt: skip
+        "step": step + 1,
+        "steps": job.steps,
+        "loss": fmean(f.loss for f in metrics),
+        "margin": fmean(f.margin for f in metrics),
+        "reward_accuracy": fmean(f.margin > 0 for f in metrics),
+        "chosen_logp_shift": fmean(f.chosen_shift for f in metrics),
+        "learning_rate": rate,
+        "gradient_norm": norm,
+        "memory_bytes": peak_bytes(),
+        "seconds": time.monotonic() - started,
+    }
 
 
 def _mean_change(job: TrainingJob, backend: Backend, references: Sequence[PairLogps], report: Report) -> float:

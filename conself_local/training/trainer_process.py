@@ -27,7 +27,12 @@ def run_trainer(job: TrainingJob, folder: Path) -> Generator[dict[str, Any]]:
     command = [sys.executable, "-m", "conself_local.training.trainer", str(folder)]
     with tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, env=child_environment(),
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=child_environment(),
             start_new_session=True,
         )
         _be_first_to_go(process.pid)

@@ -30,7 +30,11 @@ def bind_standard_types(source):
         import decimal
         import fractions
 
-        to_text, numerator, denominator = decimal.Decimal.__str__, fractions.Fraction.numerator, fractions.Fraction.denominator
+        to_text, numerator, denominator = (
+            decimal.Decimal.__str__,
+            fractions.Fraction.numerator,
+            fractions.Fraction.denominator,
+        )
         _WRITTEN_BY[decimal.Decimal] = lambda value: "Decimal('" + to_text(value) + "')"
         _WRITTEN_BY[fractions.Fraction] = lambda value: (
             "Fraction(" + _small(numerator.fget(value)) + ", " + _small(denominator.fget(value)) + ")"
@@ -91,9 +95,13 @@ def _text(value, depth, budget):
         return "(" + ", ".join(parts) + (",)" if _len(parts) == 1 else ")")
     if kind is _dict:
         _spend(budget, 2 * _len(value))
-        return "{" + ", ".join(
-            [_text(k, depth + 1, budget) + ": " + _text(v, depth + 1, budget) for k, v in _dict_items(value)]
-        ) + "}"
+        return (
+            "{"
+            + ", ".join(
+                [_text(k, depth + 1, budget) + ": " + _text(v, depth + 1, budget) for k, v in _dict_items(value)]
+            )
+            + "}"
+        )
     if kind is _set or kind is _frozenset:
         parts = _sorted([_text(v, depth + 1, budget) for v in _counted(value, budget)])
         inner = "{" + ", ".join(parts) + "}" if parts else ""

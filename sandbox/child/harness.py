@@ -28,7 +28,9 @@ _recvmsg = _socket.socket.recvmsg
 _decode = marshal.loads  # from the parent, never to it
 _BytesIO, _FileIO, _BufferedReader, _TextIOWrapper = io.BytesIO, io.FileIO, io.BufferedReader, io.TextIOWrapper
 _BUILTIN_EXCEPTIONS = {
-    value: name for name, value in vars(builtins).items() if isinstance(value, type) and issubclass(value, BaseException)
+    value: name
+    for name, value in vars(builtins).items()
+    if isinstance(value, type) and issubclass(value, BaseException)
 }
 _module_type = type(sys)
 _random_seed = 0
@@ -96,7 +98,9 @@ def prepare(hash_seed):
     _random_seed = hash_seed
     builtins.exit = builtins.quit = sys.exit  # as `site` would give them
     for _ in range(20):
-        code = _compile("def f(x):\n    return [x, 1.5, 'a', (None, {'b': 2})]\n", "<program>", "exec", dont_inherit=True)
+        code = _compile(
+            "def f(x):\n    return [x, 1.5, 'a', (None, {'b': 2})]\n", "<program>", "exec", dont_inherit=True
+        )
         _call(_load_function(code, "f"), marshal.dumps((1,)), 100)
     sys.modules.pop("program")
 

@@ -48,14 +48,24 @@ _ALLOWED = {
 _ANSWER_ZERO = {"chmod": (90, -1), "fchmod": (91, 52), "fchmodat": (268, 53), "utimensat": (280, 88)}
 _CLONE3, _CLONE, _FCNTL, _IOCTL, _PRLIMIT = (435, 435), (56, 220), (72, 25), (16, 29), (302, 261)
 _FCNTL_COMMANDS = (0, 1, 2, 3, 4, 1030)  # DUPFD, GETFD, SETFD, GETFL, SETFL, DUPFD_CLOEXEC
-_IOCTL_COMMANDS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, GWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
+_IOCTL_COMMANDS = (
+    0x5401,
+    0x5413,
+    0x541B,
+    0x5421,
+    0x5450,
+    0x5451,
+)  # TCGETS, GWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
 _PATH_CALLS = {
     "open": (2, -1), "stat": (4, -1), "lstat": (6, -1), "access": (21, -1), "chdir": (80, 49), "readlink": (89, -1),
     "statfs": (137, 43), "openat": (257, 56), "newfstatat": (262, 79), "readlinkat": (267, 78), "faccessat": (269, 48),
     "faccessat2": (439, 439), "statx": (332, 291), "getcwd": (79, 17), "getdents": (78, -1), "getdents64": (217, 61),
 }  # fmt: skip
 """Every allowed call that takes a path, or lists what a path led to: what strict mode takes away."""
-_PRCTL, _PRCTL_OPTIONS = (157, 167), (3, 15, 16, 22)  # GET_DUMPABLE, SET_NAME, GET_NAME, SET_SECCOMP (only ever stricter)
+_PRCTL, _PRCTL_OPTIONS = (
+    (157, 167),
+    (3, 15, 16, 22),
+)  # GET_DUMPABLE, SET_NAME, GET_NAME, SET_SECCOMP (only ever stricter)
 _KILL, _TGKILL = (62, 129), (234, 131)
 
 _ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000

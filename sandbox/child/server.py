@@ -13,14 +13,56 @@ import struct
 import sys
 
 REPLY = struct.Struct("!cIidQ")  # kind (P or E), pid, exit status, CPU seconds, peak memory
-PRELOADED = ["collections.abc", "contextlib", "copy", "functools", "itertools", "math", "operator", "re", "string", "typing"]
+PRELOADED = [
+    "collections.abc",
+    "contextlib",
+    "copy",
+    "functools",
+    "itertools",
+    "math",
+    "operator",
+    "re",
+    "string",
+    "typing",
+]
 """Every module costs each fork its pages and mappings: only what many programs import."""
 PRELOADED_STRICT = [
-    "array", "ast", "base64", "bisect", "calendar", "cmath", "concurrent.futures.thread", "csv", "dataclasses",
-    "datetime", "decimal", "difflib", "encodings.idna", "encodings.latin_1", "encodings.utf_16", "fractions", "hashlib",
-    "heapq", "html", "inspect", "json", "numbers", "pprint", "queue", "random", "secrets", "socket", "statistics",
-    "textwrap", "threading", "traceback", "unicodedata", "uuid", "zlib", "_strptime",
-]  # fmt: skip
+    "array",
+    "ast",
+    "base64",
+    "bisect",
+    "calendar",
+    "cmath",
+    "concurrent.futures.thread",
+    "csv",
+    "dataclasses",
+    "datetime",
+    "decimal",
+    "difflib",
+    "encodings.idna",
+    "encodings.latin_1",
+    "encodings.utf_16",
+    "fractions",
+    "hashlib",
+    "heapq",
+    "html",
+    "inspect",
+    "json",
+    "numbers",
+    "pprint",
+    "queue",
+    "random",
+    "secrets",
+    "socket",
+    "statistics",
+    "textwrap",
+    "threading",
+    "traceback",
+    "unicodedata",
+    "uuid",
+    "zlib",
+    "_strptime",
+]
 """Strict mode opens no file once a program runs, so what modules load late must be there."""
 
 

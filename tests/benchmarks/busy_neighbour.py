@@ -53,7 +53,9 @@ def _spin() -> None:
 def tokens_per_second(model: ModelFile) -> float:
     """Of answers that end within SECONDS, all slots busy."""
     threads = usable_cores()
-    with open_llama(model, "BF16", Home(None).cache, slots=SLOTS, threads=threads, longest=LONGEST, use_gpu=False) as engine:
+    with open_llama(
+        model, "BF16", Home(None).cache, slots=SLOTS, threads=threads, longest=LONGEST, use_gpu=False
+    ) as engine:
         prompt = engine.encode([ChatMessage("user", "Tell a long story about a bear.")])
         requests = (SampleRequest(str(i), prompt.token_ids, 1.0, 0.95, 16, i) for i in range(1_000_000))
         tokens, started = 0, 0.0

@@ -53,7 +53,9 @@ class BareLoop:
         assert ll.llama_decode(self._context, self._batch) == 0
 
     def _likeliest(self, row: int) -> int:
-        return int(np.ctypeslib.as_array(ll.llama_get_logits_ith(self._context, row), shape=(self._vocabulary,)).argmax())
+        return int(
+            np.ctypeslib.as_array(ll.llama_get_logits_ith(self._context, row), shape=(self._vocabulary,)).argmax()
+        )
 
     def run(self, prompts: Sequence[Sequence[int]], length: int) -> float:
         """Tokens a second over as many whole waves of answers of `length` tokens as SAMPLES for every prompt make."""
@@ -117,7 +119,9 @@ def main() -> None:
     arguments = parser.parse_args()
     model = load_model_file(arguments.model or bundled_model())
     weights = ensure_converted_weights(model, "BF16", Home(None).cache)
-    engine = LlamaEngine(weights, slots=arguments.slots, context_tokens=arguments.slots * 512, threads=arguments.threads)
+    engine = LlamaEngine(
+        weights, slots=arguments.slots, context_tokens=arguments.slots * 512, threads=arguments.threads
+    )
     prompts = [
         engine.tokenize(render_chat(model.chat_template, messages, model.bos_token, model.eos_token))
         for messages in load_prompts(arguments.problems)
@@ -131,8 +135,9 @@ def main() -> None:
         ratios.append(ours.full / bound)
         print(
             f"engine {ours.full:.0f} tokens/s ({ours.whole:.0f} with the end of the run), bare loop {bound:.0f}, "
-            f"{ours.tokens_an_answer} tokens an answer: {ratios[-1]:.2f}", flush=True,
-        )  # fmt: skip
+            f"{ours.tokens_an_answer} tokens an answer: {ratios[-1]:.2f}",
+            flush=True,
+        )
     print(f"engine / bare loop: {statistics.median(ratios):.2f}")
     bare.close()
 

@@ -82,8 +82,10 @@ def _measure(store: Store, round_: RoundInfo, references: dict[str, str], grown:
     right_on_all = {id: [b == expected[id] for b in after[id].behaviours] for id in expected}
     told, pairs = _told_apart(list(given.values()))
     told_after, _ = _told_apart(list(after.values()))
-    print(f"pairs of different valid programs: {pairs}; told apart by the given inputs {told} ({told / pairs:.3f}), "
-          f"by the grown set {told_after} ({told_after / pairs:.3f}): {told_after / told - 1:+.1%}")  # fmt: skip
+    print(
+        f"pairs of different valid programs: {pairs}; told apart by the given inputs {told} ({told / pairs:.3f}), "
+        f"by the grown set {told_after} ({told_after / pairs:.3f}): {told_after / told - 1:+.1%}"
+    )
     _print_bound(after.values(), right_on_all)
     for name, right in (("the given inputs", right_on_given), ("the grown set", right_on_all)):
         print(f"pass rate by the reference on {name}: {np.mean([np.mean(r) for r in right.values() if r]):.3f}")
@@ -94,15 +96,21 @@ def _measure(store: Store, round_: RoundInfo, references: dict[str, str], grown:
         _print_pairs(round_.settings, arm, evidence, right_on_given, right_on_all)
 
 
-def expected_answers(store: Store, round_: RoundInfo, problems: Sequence[Problem], references: dict[str, str]) -> dict[str, tuple[str | None, ...]]:
+def expected_answers(
+    store: Store, round_: RoundInfo, problems: Sequence[Problem], references: dict[str, str]
+) -> dict[str, tuple[str | None, ...]]:
     """What the reference answers on given and grown inputs; problems whose reference fails on a given one are left out."""
     sql = "select text from grown_inputs where round_id = ? and problem_id = ? order by number"
     inputs = {p.id: [*p.inputs, *(parse_input(r["text"]) for r in store.rows(sql, round_.id, p.id))] for p in problems}
     by_id = {p.id: p for p in problems}
     limits: Limits = limits_of(round_.settings)
     with Sandbox(limits, workers=2) as sandbox:
-        results = list(sandbox.run([Program(p.id, references[p.id], p.kind, p.entry_point, inputs[p.id]) for p in problems]))
-    found = {r.program_id: tuple(key_of(o.text, by_id[r.program_id], round_.settings) for o in r.outputs) for r in results}
+        results = list(
+            sandbox.run([Program(p.id, references[p.id], p.kind, p.entry_point, inputs[p.id]) for p in problems])
+        )
+    found = {
+        r.program_id: tuple(key_of(o.text, by_id[r.program_id], round_.settings) for o in r.outputs) for r in results
+    }
     return {id: keys for id, keys in found.items() if None not in keys[: len(by_id[id].inputs)]}
 
 
@@ -110,7 +118,9 @@ def _told_apart(evidence: Sequence[ProblemEvidence]) -> tuple[int, int]:
     """(pairs of different valid programs with different behaviours, all pairs of them)"""
     told = pairs = 0
     for one in evidence:
-        behaviours = {row["program_id"]: b for row, b in zip(one.rows, one.behaviours, strict=True) if not is_crashed(b)}
+        behaviours = {
+            row["program_id"]: b for row, b in zip(one.rows, one.behaviours, strict=True) if not is_crashed(b)
+        }
         for a, b in itertools.combinations(behaviours.values(), 2):
             pairs += 1
             told += a != b
@@ -122,8 +132,11 @@ def _print_bound(evidence: Iterable[ProblemEvidence], on_all: Rights) -> None:
     both_right = same = others = 0
     for one in evidence:
         rights = on_all.get(one.problem_id, [False] * len(one.rows))
-        by_program = {row["program_id"]: (row["code"], b, right) for row, b, right in zip(one.rows, one.behaviours, rights, strict=True)
-                      if not is_crashed(b)}  # fmt: skip
+        by_program = {
+            row["program_id"]: (row["code"], b, right)
+            for row, b, right in zip(one.rows, one.behaviours, rights, strict=True)
+            if not is_crashed(b)
+        }
         for (code_a, a, right_a), (code_b, b, right_b) in itertools.combinations(by_program.values(), 2):
             if a == b:
                 if right_a and right_b:
@@ -132,8 +145,10 @@ def _print_bound(evidence: Iterable[ProblemEvidence], on_all: Rights) -> None:
                     same += 1
                 else:
                     others += 1
-    print(f"not told apart: {both_right} pairs of two programs that agree with the reference, {same} that are equal but for names and "
-          f"comments, {others} others")  # fmt: skip
+    print(
+        f"not told apart: {both_right} pairs of two programs that agree with the reference, {same} that are equal but for names and "
+        f"comments, {others} others"
+    )
 
 
 def _bare(code: str) -> str:
@@ -163,23 +178,33 @@ def ranks(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64
     return mean_ranks[places]
 
 
-def _print_pairs(settings: Settings, arm: str, evidence: dict[str, ProblemEvidence], on_given: Rights, on_all: Rights) -> None:
+def _print_pairs(
+    settings: Settings, arm: str, evidence: dict[str, ProblemEvidence], on_given: Rights, on_all: Rights
+) -> None:
     scores = {id: one.score() for id, one in evidence.items()}
     selected = select_learnable(
-        scores, entropy_normalisation=settings.normaliser, entropy_threshold=settings.threshold, max_crash_rate=settings.max_crash_rate
+        scores,
+        entropy_normalisation=settings.normaliser,
+        entropy_threshold=settings.threshold,
+        max_crash_rate=settings.max_crash_rate,
     )
     tally = np.zeros(5)
     for id in on_given.keys() & set(selected):
         pairs = build_pairs(
-            scored_samples(evidence[id]), rejected=settings.rejected, max_pairs=settings.max_pairs, distinct_code=settings.distinct_code
+            scored_samples(evidence[id]),
+            rejected=settings.rejected,
+            max_pairs=settings.max_pairs,
+            distinct_code=settings.distinct_code,
         )
         places = {row["id"]: i for i, row in enumerate(evidence[id].rows)}
         for pair in pairs:
             c, r = places[pair.chosen.id], places[pair.rejected.id]
             tally += [1, on_given[id][c], on_given[id][r], on_all[id][c], on_all[id][r]]
     shares = tally / max(1, tally[0])
-    print(f"{len(selected)} problems selected by {arm}: {int(tally[0])} pairs; chosen right {shares[1]:.3f} on given, {shares[3]:.3f} "
-          f"on all inputs; rejected right {shares[2]:.3f} and {shares[4]:.3f}")  # fmt: skip
+    print(
+        f"{len(selected)} problems selected by {arm}: {int(tally[0])} pairs; chosen right {shares[1]:.3f} on given, {shares[3]:.3f} "
+        f"on all inputs; rejected right {shares[2]:.3f} and {shares[4]:.3f}"
+    )
 
 
 if __name__ == "__main__":

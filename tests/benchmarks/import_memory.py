@@ -29,7 +29,9 @@ def main() -> None:
             records = _write(source, int(gib * 2**30), options.record_kib * 1024)
             started = time.monotonic()
             peak, said = _import(source, target)
-            print(f"{source.stat().st_size / 2**30:.2f} GiB, {records} records: peak {peak / 2**20:.0f} MiB, {time.monotonic() - started:.0f} s; {said}")
+            print(
+                f"{source.stat().st_size / 2**30:.2f} GiB, {records} records: peak {peak / 2**20:.0f} MiB, {time.monotonic() - started:.0f} s; {said}"
+            )
             source.unlink()
             target.unlink()
 
@@ -44,9 +46,12 @@ def _write(path: Path, size: int, record_bytes: int) -> int:
             text = "7 " * (record_bytes // 8)
             tests = {"inputs": [f"{number} 2\n{text}\n", "3 4\n"], "outputs": [text, "7"]}
             record = {
-                "problem_id": number, "question": " ".join(draw.choices(words, k=60)), "solutions": "[]", "starter_code": "",
+                "problem_id": number,
+                "question": " ".join(draw.choices(words, k=60)),
+                "solutions": "[]",
+                "starter_code": "",
                 "input_output": json.dumps(tests),
-            }  # fmt: skip
+            }
             file.write(json.dumps(record) + "\n")
             number += 1
     return number

@@ -28,7 +28,8 @@ def main() -> None:
             ten = list(itertools.islice(itertools.cycle(given), INPUTS))
             line = {
                 "id": record["task_id"],
-                "source": record["prompt"] + ("    return undefined_name\n" if broken else record["canonical_solution"]),
+                "source": record["prompt"]
+                + ("    return undefined_name\n" if broken else record["canonical_solution"]),
                 "entry_point": record["entry_point"],
                 "inputs": repr(ten),
             }

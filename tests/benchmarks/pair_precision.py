@@ -74,11 +74,20 @@ def _settings(settings: Settings) -> list[tuple[str, Settings]]:
 
 def _print(name: str, settings: Settings, evidence: list[ProblemEvidence], expected: Answers) -> None:
     scores: dict[str, ProblemScore] = {one.problem_id: one.score() for one in evidence}
-    selected = set(select_learnable(
-        scores, entropy_normalisation=settings.normaliser, entropy_threshold=settings.threshold, max_crash_rate=settings.max_crash_rate
-    ))  # fmt: skip
+    selected = set(
+        select_learnable(
+            scores,
+            entropy_normalisation=settings.normaliser,
+            entropy_threshold=settings.threshold,
+            max_crash_rate=settings.max_crash_rate,
+        )
+    )
     pairs = {one.problem_id: pairs_from(one, settings, 0) for one in evidence if one.problem_id in selected}
-    found = [(_right(p.chosen, expected[id]), not _right(p.rejected, expected[id])) for id, some in pairs.items() for p in some]
+    found = [
+        (_right(p.chosen, expected[id]), not _right(p.rejected, expected[id]))
+        for id, some in pairs.items()
+        for p in some
+    ]
     if found:
         chosen, rejected = (sum(column) / len(found) for column in zip(*found, strict=True))
         print(f"| {name} | {sum(map(bool, pairs.values()))} | {len(found)} | {chosen:.3f} | {rejected:.3f} |")
@@ -90,7 +99,9 @@ def _right(sample: ScoredSample, expected: tuple[str | None, ...]) -> bool:
 
 def _is_right(behaviour: tuple[str | None, ...], expected: tuple[str | None, ...]) -> bool:
     """On every input that the reference answers."""
-    return not is_crashed(behaviour) and all(want is None or got == want for got, want in zip(behaviour, expected, strict=True))
+    return not is_crashed(behaviour) and all(
+        want is None or got == want for got, want in zip(behaviour, expected, strict=True)
+    )
 
 
 if __name__ == "__main__":

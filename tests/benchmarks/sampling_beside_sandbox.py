@@ -57,7 +57,9 @@ def main() -> None:
             programs_alone = _run_programs(box, programs, until)
             until = threading.Event()
             ran: list[float] = []
-            beside = threading.Thread(target=lambda ran=ran, until=until: ran.append(_run_programs(box, programs, until)))
+            beside = threading.Thread(
+                target=lambda ran=ran, until=until: ran.append(_run_programs(box, programs, until))
+            )
             beside.start()
             tokens = engine.measure(prompts, SECONDS, 96)
             until.set()

@@ -36,7 +36,9 @@ def main() -> None:
             prompts = [engine.encode(messages) for messages in load_prompts(24)]
             engine.measure(prompts, 4.0, longest - max(len(p.token_ids) for p in prompts))
             peak = _peak_bytes(engine.pid)
-        print(f"{form}, {slots} slots, up to {longest} tokens each: forecast {forecast >> 20} MiB, peak {peak >> 20} MiB: {forecast / peak:.2f}")
+        print(
+            f"{form}, {slots} slots, up to {longest} tokens each: forecast {forecast >> 20} MiB, peak {peak >> 20} MiB: {forecast / peak:.2f}"
+        )
 
 
 if __name__ == "__main__":

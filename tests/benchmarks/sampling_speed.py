@@ -75,7 +75,9 @@ def _sample_with_engine(engine: LlamaProcess, prompts: Prompts, seed: int) -> It
         for i, messages in enumerate(prompts):
             encoded = engine.encode(messages)
             for k in range(SAMPLES):
-                yield SampleRequest(f"{i}/{k}", encoded.token_ids, TEMPERATURE, TOP_P, MAX_TOKENS, seed + i * SAMPLES + k)
+                yield SampleRequest(
+                    f"{i}/{k}", encoded.token_ids, TEMPERATURE, TOP_P, MAX_TOKENS, seed + i * SAMPLES + k
+                )
 
     for completion in engine.sample(requests()):
         yield len(completion.token_ids), completion.text
@@ -85,9 +87,15 @@ def _sample_in_a_loop(llama: Any, prompts: Prompts, seed: int) -> Iterator[tuple
     for i, messages in enumerate(prompts):
         for k in range(SAMPLES):
             answer = llama.create_chat_completion(
-                [{"role": m.role, "content": m.content} for m in messages], temperature=TEMPERATURE, top_p=TOP_P, top_k=0,
-                min_p=0.0, repeat_penalty=1.0, max_tokens=MAX_TOKENS, seed=seed + i * SAMPLES + k,
-            )  # fmt: skip
+                [{"role": m.role, "content": m.content} for m in messages],
+                temperature=TEMPERATURE,
+                top_p=TOP_P,
+                top_k=0,
+                min_p=0.0,
+                repeat_penalty=1.0,
+                max_tokens=MAX_TOKENS,
+                seed=seed + i * SAMPLES + k,
+            )
             yield answer["usage"]["completion_tokens"], answer["choices"][0]["message"]["content"] or ""
 
 
@@ -95,10 +103,19 @@ def _sample_from_server(address: str, prompts: Prompts, seed: int) -> Iterator[t
     def ask(job: tuple[list[ChatMessage], int]) -> tuple[int, str]:
         messages, number = job
         body = {
-            "messages": [{"role": m.role, "content": m.content} for m in messages], "temperature": TEMPERATURE, "top_p": TOP_P,
-            "top_k": 0, "min_p": 0.0, "repeat_penalty": 1.0, "max_tokens": MAX_TOKENS, "seed": number, "cache_prompt": True,
-        }  # fmt: skip
-        request = urllib.request.Request(f"{address}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "temperature": TEMPERATURE,
+            "top_p": TOP_P,
+            "top_k": 0,
+            "min_p": 0.0,
+            "repeat_penalty": 1.0,
+            "max_tokens": MAX_TOKENS,
+            "seed": number,
+            "cache_prompt": True,
+        }
+        request = urllib.request.Request(
+            f"{address}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request) as response:
             answer = json.load(response)
         return answer["usage"]["completion_tokens"], answer["choices"][0]["message"]["content"] or ""
@@ -118,7 +135,9 @@ def _measure(sample: Callable[[Prompts, int], Iterator[tuple[int, str]]], prompt
 @contextmanager
 def _peer_server(path: Path, threads: int) -> Iterator[str]:
     command = [sys.executable, "-m", "tests.benchmarks.peer_server", str(path), str(threads)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdin is not None
         yield process.stdout.readline().strip()
@@ -140,7 +159,9 @@ def main() -> None:
     prompts = load_prompts(arguments.problems)
     share = len(prompts) // arguments.rounds
     results: dict[str, list[Sampled]] = {}
-    with _peer_server(model.path, arguments.threads) if importlib.util.find_spec("xllamacpp") else _nothing() as address:
+    with (
+        _peer_server(model.path, arguments.threads) if importlib.util.find_spec("xllamacpp") else _nothing() as address
+    ):
         for r in range(arguments.rounds):
             mine = prompts[r * share : (r + 1) * share]
             for name, sample, some in _methods(model, copy, arguments, address, mine):
@@ -154,7 +175,9 @@ def _nothing() -> Iterator[None]:
     yield None
 
 
-def _methods(model: ModelFile, copy: Path, arguments: argparse.Namespace, address: str | None, prompts: Prompts) -> Iterator[Any]:
+def _methods(
+    model: ModelFile, copy: Path, arguments: argparse.Namespace, address: str | None, prompts: Prompts
+) -> Iterator[Any]:
     """One after the other: each is closed before the next is opened, and none is loading while it is measured."""
     with LlamaProcess(
         model, slots=arguments.slots, context_tokens=arguments.slots * 512, threads=arguments.threads, weights=copy
@@ -165,7 +188,9 @@ def _methods(model: ModelFile, copy: Path, arguments: argparse.Namespace, addres
     from llama_cpp import Llama
 
     with amx_is_off():
-        llama = Llama(str(model.path), n_ctx=1024, n_threads=arguments.threads, n_threads_batch=arguments.threads, verbose=False)
+        llama = Llama(
+            str(model.path), n_ctx=1024, n_threads=arguments.threads, n_threads_batch=arguments.threads, verbose=False
+        )
     yield "Llama.create_chat_completion", lambda p, seed: _sample_in_a_loop(llama, p, seed), few
     llama.close()
     if address:

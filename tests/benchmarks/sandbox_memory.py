@@ -44,7 +44,9 @@ def main() -> None:
         at_the_end, dead = resident_bytes(pids), zombies(pids)
     left = len(os.listdir("/proc/self/fd")) - before
     growth = at_the_end / settled - 1
-    print(f"{PROGRAMS} programs; resident {settled / 2**20:.1f} MiB after {SETTLED}, {at_the_end / 2**20:.1f} MiB at the end: {growth:+.1%}")
+    print(
+        f"{PROGRAMS} programs; resident {settled / 2**20:.1f} MiB after {SETTLED}, {at_the_end / 2**20:.1f} MiB at the end: {growth:+.1%}"
+    )
     print(f"zombies {dead}, descriptors left open {left}, new files in /tmp {len(set(os.listdir('/tmp')) - files)}")
     sys.exit(growth >= 0.05 or dead > 0 or left > 0)
 

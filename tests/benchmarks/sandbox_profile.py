@@ -23,7 +23,12 @@ PROGRAMS = 1000
 def _stat(pid: int) -> tuple[int, int, float, float]:
     """(faults, children's faults, CPU µs, children's CPU µs) of a process, from /proc."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[7]), int(fields[8]), (int(fields[11]) + int(fields[12])) * _TICK_US, (int(fields[13]) + int(fields[14])) * _TICK_US
+    return (
+        int(fields[7]),
+        int(fields[8]),
+        (int(fields[11]) + int(fields[12])) * _TICK_US,
+        (int(fields[13]) + int(fields[14])) * _TICK_US,
+    )
 
 
 def _profile(name: str, programs: list[Program], layers: tuple[str, ...]) -> None:
@@ -36,7 +41,9 @@ def _profile(name: str, programs: list[Program], layers: tuple[str, ...]) -> Non
     n = len(programs)
     parent = (now.ru_utime + now.ru_stime - own.ru_utime - own.ru_stime) / n * 1e6
     faults, child_faults, cpu, child_cpu = ((b - a) / n for a, b in zip(before, after, strict=True))
-    print(f"{name:34s} parent {parent:5.0f} us | server {cpu:5.0f} us, {faults:4.0f} faults | child {child_cpu:5.0f} us, {child_faults:4.0f} faults")
+    print(
+        f"{name:34s} parent {parent:5.0f} us | server {cpu:5.0f} us, {faults:4.0f} faults | child {child_cpu:5.0f} us, {child_faults:4.0f} faults"
+    )
 
 
 def main() -> None:

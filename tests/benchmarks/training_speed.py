@@ -69,7 +69,9 @@ def _authors_style(path: Path, pairs: int, threads: int) -> float:
     tokenizer = load_tokenizer(path)
     model = get_peft_model(load_for_trl(path, pick_dtype(pick_device())), lora_config())
     made = [token_pair(text, tokenizer) for text in make_pairs(pairs)]
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE, weight_decay=0.0
+    )
 
     def sums(pair: Any) -> Any:
         both = [[*pair.prompt, *answer] for answer in (pair.chosen, pair.rejected)]
@@ -122,22 +124,35 @@ def main() -> None:
     found: dict[str, dict[str, float]] = {}
     for name in _CONTENDERS:
         command = [
-            sys.executable, "-m", "tests.benchmarks.training_speed", str(path), "--pairs", str(options.pairs),
-            "--threads", str(options.threads), "--contender", name,
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "tests.benchmarks.training_speed",
+            str(path),
+            "--pairs",
+            str(options.pairs),
+            "--threads",
+            str(options.threads),
+            "--contender",
+            name,
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             print(f"{name}: failed: {done.stderr[-500:]}")
             continue
         found[name] = json.loads(done.stdout.splitlines()[-1])
-        print(f"{name:20} {found[name]['pairs_per_second']:.3f} pairs/s, peak {found[name]['peak_gib']:.2f} GiB", flush=True)
+        print(
+            f"{name:20} {found[name]['pairs_per_second']:.3f} pairs/s, peak {found[name]['peak_gib']:.2f} GiB",
+            flush=True,
+        )
     ours = found["ours"]
     for peer in ("TRL", "authors"):
         theirs = [metrics for name, metrics in found.items() if name.startswith(peer)]
         if not theirs:
             continue
         rate, peak = max(f["pairs_per_second"] for f in theirs), min(f["peak_gib"] for f in theirs)
-        print(f"against {peer:8} {ours['pairs_per_second'] / rate:.2f} x pairs/s, {ours['peak_gib'] / peak:.2f} of the peak")
+        print(
+            f"against {peer:8} {ours['pairs_per_second'] / rate:.2f} x pairs/s, {ours['peak_gib'] / peak:.2f} of the peak"
+        )
 
 
 if __name__ == "__main__":

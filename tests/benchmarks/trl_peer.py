@@ -27,7 +27,11 @@ def load_tokenizer(path: Path) -> Any:
 def load_for_trl(path: Path, dtype: torch.dtype) -> Any:
     """Dense: without the `kernels` package, which fetches code from the hub, transformers has no packed form of these files."""
     model = AutoModelForCausalLM.from_pretrained(
-        str(path.parent), gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=dtype, local_files_only=True
+        str(path.parent),
+        gguf_file=path.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=dtype,
+        local_files_only=True,
     )
     model.hf_quantizer = None  # TRL refuses to train what says that it is quantised
     model.is_quantized = False
@@ -43,11 +47,29 @@ def make_trainer(
 ) -> DPOTrainer:
     rows = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in pairs]
     arguments = DPOConfig(
-        output_dir=str(folder), per_device_train_batch_size=micro_batch, gradient_accumulation_steps=BATCH_PAIRS // micro_batch,
-        num_train_epochs=1, learning_rate=LEARNING_RATE, lr_scheduler_type="cosine", warmup_steps=0.1, beta=BETA,
-        max_grad_norm=1.0, weight_decay=0.0, bf16=False, use_cpu=True, gradient_checkpointing=False, max_length=None,
-        precompute_ref_log_probs=precompute, precompute_ref_batch_size=micro_batch, report_to=[], save_strategy="no",
-        logging_strategy="no", disable_tqdm=True, seed=SEED,
-    )  # fmt: skip
+        output_dir=str(folder),
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=BATCH_PAIRS // micro_batch,
+        num_train_epochs=1,
+        learning_rate=LEARNING_RATE,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.1,
+        beta=BETA,
+        max_grad_norm=1.0,
+        weight_decay=0.0,
+        bf16=False,
+        use_cpu=True,
+        gradient_checkpointing=False,
+        max_length=None,
+        precompute_ref_log_probs=precompute,
+        precompute_ref_batch_size=micro_batch,
+        report_to=[],
+        save_strategy="no",
+        logging_strategy="no",
+        disable_tqdm=True,
+        seed=SEED,
+    )
     data = Dataset.from_list(rows)
-    return DPOTrainer(model=model, args=arguments, train_dataset=data, processing_class=tokenizer, peft_config=lora_config())
+    return DPOTrainer(
+        model=model, args=arguments, train_dataset=data, processing_class=tokenizer, peft_config=lora_config()
+    )

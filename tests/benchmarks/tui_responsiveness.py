@@ -80,18 +80,31 @@ def _write(folder: Path) -> None:
             id, program = f"made/{n % PROBLEMS:05d}", f"{n % PROBLEMS}-0"
             row = f"1/{id}/9/{time.time_ns()}"
             with store.transaction():
-                store.db.execute("insert into samples values (?, 1, ?, 0, 9, 'p', ?, 'text', '[1,2,3]', 'fence', 0.5, 0.5, 0)", [row, id, program])
+                store.db.execute(
+                    "insert into samples values (?, 1, ?, 0, 9, 'p', ?, 'text', '[1,2,3]', 'fence', 0.5, 0.5, 0)",
+                    [row, id, program],
+                )
             time.sleep(0.2)
 
 
 def _fill(store: Store) -> None:
     """A finished round of the shape that a real one has, written directly."""
     draw = random.Random(0)
-    problems = [Problem(f"made/{i:05d}", f"Return n times {i}.", "function", ((i,), (1,), (2,)), "train", "f", "def f(n):") for i in range(PROBLEMS)]
+    problems = [
+        Problem(f"made/{i:05d}", f"Return n times {i}.", "function", ((i,), (1,), (2,)), "train", "f", "def f(n):")
+        for i in range(PROBLEMS)
+    ]
     round_ = store.start_round(
-        seed=0, settings=LAPTOP, model_path=Path("/models/made.gguf"), model_sha256="0" * 64, template_hash="0", base_adapter_id=None,
-        versions={}, request={"evaluation_samples": 0}, problems=problems,
-    )  # fmt: skip
+        seed=0,
+        settings=LAPTOP,
+        model_path=Path("/models/made.gguf"),
+        model_sha256="0" * 64,
+        template_hash="0",
+        base_adapter_id=None,
+        versions={},
+        request={"evaluation_samples": 0},
+        problems=problems,
+    )
     key = limits_key(limits_of(LAPTOP))
     outputs = json.dumps([["ok", "1", ""]] * 3)
     with store.transaction():
@@ -107,15 +120,19 @@ def _fill(store: Store) -> None:
                 [(f"1/{id}/{n // 5}/{n % 5}", id, n // 5, n % 5, f"{i}-{n}") for n in range(SAMPLES)],
             )
             db.conn.executemany(
-                "insert into executions values (?, ?, 'b', 'ok', '', 1, 1, 0.1, 0.1)", [(f"{i}-{n}", key) for n in range(SAMPLES)]
+                "insert into executions values (?, ?, 'b', 'ok', '', 1, 1, 0.1, 0.1)",
+                [(f"{i}-{n}", key) for n in range(SAMPLES)],
             )
             entropy = draw.choice([None, 0.0, draw.uniform(0, 3.9)])
             db.execute(
-                "insert into metrics values (1, ?, 15, 0, 12, 3, 0.5, ?, ?, null, 0.5, 0.5, ?, 3)", [id, draw.random(), entropy, i % 7 == 0]
+                "insert into metrics values (1, ?, 15, 0, 12, 3, 0.5, ?, ?, null, 0.5, 0.5, ?, 3)",
+                [id, draw.random(), entropy, i % 7 == 0],
             )
             if i % 10 == 0:
                 chosen, rejected = f"1/{id}/0/0", f"1/{id}/0/1"
-                db.execute("insert into pairs values (?, 1, ?, ?, ?, ?, 'p', 0.8, 0)", [f"pair-{i}", id, i, chosen, rejected])
+                db.execute(
+                    "insert into pairs values (?, 1, ?, ?, ?, ?, 'p', 0.8, 0)", [f"pair-{i}", id, i, chosen, rejected]
+                )
     store.finish_round(round_.id)
 
 
@@ -134,7 +151,9 @@ async def _measure(home: Home, store: Store) -> None:
                 await pilot.press(keys[n % len(keys)])
                 await _drawn(app)
                 times.append(1000 * (time.perf_counter() - started))
-            print(f"{screen:<10} {PRESSES} keys: median {np.median(times):.1f} ms, p95 {np.percentile(times, 95):.1f} ms, most {max(times):.0f} ms")
+            print(
+                f"{screen:<10} {PRESSES} keys: median {np.median(times):.1f} ms, p95 {np.percentile(times, 95):.1f} ms, most {max(times):.0f} ms"
+            )
 
 
 async def _drawn(app: ConselfApp) -> None:

@@ -45,7 +45,12 @@ MEASURES: dict[str, Measure] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("home", type=Path)
-    parser.add_argument("problems", type=Path, nargs="?", help="MBPP's file, with its reference solutions; without it, the starter pack's")
+    parser.add_argument(
+        "problems",
+        type=Path,
+        nargs="?",
+        help="MBPP's file, with its reference solutions; without it, the starter pack's",
+    )
     parser.add_argument("--round", type=int, default=1)
     options = parser.parse_args()
     with Store(options.home / "conself.db") as store:

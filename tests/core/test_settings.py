@@ -10,7 +10,12 @@ def test_paper_preset() -> None:
     assert (PAPER.observation_temperature, PAPER.observation_top_p) == (0.7, 0.8)
     assert (PAPER.temperature, PAPER.top_p, PAPER.max_new_tokens) == (1.0, 0.8, 2048)
     assert (PAPER.wall_s, PAPER.max_timeouts, PAPER.max_crash_rate) == (3.0, None, 0.8)
-    assert (PAPER.normaliser, PAPER.threshold, PAPER.exact_behaviour, PAPER.keep_nondeterministic) == ("min-max", 0.3, True, True)
+    assert (PAPER.normaliser, PAPER.threshold, PAPER.exact_behaviour, PAPER.keep_nondeterministic) == (
+        "min-max",
+        0.3,
+        True,
+        True,
+    )
     assert (PAPER.rejected, PAPER.max_pairs, PAPER.distinct_code) == ("lowest-first", 3, False)
     assert (PAPER.beta, PAPER.lora_rank, PAPER.lora_alpha, PAPER.learning_rate) == (0.1, 16, 32, 5e-6)
     assert (PAPER.epochs, PAPER.batch_pairs, PAPER.warmup_share, PAPER.max_gradient_norm) == (3, 8, 0.1, 1.0)

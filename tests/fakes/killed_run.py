@@ -18,7 +18,9 @@ class _Killed(Exception):
     """Stands for a SIGKILL right after a step's checkpoint."""
 
 
-def train_whole_and_cut(job: TrainingJob, open_backend: Callable[[TrainingJob], Backend], folder: Path) -> tuple[Reports, Reports]:
+def train_whole_and_cut(
+    job: TrainingJob, open_backend: Callable[[TrainingJob], Backend], folder: Path
+) -> tuple[Reports, Reports]:
     """The reports of the whole run (in `folder/whole`), and those after the cut behind step 2 (in `folder/cut`)."""
     whole: Reports = []
     train(job, folder / "whole", open_backend(job), whole.append)

@@ -7,13 +7,41 @@ import copy
 from collections.abc import Iterator
 
 _SWAPS: dict[type[ast.AST], type[ast.AST]] = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.FloorDiv,
-    ast.Pow: ast.Mult, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And, ast.BitAnd: ast.BitOr,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Add,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.FloorDiv,
+    ast.Pow: ast.Mult,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+    ast.BitAnd: ast.BitOr,
     ast.BitOr: ast.BitAnd,
-}  # fmt: skip
-_NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "sum": "len", "sorted": "list", "abs": "int", "upper": "lower",
-          "lower": "upper", "endswith": "startswith", "isalpha": "isdigit", "isdigit": "isalpha", "str": "repr"}  # fmt: skip
+}
+_NAMES = {
+    "min": "max",
+    "max": "min",
+    "any": "all",
+    "all": "any",
+    "sum": "len",
+    "sorted": "list",
+    "abs": "int",
+    "upper": "lower",
+    "lower": "upper",
+    "endswith": "startswith",
+    "isalpha": "isdigit",
+    "isdigit": "isalpha",
+    "str": "repr",
+}
 
 
 def mutants_of(source: str) -> list[str]:
@@ -68,4 +96,10 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, object]]:
         yield "args", [*node.args, *node.args]
         yield "args", [ast.Constant("0"), *node.args]
         yield "keywords", [ast.keyword("end", ast.Constant("."))]
-        yield "args", [ast.Call(ast.Name("repr", ast.Load()), [a.value if isinstance(a, ast.Starred) else a], []) for a in node.args]
+        yield (
+            "args",
+            [
+                ast.Call(ast.Name("repr", ast.Load()), [a.value if isinstance(a, ast.Starred) else a], [])
+                for a in node.args
+            ],
+        )

@@ -31,7 +31,11 @@ def write_tiny_model(target: Path, architecture: str = "llama", *, tied: bool = 
     writer.add_chat_template("{% for m in messages %}{{ m.content }}{% endfor %}")
 
     def add(name: str, *shape: int) -> None:
-        values = 1 + 0.1 * random.standard_normal(shape) if "norm" in name else random.standard_normal(shape) / np.sqrt(shape[-1])
+        values = (
+            1 + 0.1 * random.standard_normal(shape)
+            if "norm" in name
+            else random.standard_normal(shape) / np.sqrt(shape[-1])
+        )
         writer.add_tensor(name, values.astype(np.float32))
 
     kv = WIDTH // HEADS * KV_HEADS
@@ -41,10 +45,16 @@ def write_tiny_model(target: Path, architecture: str = "llama", *, tied: bool = 
         add("output.weight", VOCABULARY, WIDTH)
     for n in range(LAYERS):
         for name, shape in (
-            ("attn_norm", (WIDTH,)), ("ffn_norm", (WIDTH,)), ("attn_q", (WIDTH, WIDTH)), ("attn_k", (kv, WIDTH)),
-            ("attn_v", (kv, WIDTH)), ("attn_output", (WIDTH, WIDTH)), ("ffn_gate", (HIDDEN, WIDTH)), ("ffn_up", (HIDDEN, WIDTH)),
+            ("attn_norm", (WIDTH,)),
+            ("ffn_norm", (WIDTH,)),
+            ("attn_q", (WIDTH, WIDTH)),
+            ("attn_k", (kv, WIDTH)),
+            ("attn_v", (kv, WIDTH)),
+            ("attn_output", (WIDTH, WIDTH)),
+            ("ffn_gate", (HIDDEN, WIDTH)),
+            ("ffn_up", (HIDDEN, WIDTH)),
             ("ffn_down", (WIDTH, HIDDEN)),
-        ):  # fmt: skip
+        ):
             add(f"blk.{n}.{name}.weight", *shape)
             if architecture == "qwen2" and name in ("attn_q", "attn_k", "attn_v"):
                 add(f"blk.{n}.{name}.bias", shape[0])

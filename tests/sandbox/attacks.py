@@ -26,8 +26,16 @@ _CALL = "import ctypes; libc = ctypes.CDLL(None, use_errno=True)\nassert libc.sy
 FILES = [
     Attack("read a secret", ("landlock",), "return 'through' if 'secret' in open(path).read() else None"),
     Attack("read a secret by descriptor", ("landlock",), "os.read(os.open(path, os.O_RDONLY), 9)\nreturn 'through'"),
-    Attack("read it by a raw call", ("landlock",), "import ctypes\nassert ctypes.CDLL(None).open(path.encode(), 0) >= 0\nreturn 'through'"),
-    Attack("map a secret", ("landlock",), "import mmap\nmmap.mmap(os.open(path, 0), 0, prot=mmap.PROT_READ)[:1]\nreturn 'through'"),
+    Attack(
+        "read it by a raw call",
+        ("landlock",),
+        "import ctypes\nassert ctypes.CDLL(None).open(path.encode(), 0) >= 0\nreturn 'through'",
+    ),
+    Attack(
+        "map a secret",
+        ("landlock",),
+        "import mmap\nmmap.mmap(os.open(path, 0), 0, prot=mmap.PROT_READ)[:1]\nreturn 'through'",
+    ),
     Attack("list a folder", ("landlock",), "os.listdir(os.path.dirname(path))\nreturn 'through'"),
     Attack("walk the root", ("landlock",), "return 'through' if os.listdir('/') else None"),
     Attack("read the password file", ("landlock",), "open('/etc/passwd').read(1)\nreturn 'through'"),
@@ -40,7 +48,9 @@ FILES = [
     Attack("write a new file", ("landlock",), "open(path + '.new', 'w').close()\nreturn 'through'"),
     Attack("empty a file", ("landlock",), "open(path + '.victim', 'w').close()\nreturn 'through'"),
     Attack("append to a file", ("landlock",), "open(path, 'a').close()\nreturn 'through'"),
-    Attack("write shared memory as a file", ("landlock",), "open('/dev/shm/conself-attack', 'w').close()\nreturn 'through'"),
+    Attack(
+        "write shared memory as a file", ("landlock",), "open('/dev/shm/conself-attack', 'w').close()\nreturn 'through'"
+    ),
     Attack("leave a message in /tmp", ("landlock",), "open('/tmp/conself-attack', 'w').close()\nreturn 'through'"),
     Attack("make a symbolic link", ("landlock", "seccomp"), "os.symlink(path, path + '.link')\nreturn 'through'"),
     Attack("read through a symbolic link", ("landlock",), "open(path + '.given-link').read()\nreturn 'through'"),
@@ -50,9 +60,19 @@ FILES = [
     Attack("cut a file by its path", ("landlock", "seccomp"), "os.truncate(path + '.victim', 0)\nreturn 'through'"),
     Attack("make a pipe with a name", ("landlock", "seccomp"), "os.mkfifo(path + '.fifo')\nreturn 'through'"),
     Attack("open the terminal", ("landlock",), "import glob\nos.open('/dev/zero', os.O_RDONLY)\nreturn 'through'"),
-    Attack("change permissions", ("seccomp",), "os.chmod(path, 0o777)\nassert os.stat(path).st_mode & 0o777 == 0o777\nreturn 'through'"),
-    Attack("make a file setuid", ("seccomp",), "os.chmod(path, 0o4755)\nassert os.stat(path).st_mode & 0o4000\nreturn 'through'"),
-    Attack("change times", ("seccomp",), "os.utime(path, (1, 1))\nassert os.stat(path).st_mtime == 1\nreturn 'through'"),
+    Attack(
+        "change permissions",
+        ("seccomp",),
+        "os.chmod(path, 0o777)\nassert os.stat(path).st_mode & 0o777 == 0o777\nreturn 'through'",
+    ),
+    Attack(
+        "make a file setuid",
+        ("seccomp",),
+        "os.chmod(path, 0o4755)\nassert os.stat(path).st_mode & 0o4000\nreturn 'through'",
+    ),
+    Attack(
+        "change times", ("seccomp",), "os.utime(path, (1, 1))\nassert os.stat(path).st_mtime == 1\nreturn 'through'"
+    ),
     Attack("change the owner", ("seccomp",), "os.chown(path, os.getuid(), os.getgid())\nreturn 'through'"),
     Attack("set an attribute", ("seccomp",), "os.setxattr(path, 'user.conself', b'1')\nreturn 'through'"),
 ]

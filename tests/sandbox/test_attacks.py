@@ -40,10 +40,18 @@ def no_servers_left() -> Iterator[None]:
         _started.pop().close()
 
 
-def run(source: str, inputs: list[object], layers: tuple[str, ...] = ALL_LAYERS, limits: Limits | None = None, strict: bool = False) -> Output:
+def run(
+    source: str,
+    inputs: list[object],
+    layers: tuple[str, ...] = ALL_LAYERS,
+    limits: Limits | None = None,
+    strict: bool = False,
+) -> Output:
     limits = limits or Limits()
     program = Program("attack", source, "function", "f", inputs)
-    return run_program(_server(layers, limits, strict), program, range(len(inputs)), limits, "one-at-a-time").outputs[-1]
+    return run_program(_server(layers, limits, strict), program, range(len(inputs)), limits, "one-at-a-time").outputs[
+        -1
+    ]
 
 
 def _function(body: str) -> str:
@@ -99,15 +107,24 @@ def test_attack_on_the_machine(attack: attacks.Attack, secret: Path, port: int, 
     assert (secret.parent / "secret.victim").read_text() == "precious"
     rest = tuple(layer for layer in ALL_LAYERS if layer not in attack.off)
     control = run(source, given, rest)
-    if control.text != "'through'" and attack.name in ("use io_uring", "set an attribute", "keep a secret in the kernel's keys"):
+    if control.text != "'through'" and attack.name in (
+        "use io_uring",
+        "set an attribute",
+        "keep a secret in the kernel's keys",
+    ):
         pytest.skip("this kernel has no such call or the file system no such attribute")
     assert control.text == "'through'", "the control: without its layers the attack is real"
 
 
 @pytest.mark.parametrize("attack", [c for c in _CASES if c.values[0].off[0] == "landlock"])  # type: ignore[union-attr]
-def test_strict_mode_alone_stops_what_landlock_stops(attack: attacks.Attack, secret: Path, port: int, victim: int) -> None:
+def test_strict_mode_alone_stops_what_landlock_stops(
+    attack: attacks.Attack, secret: Path, port: int, victim: int
+) -> None:
     _need("seccomp")
-    assert run(_function(attack.body), [(str(secret), port, victim)], ("capabilities", "seccomp"), strict=True).text != "'through'"
+    assert (
+        run(_function(attack.body), [(str(secret), port, victim)], ("capabilities", "seccomp"), strict=True).text
+        != "'through'"
+    )
 
 
 @pytest.mark.parametrize("name", attacks.TIME)
@@ -124,7 +141,13 @@ def test_stopping_itself_is_a_time_out() -> None:
     assert run(source, [()], limits=Limits(wall_s=0.3)).status is Status.TIMEOUT
 
 
-@pytest.mark.parametrize("register", ["import atexit, time\natexit.register(time.sleep, 20)", "import threading, time\nthreading.Thread(target=time.sleep, args=(20,)).start()"])
+@pytest.mark.parametrize(
+    "register",
+    [
+        "import atexit, time\natexit.register(time.sleep, 20)",
+        "import threading, time\nthreading.Thread(target=time.sleep, args=(20,)).start()",
+    ],
+)
 def test_nothing_outlives_its_last_answer(register: str) -> None:
     source = f"{register}\ndef f():\n    return 'done'"
     started = time.monotonic()
@@ -144,25 +167,53 @@ def test_memory(name: str) -> None:
     assert run(source, [()], limits=Limits(memory_bytes=2**30, wall_s=20)).text == "'through'"
 
 
-@pytest.mark.parametrize("value", ["'x' * 10**6", "[0] * 10**6", "10**4000 * 10**4000 * 10**4000", "b'x' * 10**6", "{i: i for i in range(10**5)}"])
+@pytest.mark.parametrize(
+    "value",
+    ["'x' * 10**6", "[0] * 10**6", "10**4000 * 10**4000 * 10**4000", "b'x' * 10**6", "{i: i for i in range(10**5)}"],
+)
 def test_output(value: str) -> None:
     source = f"import sys\nsys.set_int_max_str_digits(0)\ndef f():\n    return {value}"
     assert run(source, [()], limits=Limits(output_bytes=10_000)).status is Status.OUTPUT_LIMITED
     assert run(source, [()], limits=Limits(output_bytes=8 * 2**20, wall_s=20)).status is Status.OK
 
 
-@pytest.mark.parametrize("value", ["deep", "cycle", "itertools.count()", "(i for i in range(3))", "iter([1])", "map(str, [1])", "lambda: 1", "f", "type", "A()"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "deep",
+        "cycle",
+        "itertools.count()",
+        "(i for i in range(3))",
+        "iter([1])",
+        "map(str, [1])",
+        "lambda: 1",
+        "f",
+        "type",
+        "A()",
+    ],
+)
 def test_values_without_a_text(value: str) -> None:
     source = f"import itertools\nclass A: pass\ndeep = []\nfor _ in range(10**5): deep = [deep]\ncycle = {{}}\ncycle[1] = [cycle]\ndef f():\n    return {value}"
     assert run(source, [()]).status is Status.REFUSED
 
 
-@pytest.mark.parametrize("flood", ["print('x' * 10**6)", "import os; os.write(1, b'x' * 10**6)", "import os; os.write(2, b'x' * 10**6)", "import sys; sys.stderr.write('x' * 10**6)"])
+@pytest.mark.parametrize(
+    "flood",
+    [
+        "print('x' * 10**6)",
+        "import os; os.write(1, b'x' * 10**6)",
+        "import os; os.write(2, b'x' * 10**6)",
+        "import sys; sys.stderr.write('x' * 10**6)",
+    ],
+)
 def test_floods_of_a_function_go_nowhere(flood: str) -> None:
     assert run(f"def f():\n    for _ in range(50):\n        {flood}\n    return 1", [()]).text == "1"
 
 
-@pytest.mark.parametrize("flood", ["print('x' * 10**5)", "while True: print('x')", "import sys\nfor _ in range(10**5): sys.stdout.write('abc')"])
+@pytest.mark.parametrize(
+    "flood",
+    ["print('x' * 10**5)", "while True: print('x')", "import sys\nfor _ in range(10**5): sys.stdout.write('abc')"],
+)
 def test_floods_of_a_script_are_cut(flood: str) -> None:
     with Sandbox(workers=1, repeat=False) as box:
         (result,) = box.run([Program("p", flood, "stdin", "", ["", "x"])])
@@ -178,10 +229,14 @@ def test_environment_and_descriptors_are_clean(monkeypatch: pytest.MonkeyPatch) 
         layers = tuple(ALL_LAYERS)
         server = ForkServer(layers, 1)
         source = "import os\ndef f(n):\n    found = []\n    for i in range(64):\n        try: os.fstat(i)\n        except OSError: continue\n        found.append(i)\n    return sorted(os.environ), os.environb.get(b'API_KEY'), len(found)"
-        output = run_program(server, Program("p", source, "function", "f", [(1,)]), [0], Limits(), "one-at-a-time").outputs[0]
+        output = run_program(
+            server, Program("p", source, "function", "f", [(1,)]), [0], Limits(), "one-at-a-time"
+        ).outputs[0]
         server.close()
     assert output.text == "(['LC_ALL', 'PYTHONHASHSEED'], None, 4)", "0, 1, 2 and the channel"
-    control = subprocess.run([sys.executable, "-c", "import os; print(os.environ['API_KEY'])"], capture_output=True, text=True)
+    control = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.environ['API_KEY'])"], capture_output=True, text=True
+    )
     assert control.stdout == "hush\n"
 
 
@@ -216,7 +271,11 @@ def test_other_inputs_cannot_be_found_by_frames_and_gc() -> None:
 
 def test_other_programs_cannot_be_found() -> None:
     hidden = "text = 'OTHER-INPUT'\nimport builtins, os, sys\nbuiltins.len = lambda x: 7\nos.environ['LEFT'] = '1'\nsys.modules['math'] = 5\ndef f(x):\n    return x"
-    looker = _SEARCH.replace("def f(mine):", "def f(mine):\n    import math, os\n    assert len([1]) == 1 and math.pi and 'LEFT' not in os.environ", 1)
+    looker = _SEARCH.replace(
+        "def f(mine):",
+        "def f(mine):\n    import math, os\n    assert len([1]) == 1 and math.pi and 'LEFT' not in os.environ",
+        1,
+    )
     with Sandbox(Limits(wall_s=20), workers=1, repeat=False) as box:
         for source, expected in ((hidden, "'OTHER-INPUT'"), (looker, "'nothing'")):
             given = "OTHER-INPUT" if source is hidden else "mine"
@@ -253,7 +312,9 @@ _FRAME = "import struct\nok = struct.pack('!HI', 0, 1) + b'9'\nload = struct.pac
 def test_nothing_forged_is_taken(source: str) -> None:
     """A program may lie about its own answer; it cannot break the protocol, take another status or bring in foreign text."""
     program = Program("forger", source, "function", "f", [(1,), (2,), (3,)])
-    outputs = run_program(_server(ALL_LAYERS, Limits(wall_s=1), False), program, range(3), Limits(wall_s=1), "one-at-a-time").outputs
+    outputs = run_program(
+        _server(ALL_LAYERS, Limits(wall_s=1), False), program, range(3), Limits(wall_s=1), "one-at-a-time"
+    ).outputs
     assert all(o.status is not Status.OK and o.text is None for o in outputs)
     assert all("9" not in o.detail for o in outputs)
     honest = run("def f(x): return x", [(5,)])

@@ -31,11 +31,20 @@ def _child_module(name: str) -> ModuleType:
 
 canonical = _child_module("canonical")
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.binary(),
-    lambda inner: st.lists(inner, max_size=4) | st.lists(inner, max_size=4).map(tuple) | st.dictionaries(st.text(), inner, max_size=4)
-    | st.sets(st.integers() | st.text(), max_size=4),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.binary(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(inner, max_size=4).map(tuple)
+        | st.dictionaries(st.text(), inner, max_size=4)
+        | st.sets(st.integers() | st.text(), max_size=4)
+    ),
     max_leaves=12,
-)  # fmt: skip
+)
 
 
 @given(plain)
@@ -83,9 +92,17 @@ def test_inputs_of_other_types_are_refused_in_the_parent() -> None:
         pack_input((deep,))
 
 
-leaves = st.sampled_from([None, True, False, 1, 0, 0.0, -0.0, 1.0, 1.0 + 1e-14, 1.0 + 1e-10, float("nan"), float("inf"), "1", b"1", "nan"])
+leaves = st.sampled_from(
+    [None, True, False, 1, 0, 0.0, -0.0, 1.0, 1.0 + 1e-14, 1.0 + 1e-10, float("nan"), float("inf"), "1", b"1", "nan"]
+)
 small = st.recursive(
-    leaves, lambda inner: st.lists(inner, max_size=3) | st.lists(inner, max_size=3).map(tuple) | st.dictionaries(st.sampled_from("ab"), inner), max_leaves=4
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.sampled_from("ab"), inner)
+    ),
+    max_leaves=4,
 )
 
 

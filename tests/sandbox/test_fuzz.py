@@ -37,7 +37,9 @@ class Babbler(ForkServer):
 
 
 frames = st.tuples(
-    st.one_of(st.sampled_from([0, 1, 2, 3, 4, 5, 0x100, 0x101, 0x105]), st.integers(0, 2**16 - 1)), st.binary(max_size=60), st.integers(-2, 2)
+    st.one_of(st.sampled_from([0, 1, 2, 3, 4, 5, 0x100, 0x101, 0x105]), st.integers(0, 2**16 - 1)),
+    st.binary(max_size=60),
+    st.integers(-2, 2),
 ).map(lambda f: struct.pack("!HI", f[0], max(0, len(f[1]) + f[2])) + f[1])
 said = st.lists(frames | st.binary(max_size=30), max_size=6).map(b"".join)
 

@@ -32,12 +32,37 @@ def statuses(result: ProgramResult) -> list[str]:
 
 
 def test_values_come_back_as_canonical_text(box: Sandbox) -> None:
-    values: list[object] = [None, True, 1, -0.0, 1.5, float("inf"), float("nan"), "a'\n\ud800é", b"\x00", (1,), [1, (2,)], {"b": 1, "a": {2}}, set()]
+    values: list[object] = [
+        None,
+        True,
+        1,
+        -0.0,
+        1.5,
+        float("inf"),
+        float("nan"),
+        "a'\n\ud800é",
+        b"\x00",
+        (1,),
+        [1, (2,)],
+        {"b": 1, "a": {2}},
+        set(),
+    ]
     result = run(box, "def f(x):\n    return x", [(v,) for v in values])
     assert texts(result) == [
-        "None", "True", "1", "-0.0", "1.5", "inf", "nan", ascii("a'\n\ud800é"), "b'\\x00'", "(1,)", "[1, (2,)]",
-        "{'b': 1, 'a': {2}}", "set()",
-    ]  # fmt: skip
+        "None",
+        "True",
+        "1",
+        "-0.0",
+        "1.5",
+        "inf",
+        "nan",
+        ascii("a'\n\ud800é"),
+        "b'\\x00'",
+        "(1,)",
+        "[1, (2,)]",
+        "{'b': 1, 'a': {2}}",
+        "set()",
+    ]
     assert result.deterministic is True
 
 
@@ -82,7 +107,9 @@ def test_stdin_programs(box: Sandbox) -> None:
     assert statuses(result) == ["ok", "error", "ok", "error"] and texts(result)[0] == "2"
     reading = run(box, "import os, sys\nprint(len(os.read(0, 10)), len(sys.stdin.read()))", ["a" * 30], kind="stdin")
     assert texts(reading) == ["10 20"]
-    binary = run(box, "import sys\nprint('a', end='')\nsys.stdout.buffer.write(b'b')\nsys.stdout.close()", ["x"], kind="stdin")
+    binary = run(
+        box, "import sys\nprint('a', end='')\nsys.stdout.buffer.write(b'b')\nsys.stdout.close()", ["x"], kind="stdin"
+    )
     assert texts(binary) == ["ab"]
 
 
@@ -90,17 +117,23 @@ def test_state_and_hash_order_are_found(box: Sandbox) -> None:
     assert run(box, "n = 0\ndef f(x):\n    global n\n    n += 1\n    return n", [(1,), (1,)]).deterministic is False
     assert run(box, "def f(x):\n    return list({'a', 'b', 'c', 'd', 'e', 'g'})", [(1,)]).deterministic is False
     assert run(box, "import random\ndef f(x):\n    return random.random()", [(1,)]).deterministic is False
-    assert run(box, "import random\ndef f(x):\n    return random.Random(x).random()", [(1,), (2,)]).deterministic is True
+    assert (
+        run(box, "import random\ndef f(x):\n    return random.Random(x).random()", [(1,), (2,)]).deterministic is True
+    )
 
 
 def test_methods_are_called_on_a_fresh_object(box: Sandbox) -> None:
-    source = "class A:\n    def __init__(self): self.n = 0\n    def go(self, k):\n        self.n += k\n        return self.n"
+    source = (
+        "class A:\n    def __init__(self): self.n = 0\n    def go(self, k):\n        self.n += k\n        return self.n"
+    )
     assert texts(run(box, source, [(1,), (2,)], entry="A.go")) == ["1", "2"]
 
 
 @pytest.mark.parametrize("inputs", ["together", "fork-each"])
 def test_other_ways_of_feeding_give_the_same(inputs: str) -> None:
-    programs = [Program(str(i), f"def f(x):\n    return x * {i}", "function", "f", [(j,) for j in range(5)]) for i in range(8)]
+    programs = [
+        Program(str(i), f"def f(x):\n    return x * {i}", "function", "f", [(j,) for j in range(5)]) for i in range(8)
+    ]
     with Sandbox(workers=2, inputs=inputs) as box:  # type: ignore[arg-type]
         results = {r.program_id: texts(r) for r in box.run(programs)}
     assert results == {str(i): [str(i * j) for j in range(5)] for i in range(8)}

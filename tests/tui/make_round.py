@@ -24,9 +24,13 @@ def main() -> None:
             raise SystemExit(done.stderr)
         TARGET.unlink(missing_ok=True)
         with sqlite3.connect(home / "conself.db") as source:
-            source.execute("update rounds set model_path = '/models/SmolLM2-135M-Instruct.Q4_1.gguf', created_at_utc = '2026-01-01T00:00:00+00:00'")
+            source.execute(
+                "update rounds set model_path = '/models/SmolLM2-135M-Instruct.Q4_1.gguf', created_at_utc = '2026-01-01T00:00:00+00:00'"
+            )
             source.execute("update rounds set request = json_set(request, '$.problems', '/problems/small.jsonl')")
-            source.execute("update adapters set peft_path = '', gguf_path = '/adapters/round-1/adapter.gguf', model_path = '/models/m.gguf'")
+            source.execute(
+                "update adapters set peft_path = '', gguf_path = '/adapters/round-1/adapter.gguf', model_path = '/models/m.gguf'"
+            )
             source.execute("update adapters set created_at_utc = '2026-01-01T00:00:00+00:00'")
             source.commit()
             source.execute("vacuum into ?", [str(TARGET)])

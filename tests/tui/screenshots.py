@@ -1,6 +1,6 @@
 """Draws the screenshots of the README from the store that a real round made.
 
-    python -m tests.tui.screenshots
+python -m tests.tui.screenshots
 """
 
 from __future__ import annotations

@@ -24,8 +24,14 @@ SIZE = (100, 30)
 
 
 async def test_every_screen_of_an_empty_home_says_what_to_do_next(empty_app: ConselfApp) -> None:
-    hints = {"2": "press s to begin", "3": "1 starts one", "4": "no pairs yet", "5": "no step has been taken", "6": "nothing has been judged",
-             "8": "a round trains one"}  # fmt: skip
+    hints = {
+        "2": "press s to begin",
+        "3": "1 starts one",
+        "4": "no pairs yet",
+        "5": "no step has been taken",
+        "6": "nothing has been judged",
+        "8": "a round trains one",
+    }
     async with empty_app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
         assert "press s to begin" in text_of(empty_app, "#message") and "enforced" in text_of(empty_app)
@@ -144,7 +150,9 @@ async def test_evaluation_shows_the_verdict_and_takes_a_decision(app: ConselfApp
     async with app.run_test(size=(120, 40)) as pilot:
         await press(pilot, "6")
         results = text_of(app, "#results")
-        assert "validation" in results and "held-out" in results and "95 % interval" in results and "McNemar p" in results
+        assert (
+            "validation" in results and "held-out" in results and "95 % interval" in results and "McNemar p" in results
+        )
         await press(pilot, "d")
         assert "adapter: rejected" in text_of(app, "#message")
         await press(pilot, "a")
@@ -154,7 +162,9 @@ async def test_evaluation_shows_the_verdict_and_takes_a_decision(app: ConselfApp
 async def test_a_gained_problem_shows_both_programs(app: ConselfApp) -> None:
     with app.app_state.reading() as store:
         result = json.loads(store.value("select result from evaluations where benchmark = 'validation'"))
-        problem = store.value("select problem_id from evaluation_samples where benchmark = 'validation' and mode = 'greedy'")
+        problem = store.value(
+            "select problem_id from evaluation_samples where benchmark = 'validation' and mode = 'greedy'"
+        )
         result["gained"] = [problem]
         store.db.execute("update evaluations set result = ? where benchmark = 'validation'", [json.dumps(result)])
     async with app.run_test(size=(140, 40)) as pilot:
@@ -189,7 +199,9 @@ async def test_a_missing_adapter_file_is_told_in_the_playground(app: ConselfApp)
             store.set_adapter_state(1, "accepted")
             store.db.execute("update adapters set model_sha256 = (select model_sha256 from rounds limit 1)")
         await press(pilot, "1", "7")
-        assert "is missing or has changed" in text_of(app, "#message") and app.screen.query_one("#message").has_class("-bad")
+        assert "is missing or has changed" in text_of(app, "#message") and app.screen.query_one("#message").has_class(
+            "-bad"
+        )
 
 
 @pytest.mark.timeout(300)
@@ -201,7 +213,11 @@ async def test_the_playground_answers_and_runs_in_the_sandbox(empty_app: Conself
         assert "sandbox" in text_of(empty_app, "#message") and empty_app.screen._answers["base"].strip()  # type: ignore[attr-defined]
         empty_app.screen._answers["base"] = "```python\ndef double(n):\n    return n * 2\n```"  # type: ignore[attr-defined]
         await press(pilot, "escape")
-        for call, said in (("double(21)", "base: 42"), ("double(open('x'))", "must be literals"), ("triple(1)", "base: error")):
+        for call, said in (
+            ("double(21)", "base: 42"),
+            ("double(open('x'))", "must be literals"),
+            ("triple(1)", "base: error"),
+        ):
             empty_app.screen.query_one("#call", Input).value = ""
             await press(pilot, "i", *call, "enter", "b")
             assert said in text_of(empty_app, "#ran"), call
@@ -213,7 +229,10 @@ async def test_a_model_file_that_is_none_is_told(empty_app: ConselfApp, tmp_path
     (tmp_path / "x.gguf").write_bytes(b"PK\x03\x04 not a model" * 9)
     async with empty_app.run_test(size=SIZE) as pilot:
         await settle(pilot)
-        for path, says in ((tmp_path / "x.gguf", "is not a GGUF file"), (tmp_path / "none.gguf", "there is no model file")):
+        for path, says in (
+            (tmp_path / "x.gguf", "is not a GGUF file"),
+            (tmp_path / "none.gguf", "there is no model file"),
+        ):
             field = empty_app.screen.query_one("#model-path", Input)
             field.value = str(path)
             field.focus()
@@ -237,7 +256,9 @@ async def test_a_model_file_is_picked(empty_app: ConselfApp, tmp_path: Path, mon
         tree.focus()
         await pilot.press("down", "enter")
         await pilot.pause(0.5)
-        assert empty_app.app_state.model == tmp_path / "models.gguf" and "s starts a round with it" in text_of(empty_app, "#message")
+        assert empty_app.app_state.model == tmp_path / "models.gguf" and "s starts a round with it" in text_of(
+            empty_app, "#message"
+        )
 
 
 @pytest.mark.timeout(300)
@@ -285,7 +306,10 @@ def test_no_logic_sql_or_model_call_lives_in_the_face() -> None:
 def test_help_of_the_command_stays_quick_and_a_bad_home_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = subprocess.run(
-        [sys.executable, "-m", "tui", "--home", str(tmp_path / "file" / "h")], capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "tui", "--home", str(tmp_path / "file" / "h")],
+        capture_output=True,
+        text=True,
+        check=False,
         cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+    )
     assert done.returncode == 2 and "cannot be written" in done.stderr and "Traceback" not in done.stderr

@@ -16,10 +16,19 @@ from tui.app import ConselfApp
 
 pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="drawn on one Python only")
 KEYS = {
-    "round": ["2"], "problems": ["3", "o"], "problem": ["3", "o", "enter"], "difference": ["3", "o", "enter", "d"], "pairs": ["4"],
-    "training": ["5"], "evaluation": ["6"], "help": ["2", "question_mark"], "start": ["1"], "playground": ["7"], "adapters": ["8"],
+    "round": ["2"],
+    "problems": ["3", "o"],
+    "problem": ["3", "o", "enter"],
+    "difference": ["3", "o", "enter", "d"],
+    "pairs": ["4"],
+    "training": ["5"],
+    "evaluation": ["6"],
+    "help": ["2", "question_mark"],
+    "start": ["1"],
+    "playground": ["7"],
+    "adapters": ["8"],
     "settings": ["9"],
-}  # fmt: skip
+}
 
 
 def _without_this_computer(app: ConselfApp) -> None:

@@ -110,7 +110,11 @@ async def test_an_engine_that_dies_again_and_again_is_told(empty_app: ConselfApp
         wait_for(ended, seconds=200)
         await press(pilot, "r")
         said = text_of(empty_app, "#message")
-        assert ("the engine died twice" in said or "the engine did not start" in said) and "close other programs" in said and "s goes on" in said
+        assert (
+            ("the engine died twice" in said or "the engine did not start" in said)
+            and "close other programs" in said
+            and "s goes on" in said
+        )
 
 
 @pytest.mark.timeout(300)
@@ -126,7 +130,9 @@ async def test_a_model_file_that_was_deleted_is_told_and_may_come_back(empty_app
         await press(pilot, "s")
         wait_for(lambda: round_process.failure(home))
         await press(pilot, "r")
-        assert "there is no model file at" in text_of(empty_app, "#message") and "s goes on" in text_of(empty_app, "#message")
+        assert "there is no model file at" in text_of(empty_app, "#message") and "s goes on" in text_of(
+            empty_app, "#message"
+        )
         (tmp_path / "elsewhere.gguf").rename(model)
         await press(pilot, "s")
         wait_for(lambda: round_process.running(home))
@@ -139,7 +145,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 4 MiB."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, text=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
+    )
     if mounted.returncode:
         pytest.skip(f"no disk can be mounted here: {mounted.stderr.strip()}")
     yield disk
@@ -212,7 +220,9 @@ def _wait_for_end(pid: int) -> int:
     return statuses[0]
 
 
-def test_the_terminal_is_restored_when_the_program_is_asked_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_terminal_is_restored_when_the_program_is_asked_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     terminal = Terminal(tmp_path)
     terminal.read_until(b"trainable")
@@ -253,4 +263,7 @@ def test_a_round_can_be_stopped_where_ctrl_c_is_ignored(tmp_path: Path) -> None:
     round_process.stop(home)
     wait_for(lambda: not round_process.running(home), seconds=20)
     # it says so after it has given the home free
-    wait_for(lambda: any(line.startswith("stopped; what was stored stays") for line in round_process.tail_log(home)), seconds=20)
+    wait_for(
+        lambda: any(line.startswith("stopped; what was stored stays") for line in round_process.tail_log(home)),
+        seconds=20,
+    )

@@ -28,9 +28,13 @@ class AdaptersScreen(BaseScreen):
         "with, and what ask and serve use. u tries one in the playground, e writes one for other tools."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("u", "use", "Use in playground"), Binding("a", "state('accepted')", "Accept"), Binding("d", "state('rejected')", "Reject"),
-        Binding("n", "rename", "Rename"), Binding("e", "export", "Export"), Binding("delete", "delete", "Delete"),
-    ]  # fmt: skip
+        Binding("u", "use", "Use in playground"),
+        Binding("a", "state('accepted')", "Accept"),
+        Binding("d", "state('rejected')", "Reject"),
+        Binding("n", "rename", "Rename"),
+        Binding("e", "export", "Export"),
+        Binding("delete", "delete", "Delete"),
+    ]
 
     def compose_body(self) -> ComposeResult:
         columns = [("", 2), ("id", 4), ("name", 20), ("state", 10), ("from", 18), ("made", 20)]
@@ -115,7 +119,9 @@ class AdaptersScreen(BaseScreen):
             if target:
                 self._export(row["id"], Path(target).expanduser())
 
-        self.app.push_screen(AskLine("Write the model with the adapter in it to", str(Path.home() / f"{row['name']}.gguf")), named)
+        self.app.push_screen(
+            AskLine("Write the model with the adapter in it to", str(Path.home() / f"{row['name']}.gguf")), named
+        )
 
     @work(thread=True, exclusive=True, group="export")
     def _export(self, adapter_id: int, target: Path) -> None:

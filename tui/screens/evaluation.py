@@ -27,7 +27,10 @@ class EvaluationScreen(BaseScreen):
         "Points are percent of problems solved at the first try. The interval says how far chance alone could move the difference: if it "
         "holds 0, nothing measurable changed. a takes the adapter for later rounds, d leaves it."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("a", "accept('accepted')", "Accept"), Binding("d", "accept('rejected')", "Reject")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("a", "accept('accepted')", "Accept"),
+        Binding("d", "accept('rejected')", "Reject"),
+    ]
 
     def compose_body(self) -> ComposeResult:
         yield Static("", id="results", markup=False)
@@ -43,28 +46,38 @@ class EvaluationScreen(BaseScreen):
     def show(self, data: Any) -> None:
         self._report = data
         if not data or not data["evaluations"]:
-            self.set_status("nothing has been judged yet: evaluation comes after training -> 2 shows how far the round is")
+            self.set_status(
+                "nothing has been judged yet: evaluation comes after training -> 2 shows how far the round is"
+            )
             return
         lines = [f"{'':<12} {'base':>7} {'adapter':>8} {'greedy':>15} {'parsed':>15} {'crashed':>15}"]
         for name, result in data["evaluations"].items():
             base, adapter = result["base"], result["adapter"]
             first = [arm["pass_at"].get("1", arm["greedy_pass_at_1"]) for arm in (base, adapter)]
-            both = " ".join(_both(base, adapter, what) for what in ("greedy_pass_at_1", "parsed_share", "crashed_share"))
+            both = " ".join(
+                _both(base, adapter, what) for what in ("greedy_pass_at_1", "parsed_share", "crashed_share")
+            )
             lines.append(f"{name:<12} {first[0]:>7.3f} {first[1]:>8.3f} {both}")
             lines.append(f"  {result['verdict']}; McNemar p {result['mcnemar_p']:.3f}")
         times = data["held_out_judged"]
         lines.append(f"the held-out split has been judged on {times} time{'s' * (times != 1)} in this home")
-        self.query_one(Interval).show({name: (r["difference"], *r["interval_95"]) for name, r in data["evaluations"].items()})
+        self.query_one(Interval).show(
+            {name: (r["difference"], *r["interval_95"]) for name, r in data["evaluations"].items()}
+        )
         changed = [
             {"what": what, "benchmark": name, "problem": problem}
-            for name, result in data["evaluations"].items() for what in ("gained", "lost") for problem in result[what]
-        ]  # fmt: skip
+            for name, result in data["evaluations"].items()
+            for what in ("gained", "lost")
+            for problem in result[what]
+        ]
         if not changed:
             lines.append("greedy answers: no problem was gained, none was lost")
         self.query_one("#results", Static).update("\n".join(lines))
         self.query_one("#changed", BigTable).set_rows(changed)
         state = data["adapter"]["state"] if data["adapter"] else "none"
-        self.set_status(f"adapter: {state} -> a accepts, d rejects it; 7 tries it" if data["adapter"] else "no adapter was trained")
+        self.set_status(
+            f"adapter: {state} -> a accepts, d rejects it; 7 tries it" if data["adapter"] else "no adapter was trained"
+        )
 
     @on(BigTable.Moved)
     def _moved(self, event: BigTable.Moved) -> None:

@@ -65,7 +65,9 @@ class PairsScreen(BaseScreen):
     def action_exclude(self) -> None:
         row = self.query_one("#pairs", BigTable).row
         if row:
-            self.run_with_store(lambda store: store.exclude_pair(row["id"], not row["excluded"]), lambda _: self.action_reload())
+            self.run_with_store(
+                lambda store: store.exclude_pair(row["id"], not row["excluded"]), lambda _: self.action_reload()
+            )
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -32,10 +32,12 @@ class PlaygroundScreen(BaseScreen):
         "the sandbox."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "ask", "Ask", priority=True), Binding("i", "to_call", "Input"), Binding("b", "try('base')", "Run base"),
+        Binding("ctrl+s", "ask", "Ask", priority=True),
+        Binding("i", "to_call", "Input"),
+        Binding("b", "try('base')", "Run base"),
         Binding("t", "try('adapter')", "Run adapter"),
         Binding("escape", "leave", "Leave the field", show=False),
-    ]  # fmt: skip
+    ]
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -46,7 +48,9 @@ class PlaygroundScreen(BaseScreen):
         with Horizontal():
             for arm in ARMS:
                 yield SourceView(id=arm)
-        yield Input(placeholder="what to run: a call like double(3), or text for standard input", id="call", compact=True)
+        yield Input(
+            placeholder="what to run: a call like double(3), or text for standard input", id="call", compact=True
+        )
         yield Static("", id="ran", markup=False)
 
     def load(self, store: Store) -> Any:
@@ -66,11 +70,15 @@ class PlaygroundScreen(BaseScreen):
     def show(self, data: Any) -> None:
         model, adapter, trouble = data
         self.query_one("#base", SourceView).border_title = "base"
-        self.query_one("#adapter", SourceView).border_title = f"adapter of {adapter.parent.name}" if adapter else "adapter: none yet"
+        self.query_one("#adapter", SourceView).border_title = (
+            f"adapter of {adapter.parent.name}" if adapter else "adapter: none yet"
+        )
         if trouble:
             self.set_status(f"{trouble}; until then the base model answers alone", bad=True)
         else:
-            self.set_status(f"{model.name} -> type a task, Ctrl+S asks" + ("" if adapter else "; a round makes the adapter"))
+            self.set_status(
+                f"{model.name} -> type a task, Ctrl+S asks" + ("" if adapter else "; a round makes the adapter")
+            )
 
     def action_leave(self) -> None:
         self.set_focus(None)
@@ -98,14 +106,25 @@ class PlaygroundScreen(BaseScreen):
             arms: dict[str, Path | None] = {"base": None}
             if adapter:
                 arms["adapter"] = adapter
-            pieces = ask_model(self.app_state.home, model, task, arms, temperature=0.0, max_new_tokens=512, threads=usable_cores(), use_gpu=True)
+            pieces = ask_model(
+                self.app_state.home,
+                model,
+                task,
+                arms,
+                temperature=0.0,
+                max_new_tokens=512,
+                threads=usable_cores(),
+                use_gpu=True,
+            )
             for arm, text in pieces:
                 self._answers[arm] += text
                 self.app.call_from_thread(self._answering, arm)
         except EXPECTED_ERRORS as error:
             self.app.call_from_thread(self.notify, format_error(error), severity="error")
             return
-        self.app.call_from_thread(self.notify, "Esc, then i to say on what; then b runs the base's program, t the adapter's, in the sandbox")
+        self.app.call_from_thread(
+            self.notify, "Esc, then i to say on what; then b runs the base's program, t the adapter's, in the sandbox"
+        )
 
     def _answering(self, arm: str) -> None:
         self._show_arm(arm)

@@ -28,9 +28,12 @@ class ProblemScreen(BaseScreen):
         "that behave alike. The difference tab shows two clusters side by side and the first inputs that tell them apart."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "app.pop_screen", "Back"), Binding("d", "difference", "Difference"), Binding("m", "tab('matrix')", "Matrix"),
-        Binding("c", "tab('clusters')", "Clusters"), Binding("o", "tab('observations')", "Observations"),
-    ]  # fmt: skip
+        Binding("escape", "app.pop_screen", "Back"),
+        Binding("d", "difference", "Difference"),
+        Binding("m", "tab('matrix')", "Matrix"),
+        Binding("c", "tab('clusters')", "Clusters"),
+        Binding("o", "tab('observations')", "Observations"),
+    ]
 
     def __init__(self, app_state: AppState, round_id: int, problem_id: str) -> None:
         super().__init__(app_state)
@@ -44,7 +47,9 @@ class ProblemScreen(BaseScreen):
             with TabPane("Matrix", id="matrix"), ScrollableContainer():
                 yield BehaviourMatrix()
             with TabPane("Clusters", id="clusters"), Horizontal():
-                yield BigTable([("cluster", 8), ("share", 6), ("times", 5), ("consensus", 9)], self._cells, id="programs")
+                yield BigTable(
+                    [("cluster", 8), ("share", 6), ("times", 5), ("consensus", 9)], self._cells, id="programs"
+                )
                 yield SourceView(id="source")
             with TabPane("Difference", id="difference"):
                 yield Static("", id="apart", markup=False)
@@ -63,13 +68,17 @@ class ProblemScreen(BaseScreen):
         view: ProblemView = data
         self._view = view
         entropy = "undefined" if view.entropy_bits is None else f"{view.entropy_bits:.2f} bits"
-        self.query_one("#statement", Static).update(f"{view.id} ({view.kind}, entropy {entropy})\n{view.statement[:400]}")
+        self.query_one("#statement", Static).update(
+            f"{view.id} ({view.kind}, entropy {entropy})\n{view.statement[:400]}"
+        )
         self.query_one(BehaviourMatrix).show(view)
         self.query_one("#programs", BigTable).set_rows(view.programs)
         if view.programs:
             self._show_source(view.programs[0])
             self._show_difference()
-        self.query_one("#observed", Static).update("\n\n".join(f"{i}. {text}" for i, text in enumerate(view.observations, 1)) or "none yet")
+        self.query_one("#observed", Static).update(
+            "\n\n".join(f"{i}. {text}" for i, text in enumerate(view.observations, 1)) or "none yet"
+        )
         self.query_one("#prompted", Static).update("\n\n────\n\n".join(view.prompts) or "none yet")
         self.query_one("#completed", Static).update("\n\n────\n\n".join(view.completions) or "none yet")
         self.set_status("" if view.programs else "no program has been run yet -> 2 shows how far the round is")
@@ -79,7 +88,12 @@ class ProblemScreen(BaseScreen):
         valid = sum(p.samples for p in self._view.programs if p.cluster is not None)
         size = sum(p.samples for p in self._view.programs if p.cluster == row.cluster)
         share = "" if row.cluster is None else f"{size / valid:.0%}"
-        return ["crashed" if row.cluster is None else _name(row.cluster), share, str(row.samples), f"{row.consensus or 0:.2f}"]
+        return [
+            "crashed" if row.cluster is None else _name(row.cluster),
+            share,
+            str(row.samples),
+            f"{row.consensus or 0:.2f}",
+        ]
 
     def _show_source(self, program: ProgramView) -> None:
         cluster = "crashed on every input" if program.cluster is None else f"cluster {_name(program.cluster)}"

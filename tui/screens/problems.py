@@ -39,9 +39,12 @@ class ProblemsScreen(BaseScreen):
         "left and right move the threshold and show what it would select, n changes the normaliser, Enter opens a problem."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "filter", "Filter"), Binding("o", "sort", "Sort"), Binding("left", "threshold(-0.02)", "Threshold -"),
-        Binding("right", "threshold(0.02)", "Threshold +"), Binding("n", "normaliser", "Normaliser"),
-    ]  # fmt: skip
+        Binding("slash", "filter", "Filter"),
+        Binding("o", "sort", "Sort"),
+        Binding("left", "threshold(-0.02)", "Threshold -"),
+        Binding("right", "threshold(0.02)", "Threshold +"),
+        Binding("n", "normaliser", "Normaliser"),
+    ]
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -57,7 +60,14 @@ class ProblemsScreen(BaseScreen):
         yield Input(placeholder="a part of the name, or a class; Enter", id="filter", compact=True)
         yield Static("", id="threshold", markup=False)
         with Horizontal():
-            columns = [("problem", 28), ("entropy", _BAR + 5), ("clusters", 8), ("crash", 6), ("pairs", 5), ("class", 10)]
+            columns = [
+                ("problem", 28),
+                ("entropy", _BAR + 5),
+                ("clusters", 8),
+                ("crash", 6),
+                ("pairs", 5),
+                ("class", 10),
+            ]
             yield BigTable(columns, _cells, id="table")
             yield Histogram("", id="histogram", markup=False)
 
@@ -78,7 +88,9 @@ class ProblemsScreen(BaseScreen):
         self._normaliser = self._normaliser or self._settings.normaliser
         self._arrange()
         self.query_one(Histogram).show(bins, "entropy (bits), problems:")
-        self.set_status("" if any(b["count"] for b in bins) else "no problem has been scored yet -> 2 shows how far the round is")
+        self.set_status(
+            "" if any(b["count"] for b in bins) else "no problem has been scored yet -> 2 shows how far the round is"
+        )
 
     def _arrange(self) -> None:
         wanted = self.query_one("#filter", Input).value.strip().lower()
@@ -94,7 +106,9 @@ class ProblemsScreen(BaseScreen):
         parts = []
         for normaliser in ENTROPY_NORMALISATIONS:
             problems, pairs = self._selection.count(normaliser, self._threshold)
-            parts.append(f"{'▶' if normaliser == self._normaliser else ' '}{normaliser}: {problems} problems, {pairs} pairs")
+            parts.append(
+                f"{'▶' if normaliser == self._normaliser else ' '}{normaliser}: {problems} problems, {pairs} pairs"
+            )
         self.query_one("#threshold", Static).update(
             f"{self._count}   threshold [{'█' * filled}{'░' * (20 - filled)}] {self._threshold:.2f}  would select  {'   '.join(parts)}"
             f"   (this round: {self._settings.normaliser} {self._settings.threshold:.2f})"

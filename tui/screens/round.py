@@ -33,8 +33,10 @@ class RoundScreen(BaseScreen):
         "goes on. Closing this program stops nothing."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p", "pause", "Pause / resume"), Binding("x", "stop", "Stop"), Binding("s", "start", "Go on"),
-    ]  # fmt: skip
+        Binding("p", "pause", "Pause / resume"),
+        Binding("x", "stop", "Stop"),
+        Binding("s", "start", "Go on"),
+    ]
 
     def __init__(self, app_state: AppState) -> None:
         super().__init__(app_state)
@@ -55,7 +57,9 @@ class RoundScreen(BaseScreen):
     def load(self, store: Store) -> Any:
         home = self.app_state.home
         latest = store.latest_round()
-        state = "paused" if round_process.is_paused(home) else "running" if round_process.running(home) else "not running"
+        state = (
+            "paused" if round_process.is_paused(home) else "running" if round_process.running(home) else "not running"
+        )
         if latest is None:
             return None, state, round_process.failure(home)
         id = latest.id
@@ -69,17 +73,24 @@ class RoundScreen(BaseScreen):
         if found is None:
             starting = process != "not running"
             headline.update("The round is starting ..." if starting else "No round yet")
-            self.set_status(failure or ("" if starting else "press s to begin one with the bundled model, or 1 to choose"), bad=bool(failure))
+            self.set_status(
+                failure or ("" if starting else "press s to begin one with the bundled model, or 1 to choose"),
+                bad=bool(failure),
+            )
             return
         progress_rows, report, programs, tokens = found
         state = report["state"] if report["state"] != "running" else process
-        headline.update(f"Round {report['round']} ({state}), preset {report['preset']}, {report['model']}{self._speed(tokens, state)}")
+        headline.update(
+            f"Round {report['round']} ({state}), preset {report['preset']}, {report['model']}{self._speed(tokens, state)}"
+        )
         for row in progress_rows:
             self.query_one(f"#progress-{row['stage']}", StageProgress).update_counts(row["done"], row["total"])
         self.query_one("#programs", BigTable).set_rows(programs)
         if report["mean_crash_rate"] is not None:
             self.query_one(Histogram).show(report["entropy_histogram"], "semantic entropy (bits), problems:")
-        self.query_one("#summary", Static).update("\n".join(f"{stage}: {said}" for stage, said in report["stages"].items()))
+        self.query_one("#summary", Static).update(
+            "\n".join(f"{stage}: {said}" for stage, said in report["stages"].items())
+        )
         self.set_status(self._next_step(report, state, failure), bad=bool(failure))
 
     def _speed(self, tokens: int, state: str) -> str:
@@ -94,7 +105,9 @@ class RoundScreen(BaseScreen):
         if failure:
             return f"the round ended early: {failure} -> s goes on"
         if state == "done":
-            return f"{report['stages'].get('decide', 'done')} -> 6 shows what changed, 7 tries it, s begins the next round"
+            return (
+                f"{report['stages'].get('decide', 'done')} -> 6 shows what changed, 7 tries it, s begins the next round"
+            )
         if state == "paused":
             return "paused -> p goes on"
         return "stopped; nothing is lost -> s goes on" if state == "not running" else ""
@@ -102,16 +115,26 @@ class RoundScreen(BaseScreen):
     def action_pause(self) -> None:
         paused = round_process.is_paused(self.app_state.home)
         done = round_process.resume(self.app_state.home) if paused else round_process.pause(self.app_state.home)
-        self.notify(("goes on" if paused else "pausing: what has begun is ended first") if done else "no round runs -> s starts one")
+        self.notify(
+            ("goes on" if paused else "pausing: what has begun is ended first")
+            if done
+            else "no round runs -> s starts one"
+        )
 
     def action_stop(self) -> None:
-        self.notify("stopping; what is stored stays" if round_process.stop(self.app_state.home) else "no round runs -> s starts one")
+        self.notify(
+            "stopping; what is stored stays"
+            if round_process.stop(self.app_state.home)
+            else "no round runs -> s starts one"
+        )
 
     def action_start(self) -> None:
         if round_process.running(self.app_state.home):
             self.notify("it is running")
         else:
-            self.run_with_store(lambda _: round_process.start(self.app_state.home, []), lambda _: self.notify("starting ..."))
+            self.run_with_store(
+                lambda _: round_process.start(self.app_state.home, []), lambda _: self.notify("starting ...")
+            )
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

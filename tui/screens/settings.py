@@ -33,7 +33,11 @@ class SettingsScreen(BaseScreen):
     def show(self, data: Any) -> None:
         settings = data or LAPTOP
         values, presets = settings_to_json(settings), settings_to_json(LAPTOP)
-        chosen = {"home": self.app_state.home.path, "model": self.app_state.model or "bundled", "theme": f"{self.app.theme} (t: the next)"}
+        chosen = {
+            "home": self.app_state.home.path,
+            "model": self.app_state.model or "bundled",
+            "theme": f"{self.app.theme} (t: the next)",
+        }
         lines = [*(f"{name:<10} {value}" for name, value in chosen.items()), ""]
         lines.append("settings of the latest round" if data else "settings of the preset laptop")
         for field in dataclasses.fields(settings):

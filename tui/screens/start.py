@@ -33,8 +33,10 @@ class StartScreen(BaseScreen):
         "f measures for some seconds how fast this computer samples and trains."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "start", "Start a round"), Binding("g", "pick", "Pick a file"), Binding("f", "forecast", "Forecast"),
-    ]  # fmt: skip
+        Binding("s", "start", "Start a round"),
+        Binding("g", "pick", "Pick a file"),
+        Binding("f", "forecast", "Forecast"),
+    ]
 
     def compose_body(self) -> ComposeResult:
         yield Static("conself: a coding model teaches itself, on this computer, offline.", id="welcome", markup=False)
@@ -47,7 +49,13 @@ class StartScreen(BaseScreen):
                 yield Label("Problems (empty: starter pack)")
                 yield Input(placeholder="path of a problems file", id="problems")
                 with Horizontal(id="small"):
-                    yield Select([("laptop", "laptop"), ("paper", "paper")], value="laptop", allow_blank=False, id="preset", compact=True)
+                    yield Select(
+                        [("laptop", "laptop"), ("paper", "paper")],
+                        value="laptop",
+                        allow_blank=False,
+                        id="preset",
+                        compact=True,
+                    )
                     yield Input(placeholder="at most ... problems", id="limit", type="integer", compact=True)
             with VerticalScroll(id="machine"):
                 yield Static("looking at this computer ...", id="words", markup=False)
@@ -58,7 +66,11 @@ class StartScreen(BaseScreen):
         self._look()
 
     def load(self, store: Store) -> Any:
-        return summary_of_home(store), round_process.running(self.app_state.home), round_process.failure(self.app_state.home)
+        return (
+            summary_of_home(store),
+            round_process.running(self.app_state.home),
+            round_process.failure(self.app_state.home),
+        )
 
     def show(self, data: Any) -> None:
         home, running, failure = data
@@ -82,7 +94,12 @@ class StartScreen(BaseScreen):
     def _looked(self, found: list[dict[str, Any]], words: list[str]) -> None:
         models = self.query_one("#models", OptionList)
         models.clear_options()
-        models.add_options([Option(f"{m['source']}: {m['name']}\n  {m['what']}", id=m["path"], disabled=not m["usable"]) for m in found])
+        models.add_options(
+            [
+                Option(f"{m['source']}: {m['name']}\n  {m['what']}", id=m["path"], disabled=not m["usable"])
+                for m in found
+            ]
+        )
         if not found:
             self.set_status("no model found: get one with `conself models get`, or name a GGUF file below", bad=True)
         self.query_one("#words", Static).update("\n".join(words))
@@ -147,7 +164,11 @@ class StartScreen(BaseScreen):
     def _forecast(self) -> None:
         limit = self.query_one("#limit", Input).value.strip()
         try:
-            words = forecast(self.app_state.home, load_model_file(self.app_state.model or bundled_model()), int(limit or starter_size()))
+            words = forecast(
+                self.app_state.home,
+                load_model_file(self.app_state.model or bundled_model()),
+                int(limit or starter_size()),
+            )
         except EXPECTED_ERRORS as error:
             words = [format_error(error)]
         self.app.call_from_thread(self.query_one("#forecast", Static).update, "\n".join(["", "Forecast:", *words]))

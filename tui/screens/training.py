@@ -40,15 +40,28 @@ class TrainingScreen(BaseScreen):
         latest = store.latest_round()
         if latest is None:
             return [], None, None
-        return training_steps(store, latest.id), store.stage_summary(latest.id, "train"), latest.settings.max_displacement
+        return (
+            training_steps(store, latest.id),
+            store.stage_summary(latest.id, "train"),
+            latest.settings.max_displacement,
+        )
 
     def show(self, data: Any) -> None:
         steps, summary, limit = data
-        for id, column in (("loss", "loss"), ("margin", "margin"), ("accuracy", "reward_accuracy"), ("chosen", "chosen_logp_shift")):
-            self.query_one(f"#{id}", Curve).show([row[column] for row in steps], "{:+.4f}" if id in ("margin", "chosen") else "{:.4f}")
+        for id, column in (
+            ("loss", "loss"),
+            ("margin", "margin"),
+            ("accuracy", "reward_accuracy"),
+            ("chosen", "chosen_logp_shift"),
+        ):
+            self.query_one(f"#{id}", Curve).show(
+                [row[column] for row in steps], "{:+.4f}" if id in ("margin", "chosen") else "{:.4f}"
+            )
         if not steps:
             self.query_one("#numbers", Static).update("")
-            self.set_status("no step has been taken yet: training comes after the pairs -> 2 shows how far the round is")
+            self.set_status(
+                "no step has been taken yet: training comes after the pairs -> 2 shows how far the round is"
+            )
             return
         last = steps[-1]
         left = (last["steps"] - last["step"]) * sum(row["seconds"] for row in steps[-10:]) / len(steps[-10:])
@@ -59,7 +72,9 @@ class TrainingScreen(BaseScreen):
         )
         if last["chosen_logp_shift"] < _ALARM:
             words = f"the chosen answers have become less likely ({last['chosen_logp_shift']:+.2f} nats a token)"
-            self.set_status(words + (f"; training ends by itself at -{limit:.1f}" if limit else "") + " -> x ends it now", bad=True)
+            self.set_status(
+                words + (f"; training ends by itself at -{limit:.1f}" if limit else "") + " -> x ends it now", bad=True
+            )
         else:
             self.set_status(summary or "")
 

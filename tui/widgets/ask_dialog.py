@@ -20,7 +20,10 @@ class Confirm(ModalScreen[bool]):
         width: 64; max-width: 90%; height: auto; border: thick $accent; padding: 1 2; background: $surface;
     }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("y", "answer(True)", "Yes"), Binding("n,escape", "answer(False)", "No")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "Yes"),
+        Binding("n,escape", "answer(False)", "No"),
+    ]
 
     def __init__(self, question: str) -> None:
         super().__init__()

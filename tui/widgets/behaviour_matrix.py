@@ -17,7 +17,9 @@ class BehaviourMatrix(Static):
     def show(self, view: ProblemView) -> None:
         """A row a program, the largest cluster first; a column an input, grown ones after `|`; `x`: it failed."""
         text = Text("no program has been run yet" if not view.programs else "", no_wrap=True)
-        letters = [_letters([p.outputs[i] for p in view.programs for _ in range(p.samples)]) for i in range(len(view.inputs))]
+        letters = [
+            _letters([p.outputs[i] for p in view.programs for _ in range(p.samples)]) for i in range(len(view.inputs))
+        ]
         if view.programs:
             numbers = [f"{i + 1:>2}" + (" |" if i + 1 == view.given else "") for i in range(len(view.inputs))]
             text.append(f"cluster times  {' '.join(numbers)}\n", "bold")
@@ -26,7 +28,9 @@ class BehaviourMatrix(Static):
             text.append(f"{name:<8}{program.samples:>4}x  ")
             for i, output in enumerate(program.outputs):
                 letter = "x" if output is None else letters[i][output]
-                text.append(f" {letter} ", "dim" if output is None else _COLOURS[(ord(letter) - ord("a")) % len(_COLOURS)])
+                text.append(
+                    f" {letter} ", "dim" if output is None else _COLOURS[(ord(letter) - ord("a")) % len(_COLOURS)]
+                )
                 if i + 1 == view.given:
                     text.append(" |")
             text.append("\n")

@@ -27,11 +27,14 @@ class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
 
     DEFAULT_CSS = "BigTable { height: 1fr; } BigTable:focus { border-left: thick $accent; } BigTable { border-left: thick $surface; }"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False), Binding("down,j", "move(1)", "Down", show=False),
-        Binding("pageup", "page(-1)", "Page up", show=False), Binding("pagedown", "page(1)", "Page down", show=False),
-        Binding("home", "first", "First", show=False), Binding("end", "last", "Last", show=False),
+        Binding("up,k", "move(-1)", "Up", show=False),
+        Binding("down,j", "move(1)", "Down", show=False),
+        Binding("pageup", "page(-1)", "Page up", show=False),
+        Binding("pagedown", "page(1)", "Page down", show=False),
+        Binding("home", "first", "First", show=False),
+        Binding("end", "last", "Last", show=False),
         Binding("enter", "choose", "Open"),
-    ]  # fmt: skip
+    ]
 
     cursor: reactive[int] = reactive(0)
 
@@ -52,7 +55,9 @@ class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
     class Moved(OfRow):
         """Another row is under the cursor, or its row has changed."""
 
-    def __init__(self, columns: Sequence[tuple[str, int]], cells: Callable[[Any], Cells], *, id: str | None = None) -> None:
+    def __init__(
+        self, columns: Sequence[tuple[str, int]], cells: Callable[[Any], Cells], *, id: str | None = None
+    ) -> None:
         super().__init__(id=id)
         self._columns = columns
         self._cells = cells
@@ -80,7 +85,9 @@ class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         if y == 0:
-            return self._strip(self._line([title for title, _ in self._columns], width), width, self.rich_style + Style(bold=True))
+            return self._strip(
+                self._line([title for title, _ in self._columns], width), width, self.rich_style + Style(bold=True)
+            )
         at = y - 1 + self.scroll_offset.y
         if at >= len(self._rows):
             return Strip.blank(width, self.rich_style)

@@ -27,7 +27,9 @@ class Curve(Vertical):
         yield plot
 
     def show(self, values: Sequence[float], form: str = "{:.4f}") -> None:
-        self.query_one(Label).update(f"{self._title}: {form.format(values[-1])}" if values else f"{self._title}: nothing yet")
+        self.query_one(Label).update(
+            f"{self._title}: {form.format(values[-1])}" if values else f"{self._title}: nothing yet"
+        )
         plot = self.query_one(PlotWidget)
         plot.clear()
         if len(values) > 1:

@@ -8,9 +8,16 @@ from textual.message import Message
 from textual.widgets import Static
 
 SCREENS = (
-    ("1", "start"), ("2", "round"), ("3", "problems"), ("4", "pairs"), ("5", "training"), ("6", "evaluation"), ("7", "playground"),
-    ("8", "adapters"), ("9", "settings"),
-)  # fmt: skip
+    ("1", "start"),
+    ("2", "round"),
+    ("3", "problems"),
+    ("4", "pairs"),
+    ("5", "training"),
+    ("6", "evaluation"),
+    ("7", "playground"),
+    ("8", "adapters"),
+    ("9", "settings"),
+)
 
 
 _NARROW = 5

@@ -19,7 +19,11 @@ class GgufTree(DirectoryTree):
     SHOWN: ClassVar[set[str]] = {".lmstudio", ".cache", ".ollama"}
 
     def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
-        return [p for p in paths if (p.is_dir() or p.suffix == ".gguf") and (not p.name.startswith(".") or p.name in self.SHOWN)]
+        return [
+            p
+            for p in paths
+            if (p.is_dir() or p.suffix == ".gguf") and (not p.name.startswith(".") or p.name in self.SHOWN)
+        ]
 
 
 class PickFile(ModalScreen[Path | None]):

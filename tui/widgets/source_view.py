@@ -20,5 +20,7 @@ class SourceView(VerticalScroll):
     def show(self, code: str, title: str, *, python: bool = True) -> None:
         """Code is shown, never run; text that is no Python is shown as it is."""
         self.border_title = title
-        content = Syntax(code, "python", theme="ansi_dark", background_color="default", word_wrap=True) if python else code
+        content = (
+            Syntax(code, "python", theme="ansi_dark", background_color="default", word_wrap=True) if python else code
+        )
         self.query_one(Static).update(content)

@@ -26,7 +26,7 @@ def problem_of(record: dict[str, Any], stem: str, number: int) -> Problem:
         raise ValueError("starter_code is no text")
     texts = values.get("inputs")
     if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
-        raise ValueError("inputs must be a list of texts, as in inputs = [\"1\", \"[1, 2], 3\"]")
+        raise ValueError('inputs must be a list of texts, as in inputs = ["1", "[1, 2], 3"]')
     if not starter and "entry_point" not in values:
         return own.problem_of(values | {"kind": "stdin"})
     name = values.get("entry_point") or _defined(starter)
@@ -37,10 +37,10 @@ def _defined(starter: str) -> str:
     try:
         tree = ast.parse(f"{starter.rstrip()} pass")
     except SyntaxError as error:
-        raise ValueError(f"starter_code is no beginning of a function, as in \"def double(n):\" ({error.msg})") from error
+        raise ValueError(f'starter_code is no beginning of a function, as in "def double(n):" ({error.msg})') from error
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     if not names:
-        raise ValueError("starter_code defines no function, as in \"def double(n):\"")
+        raise ValueError('starter_code defines no function, as in "def double(n):"')
     return names[-1]
 
 

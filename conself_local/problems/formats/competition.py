@@ -37,9 +37,14 @@ def problem_of(record: dict[str, Any], number: int) -> Problem:
     key = next((record[name] for name in ("problem_id", "id", "url") if record.get(name) not in (None, "")), number)
     inputs = [_arguments(i) if name else _stdin(i) for i in tests["inputs"]]
     return _problem(
-        f"{'taco' if is_taco else 'apps'}/{key}", str(record["question"]), inputs, str(name or ""), str(record.get("starter_code") or ""),
-        "TACO" if is_taco else "APPS", "Apache-2.0" if is_taco else "MIT",
-    )  # fmt: skip
+        f"{'taco' if is_taco else 'apps'}/{key}",
+        str(record["question"]),
+        inputs,
+        str(name or ""),
+        str(record.get("starter_code") or ""),
+        "TACO" if is_taco else "APPS",
+        "Apache-2.0" if is_taco else "MIT",
+    )
 
 
 def _json(record: dict[str, Any], name: str) -> Any:
@@ -58,20 +63,38 @@ def _of_live_code_bench(record: dict[str, Any]) -> Problem:
     name = str(metadata.get("func_name") or "") if functional else ""
     if functional and not name:
         raise ValueError("metadata names no function")
-    inputs = [tuple(json.loads(line) for line in test["input"].splitlines()) if functional else test["input"] for test in tests]
+    inputs = [
+        tuple(json.loads(line) for line in test["input"].splitlines()) if functional else test["input"]
+        for test in tests
+    ]
     return _problem(
-        f"livecodebench/{record['question_id']}", str(record["question_content"]), inputs, name,
-        str(record.get("starter_code") or ""), "LiveCodeBench", "",
-    )  # fmt: skip
+        f"livecodebench/{record['question_id']}",
+        str(record["question_content"]),
+        inputs,
+        name,
+        str(record.get("starter_code") or ""),
+        "LiveCodeBench",
+        "",
+    )
 
 
-def _problem(key: str, statement: str, inputs: Sequence[object], name: str, starter: str, origin: str, licence: str) -> Problem:
+def _problem(
+    key: str, statement: str, inputs: Sequence[object], name: str, starter: str, origin: str, licence: str
+) -> Problem:
     different = list({repr(i): i for i in inputs}.values())[:MAX_INPUTS]
     if not name:
         return Problem(key, statement, "stdin", tuple(different), "train", origin=origin, licence=licence)
     entry_point = f"Solution.{name}" if "class Solution" in starter else name
     return Problem(
-        key, statement, "function", tuple(different), "train", entry_point, _first_lines(starter, name), origin=origin, licence=licence
+        key,
+        statement,
+        "function",
+        tuple(different),
+        "train",
+        entry_point,
+        _first_lines(starter, name),
+        origin=origin,
+        licence=licence,
     )
 
 

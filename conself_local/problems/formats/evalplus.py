@@ -18,10 +18,18 @@ def problem_of(record: dict[str, Any]) -> Problem:
         raise ValueError("its inputs are no lists of arguments")
     prompt, name = str(record["prompt"]), str(record["entry_point"])
     continues = prompt.rstrip().endswith(('"""', "'''")) and "def " in prompt
-    statement = f"Complete the Python function `{name}` so that it does what its docstring says." if continues else prompt
+    statement = (
+        f"Complete the Python function `{name}` so that it does what its docstring says." if continues else prompt
+    )
     return Problem(
-        id=str(record["task_id"]), statement=statement, kind="function", inputs=tuple(tuple(a) for a in given[:MAX_INPUTS]),
-        split="held-out", entry_point=name, starter_code=prompt.strip("\n") if continues else "",
+        id=str(record["task_id"]),
+        statement=statement,
+        kind="function",
+        inputs=tuple(tuple(a) for a in given[:MAX_INPUTS]),
+        split="held-out",
+        entry_point=name,
+        starter_code=prompt.strip("\n") if continues else "",
         reference=f"{prompt}{record['canonical_solution']}\n" if continues else f"{record['canonical_solution']}\n",
-        origin="EvalPlus", licence="Apache-2.0",
-    )  # fmt: skip
+        origin="EvalPlus",
+        licence="Apache-2.0",
+    )

@@ -55,16 +55,21 @@ def open_text(path: Path) -> Any:
     return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
 
 
-def problems_of(records: Sequence[dict[str, Any]], make_sandbox: MakeSandbox) -> tuple[list[Problem], list[tuple[str, str]]]:
+def problems_of(
+    records: Sequence[dict[str, Any]], make_sandbox: MakeSandbox
+) -> tuple[list[Problem], list[tuple[str, str]]]:
     """(problems, what was left out: id and why). The recorder runs in the sandbox, one program a problem."""
     sources = {r["task_id"]: f"{r['prompt']}{r['canonical_solution']}\n" for r in records}
     programs = [
         Program(
-            r["task_id"], f"{sources[r['task_id']]}\n{r['test']}\n{_RECORDER.format(entry_point=r['entry_point'])}",
-            "function", "conself_record_inputs", [()],
+            r["task_id"],
+            f"{sources[r['task_id']]}\n{r['test']}\n{_RECORDER.format(entry_point=r['entry_point'])}",
+            "function",
+            "conself_record_inputs",
+            [()],
         )
         for r in records
-    ]  # fmt: skip
+    ]
     limits = Limits(wall_s=20.0, output_bytes=4 * 2**20)
     with make_sandbox(limits) as sandbox:
         recorded = {result.program_id: result.outputs[0] for result in sandbox.run(programs)}

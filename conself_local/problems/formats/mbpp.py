@@ -51,7 +51,12 @@ def problem_of(record: dict[str, Any]) -> Problem | None:
 def _calls(test: str, defined: set[str]) -> list[tuple[str, tuple[object, ...]]]:
     found = []
     for node in ast.walk(ast.parse(test)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in defined and not node.keywords:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in defined
+            and not node.keywords
+        ):
             try:
                 arguments = tuple(ast.literal_eval(a) for a in node.args)
             except ValueError:

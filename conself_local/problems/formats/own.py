@@ -13,8 +13,17 @@ from conself_local.problems.literals import input_text, parse_input
 from conself_local.problems.problem import Problem
 
 _KNOWN = {
-    "id", "statement", "kind", "inputs", "split", "entry_point", "starter_code", "reference", "origin", "licence",
-}  # fmt: skip
+    "id",
+    "statement",
+    "kind",
+    "inputs",
+    "split",
+    "entry_point",
+    "starter_code",
+    "reference",
+    "origin",
+    "licence",
+}
 
 
 def is_own(record: dict[str, Any]) -> bool:

@@ -40,7 +40,9 @@ class TorchBackend:
         self.model_file = load_model_file(Path(job.model_path))
         base = load_base(self.model_file, pick_dtype(self._device), self._device)
         parent = job.parent_adapter
-        self._model = load_lora(base, Path(parent)) if parent else add_lora(base, job.lora_rank, job.lora_alpha, job.seed)
+        self._model = (
+            load_lora(base, Path(parent)) if parent else add_lora(base, job.lora_rank, job.lora_alpha, job.seed)
+        )
         self._named = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
         self._parameters = list(self._named.values())
         self._optimizer = torch.optim.AdamW(self._parameters, lr=job.learning_rate, weight_decay=0.0)
@@ -103,7 +105,11 @@ class TorchBackend:
         with torch.no_grad():
             for name, p in self._named.items() if path else ():
                 p.copy_(tensors[f"weight/{name}"])
-                state = {key: tensors[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}/{name}" in tensors}
+                state = {
+                    key: tensors[f"{key}/{name}"]
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                    if f"{key}/{name}" in tensors
+                }
                 self._optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in state.items()}
         return progress
 

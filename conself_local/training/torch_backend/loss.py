@@ -6,9 +6,13 @@ import torch
 
 
 def con_dpo_pair_loss(
-    chosen_logps_sum: torch.Tensor, rejected_logps_sum: torch.Tensor, ref_chosen: float, ref_rejected: float,
-    weight: float, beta: float,
-) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    chosen_logps_sum: torch.Tensor,
+    rejected_logps_sum: torch.Tensor,
+    ref_chosen: float,
+    ref_rejected: float,
+    weight: float,
+    beta: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(loss, margin) of one pair, scalars; log-probabilities in nats, summed over the completion's tokens."""
     margin = beta * ((chosen_logps_sum - ref_chosen) - (rejected_logps_sum - ref_rejected))
     return -weight * torch.nn.functional.logsigmoid(margin), margin

@@ -51,7 +51,9 @@ def load_base(model: ModelFile, dtype: torch.dtype, device: torch.device) -> Any
     """
     weights = read_weights(model)
     values = weights.config
-    config = AutoConfig.for_model(**values, rope_parameters={"rope_type": "default", "rope_theta": values["rope_theta"]})
+    config = AutoConfig.for_model(
+        **values, rope_parameters={"rope_type": "default", "rope_theta": values["rope_theta"]}
+    )
     with torch.device("meta"):
         base = AutoModelForCausalLM.from_config(config, dtype=dtype)
     if device.type == "cpu":
@@ -85,7 +87,9 @@ def _put(base: Any, name: str, value: Any) -> None:
         parent = base.get_submodule(parent_name)
         old = getattr(parent, leaf)
     except AttributeError as error:
-        raise ConselfError(f"the file's tensor {name} has no place in the model", "the file is damaged; get it again") from error
+        raise ConselfError(
+            f"the file's tensor {name} has no place in the model", "the file is damaged; get it again"
+        ) from error
     if _shape(old) != _shape(value):
         raise ConselfError(f"the file's tensor {name} has an unexpected shape", "the file is damaged; get it again")
     setattr(parent, leaf, value)
@@ -134,9 +138,11 @@ def token_logps(model: Any, packed: Packed) -> torch.Tensor:
     mixed = torch.autocast(device.type, weight.dtype) if weight.dtype == torch.bfloat16 else contextlib.nullcontext()
     with mixed:
         hidden = base.model(
-            input_ids=tensor(packed.token_ids)[None], position_ids=tensor(packed.positions)[None],
-            attention_mask=mask[None, None], use_cache=False,
-        ).last_hidden_state[0]  # fmt: skip
+            input_ids=tensor(packed.token_ids)[None],
+            position_ids=tensor(packed.positions)[None],
+            attention_mask=mask[None, None],
+            use_cache=False,
+        ).last_hidden_state[0]
     rows = hidden[tensor(packed.rows)].to(weight.dtype)
     logps: torch.Tensor = _FrozenHeadLogps.apply(rows, weight, tensor(packed.targets))  # type: ignore[no-untyped-call]
     return logps
@@ -172,9 +178,7 @@ def sum_completion_logps(logps: torch.Tensor, packed: Packed) -> torch.Tensor:
     return torch.zeros(len(packed.lengths), device=logps.device).index_add(0, owner, logps)
 
 
-def completion_logps(
-    model: Any, prompt: Sequence[int], completions: Sequence[Sequence[int]]
-) -> list[torch.Tensor]:
+def completion_logps(model: Any, prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> list[torch.Tensor]:
     """Log-probabilities of each completion's tokens after the shared prompt: [(T_i,), ...]."""
     packed = pack([Group(prompt, completions)])
     return list(torch.split(token_logps(model, packed), packed.lengths.tolist()))

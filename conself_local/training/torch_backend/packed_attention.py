@@ -17,9 +17,15 @@ KEPT_TOKENS = 768
 
 
 def packed_attention(
-    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor,
-    scaling: float | None = None, dropout: float = 0.0, **others: Any,
-) -> tuple[torch.Tensor, None]:  # fmt: skip
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
     """query: (1, H, T, D); key, value: (1, K, T, D), H a multiple of K; mask: (1, 1, T, T), added. -> (1, T, H, D)"""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     heads, size = query.shape[1], query.shape[-1]

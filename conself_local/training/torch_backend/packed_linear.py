@@ -24,7 +24,7 @@ class PackedLinear(torch.nn.Linear):
         self.out_features, self.in_features = tensor.shape
         self.weight = torch.nn.Parameter(torch.empty(0, dtype=dtype), requires_grad=False)
         self.register_parameter("bias", None if bias is None else torch.nn.Parameter(bias, requires_grad=False))
-        self._kind = tensor.kind
+        self._quant_type = tensor.quant_type
         self._blocks = tensor.rows_in_order().reshape(-1)
 
     def keep_dense(self, dense: bool) -> None:
@@ -43,7 +43,7 @@ class PackedLinear(torch.nn.Linear):
         """(out, in)"""
         if self.weight.numel():
             return self.weight.data
-        values = unpack(self._kind, self._blocks, self.out_features, self.in_features)
+        values = unpack(self._quant_type, self._blocks, self.out_features, self.in_features)
         return torch.from_numpy(values).to(self.weight.device, self.weight.dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -30,14 +30,19 @@ _CHECKPOINTED_SHARE = 0.3
 """Of the activations, with recomputation in the backward pass (about a third more time)."""
 
 
-def plan_training(job: TrainingJob, model: Any, run: Callable[[Sequence[Group]], object], adapter_bytes: int) -> Forecast:
+def plan_training(
+    job: TrainingJob, model: Any, run: Callable[[Sequence[Group]], object], adapter_bytes: int
+) -> Forecast:
     """Times `run` (forward and backward of one micro-batch) both ways and leaves the model as the plan says.
 
     Raises ConselfError where the longest micro-batch would not fit, in words that say what would.
     """
     everything = range(len(job.pairs))
     sizes = sorted(group_of(pair).size for pair in job.pairs)
-    longest = max(sum(group_of(job.pairs[i]).size for i in part) for part in micro_batches(job.pairs, everything, MICRO_BATCH_TOKENS))
+    longest = max(
+        sum(group_of(job.pairs[i]).size for i in part)
+        for part in micro_batches(job.pairs, everything, MICRO_BATCH_TOKENS)
+    )
     probe = _probe_groups(job)
     probed = sum(group.size for group in probe)
     free = available_memory_bytes()

@@ -93,7 +93,12 @@ def test_foreign_and_damaged_adapters_are_refused(model: ModelFile, tmp_path: Pa
     refused("damaged")
     weights.rename(folder / "adapter_model.bin")
     refused("could run code")
-    for change, word in (({"use_dora": True}, "use_dora"), ({"peft_type": "IA3"}, "no LoRA"), ({"bias": "all"}, "bias"), ({"r": 0}, "rank")):
+    for change, word in (
+        ({"use_dora": True}, "use_dora"),
+        ({"peft_type": "IA3"}, "no LoRA"),
+        ({"bias": "all"}, "bias"),
+        ({"r": 0}, "rank"),
+    ):
         config.write_text(json.dumps(good_config | change))
         refused(word)
     other = write_tiny_model(tmp_path / "other.gguf", "qwen2" if model.architecture == "llama" else "llama")
@@ -130,22 +135,32 @@ def test_a_merged_file_keeps_everything_but_the_adapted_tensors(tmp_path: Path) 
     assert {k: f.contents() for k, f in old.fields.items()} == {k: f.contents() for k, f in new.fields.items()}
     changed = [a.name for a, b in zip(old.tensors, new.tensors, strict=True) if not np.array_equal(a.data, b.data)]
     assert len(changed) == 7 and all(name.startswith("blk.3.") for name in changed)
-    assert [(t.name, t.tensor_type, t.data_offset) for t in old.tensors] == [(t.name, t.tensor_type, t.data_offset) for t in new.tensors]
+    assert [(t.name, t.tensor_type, t.data_offset) for t in old.tensors] == [
+        (t.name, t.tensor_type, t.data_offset) for t in new.tensors
+    ]
     with pytest.raises(ConselfError, match="is for the architecture"):
         qwen = write_tiny_model(tmp_path / "tiny.gguf", "qwen2")
         merge_adapter(qwen, tmp_path / "a.gguf", tmp_path / "wrong.gguf", "shipped", tmp_path / "cache")
 
 
-@pytest.mark.parametrize(("size", "form", "lost"), [(0.3, "shipped", False), (0.3, "BF16", False), (0.01, "shipped", True)])
-def test_llama_cpp_loads_the_merged_file_and_it_is_told_what_it_keeps(size: float, form: str, lost: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("size", "form", "lost"), [(0.3, "shipped", False), (0.3, "BF16", False), (0.01, "shipped", True)]
+)
+def test_llama_cpp_loads_the_merged_file_and_it_is_told_what_it_keeps(
+    size: float, form: str, lost: bool, tmp_path: Path
+) -> None:
     """A large change survives Q4_1; a small one vanishes in its rounding, and that is said."""
     model = load_model_file(bundled_model())
-    write_gguf(random_adapter(model, size, only=f"layers.{model.block_count - 1}.mlp.down_proj"), model, tmp_path / "a.gguf")
+    write_gguf(
+        random_adapter(model, size, only=f"layers.{model.block_count - 1}.mlp.down_proj"), model, tmp_path / "a.gguf"
+    )
     merge_adapter(model, tmp_path / "a.gguf", tmp_path / "merged.gguf", form, tmp_path / "cache")
     with LlamaProcess(model, slots=1, context_tokens=512, threads=1) as engine:
         prompt = engine.encode([ChatMessage("user", "Write a Python function that adds two numbers.")])
         answer = engine.tokenize("```python\ndef add(a, b):\n    return a + b\n```")
-    kept = measure_fidelity(model, tmp_path / "a.gguf", tmp_path / "merged.gguf", [(prompt.token_ids, answer)], tmp_path / "cache")
+    kept = measure_fidelity(
+        model, tmp_path / "a.gguf", tmp_path / "merged.gguf", [(prompt.token_ids, answer)], tmp_path / "cache"
+    )
     print(kept.words(form))
     assert kept.lost == lost and kept.moved > 0
     assert ("the gain is lost" in kept.words(form)) == lost
@@ -153,4 +168,6 @@ def test_llama_cpp_loads_the_merged_file_and_it_is_told_what_it_keeps(size: floa
 
 def test_words_of_what_is_kept() -> None:
     assert "90% of the change is kept" in MergeFidelity(1.0, 0.1).words("shipped")
-    assert "BF16" in MergeFidelity(1.0, 0.6).words("shipped") and "beside the model" in MergeFidelity(1.0, 0.6).words("BF16")
+    assert "BF16" in MergeFidelity(1.0, 0.6).words("shipped") and "beside the model" in MergeFidelity(1.0, 0.6).words(
+        "BF16"
+    )

@@ -47,7 +47,9 @@ def _gguf(path: Path, **strings: str) -> Path:
 
 
 def test_missing_model(tmp_path: Path) -> None:
-    _fails(tmp_path / "h", "run", "--model", "/nowhere/model.gguf", says="there is no model file at /nowhere/model.gguf")
+    _fails(
+        tmp_path / "h", "run", "--model", "/nowhere/model.gguf", says="there is no model file at /nowhere/model.gguf"
+    )
 
 
 def test_file_that_is_no_gguf(tmp_path: Path) -> None:
@@ -85,11 +87,16 @@ def test_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], "", lines[1][:-5], *lines[2:]]))
     _fails(tmp_path / "h", "run", "--problems", str(path), says=f"{path}, line 3: no JSON")
-    record = json.loads(next(line for line in lines if json.loads(line)["kind"] == "function" and json.loads(line)["split"] == "train"))
+    record = json.loads(
+        next(line for line in lines if json.loads(line)["kind"] == "function" and json.loads(line)["split"] == "train")
+    )
     for change, says in (
-        ({"inputs": ["(1,"]}, "an input is no Python literal"), ({"kind": "macro"}, "kind must be"), ({"colour": 1}, "unknown field 'colour'"),
-        ({"inputs": ["__import__('os')"]}, "an input is no Python literal"), ({"reference": "x = 1", "split": "train"}, "a training problem must have no reference"),
-    ):  # fmt: skip
+        ({"inputs": ["(1,"]}, "an input is no Python literal"),
+        ({"kind": "macro"}, "kind must be"),
+        ({"colour": 1}, "unknown field 'colour'"),
+        ({"inputs": ["__import__('os')"]}, "an input is no Python literal"),
+        ({"reference": "x = 1", "split": "train"}, "a training problem must have no reference"),
+    ):
         path.write_text(lines[-1] + "\n" + json.dumps(record | change) + "\n")
         _fails(tmp_path / "h", "problems", "list", str(path), says=f"line 2: {says}")
 
@@ -106,7 +113,12 @@ def test_unwritable_home(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", [["status"], ["adapters"], ["verify"], ["export", "1", "--to", "x"]])
 def test_looking_at_a_home_that_is_not_there_makes_none(tmp_path: Path, verb: list[str]) -> None:
-    _fails(tmp_path / "mistyped", *verb, says=f"there is nothing yet in the home {tmp_path / 'mistyped'}", hint="--home DIR")
+    _fails(
+        tmp_path / "mistyped",
+        *verb,
+        says=f"there is nothing yet in the home {tmp_path / 'mistyped'}",
+        hint="--home DIR",
+    )
     assert not (tmp_path / "mistyped").exists()
 
 
@@ -131,16 +143,22 @@ def test_second_round_on_the_same_home(tmp_path: Path) -> None:
 def test_too_little_memory_is_told_before_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("conself_local.model_files.memory.available_memory_bytes", lambda: 64 * 2**20)
     problems = write_problems(tmp_path / "p.jsonl")
-    result = CliRunner().invoke(main, ["--home", str(tmp_path / "h"), "run", "--problems", str(problems), "--benchmark", "validation"])
+    result = CliRunner().invoke(
+        main, ["--home", str(tmp_path / "h"), "run", "--problems", str(problems), "--benchmark", "validation"]
+    )
     assert result.exit_code == 2, result.output
-    assert "sampling needs about" in result.output and "0.1 GiB are free" in result.output and "--slots" in result.output
+    assert (
+        "sampling needs about" in result.output and "0.1 GiB are free" in result.output and "--slots" in result.output
+    )
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "small"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)], capture_output=True, check=False
+    )
     if mounted.returncode != 0:
         pytest.skip("only root can mount a small disk")
     yield folder

@@ -36,13 +36,24 @@ def test_bootstrap_of_equal_arms_is_zero_and_of_a_clear_gain_is_not() -> None:
 @pytest.mark.parametrize(
     ("got", "want", "same"),
     [
-        ("1.0", "1", True), ("True", "1", True), ("[1]", "(1,)", False), ("0.3333333333", "0.3333333334", True),
-        ("0.33", "0.34", False), ("nan", "nan", True), ("{'a': [1.0]}", "{'a': [1]}", True), ("{1, 2}", "{2, 1}", True),
-        ("{'a': 1}", "{'a': 1, 'b': 2}", False), ("'1'", "1", False), ("None", "0", False), ("-inf", "inf", False),
-        ("datetime.date(2024, 1, 1)", "datetime.date(2024, 1, 2)", False), ("[[1, 2.0000000001]]", "[[1, 2]]", True),
-        ("10000000000000000000000", "10000000000000000000001", False), ("((", "1", False),
+        ("1.0", "1", True),
+        ("True", "1", True),
+        ("[1]", "(1,)", False),
+        ("0.3333333333", "0.3333333334", True),
+        ("0.33", "0.34", False),
+        ("nan", "nan", True),
+        ("{'a': [1.0]}", "{'a': [1]}", True),
+        ("{1, 2}", "{2, 1}", True),
+        ("{'a': 1}", "{'a': 1, 'b': 2}", False),
+        ("'1'", "1", False),
+        ("None", "0", False),
+        ("-inf", "inf", False),
+        ("datetime.date(2024, 1, 1)", "datetime.date(2024, 1, 2)", False),
+        ("[[1, 2.0000000001]]", "[[1, 2]]", True),
+        ("10000000000000000000000", "10000000000000000000001", False),
+        ("((", "1", False),
     ],
-)  # fmt: skip
+)
 def test_outputs_match_as_python_values_do(got: str, want: str, same: bool) -> None:
     assert outputs_match(got, want) is same
 

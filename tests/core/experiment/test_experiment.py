@@ -38,12 +38,18 @@ def test_the_experiments_of_the_repository_are_read(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "at least one"), ("x = 1\n" + ARM, "unknown field 'x'"), ('seeds = ["a"]\n' + ARM, "whole numbers"),
-        ('benchmarks = ["exam"]\n' + ARM, "benchmarks must be"), (ARM + ARM, "name of its own"), ("[[arm]]\n", "needs a name"),
-        (ARM + "settings = { colour = 1 }", "arm a: unknown field 'colour'"), (ARM + 'settings = { beta = "much" }', "beta must be"),
-        (ARM + "rounds = 0", "rounds at least 1"), ("[[arm", "cannot be read"),
+        ("", "at least one"),
+        ("x = 1\n" + ARM, "unknown field 'x'"),
+        ('seeds = ["a"]\n' + ARM, "whole numbers"),
+        ('benchmarks = ["exam"]\n' + ARM, "benchmarks must be"),
+        (ARM + ARM, "name of its own"),
+        ("[[arm]]\n", "needs a name"),
+        (ARM + "settings = { colour = 1 }", "arm a: unknown field 'colour'"),
+        (ARM + 'settings = { beta = "much" }', "beta must be"),
+        (ARM + "rounds = 0", "rounds at least 1"),
+        ("[[arm", "cannot be read"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_named(text: str, says: str, tmp_path: Path) -> None:
     path = tmp_path / "e.toml"
     path.write_text(text)
@@ -54,7 +60,9 @@ def test_mistakes_are_named(text: str, says: str, tmp_path: Path) -> None:
 def test_random_pairs_regard_nothing_but_that_it_compiled() -> None:
     samples = [ScoredSample(str(i), 0, i, f"code {i // 2}", i != 5, ("1",), 0.5) for i in range(8)]
     pairs = random_pairs(samples, max_pairs=3, seed=1)
-    assert len(pairs) == 3 and pairs == random_pairs(samples, max_pairs=3, seed=1) != random_pairs(samples, max_pairs=3, seed=2)
+    assert len(pairs) == 3 and pairs == random_pairs(samples, max_pairs=3, seed=1) != random_pairs(
+        samples, max_pairs=3, seed=2
+    )
     assert all(p.chosen.code != p.rejected.code and p.chosen.compiled and p.rejected.compiled for p in pairs)
     assert random_pairs(samples[:2], max_pairs=3, seed=1) == []
 
@@ -73,10 +81,30 @@ def test_one_seed_is_the_paired_bootstrap_and_more_seeds_are_surer() -> None:
 def _result(arm: Arm, seed: int, benchmark: str, base: tuple[float, ...], adapter: tuple[float, ...]) -> SeedResult:
     shares = {"parsed_share": 1.0, "crashed_share": 0.5, "greedy_pass_at_1": 0.5, "mean_tokens": 9.0}
     compared = {
-        "base": shares, "adapter": shares | {"parsed_share": base[0]}, "difference": 0.0, "interval_95": [0.0, 0.0], "gained": ["p"], "lost": [],
+        "base": shares,
+        "adapter": shares | {"parsed_share": base[0]},
+        "difference": 0.0,
+        "interval_95": [0.0, 0.0],
+        "gained": ["p"],
+        "lost": [],
         "mcnemar_p": 1.0,
-    }  # fmt: skip
-    return SeedResult(arm, seed, benchmark, ExperimentInputs("m", "p", 4), compared, base, adapter, 3, 2, 100, 60.0, 1, "a", {"numpy": "2"})
+    }
+    return SeedResult(
+        arm,
+        seed,
+        benchmark,
+        ExperimentInputs("m", "p", 4),
+        compared,
+        base,
+        adapter,
+        3,
+        2,
+        100,
+        60.0,
+        1,
+        "a",
+        {"numpy": "2"},
+    )
 
 
 def test_results_are_kept_line_by_line_and_told_for_all_benchmarks_together(tmp_path: Path) -> None:
@@ -85,20 +113,26 @@ def test_results_are_kept_line_by_line_and_told_for_all_benchmarks_together(tmp_
         _result(arm, seed, name, base, adapter)
         for seed in (0, 1)
         for name, base, adapter in (
-            ("held-out", (0.5, 0.1, 0.0), (1.0, 0.1, 0.1)), ("humaneval", (0.25,), (0.25,)), ("validation", (0.0,), (0.0,))
+            ("held-out", (0.5, 0.1, 0.0), (1.0, 0.1, 0.1)),
+            ("humaneval", (0.25,), (0.25,)),
+            ("validation", (0.0,), (0.0,)),
         )
-    ]  # fmt: skip
+    ]
     assert load_results(path) == []
     for result in results:
         append_result(path, result)
     assert load_results(path) == results
     first, inputs = results[0], ExperimentInputs("m", "p", 4)
     assert first.is_of(Arm("another name", Settings(beta=0.2), 2), 0, "held-out", inputs)
-    assert not any((
-        first.is_of(Arm("a", Settings(beta=0.3), 2), 0, "held-out", inputs), first.is_of(arm, 1, "held-out", inputs),
-        first.is_of(Arm("a", Settings(beta=0.2), 1), 0, "held-out", inputs), first.is_of(arm, 0, "validation", inputs),
-        first.is_of(arm, 0, "held-out", ExperimentInputs("other", "p", 4)),
-    ))  # fmt: skip
+    assert not any(
+        (
+            first.is_of(Arm("a", Settings(beta=0.3), 2), 0, "held-out", inputs),
+            first.is_of(arm, 1, "held-out", inputs),
+            first.is_of(Arm("a", Settings(beta=0.2), 1), 0, "held-out", inputs),
+            first.is_of(arm, 0, "validation", inputs),
+            first.is_of(arm, 0, "held-out", ExperimentInputs("other", "p", 4)),
+        )
+    )
     rows = table_lines(results)[2:]
     assert [row.split(" | ")[1] for row in rows] == ["held-out", "humaneval", "validation", "held-out + humaneval"]
     # (0.5 + 0.1 + 0 + 0.25) / 4 before, (1 + 0.1 + 0.1 + 0.25) / 4 after; parsed (3 * 0.5 + 0.25) / 4
@@ -111,10 +145,13 @@ def test_results_are_kept_line_by_line_and_told_for_all_benchmarks_together(tmp_
 def test_an_arm_is_compared_to_the_first_on_what_both_have() -> None:
     one, other, third = (Arm(name, Settings(beta=beta)) for name, beta in (("a", 0.1), ("b", 0.2), ("c", 0.3)))
     results = [
-        _result(one, 0, "held-out", (0.0, 0.0), (0.5, 0.5)), _result(one, 1, "held-out", (0.0, 0.0), (0.5, 0.25)),
-        _result(other, 0, "held-out", (0.0, 0.0), (0.5, 0.25)), _result(other, 1, "held-out", (0.0, 0.0), (0.25, 0.25)),
-        _result(other, 2, "held-out", (0.0, 0.0), (1.0, 1.0)), replace(_result(third, 0, "held-out", (0.0,), ()), compared=None),
-    ]  # fmt: skip
+        _result(one, 0, "held-out", (0.0, 0.0), (0.5, 0.5)),
+        _result(one, 1, "held-out", (0.0, 0.0), (0.5, 0.25)),
+        _result(other, 0, "held-out", (0.0, 0.0), (0.5, 0.25)),
+        _result(other, 1, "held-out", (0.0, 0.0), (0.25, 0.25)),
+        _result(other, 2, "held-out", (0.0, 0.0), (1.0, 1.0)),
+        replace(_result(third, 0, "held-out", (0.0,), ()), compared=None),
+    ]
     assert between_arms_lines(results[:2]) == []
     _, head, _, row = between_arms_lines(results)
     assert "against a" in head
@@ -132,12 +169,23 @@ def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Pat
         f'{ARM}[[arm]]\nname = "random"\n{random_pairs}[[arm]]\nname = "twice"\nrounds = 2\n{random_pairs}'
     )
     (tmp_path / "e.toml").write_text(text)
-    arguments = ["experiment", str(tmp_path / "e.toml"), "--folder", str(tmp_path / "out"), "--slots", "8", "--report", str(tmp_path / "r.md")]
+    arguments = [
+        "experiment",
+        str(tmp_path / "e.toml"),
+        "--folder",
+        str(tmp_path / "out"),
+        "--slots",
+        "8",
+        "--report",
+        str(tmp_path / "r.md"),
+    ]
     with Store(Home(tmp_path / "out" / "random 0").database) as looked_at:
         assert looked_at.latest_round() is None
     done = run_conself(tmp_path / "h", *arguments)
     assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if re.match(r"\| (a|random|twice) \| held-out \| 1 \| 3 \|", line)]
+    rows = [
+        line for line in done.stdout.splitlines() if re.match(r"\| (a|random|twice) \| held-out \| 1 \| 3 \|", line)
+    ]
     assert len(rows) == 3 and all(" to " in row for row in rows), done.stdout
     assert "against a, points" in done.stdout
     report = (tmp_path / "r.md").read_text()
@@ -145,7 +193,10 @@ def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Pat
     assert "- held-out: judged on 3 times." in report, "only the last round of an arm is judged"
     homes = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert homes[:2] == ["a 0", "random 0"] and homes[2].startswith("samples ") and homes[3:] == ["twice 0"]
-    with Store(tmp_path / "out" / "a 0" / "conself.db") as one, Store(tmp_path / "out" / "random 0" / "conself.db") as other:
+    with (
+        Store(tmp_path / "out" / "a 0" / "conself.db") as one,
+        Store(tmp_path / "out" / "random 0" / "conself.db") as other,
+    ):
         for shared in (
             "select text from evaluation_samples where arm = 'base' and round_id = 1 order by id",
             "select text from samples where round_id = 1 order by id",
@@ -154,18 +205,26 @@ def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Pat
         assert one.rows("select * from pairs") != other.rows("select * from pairs")
         assert {row["weight"] for row in other.rows("select weight from pairs")} == {1.0}
         with Store(tmp_path / "out" / "twice 0" / "conself.db") as two:
-            assert two.round(2).base_adapter_id == 1 and two.value("select parent_id from adapters where round_id = 2") == 1
+            assert (
+                two.round(2).base_adapter_id == 1
+                and two.value("select parent_id from adapters where round_id = 2") == 1
+            )
             first = "select gguf_sha256, created_at_utc from adapters where round_id = 1"
             assert two.rows(first) == other.rows(first), "it goes on from the round of the shorter arm"
             assert two.adapter_file(1) == tmp_path / "out" / "twice 0" / "adapters" / "round-1" / "adapter.gguf"
             assert two.rows("select round_id from evaluations") == [{"round_id": 2}]
     again = run_conself(tmp_path / "h", *arguments)
     assert again.stdout == done.stdout
-    elsewhere = [str(tmp_path / "not here") if argument == str(tmp_path / "out") else argument for argument in arguments]
+    elsewhere = [
+        str(tmp_path / "not here") if argument == str(tmp_path / "out") else argument for argument in arguments
+    ]
     assert run_conself(tmp_path / "h", *elsewhere).stdout == done.stdout
     assert (tmp_path / "r.md").read_text() == report and not (tmp_path / "not here").exists()
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 3
     for old, new in (("epochs = 1", "epochs = 2"), ('["held-out"]', '["validation"]'), ("rounds = 2", "rounds = 1")):
         (tmp_path / "e.toml").write_text(text.replace(old, new))
         edited = run_conself(tmp_path / "h", *arguments[:-1], str(tmp_path / "edited.md"))
-        assert edited.returncode != 0 and "holds an arm of this name with other settings" in edited.stderr, (old, edited.stderr)
+        assert edited.returncode != 0 and "holds an arm of this name with other settings" in edited.stderr, (
+            old,
+            edited.stderr,
+        )

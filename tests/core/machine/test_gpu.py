@@ -18,8 +18,9 @@ GIB = 2**30
 def test_what_nvidia_smi_says_is_read() -> None:
     told = "NVIDIA GeForce RTX 4070, 12282\nNVIDIA RTX A2000 8GB, Laptop, 8192\nNo devices were found\n"
     assert parse_nvidia(told) == [
-        Gpu("NVIDIA GeForce RTX 4070", "CUDA", 12282 * 2**20), Gpu("NVIDIA RTX A2000 8GB, Laptop", "CUDA", 8 * GIB),
-    ]  # fmt: skip
+        Gpu("NVIDIA GeForce RTX 4070", "CUDA", 12282 * 2**20),
+        Gpu("NVIDIA RTX A2000 8GB, Laptop", "CUDA", 8 * GIB),
+    ]
 
 
 def test_an_amd_card_is_found_by_the_kernels_word(tmp_path: Path) -> None:
@@ -31,9 +32,18 @@ def test_an_amd_card_is_found_by_the_kernels_word(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "card_gib, weights_gib, kv_gib, layers",
-    [(12, 4, 1, ALL_LAYERS), (8, 5, 1, ALL_LAYERS), (8, 5, 1.1, 30), (8, 11, 1, 15), (8, 29, 2, 6), (None, 40, 9, ALL_LAYERS)],
+    [
+        (12, 4, 1, ALL_LAYERS),
+        (8, 5, 1, ALL_LAYERS),
+        (8, 5, 1.1, 30),
+        (8, 11, 1, 15),
+        (8, 29, 2, 6),
+        (None, 40, 9, ALL_LAYERS),
+    ],
 )
-def test_layers_leave_a_quarter_of_the_card(card_gib: float | None, weights_gib: float, kv_gib: float, layers: int) -> None:
+def test_layers_leave_a_quarter_of_the_card(
+    card_gib: float | None, weights_gib: float, kv_gib: float, layers: int
+) -> None:
     model = load_model_file(bundled_model())
     assert model.block_count == 30
     gpu = Gpu("a card", "CUDA", None if card_gib is None else int(card_gib * GIB))

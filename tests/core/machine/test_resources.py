@@ -22,15 +22,15 @@ def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir(parents=True)
     monkeypatch.setattr(resources, "_GROUPS", tmp_path)
     read = resources._read
-    monkeypatch.setattr(resources, "_read", lambda path: "1:cpu:/\n0::/outer/inner" if path == Path("/proc/self/cgroup") else read(path))
+    monkeypatch.setattr(
+        resources, "_read", lambda path: "1:cpu:/\n0::/outer/inner" if path == Path("/proc/self/cgroup") else read(path)
+    )
     return folder
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
 def test_cores_are_those_of_the_affinity() -> None:
-    code = (
-        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from conself_local.machine.resources import *; print(usable_cores())"
-    )
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); from conself_local.machine.resources import *; print(usable_cores())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 

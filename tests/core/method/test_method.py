@@ -36,13 +36,19 @@ def test_worked_numbers_of_entropy() -> None:
     assert clusters(FIVE) == [0, 0, 1, 2, None]
     assert semantic_entropy_bits(FIVE) == pytest.approx(1.5)
     score = ProblemScore(1 / 5, 1.5, 4)
-    assert normalise_entropy({"p": score}, entropy_normalisation="log2", max_crash_rate=0.8) == {"p": pytest.approx(0.75)}
+    assert normalise_entropy({"p": score}, entropy_normalisation="log2", max_crash_rate=0.8) == {
+        "p": pytest.approx(0.75)
+    }
 
 
 def test_worked_numbers_of_consensus_and_pairs() -> None:
     assert consensus(FIVE) == [0.875, 0.875, 0.625, 0.375, 0.0]
     pairs = build_pairs(scored(FIVE), rejected="lowest-first", max_pairs=3)
-    assert [(p.chosen.id, p.rejected.id, p.weight) for p in pairs] == [("a", "e", 0.875), ("a", "d", 0.875), ("a", "c", 0.875)]
+    assert [(p.chosen.id, p.rejected.id, p.weight) for p in pairs] == [
+        ("a", "e", 0.875),
+        ("a", "d", 0.875),
+        ("a", "c", 0.875),
+    ]
 
 
 def test_worked_numbers_of_the_loss() -> None:
@@ -78,17 +84,31 @@ def test_no_pairs_where_the_samples_agree_on_too_little(pairing: Pairing) -> Non
 
 
 def test_what_answers_every_input_alike_is_rejected_at_most() -> None:
-    assert [is_constant(b) for b in (("1", "1"), ("1", "1", "1"), ("1", None, "1", "1"), ("1", "1", "2"), (None,) * 3)] == [
-        False, True, True, False, False,
-    ]  # fmt: skip
+    assert [
+        is_constant(b) for b in (("1", "1"), ("1", "1", "1"), ("1", None, "1", "1"), ("1", "1", "2"), (None,) * 3)
+    ] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
     silent: Behaviour = ("None",) * 3
     printing: list[Behaviour] = [silent, silent, silent, ("1", "2", "3"), ("1", "2", "4"), ("1", "2", "3")]
     plain, careful = (
-        build_pairs(scored(printing, "abcdef"), rejected="ran-first", max_pairs=9, allow_constant_chosen=allowed) for allowed in (True, False)
+        build_pairs(scored(printing, "abcdef"), rejected="ran-first", max_pairs=9, allow_constant_chosen=allowed)
+        for allowed in (True, False)
     )
     assert {p.chosen.id for p in plain} == {"a", "b", "c"}
-    assert {p.chosen.id for p in careful} == {"d", "f"} and {p.rejected.id for p in careful} == {"e"}, "a, b and c agree more than d does"
-    assert build_pairs(scored([*printing[:3], (None,) * 3], "abcd"), rejected="ran-first", max_pairs=9, allow_constant_chosen=False) == []
+    assert {p.chosen.id for p in careful} == {"d", "f"} and {p.rejected.id for p in careful} == {"e"}, (
+        "a, b and c agree more than d does"
+    )
+    assert (
+        build_pairs(
+            scored([*printing[:3], (None,) * 3], "abcd"), rejected="ran-first", max_pairs=9, allow_constant_chosen=False
+        )
+        == []
+    )
 
 
 def test_pairs_leave_out_what_did_not_compile_and_equal_code() -> None:
@@ -101,13 +121,22 @@ def test_pairs_leave_out_what_did_not_compile_and_equal_code() -> None:
 
 def test_selection_drops_the_crashed_the_agreed_and_the_hopeless() -> None:
     problems = {
-        "crashed": ProblemScore(0.8, 1.0, 3), "agreed": ProblemScore(0.0, 0.0, 15), "none": ProblemScore(1.0, None, 0),
-        "easy": ProblemScore(0.1, 0.4, 13), "middle": ProblemScore(0.0, 1.5, 15), "hard": ProblemScore(0.2, 3.4, 12),
-    }  # fmt: skip
+        "crashed": ProblemScore(0.8, 1.0, 3),
+        "agreed": ProblemScore(0.0, 0.0, 15),
+        "none": ProblemScore(1.0, None, 0),
+        "easy": ProblemScore(0.1, 0.4, 13),
+        "middle": ProblemScore(0.0, 1.5, 15),
+        "hard": ProblemScore(0.2, 3.4, 12),
+    }
     normalised = normalise_entropy(problems, entropy_normalisation="min-max", max_crash_rate=0.8)
     assert normalised == {"easy": 0.0, "middle": pytest.approx(1.1 / 3.0), "hard": 1.0}
-    assert select_learnable(problems, entropy_normalisation="min-max", entropy_threshold=0.3, max_crash_rate=0.8) == ["easy"]
-    assert select_learnable(problems, entropy_normalisation="log2", entropy_threshold=0.4, max_crash_rate=0.8) == ["easy", "middle"]
+    assert select_learnable(problems, entropy_normalisation="min-max", entropy_threshold=0.3, max_crash_rate=0.8) == [
+        "easy"
+    ]
+    assert select_learnable(problems, entropy_normalisation="log2", entropy_threshold=0.4, max_crash_rate=0.8) == [
+        "easy",
+        "middle",
+    ]
 
 
 def test_all_equal_entropies_normalise_to_zero() -> None:
@@ -118,13 +147,25 @@ def test_all_equal_entropies_normalise_to_zero() -> None:
 @pytest.mark.parametrize(
     ("left", "right", "equal"),
     [
-        ("0.1", "0.10000000000000001", True), ("0.30000000000000004", "0.3", True), ("0.3", "0.3001", False),
-        ("-0.0", "0.0", True), ("nan", "nan", True), ("True", "1", False), ("1", "1.0", False), ("'1'", "1", False),
-        ("(1, 2)", "[1, 2]", False), ("(1,)", "1", False), ("{'a': 1, 'b': 2}", "{'b': 2, 'a': 1}", True),
-        ("-inf", "inf", False), ("{1, 2}", "{2, 1}", True), ("Decimal('1.50')", "Decimal('1.5')", False),
-        ("[{'x': -0.0}]", "[{'x': 0.0}]", True), ("-1", "1", False), ("None", "'None'", False),
+        ("0.1", "0.10000000000000001", True),
+        ("0.30000000000000004", "0.3", True),
+        ("0.3", "0.3001", False),
+        ("-0.0", "0.0", True),
+        ("nan", "nan", True),
+        ("True", "1", False),
+        ("1", "1.0", False),
+        ("'1'", "1", False),
+        ("(1, 2)", "[1, 2]", False),
+        ("(1,)", "1", False),
+        ("{'a': 1, 'b': 2}", "{'b': 2, 'a': 1}", True),
+        ("-inf", "inf", False),
+        ("{1, 2}", "{2, 1}", True),
+        ("Decimal('1.50')", "Decimal('1.5')", False),
+        ("[{'x': -0.0}]", "[{'x': 0.0}]", True),
+        ("-1", "1", False),
+        ("None", "'None'", False),
     ],
-)  # fmt: skip
+)
 def test_comparison_key(left: str, right: str, equal: bool) -> None:
     assert (comparison_key(left) == comparison_key(right)) is equal
 
@@ -153,7 +194,10 @@ def test_consensus_is_bounded_and_equal_for_equals(some: list[Behaviour]) -> Non
 
 @given(behaviours, st.integers(1, 6))
 def test_pairs_prefer_the_higher_consensus(some: list[Behaviour], limit: int) -> None:
-    samples = [ScoredSample(str(i), i // 5, i % 5, str(i), True, b, c) for i, (b, c) in enumerate(zip(some, consensus(some), strict=True))]
+    samples = [
+        ScoredSample(str(i), i // 5, i % 5, str(i), True, b, c)
+        for i, (b, c) in enumerate(zip(some, consensus(some), strict=True))
+    ]
     pairs = build_pairs(samples, rejected="lowest-first", max_pairs=limit)
     assert len(pairs) <= limit
     assert all(p.chosen.consensus > p.rejected.consensus and p.weight == p.chosen.consensus for p in pairs)

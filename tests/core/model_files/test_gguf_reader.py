@@ -21,9 +21,12 @@ KEY = b"tokenizer.ggml.tokens"
 def _write_arrays(path: Path, endianess: gguf.GGUFEndian = gguf.GGUFEndian.LITTLE) -> Path:
     writer = gguf.GGUFWriter(str(path), "llama", endianess=endianess)
     for key, values in (
-        ("strings", ["", "a", "größer", "x" * 300]), ("ints", [3, -1, 2**30]), ("floats", [0.5, -1e30]), ("bools", [True, False]),
+        ("strings", ["", "a", "größer", "x" * 300]),
+        ("ints", [3, -1, 2**30]),
+        ("floats", [0.5, -1e30]),
+        ("bools", [True, False]),
         ("bytes", bytes(range(5))),
-    ):  # fmt: skip
+    ):
         writer.add_array(f"some.{key}", values)
     writer.add_string("after.arrays", "read on from the right place")
     writer.add_tensor("t", np.arange(8, dtype=np.float32).reshape(2, 4))
@@ -39,7 +42,9 @@ def _assert_alike(path: Path) -> None:
     assert list(ours.fields) == list(theirs.fields)
     for key, field in theirs.fields.items():
         assert (ours.fields[key].contents(), ours.fields[key].types) == (field.contents(), field.types), key
-    assert [(t.name, t.data_offset, t.n_bytes) for t in ours.tensors] == [(t.name, t.data_offset, t.n_bytes) for t in theirs.tensors]
+    assert [(t.name, t.data_offset, t.n_bytes) for t in ours.tensors] == [
+        (t.name, t.data_offset, t.n_bytes) for t in theirs.tensors
+    ]
     assert len(ours.tensors) > 0
 
 

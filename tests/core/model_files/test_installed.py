@@ -41,9 +41,13 @@ def test_every_tool_is_looked_at_and_a_file_is_named_once(home: Path) -> None:
 
     rows = {(row["source"], row["name"]): row for row in describe_models(find_models(home))}
     assert set(rows) == {
-        ("bundled", "SmolLM2-135M-Instruct"), ("LM Studio", "coder"), ("llama.cpp", "other"), ("llama.cpp", "broken"),
-        ("llama.cpp", "strange"), ("Ollama", "coder:0.5b"),
-    }  # fmt: skip
+        ("bundled", "SmolLM2-135M-Instruct"),
+        ("LM Studio", "coder"),
+        ("llama.cpp", "other"),
+        ("llama.cpp", "broken"),
+        ("llama.cpp", "strange"),
+        ("Ollama", "coder:0.5b"),
+    }
     assert all(rows[key]["trainable"] for key in (("LM Studio", "coder"), ("Ollama", "coder:0.5b")))
     assert "llama, " in rows["LM Studio", "coder"]["what"] and "trainable in" in rows["LM Studio", "coder"]["what"]
     assert not rows["llama.cpp", "broken"]["usable"] and "cut short" in rows["llama.cpp", "broken"]["what"]

@@ -17,9 +17,11 @@ from conself_local.sampling.prompts import answer_prefix, program_messages
 from sandbox import Limits, Sandbox
 
 MBPP = {
-    "task_id": 700, "text": "Write a function to add.", "code": "def add(x, y):\r\n    return x + y",
+    "task_id": 700,
+    "text": "Write a function to add.",
+    "code": "def add(x, y):\r\n    return x + y",
     "test_list": ["assert add(1, 2) == 31337", "assert add([1], [2]) == [1, 2]", "assert add(f(1), 2) == 3"],
-}  # fmt: skip
+}
 
 
 def _sandbox(limits: Limits) -> Sandbox:
@@ -38,9 +40,18 @@ def test_mbpp_gives_name_and_argument_count_and_no_expected_output() -> None:
     prompt = program_messages(problem)[0].content + answer_prefix(problem)
     assert "`add`" in prompt and "2 arguments" in prompt and "31337" not in prompt
     assert "31337" not in json.dumps(own.record_of(problem))
-    splits = [(n, p and p.split) for n in (10, 11, 510, 511, 600, 601, 974) for p in [mbpp.problem_of(MBPP | {"task_id": n})]]
-    assert splits == [(10, None), (11, "held-out"), (510, "held-out"), (511, "validation"), (600, "validation"),
-                      (601, "train"), (974, "train")]  # fmt: skip
+    splits = [
+        (n, p and p.split) for n in (10, 11, 510, 511, 600, 601, 974) for p in [mbpp.problem_of(MBPP | {"task_id": n})]
+    ]
+    assert splits == [
+        (10, None),
+        (11, "held-out"),
+        (510, "held-out"),
+        (511, "validation"),
+        (600, "validation"),
+        (601, "train"),
+        (974, "train"),
+    ]
     validation = mbpp.problem_of(MBPP | {"task_id": 511})
     assert validation is not None and validation.reference == "def add(x, y):\n    return x + y"
 
@@ -79,7 +90,7 @@ def test_limit_draws_by_the_seed_in_order() -> None:
 
 def test_problems_written_by_hand(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text('''
+    path.write_text("""
 [[problem]]
 statement = "Return n times 2."
 starter_code = "def double(n):"
@@ -94,7 +105,7 @@ reference = "def answer():\\n    return 42"
 [[problem]]
 statement = "Read numbers and print their sum."
 inputs = ["1 2", "3"]
-''')
+""")
     double, answer, total = load_problems(path, _sandbox).problems
     assert (double.id, double.entry_point, double.inputs, double.split) == ("mine/1", "double", ((1,), (-3,)), "train")
     assert (answer.id, answer.inputs, answer.kind) == ("mine/none", ((),), "function") and answer.reference
@@ -104,13 +115,15 @@ inputs = ["1 2", "3"]
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("x = 1", "no .*problem"), ("[[problem", "cannot be read"), ("[[problem]]\nstatement = 'x'", "problem 1: inputs must be"),
+        ("x = 1", "no .*problem"),
+        ("[[problem", "cannot be read"),
+        ("[[problem]]\nstatement = 'x'", "problem 1: inputs must be"),
         ("[[problem]]\nstatement = 'x'\ninputs = ['1']\nstarter_code = 'double'", "problem 1: starter_code"),
         ("[[problem]]\nstatement = 'x'\ninputs = ['open(1)']\nstarter_code = 'def f(n):'", "no Python literal"),
         ("[[problem]]\nstatement = 'x'\ninputs = ['1']\ncolour = 'red'", "unknown field 'colour'"),
         ("[[problem]]\nstatement = 'x'\ninputs = ['1']\nreference = 'y'", "training problem must have no reference"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_by_hand_are_named(text: str, match: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
@@ -120,17 +133,24 @@ def test_mistakes_by_hand_are_named(text: str, match: str, tmp_path: Path) -> No
 
 def test_competition_sets_give_inputs_and_never_an_expected_output(tmp_path: Path) -> None:
     apps = {
-        "problem_id": 7, "question": "Add.", "solutions": "[\"secret-31337\"]", "starter_code": "",
+        "problem_id": 7,
+        "question": "Add.",
+        "solutions": '["secret-31337"]',
+        "starter_code": "",
         "input_output": json.dumps({"inputs": ["1 2\n", "3 4\n", "1 2\n"], "outputs": ["31337", "31337", "31337"]}),
-    }  # fmt: skip
+    }
     starter = "class Solution:\n    def twoSum(self, nums: List[int], target: int) -> List[int]:\n        "
     calls = {"fn_name": "twoSum", "inputs": [[[2, 7], 9], [[3, 3], 6]], "outputs": [31337, 31337]}
     taco = {"question": "Two sum.", "solutions": "[]", "starter_code": starter, "input_output": json.dumps(calls)}
     tests = [{"input": "[1, 2]\n3", "output": "31337", "testtype": "functional"}]
     bench = {
-        "question_id": "x1", "question_content": "Count.", "starter_code": starter.replace("twoSum", "count"),
-        "public_test_cases": json.dumps(tests), "private_test_cases": "gASV", "metadata": json.dumps({"func_name": "count"}),
-    }  # fmt: skip
+        "question_id": "x1",
+        "question_content": "Count.",
+        "starter_code": starter.replace("twoSum", "count"),
+        "public_test_cases": json.dumps(tests),
+        "private_test_cases": "gASV",
+        "metadata": json.dumps({"func_name": "count"}),
+    }
     broken = apps | {"problem_id": 8, "input_output": "{}"}
     path = tmp_path / "set.jsonl"
     path.write_text("\n".join(json.dumps(r) for r in (apps, taco, bench, broken)))
@@ -148,9 +168,14 @@ def test_competition_sets_give_inputs_and_never_an_expected_output(tmp_path: Pat
 def test_evalplus_is_held_out_with_its_own_inputs(tmp_path: Path) -> None:
     prompt = 'def add(a, b):\n    """Add."""\n'
     record = {
-        "task_id": "HumanEval/900", "prompt": prompt, "entry_point": "add", "canonical_solution": "    return a + b\n",
-        "base_input": [[1, 2]], "plus_input": [[3, 4], [5, 6]], "test": "",
-    }  # fmt: skip
+        "task_id": "HumanEval/900",
+        "prompt": prompt,
+        "entry_point": "add",
+        "canonical_solution": "    return a + b\n",
+        "base_input": [[1, 2]],
+        "plus_input": [[3, 4], [5, 6]],
+        "test": "",
+    }
     path = tmp_path / "plus.jsonl"
     path.write_text(json.dumps(record))
     (problem,) = load_problems(path, _sandbox).problems

@@ -21,22 +21,59 @@ from tests.fakes.small_round import run_conself
 
 STARTER = "class Solution:\n    def twoSum(self, nums: List[int], target: int) -> List[int]:\n        "
 WHOLE: dict[str, dict[str, Any]] = {
-    "own": {"id": "mine/1", "statement": "Return n doubled.", "kind": "function", "split": "train", "entry_point": "double",
-            "starter_code": "def double(n):", "inputs": ["(1,)", "(2,)"]},
-    "mbpp": {"task_id": 700, "text": "Write a function to add two numbers.", "code": "def add(x, y):\n    return x + y",
-             "test_list": ["assert add(1, 2) == 31337"]},
-    "human_eval": {"task_id": "HumanEval/901", "prompt": 'def add(a, b):\n    """Add."""\n', "canonical_solution": "    return a + b\n",
-                   "test": "def check(candidate):\n    assert candidate(1, 2) == 3\n", "entry_point": "add"},
-    "evalplus": {"task_id": "HumanEval/900", "prompt": 'def add(a, b):\n    """Add."""\n', "entry_point": "add",
-                 "canonical_solution": "    return a + b\n", "base_input": [[1, 2]], "plus_input": [[3, 4]], "test": ""},
-    "apps": {"problem_id": 7, "question": "Add the two numbers given.", "solutions": "[]", "starter_code": "",
-             "input_output": json.dumps({"inputs": ["1 2\n"], "outputs": ["31337"]})},
-    "taco": {"question": "Two sum of a list.", "solutions": "[]", "starter_code": STARTER,
-             "input_output": json.dumps({"fn_name": "twoSum", "inputs": [[[2, 7], 9]], "outputs": [31337]})},
-    "livecodebench": {"question_id": "x1", "question_content": "Count two.", "starter_code": STARTER, "private_test_cases": "gASV",
-                      "public_test_cases": json.dumps([{"input": "[1]\n2", "output": "31337", "testtype": "functional"}]),
-                      "metadata": json.dumps({"func_name": "twoSum"})},
-}  # fmt: skip
+    "own": {
+        "id": "mine/1",
+        "statement": "Return n doubled.",
+        "kind": "function",
+        "split": "train",
+        "entry_point": "double",
+        "starter_code": "def double(n):",
+        "inputs": ["(1,)", "(2,)"],
+    },
+    "mbpp": {
+        "task_id": 700,
+        "text": "Write a function to add two numbers.",
+        "code": "def add(x, y):\n    return x + y",
+        "test_list": ["assert add(1, 2) == 31337"],
+    },
+    "human_eval": {
+        "task_id": "HumanEval/901",
+        "prompt": 'def add(a, b):\n    """Add."""\n',
+        "canonical_solution": "    return a + b\n",
+        "test": "def check(candidate):\n    assert candidate(1, 2) == 3\n",
+        "entry_point": "add",
+    },
+    "evalplus": {
+        "task_id": "HumanEval/900",
+        "prompt": 'def add(a, b):\n    """Add."""\n',
+        "entry_point": "add",
+        "canonical_solution": "    return a + b\n",
+        "base_input": [[1, 2]],
+        "plus_input": [[3, 4]],
+        "test": "",
+    },
+    "apps": {
+        "problem_id": 7,
+        "question": "Add the two numbers given.",
+        "solutions": "[]",
+        "starter_code": "",
+        "input_output": json.dumps({"inputs": ["1 2\n"], "outputs": ["31337"]}),
+    },
+    "taco": {
+        "question": "Two sum of a list.",
+        "solutions": "[]",
+        "starter_code": STARTER,
+        "input_output": json.dumps({"fn_name": "twoSum", "inputs": [[[2, 7], 9]], "outputs": [31337]}),
+    },
+    "livecodebench": {
+        "question_id": "x1",
+        "question_content": "Count two.",
+        "starter_code": STARTER,
+        "private_test_cases": "gASV",
+        "public_test_cases": json.dumps([{"input": "[1]\n2", "output": "31337", "testtype": "functional"}]),
+        "metadata": json.dumps({"func_name": "twoSum"}),
+    },
+}
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "own": ({"inputs": ["open('x')"]}, "no Python literal"),
     "mbpp": ({"code": "def add(x, y:"}, "its code does not parse"),
@@ -60,18 +97,29 @@ def _write(path: Path, *records: dict[str, Any]) -> Path:
 @pytest.mark.parametrize("name", WHOLE)
 def test_every_format_is_read_and_its_broken_twin_ends_in_one_clear_line(name: str, tmp_path: Path) -> None:
     change, why = BROKEN[name]
-    path = _write(tmp_path / f"{name}.jsonl", WHOLE[name], WHOLE[name] | change | ({"id": "mine/2"} if name == "own" else {}))
+    path = _write(
+        tmp_path / f"{name}.jsonl", WHOLE[name], WHOLE[name] | change | ({"id": "mine/2"} if name == "own" else {})
+    )
     whole, broken = list(read_problems(path, _sandbox)) if name != "human_eval" else _both_human_eval(tmp_path, change)
     assert isinstance(whole, Problem) and "31337" not in json.dumps(own.record_of(whole))
     assert not isinstance(broken, Problem) and broken.line == 2 and why in broken.why and "\n" not in broken.why, broken
-    missing = _write(tmp_path / "missing.jsonl", {k: v for k, v in WHOLE[name].items() if k not in ("statement", "question", "text", "prompt", "question_content")})
+    missing = _write(
+        tmp_path / "missing.jsonl",
+        {
+            k: v
+            for k, v in WHOLE[name].items()
+            if k not in ("statement", "question", "text", "prompt", "question_content")
+        },
+    )
     (fault,) = read_problems(missing, _sandbox)
     assert not isinstance(fault, Problem) and fault.mendable and "no known format has the fields" in fault.why
 
 
 def _both_human_eval(tmp_path: Path, change: dict[str, Any]) -> list[Any]:
     """Those of HumanEval are recorded together: two ids."""
-    path = _write(tmp_path / "two.jsonl", WHOLE["human_eval"], WHOLE["human_eval"] | change | {"task_id": "HumanEval/902"})
+    path = _write(
+        tmp_path / "two.jsonl", WHOLE["human_eval"], WHOLE["human_eval"] | change | {"task_id": "HumanEval/902"}
+    )
     return list(read_problems(path, _sandbox))
 
 
@@ -79,13 +127,26 @@ def test_import_writes_our_format_and_tells_what_was_left_out(tmp_path: Path) ->
     held_out = load_starter(("held-out",))[0]
     copied = own.record_of(replace(held_out, id="mine/copy", split="train", reference=None))
     repeated = WHOLE["own"] | {"id": "mine/again"}
-    source = _write(tmp_path / "set.jsonl", WHOLE["own"], repeated, copied, WHOLE["apps"], WHOLE["apps"] | {"problem_id": 8, "input_output": "{}"},
-                    WHOLE["evalplus"])  # fmt: skip
+    source = _write(
+        tmp_path / "set.jsonl",
+        WHOLE["own"],
+        repeated,
+        copied,
+        WHOLE["apps"],
+        WHOLE["apps"] | {"problem_id": 8, "input_output": "{}"},
+        WHOLE["evalplus"],
+    )
     done = run_conself(tmp_path / "h", "problems", "import", str(source), "--to", str(tmp_path / "mine.jsonl"))
     assert done.returncode == 0, done.stderr
     ids = [json.loads(line)["id"] for line in (tmp_path / "mine.jsonl").read_text().splitlines()]
     assert ids == ["mine/1", "apps/7", "HumanEval/900"]
-    for words in ("2 training problems", "1 held out", f"mine/copy says what {held_out.id} says", "mine/again repeats mine/1", "line 5: "):
+    for words in (
+        "2 training problems",
+        "1 held out",
+        f"mine/copy says what {held_out.id} says",
+        "mine/again repeats mine/1",
+        "line 5: ",
+    ):
         assert words in done.stdout, done.stdout
     again = run_conself(tmp_path / "h", "problems", "import", str(source), "--to", str(tmp_path / "mine.jsonl"))
     assert again.returncode == 2 and "is there already" in again.stderr
@@ -97,9 +158,13 @@ def test_import_takes_as_many_as_are_wanted_by_the_seed(tmp_path: Path) -> None:
 
     def drawn(seed: str) -> list[str]:
         target = tmp_path / f"{seed}.jsonl"
-        done = run_conself(tmp_path / "h", "problems", "import", str(source), "--to", str(target), "--limit", "7", "--seed", seed)
+        done = run_conself(
+            tmp_path / "h", "problems", "import", str(source), "--to", str(target), "--limit", "7", "--seed", seed
+        )
         assert "7 training problems" in done.stdout, done.stdout + done.stderr
-        return [json.loads(line)["id"] for line in target.read_text().splitlines() if json.loads(line)["split"] == "train"]
+        return [
+            json.loads(line)["id"] for line in target.read_text().splitlines() if json.loads(line)["split"] == "train"
+        ]
 
     first = drawn("1")
     assert len(first) == 7 and first != drawn("2")
@@ -107,21 +172,33 @@ def test_import_takes_as_many_as_are_wanted_by_the_seed(tmp_path: Path) -> None:
 
 def test_check_names_every_place_by_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text("# mine\n[[problem]]\nstatement = 'Say hello to a name.'\ninputs = ['Ann']\n\n[[problem]]\nstatement = 'x'\ninputs = []\n"
-                    "[[problem]]\nstatement = 'y'\nstarter_code = 'def f(n)'\ninputs = ['1']\n")  # fmt: skip
+    path.write_text(
+        "# mine\n[[problem]]\nstatement = 'Say hello to a name.'\ninputs = ['Ann']\n\n[[problem]]\nstatement = 'x'\ninputs = []\n"
+        "[[problem]]\nstatement = 'y'\nstarter_code = 'def f(n)'\ninputs = ['1']\n"
+    )
     done = run_conself(tmp_path / "h", "problems", "check", str(path))
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert f"{path}, line 6: problem 2: inputs must be 1 to" in done.stdout and f"{path}, line 9: problem 3: starter_code" in done.stdout
-    assert "fewer than 3 test inputs" in done.stderr and "format the examples do not show" in done.stderr and "2 to mend" in done.stderr
+    assert (
+        f"{path}, line 6: problem 2: inputs must be 1 to" in done.stdout
+        and f"{path}, line 9: problem 3: starter_code" in done.stdout
+    )
+    assert (
+        "fewer than 3 test inputs" in done.stderr
+        and "format the examples do not show" in done.stderr
+        and "2 to mend" in done.stderr
+    )
 
 
 def test_the_schema_agrees_with_the_reader(tmp_path: Path) -> None:
     schema = json.loads(run_conself(tmp_path / "h", "problems", "schema").stdout)
     good = "[[problem]]\nstatement = 'x'\nstarter_code = 'def f(n):'\ninputs = ['1']\n"
     bad = [
-        "[[problem]]\nstatement = 'x'\n", good + "colour = 'red'\n", good + "reference = 'def f(n): return n'\n", good + "split = 'exam'\n",
+        "[[problem]]\nstatement = 'x'\n",
+        good + "colour = 'red'\n",
+        good + "reference = 'def f(n): return n'\n",
+        good + "split = 'exam'\n",
         "[[problem]]\nstatement = ''\ninputs = ['1']\n",
-    ]  # fmt: skip
+    ]
     jsonschema.validate(tomllib.loads(good), schema)
     for text in bad:
         path = tmp_path / "p.toml"
@@ -136,7 +213,12 @@ def _problem(id: str, statement: str, **more: Any) -> Problem:
 
 
 def test_what_says_the_same_is_found_and_what_differs_in_a_word_is_not() -> None:
-    judged = Overlap([_problem("b/1", "Write a function to find the longest word of a sentence."), _problem("b/2", "word " * 3 + " ".join(f"w{i}" for i in range(80)))])
+    judged = Overlap(
+        [
+            _problem("b/1", "Write a function to find the longest word of a sentence."),
+            _problem("b/2", "word " * 3 + " ".join(f"w{i}" for i in range(80))),
+        ]
+    )
     assert judged.like(_problem("a", "Find the longest word of the given sentence.")) == "b/1"
     assert judged.like(_problem("a", "Find the shortest word of the given sentence.")) is None
     assert judged.like(_problem("a", "Intro text here: " + " ".join(f"w{i}" for i in range(60)))) == "b/2"

@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_neighbours() -> None:
         ([((1, 2), (3, 4)), ((5, 6), (7, 8))], lambda a, b: len(a) == len(b) == 2),
         ([([[1, 2], [3, 4]], 1), ([[5, 6]], 1)], lambda rows, n: rows and all(len(row) == 2 for row in rows)),
     ],
-)  # fmt: skip
+)
 def test_neighbours_keep_what_the_given_inputs_have_in_common(calls: list[tuple[Any, ...]], holds: Any) -> None:
     found: list[Any] = mutate_inputs(calls, 24, "seed")
     assert len(found) >= 8 and all(holds(*one) for one in found), [one for one in found if not holds(*one)]
@@ -67,11 +67,19 @@ def test_neighbours_keep_what_the_given_inputs_have_in_common(calls: list[tuple[
     [
         (["3\n1 2 3\n", "2\n5 9\n"], lambda lines: int(lines[0][0]) == len(lines[1]) and len(lines) == 2),
         (["3\nab\nc\nd\n", "1\nx\n"], lambda lines: int(lines[0][0]) == len(lines) - 1),
-        (["2\n3\n1 2 3\n1\n7\n", "1\n2\n4 4\n"], lambda lines: 2 * int(lines[0][0]) == len(lines) - 1
-         and all(int(lines[i][0]) == len(lines[i + 1]) for i in range(1, len(lines), 2))),
-        (["4 7\n", "1 2\n"], lambda lines: len(lines) == 1 and len(lines[0]) == 2 and all(1 <= int(t) <= 14 for t in lines[0])),
+        (
+            ["2\n3\n1 2 3\n1\n7\n", "1\n2\n4 4\n"],
+            lambda lines: (
+                2 * int(lines[0][0]) == len(lines) - 1
+                and all(int(lines[i][0]) == len(lines[i + 1]) for i in range(1, len(lines), 2))
+            ),
+        ),
+        (
+            ["4 7\n", "1 2\n"],
+            lambda lines: len(lines) == 1 and len(lines[0]) == 2 and all(1 <= int(t) <= 14 for t in lines[0]),
+        ),
     ],
-)  # fmt: skip
+)
 def test_counts_on_standard_input_stay_right(texts: list[str], is_right: Any) -> None:
     found = mutate_inputs(texts, 24, "seed")
     assert len(found) >= 8
@@ -79,7 +87,9 @@ def test_counts_on_standard_input_stay_right(texts: list[str], is_right: Any) ->
 
 
 def test_free_text_has_no_format() -> None:
-    assert StdinFormat.infer(["hello world\n", "good bye\n"]) is None and mutate_inputs(["hello world\n"], 4, "seed") == []
+    assert (
+        StdinFormat.infer(["hello world\n", "good bye\n"]) is None and mutate_inputs(["hello world\n"], 4, "seed") == []
+    )
     assert StdinFormat.infer([""]) is None
 
 

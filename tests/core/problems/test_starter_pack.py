@@ -96,6 +96,10 @@ def mutant_texts() -> dict[str, list[str | None]]:
 def test_inputs_tell_each_reference_from_one_fault_mutants(mutant_texts: dict[str, list[str | None]]) -> None:
     for problem in REFERENCED:
         right = mutant_texts[f"{problem.id}#0"]
-        mutants = [texts for id, texts in mutant_texts.items() if id.startswith(f"{problem.id}#") and not id.endswith("#0")]
+        mutants = [
+            texts for id, texts in mutant_texts.items() if id.startswith(f"{problem.id}#") and not id.endswith("#0")
+        ]
         told_apart = sum(texts != right for texts in mutants)
-        assert told_apart >= MUTANTS_TOLD_APART, f"{problem.id}: only {told_apart} of {len(mutants)} mutants are told apart"
+        assert told_apart >= MUTANTS_TOLD_APART, (
+            f"{problem.id}: only {told_apart} of {len(mutants)} mutants are told apart"
+        )

@@ -26,9 +26,19 @@ from tests.fakes.small_round import TRAIN, command, descendants, dump, run_argum
 SAMPLES = len(TRAIN) * 15
 pytestmark = pytest.mark.timeout(1500)  # the first test of each fixture waits for whole rounds
 TABLES = (
-    "observations", "samples", "programs", "behaviours", "executions", "metrics", "sample_scores", "pairs",
-    "training_steps", "adapters", "evaluation_samples", "evaluations",
-)  # fmt: skip
+    "observations",
+    "samples",
+    "programs",
+    "behaviours",
+    "executions",
+    "metrics",
+    "sample_scores",
+    "pairs",
+    "training_steps",
+    "adapters",
+    "evaluation_samples",
+    "evaluations",
+)
 
 
 def _count(home: Path, sql: str) -> int:
@@ -63,7 +73,11 @@ def _kill_when(process: subprocess.Popen[str], home: Path, sql: str, at_least: i
 
 def _start(home: Path, problems: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        command(home, *run_arguments(problems)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(home, *run_arguments(problems)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -92,7 +106,9 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory, problems: Path) -> Itera
     assert 0 < done < SAMPLES
     process.communicate(timeout=60)
     time.sleep(1)
-    assert not [p for p in Path("/proc").iterdir() if p.name.isdigit() and _runs_engine_of(p, home)], "the engine outlived it"
+    assert not [p for p in Path("/proc").iterdir() if p.name.isdigit() and _runs_engine_of(p, home)], (
+        "the engine outlived it"
+    )
     process = _start(home, problems)
     done = _kill_when(process, home, "select count(*) from executions", 5, "child/server.py")  # the sandbox; goes on
     assert 0 < done < _count(home, "select count(distinct program_id) from samples")
@@ -116,7 +132,10 @@ def _runs_engine_of(process: Path, home: Path) -> bool:
 
 def test_every_problem_has_exactly_the_samples_asked_for(disturbed: Path) -> None:
     assert _count(disturbed, "select count(*) from samples") == SAMPLES
-    assert _count(disturbed, "select count(*) from (select 1 from samples group by problem_id, observation, number)") == SAMPLES
+    assert (
+        _count(disturbed, "select count(*) from (select 1 from samples group by problem_id, observation, number)")
+        == SAMPLES
+    )
 
 
 def test_content_equals_that_of_an_undisturbed_round(disturbed: Path, undisturbed: Path) -> None:
@@ -153,12 +172,16 @@ def test_programs_run_beside_sampling_behave_as_in_their_own_stage(
             assert shared == [], "one sample is no batch yet"
             beside.poll()
         assert shared == [True, False], "the cores are given back when the batch is done"
-        assert store.value("select count(*) from executions") == store.value("select count(distinct program_id) from samples")
+        assert store.value("select count(*) from executions") == store.value(
+            "select count(distinct program_id) from samples"
+        )
     ran, right = (dump(h, ("executions",))["executions"] for h in (home, undisturbed))
     assert ran and all(row in right for row in ran)
 
 
-def test_what_runs_beside_sampling_ends_with_it(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_runs_beside_sampling_ends_with_it(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = _without_executions(undisturbed, tmp_path / "home")
     monkeypatch.setattr(OverlappedExecution, "BATCH", 1)
     before = threading.active_count()

@@ -37,15 +37,22 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def test_every_threshold_counts_what_the_method_selects() -> None:
     draw = random.Random(1)
     scores = {
-        f"p{i}": ProblemScore(draw.choice([0.0, 0.5, 0.9]), draw.choice([None, 0.0, 0.5, 1.0, draw.uniform(0, 3)]), draw.randint(2, 15))
+        f"p{i}": ProblemScore(
+            draw.choice([0.0, 0.5, 0.9]), draw.choice([None, 0.0, 0.5, 1.0, draw.uniform(0, 3)]), draw.randint(2, 15)
+        )
         for i in range(200)
     }
-    rows = [ProblemRow(id, "too hard", s.entropy_bits, None, 1, s.crash_rate, 15, i % 4, s) for i, (id, s) in enumerate(scores.items())]
+    rows = [
+        ProblemRow(id, "too hard", s.entropy_bits, None, 1, s.crash_rate, 15, i % 4, s)
+        for i, (id, s) in enumerate(scores.items())
+    ]
     selection = Selection([*rows, ProblemRow("new", "pending", None, None, 0, 0.0, 0, 0, None)], 0.8)
     pairs = {row.id: row.pairs for row in rows}
     for normalisation in ENTROPY_NORMALISATIONS:
         for entropy_threshold in (0.0, 0.1, 0.3, 0.5, 1.0):
-            chosen = select_learnable(scores, entropy_normalisation=normalisation, entropy_threshold=entropy_threshold, max_crash_rate=0.8)
+            chosen = select_learnable(
+                scores, entropy_normalisation=normalisation, entropy_threshold=entropy_threshold, max_crash_rate=0.8
+            )
             assert selection.count(normalisation, entropy_threshold) == (len(chosen), sum(pairs[id] for id in chosen))
     assert Selection([], 0.8).count("log2", 0.5) == (0, 0)
 

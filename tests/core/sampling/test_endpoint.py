@@ -29,7 +29,9 @@ def model() -> ModelFile:
 @pytest.fixture(scope="module")
 def address(model: ModelFile) -> Iterator[str]:
     command = [sys.executable, "-m", "tests.benchmarks.peer_server", str(model.path), "1"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
         assert server.stdout is not None
         yield server.stdout.readline().strip()
         server.kill()
@@ -89,7 +91,9 @@ class _Moody(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         status = self.moods.pop(0) if self.moods else 200
-        body = json.dumps({"choices": [{"text": "pong", "finish_reason": "stop"}]} if status == 200 else {"error": "no"}).encode()
+        body = json.dumps(
+            {"choices": [{"text": "pong", "finish_reason": "stop"}]} if status == 200 else {"error": "no"}
+        ).encode()
         if status == 299:
             status, body = 200, b"[]"
         self.send_response(status)
@@ -106,7 +110,9 @@ def _ask_moody(model: ModelFile, moods: list[int]) -> list[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        with EndpointSampler(f"http://127.0.0.1:{server.server_port}", "any", model, waits_seconds=(0.01, 0.01)) as sampler:
+        with EndpointSampler(
+            f"http://127.0.0.1:{server.server_port}", "any", model, waits_seconds=(0.01, 0.01)
+        ) as sampler:
             prompt = sampler.encode([ChatMessage("user", "ping")])
             return [c.text for c in sampler.sample([SampleRequest("k", prompt.token_ids, 1.0, 0.8, 4, 0)])]
     finally:
@@ -118,7 +124,9 @@ def test_a_servers_error_is_tried_again(model: ModelFile) -> None:
     assert _ask_moody(model, [500, 429]) == ["pong"]
 
 
-@pytest.mark.parametrize("moods, told", [([500] * 3, "does not answer"), ([404], "refused a request"), ([299], "unknown form")])
+@pytest.mark.parametrize(
+    "moods, told", [([500] * 3, "does not answer"), ([404], "refused a request"), ([299], "unknown form")]
+)
 def test_a_server_that_stays_wrong_is_told(model: ModelFile, moods: list[int], told: str) -> None:
     with pytest.raises(ConselfError, match=told):
         _ask_moody(model, moods)

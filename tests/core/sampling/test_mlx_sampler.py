@@ -29,7 +29,11 @@ def adapter(folder: Path) -> Path:
     path = folder / "adapter"
     path.mkdir()
     keys = ["self_attn.q_proj", "mlp.down_proj"]
-    settings = {"fine_tune_type": "lora", "num_layers": 2, "lora_parameters": {"rank": RANK, "scale": 4.0, "dropout": 0.0, "keys": keys}}
+    settings = {
+        "fine_tune_type": "lora",
+        "num_layers": 2,
+        "lora_parameters": {"rank": RANK, "scale": 4.0, "dropout": 0.0, "keys": keys},
+    }
     (path / "adapter_config.json").write_text(json.dumps(settings))
     sizes = {"self_attn.q_proj": (64, 64), "mlp.down_proj": (128, 64)}
     tensors = {

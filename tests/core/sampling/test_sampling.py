@@ -198,7 +198,11 @@ def test_the_nucleus_is_that_of_llama_cpp(temperature: float, top_p: float) -> N
     data = (ll.llama_token_data * len(logits))(*(ll.llama_token_data(i, float(x), 0.0) for i, x in enumerate(logits)))
     array = ll.llama_token_data_array(data, len(logits), -1, False)
     chain = ll.llama_sampler_chain_init(ll.llama_sampler_chain_default_params())
-    for sampler in (ll.llama_sampler_init_temp(temperature), ll.llama_sampler_init_top_p(top_p, 1), ll.llama_sampler_init_dist(1)):
+    for sampler in (
+        ll.llama_sampler_init_temp(temperature),
+        ll.llama_sampler_init_top_p(top_p, 1),
+        ll.llama_sampler_init_dist(1),
+    ):
         ll.llama_sampler_chain_add(chain, sampler)
     ll.llama_sampler_apply(chain, array)
     theirs = sorted(((array.data[i].p, -array.data[i].id) for i in range(array.size)), reverse=True)
@@ -224,13 +228,16 @@ def test_draws_follow_the_nucleus() -> None:
 
 def test_prompts_are_shared_and_slots_relaid_without_changing_answers(model: ModelFile) -> None:
     """Greedy answers at many slots, with copies, gaps and a longer layout in between, are those of one slot."""
-    with LlamaProcess(model, slots=1, context_tokens=1024, threads=1) as one, LlamaProcess(
-        model, slots=6, context_tokens=6 * 256, threads=1
-    ) as many:
+    with (
+        LlamaProcess(model, slots=1, context_tokens=1024, threads=1) as one,
+        LlamaProcess(model, slots=6, context_tokens=6 * 256, threads=1) as many,
+    ):
         asked = [program_messages(p, o) for p in load_starter(("train",))[:6] for o in (None, "Mind the empty input.")]
         prompts = [one.encode(m) for m in asked] + [one.encode([ChatMessage("user", "word " * 400 + "Say hello.")])]
         requests = [
-            SampleRequest(f"{i}/{k}", p.token_ids, 0.0, 1.0, 6 + 5 * k, k) for i, p in enumerate(prompts) for k in range(3)
+            SampleRequest(f"{i}/{k}", p.token_ids, 0.0, 1.0, 6 + 5 * k, k)
+            for i, p in enumerate(prompts)
+            for k in range(3)
         ]
         alone = {c.key: c.token_ids for c in one.sample(requests)}
         together = {c.key: c.token_ids for c in many.sample(requests)}
@@ -249,8 +256,9 @@ def test_base_and_adapter_mixed_in_one_call_are_told_apart(model: ModelFile, tmp
         def ask(kinds: Sequence[tuple[str, Path | None]], count: int) -> dict[str, tuple[int, ...]]:
             requests = [
                 SampleRequest(f"{name}/{i}", prompt.token_ids, 1.0, 1.0, 12, seed=i, adapter=path)
-                for i in range(count) for name, path in kinds
-            ]  # fmt: skip
+                for i in range(count)
+                for name, path in kinds
+            ]
             return {c.key: c.token_ids for c in engine.sample(requests)}
 
         kinds = [("base", None), ("adapter", adapter)]

@@ -36,7 +36,9 @@ def model() -> ModelFile:
     return load_model_file(bundled_model())
 
 
-def test_tuning_is_measured_stored_and_read_again(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tuning_is_measured_stored_and_read_again(
+    model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tune, "_PROBE_SECONDS", 0.2)
     monkeypatch.setattr(tune, "_SLOTS_TRIED", (2,))
     monkeypatch.setattr(tune, "SLOTS", 4)
@@ -48,7 +50,9 @@ def test_tuning_is_measured_stored_and_read_again(model: ModelFile, tmp_path: Pa
     assert {"shipped", "BF16"} <= {name.split(",")[0] for name in found.tokens_per_second}
     assert all(rate > 0 for rate in found.tokens_per_second.values()) and len(said) == len(found.tokens_per_second)
     best = f"{found.format}, {found.slots} slots, {found.threads} threads"
-    assert found.tokens_per_second[best] * 1.03 >= max(found.tokens_per_second.values()), "no clearly faster setup was passed over"
+    assert found.tokens_per_second[best] * 1.03 >= max(found.tokens_per_second.values()), (
+        "no clearly faster setup was passed over"
+    )
     assert 0 < found.logp_gap["BF16"] < 0.1, "BF16 keeps the shipped values up to rounding"
     assert converted_path(model, "BF16", tmp_path).is_file() == (found.format == "BF16"), "a copy that lost is deleted"
     other = write_tiny_model(tmp_path / "other.gguf")
@@ -70,7 +74,9 @@ def test_a_format_nobody_knows_is_told_and_the_size_of_a_copy_is_foreseen(model:
     assert converted_bytes(model, "Q8_0") == pytest.approx(copy.stat().st_size, rel=0.05)
 
 
-def test_without_a_probe_the_16_bit_format_is_taken_that_the_processor_computes(model: ModelFile, tmp_path: Path) -> None:
+def test_without_a_probe_the_16_bit_format_is_taken_that_the_processor_computes(
+    model: ModelFile, tmp_path: Path
+) -> None:
     avx2 = frozenset({"avx2", "fma", "f16c"})
     features = (avx2, avx2 | {"avx512_bf16"}, frozenset({"bf16"}), avx2 - {"f16c"})
     assert [automatic_format(model, one) for one in features] == ["F16", "BF16", "BF16", "shipped"]
@@ -78,10 +84,18 @@ def test_without_a_probe_the_16_bit_format_is_taken_that_the_processor_computes(
     assert automatic_format(full, avx2 | {"avx512_bf16"}) == "shipped", "16 bits are not copied"
 
 
-def test_a_copy_leaves_half_of_memory_and_disk_free(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copy_leaves_half_of_memory_and_disk_free(
+    model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     size, cache = converted_bytes(model, "F16"), tmp_path / "not" / "made"
-    assert [conversion_fits(model, "F16", cache, memory) for memory in (None, 2 * size, 2 * size - 1)] == [True, True, False]
-    assert not conversion_fits(dataclasses.replace(model, weights=3 * 10**9), "F16", cache, None), "a copy of 6 GB is not made unasked"
+    assert [conversion_fits(model, "F16", cache, memory) for memory in (None, 2 * size, 2 * size - 1)] == [
+        True,
+        True,
+        False,
+    ]
+    assert not conversion_fits(dataclasses.replace(model, weights=3 * 10**9), "F16", cache, None), (
+        "a copy of 6 GB is not made unasked"
+    )
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 2 * size - 1))
     assert not conversion_fits(model, "F16", cache, None)
     monkeypatch.setattr(tune, "processor_features", lambda: frozenset({"avx2", "fma", "f16c"}))
@@ -91,21 +105,27 @@ def test_a_copy_leaves_half_of_memory_and_disk_free(model: ModelFile, tmp_path: 
     assert conversion_fits(model, "F16", cache, None), "what is there takes no more disk"
 
 
-def test_a_probe_goes_before_the_automatic_choice(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_goes_before_the_automatic_choice(
+    model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tune, "processor_features", lambda: frozenset({"avx2", "fma", "f16c"}))
     assert tune.sampling_config(model, tmp_path) == SamplingConfig("F16", tune.SLOTS, usable_cores())
     _write_tuning(model, tmp_path)
     assert tune.sampling_config(model, tmp_path) == SamplingConfig("Q8_0", 3, 5)
 
 
-def test_a_round_samples_as_probed_and_as_asked(model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_round_samples_as_probed_and_as_asked(
+    model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CONSELF_CACHE", str(tmp_path))
     _write_tuning(model, tmp_path)
     for compute, threads, slots in ((ComputeOptions(2), 5, 3), (ComputeOptions(2, threads=4, slots=7), 4, 7)):
         context = RoundContext(None, Home(tmp_path), model, compute, None, None, print)  # type: ignore[arg-type]
         with open_engine(context, LAPTOP) as engine:
             assert engine.weights == converted_path(model, "Q8_0", tmp_path)
-            assert descendants(os.getpid(), f"--slots {slots} ") == descendants(os.getpid(), f"--threads {threads} ") != []
+            assert (
+                descendants(os.getpid(), f"--slots {slots} ") == descendants(os.getpid(), f"--threads {threads} ") != []
+            )
 
 
 def _write_tuning(model: ModelFile, cache: Path) -> None:

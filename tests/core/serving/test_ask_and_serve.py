@@ -35,10 +35,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Store(folder / "conself.db") as store:
         from conself_local.hashes import file_sha256
 
-        store.insert_adapter({
-            "name": "random", "round_id": IMPORTED, "parent_id": None, "peft_path": "", "gguf_path": str(path),
-            "gguf_sha256": file_sha256(path), "state": "accepted", "model_path": str(model.path), "model_sha256": model.sha256,
-        })  # fmt: skip
+        store.insert_adapter(
+            {
+                "name": "random",
+                "round_id": IMPORTED,
+                "parent_id": None,
+                "peft_path": "",
+                "gguf_path": str(path),
+                "gguf_sha256": file_sha256(path),
+                "state": "accepted",
+                "model_path": str(model.path),
+                "model_sha256": model.sha256,
+            }
+        )
     return folder
 
 
@@ -60,7 +69,9 @@ def test_ask_answers_with_adapter_and_base(home: Path) -> None:
     arms = [json.loads(line)["arm"] for line in done.stdout.splitlines()]
     assert set(arms) == {"adapter", "base"} and arms == sorted(arms)
     plain = run_conself(home, "ask", "What is 2 + 2?", "--max-tokens", "12")
-    said = "".join(json.loads(line)["text"] for line in done.stdout.splitlines() if json.loads(line)["arm"] == "adapter")
+    said = "".join(
+        json.loads(line)["text"] for line in done.stdout.splitlines() if json.loads(line)["arm"] == "adapter"
+    )
     assert plain.stdout.rstrip("\n") == said.rstrip("\n")
 
 
@@ -78,9 +89,13 @@ def server(home: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")} | {"OMP_DISPLAY_ENV": "verbose"}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    } | {"OMP_DISPLAY_ENV": "verbose"}
     with (home / "serve.log").open("w") as log:
-        process = subprocess.Popen(command(home, "serve", "--port", str(port), "--context", "512"), stderr=log, env=environment)
+        process = subprocess.Popen(
+            command(home, "serve", "--port", str(port), "--context", "512"), stderr=log, env=environment
+        )
     try:
         for _ in range(600):
             assert process.poll() is None, (home / "serve.log").read_text()
@@ -103,12 +118,22 @@ def test_threads_of_the_server_soon_wait_asleep(server: str, home: Path) -> None
 def test_the_openai_package_is_answered_by_the_adapter(server: str, home: Path) -> None:
     client = openai.OpenAI(base_url=f"{server}/v1", api_key="none")
     assert [model.id for model in client.models.list()] == ["conself"]
-    asked = {"model": "conself", "messages": [{"role": "user", "content": "What is 2 + 2?"}], "max_tokens": 12, "temperature": 0}
+    asked = {
+        "model": "conself",
+        "messages": [{"role": "user", "content": "What is 2 + 2?"}],
+        "max_tokens": 12,
+        "temperature": 0,
+    }
     cold, warm = (client.chat.completions.create(**asked).choices[0].message.content for _ in range(2))  # type: ignore[call-overload]
-    streamed = "".join(chunk.choices[0].delta.content or "" for chunk in client.chat.completions.create(**asked, stream=True))  # type: ignore[call-overload]
+    streamed = "".join(
+        chunk.choices[0].delta.content or "" for chunk in client.chat.completions.create(**asked, stream=True)
+    )  # type: ignore[call-overload]
     assert streamed == warm  # a warm cache computes in other batches, which may break a tie
     said = run_conself(home, "ask", "What is 2 + 2?", "--base", "--max-tokens", "12", "--json").stdout
-    ours = {arm: next(json.loads(line)["text"] for line in said.splitlines() if json.loads(line)["arm"] == arm) for arm in ("base", "adapter")}
+    ours = {
+        arm: next(json.loads(line)["text"] for line in said.splitlines() if json.loads(line)["arm"] == arm)
+        for arm in ("base", "adapter")
+    }
     assert cold.startswith(ours["adapter"]) and not cold.startswith(ours["base"])
 
 
@@ -117,9 +142,22 @@ def test_curl_is_answered_and_a_web_page_is_not(server: str) -> None:
 
     def curl(*more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ["curl", "-s", "-w", "\n%{http_code}", f"{server}/v1/chat/completions", "-H", "Content-Type: application/json", "-d", body, *more],
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
+            [
+                "curl",
+                "-s",
+                "-w",
+                "\n%{http_code}",
+                f"{server}/v1/chat/completions",
+                "-H",
+                "Content-Type: application/json",
+                "-d",
+                body,
+                *more,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
 
     answer, status = curl().stdout.rsplit("\n", 1)
     assert status == "200" and json.loads(answer)["choices"][0]["message"]["content"] is not None

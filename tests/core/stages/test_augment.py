@@ -24,10 +24,12 @@ from tests.fakes.small_round import TRAIN
 
 DOUBLE = Problem("t/double", "Return n times 2.", "function", ((0,), (2,)), "train", "double", "def double(n):")
 CODES = {
-    "double": "def double(n):\n    return n * 2\n", "sum": "def double(n):\n    return n + n\n",
-    "square": "def double(n):\n    return n * n\n", "shift": "def double(n):\n    return n << 1\n",
+    "double": "def double(n):\n    return n * 2\n",
+    "sum": "def double(n):\n    return n + n\n",
+    "square": "def double(n):\n    return n * n\n",
+    "shift": "def double(n):\n    return n << 1\n",
     "crash": "def double(n):\n    return m\n",
-}  # fmt: skip
+}
 
 
 def _make_sandbox(limits: Limits) -> Sandbox:
@@ -44,17 +46,36 @@ def _round(store: Store, problem: Problem, codes: list[str], grown: int = 4) -> 
     """With one sample for each code, as if a model had given them."""
     settings = dataclasses.replace(LAPTOP, observations=1, programs_per_observation=len(codes), grown_inputs=grown)
     round_ = store.start_round(
-        seed=3, settings=settings, model_path=Path("m.gguf"), model_sha256="0" * 64, template_hash="0", base_adapter_id=None,
-        versions={}, request={}, problems=[problem],
-    )  # fmt: skip
+        seed=3,
+        settings=settings,
+        model_path=Path("m.gguf"),
+        model_sha256="0" * 64,
+        template_hash="0",
+        base_adapter_id=None,
+        versions={},
+        request={},
+        problems=[problem],
+    )
     prompt = store.ensure_prompt("p", [1])
     for number, code in enumerate(codes):
         text = f"{code.removeprefix(problem.starter_code)}```"  # what comes after the answer prefix
-        store.insert_sample({
-            "id": f"{round_.id}/{problem.id}/0/{number}", "round_id": round_.id, "problem_id": problem.id, "observation": 0,
-            "number": number, "prompt_id": prompt, "program_id": store.ensure_program(problem, code), "text": text, "token_ids": "[1]",
-            "finish": "fence", "mean_nll": 0.1, "mean_entropy_bits": 0.1, "seed": seed_for(3, problem.id, 0, number),
-        })  # fmt: skip
+        store.insert_sample(
+            {
+                "id": f"{round_.id}/{problem.id}/0/{number}",
+                "round_id": round_.id,
+                "problem_id": problem.id,
+                "observation": 0,
+                "number": number,
+                "prompt_id": prompt,
+                "program_id": store.ensure_program(problem, code),
+                "text": text,
+                "token_ids": "[1]",
+                "finish": "fence",
+                "mean_nll": 0.1,
+                "mean_entropy_bits": 0.1,
+                "seed": seed_for(3, problem.id, 0, number),
+            }
+        )
     execute_programs(store, round_, _make_sandbox, ignore_events)
     return round_
 
@@ -74,7 +95,9 @@ def test_a_grown_input_splits_what_the_given_ones_merge(store: Store) -> None:
     augment_inputs(store, round_, _make_sandbox, ignore_events)
     assert store.rows("select * from executions") == before and len(before) == len(CODES) + 4
     score_problems(store, round_, ignore_events)
-    assert store.value("select entropy_bits from metrics where round_id = ?", round_.id) == pytest.approx(0.8113, abs=1e-4)
+    assert store.value("select entropy_bits from metrics where round_id = ?", round_.id) == pytest.approx(
+        0.8113, abs=1e-4
+    )
     assert [d for d in verify_store(store) if "prompts" not in d and "adapters" not in d] == []
     store.db.execute("delete from grown_inputs")
     assert any("has not one output an input" in difference for difference in verify_store(store))
@@ -115,9 +138,16 @@ def test_the_model_is_asked_once_a_problem_and_only_literals_are_taken(store: St
     problems = [p for p in load_starter(("train",)) if p.id in TRAIN]
     settings = dataclasses.replace(LAPTOP, ask_for_inputs=True)
     round_ = store.start_round(
-        seed=3, settings=settings, model_path=Path("m.gguf"), model_sha256="0" * 64, template_hash="0", base_adapter_id=None,
-        versions={}, request={}, problems=problems,
-    )  # fmt: skip
+        seed=3,
+        settings=settings,
+        model_path=Path("m.gguf"),
+        model_sha256="0" * 64,
+        template_hash="0",
+        base_adapter_id=None,
+        versions={},
+        request={},
+        problems=problems,
+    )
     with LlamaProcess(load_model_file(bundled_model()), slots=4, context_tokens=4096, threads=2) as engine:
         ask_for_inputs(store, round_, engine, None, ignore_events)
         asked = store.rows("select problem_id, texts from asked_inputs order by problem_id")

@@ -12,9 +12,17 @@ from conself_local.training.job import TokenPair, TrainingJob
 
 PAIRS = [TokenPair((1,), (2,) * 10, (3,) * 10, 1.0)] * 8
 GOOD = StepDone(
-    step=6, steps=6, loss=0.5, margin=0.5, reward_accuracy=0.8, chosen_logp_shift=0.02, learning_rate=1e-4, gradient_norm=2.0,
-    memory_bytes=1, seconds=1.0,
-)  # fmt: skip
+    step=6,
+    steps=6,
+    loss=0.5,
+    margin=0.5,
+    reward_accuracy=0.8,
+    chosen_logp_shift=0.02,
+    learning_rate=1e-4,
+    gradient_norm=2.0,
+    memory_bytes=1,
+    seconds=1.0,
+)
 
 
 def _words(pairs: list[TokenPair] = PAIRS, **changes: float) -> list[str]:

@@ -7,13 +7,21 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("mlx.core", reason="MLX is for Apple Silicon; its processor build for Linux is a development dependency")
+pytest.importorskip(
+    "mlx.core", reason="MLX is for Apple Silicon; its processor build for Linux is a development dependency"
+)
 
 import mlx.core as mx
 import numpy as np
 import torch
 
-from conself_local.adapters.formats import adapter_of_mlx_tensors, adapter_of_peft_tensors, read_gguf, read_peft, write_peft
+from conself_local.adapters.formats import (
+    adapter_of_mlx_tensors,
+    adapter_of_peft_tensors,
+    read_gguf,
+    read_peft,
+    write_peft,
+)
 from conself_local.method.con_dpo import con_dpo_loss
 from conself_local.model_files.model_file import ModelFile
 from conself_local.training.job import TokenPair, TrainingJob
@@ -25,13 +33,29 @@ from tests.fakes.tiny_mlx_folder import write_mlx_folder
 from tests.fakes.tiny_model import write_tiny_model
 
 PAIRS = tuple(
-    TokenPair((1, 5, 9 + i, 20), (31, 32 + i, 33, 2), (41, 42, 43 + i, 44, 45, 2)[: 3 + i], 0.5 + 0.1 * i) for i in range(4)
+    TokenPair((1, 5, 9 + i, 20), (31, 32 + i, 33, 2), (41, 42, 43 + i, 44, 45, 2)[: 3 + i], 0.5 + 0.1 * i)
+    for i in range(4)
 )
 
 
 def _job(model: ModelFile, parent: Path | None = None) -> TrainingJob:
     return TrainingJob(
-        str(model.path), model.architecture, str(parent) if parent else None, PAIRS, 3, 0.5, 4, 8, 1e-2, 2, 2, 0.1, 1.0, 0.1, None, threads=1
+        str(model.path),
+        model.architecture,
+        str(parent) if parent else None,
+        PAIRS,
+        3,
+        0.5,
+        4,
+        8,
+        1e-2,
+        2,
+        2,
+        0.1,
+        1.0,
+        0.1,
+        None,
+        threads=1,
     )
 
 
@@ -39,7 +63,9 @@ def _moved_adapter(model: ModelFile, folder: Path) -> Path:
     """An adapter whose B is not zero, so that every gradient is there to be compared."""
     adapter = TorchBackend(_job(model)).adapter()
     random = np.random.default_rng(1)
-    maps = {name: (a, random.standard_normal(b.shape).astype(np.float32) * 0.2) for name, (a, b) in adapter.maps.items()}
+    maps = {
+        name: (a, random.standard_normal(b.shape).astype(np.float32) * 0.2) for name, (a, b) in adapter.maps.items()
+    }
     write_peft(dataclasses.replace(adapter, maps=maps), folder, model.architecture)
     return folder
 
@@ -58,11 +84,18 @@ def test_loss_and_gradients_are_those_of_torch_and_the_plain_formula(
     metrics, of_torch = (backend.backward(PAIRS, references, 1 / 4) for backend in (ours, theirs))
     for pair, one, other, both, reference in zip(PAIRS, metrics, of_torch, completion_logps, references, strict=True):
         nll = -both[0] / len(pair.chosen)
-        assert one.loss == pytest.approx(con_dpo_loss(*both, *reference, pair.weight, job.beta) + job.sft_weight * nll, abs=1e-5)
+        assert one.loss == pytest.approx(
+            con_dpo_loss(*both, *reference, pair.weight, job.beta) + job.sft_weight * nll, abs=1e-5
+        )
         assert dataclasses.astuple(one) == pytest.approx(dataclasses.astuple(other), abs=1e-4)
     in_mlx = adapter_of_mlx_tensors({name: np.array(v) for name, v in _flat(ours._gradients).items()}, 1.0)
     in_torch = adapter_of_peft_tensors(
-        {n.replace(".default.weight", ".weight"): p.grad.numpy() for n, p in theirs._named.items() if p.grad is not None}, 1.0
+        {
+            n.replace(".default.weight", ".weight"): p.grad.numpy()
+            for n, p in theirs._named.items()
+            if p.grad is not None
+        },
+        1.0,
     )
     assert set(in_mlx.maps) == set(in_torch.maps) and len(in_mlx.maps) == 14
     for name, sides in in_mlx.maps.items():

@@ -69,7 +69,9 @@ def _gradients(model: Any, groups_apart: bool) -> tuple[torch.Tensor, list[torch
 
 
 @pytest.mark.parametrize("longest", [768, 0])
-def test_packed_completions_are_those_of_their_own_sequences(model: Any, longest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_completions_are_those_of_their_own_sequences(
+    model: Any, longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """To the same gradients; with attention weights kept, and made again as for longer sequences."""
     apart = _gradients(model, True)
     monkeypatch.setattr("conself_local.training.torch_backend.packed_attention.KEPT_TOKENS", longest)
@@ -99,9 +101,12 @@ def test_the_model_is_that_of_transformers_own_loader(model: Any) -> None:
 
     path = bundled_model()
     theirs = AutoModelForCausalLM.from_pretrained(
-        str(path.parent), gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32,
+        str(path.parent),
+        gguf_file=path.name,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.float32,
         local_files_only=True,
-    )  # fmt: skip
+    )
     packed = pack(GROUPS)
     with torch.no_grad(), model.disable_adapter():
         logits = theirs(torch.tensor([[*GROUPS[1].prompt, *GROUPS[1].completions[1]]])).logits[0, 4:-1]
@@ -110,7 +115,9 @@ def test_the_model_is_that_of_transformers_own_loader(model: Any) -> None:
     assert ours.tolist() == pytest.approx(expected.tolist(), abs=2e-4)
 
 
-@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "F16", "BF16", "F32"])
+@pytest.mark.parametrize(
+    "kind", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "F16", "BF16", "F32"]
+)
 def test_ggml_packs_and_unpacks_what_the_gguf_package_reads(kind: str) -> None:
     number = gguf.GGMLQuantizationType[kind]
     values = np.random.default_rng(3).standard_normal((4, 512)).astype(np.float32)

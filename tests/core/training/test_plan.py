@@ -34,7 +34,9 @@ class _Model:
         return None
 
 
-def _plan(monkeypatch: pytest.MonkeyPatch, free: int, packed: float = 2.0, dense: float = 1.0) -> tuple[Forecast, _Model, list[bool]]:
+def _plan(
+    monkeypatch: pytest.MonkeyPatch, free: int, packed: float = 2.0, dense: float = 1.0
+) -> tuple[Forecast, _Model, list[bool]]:
     """A probe of 256 tokens that takes 100 MiB; the longest micro-batch is of 400 + 200 tokens, alone 400."""
     model, unpacked = _Model(), [False]
     clock = itertools.accumulate(itertools.chain([0.0, packed, 0.0, dense]))

@@ -26,7 +26,9 @@ _logp = st.floats(-200, 0)
 
 @given(_logp, _logp, _logp, _logp, st.floats(0, 1), st.floats(0.01, 1))
 @settings(max_examples=50, deadline=None)
-def test_loss_and_gradient_equal_the_plain_formula(pc: float, pr: float, rc: float, rr: float, weight: float, beta: float) -> None:
+def test_loss_and_gradient_equal_the_plain_formula(
+    pc: float, pr: float, rc: float, rr: float, weight: float, beta: float
+) -> None:
     chosen = torch.tensor(pc, dtype=torch.float64, requires_grad=True)
     rejected = torch.tensor(pr, dtype=torch.float64, requires_grad=True)
     loss, margin = con_dpo_pair_loss(chosen, rejected, rc, rr, weight, beta)
@@ -34,14 +36,19 @@ def test_loss_and_gradient_equal_the_plain_formula(pc: float, pr: float, rc: flo
     loss.backward()  # type: ignore[no-untyped-call]
     by_hand = -weight * beta / (1 + float(torch.exp(margin.detach())))
     assert chosen.grad is not None and rejected.grad is not None
-    assert float(chosen.grad) == pytest.approx(by_hand, abs=1e-9) and float(rejected.grad) == pytest.approx(-by_hand, abs=1e-9)
+    assert float(chosen.grad) == pytest.approx(by_hand, abs=1e-9) and float(rejected.grad) == pytest.approx(
+        -by_hand, abs=1e-9
+    )
 
 
 def _job(pairs: int = 4, **changes: Any) -> TrainingJob:
     made = tuple(
-        TokenPair((1, 4093, 198, 28 + i), (11, 12, 13 + i, 2), (21, 22, 23, 24 + i, 2), 0.5 + 0.1 * i) for i in range(pairs)
+        TokenPair((1, 4093, 198, 28 + i), (11, 12, 13 + i, 2), (21, 22, 23, 24 + i, 2), 0.5 + 0.1 * i)
+        for i in range(pairs)
     )
-    job = TrainingJob(str(bundled_model()), "llama", None, made, 3, 0.1, 4, 8, 1e-3, 2, 2, 0.1, 1.0, 0.1, None, threads=2)
+    job = TrainingJob(
+        str(bundled_model()), "llama", None, made, 3, 0.1, 4, 8, 1e-3, 2, 2, 0.1, 1.0, 0.1, None, threads=2
+    )
     return dataclasses.replace(job, **changes)
 
 
@@ -55,14 +62,18 @@ def test_every_epoch_takes_every_pair_once_in_its_own_order() -> None:
 def test_learning_rate_warms_up_and_falls_to_nothing() -> None:
     job = _job(pairs=80, batch_pairs=8, epochs=2)
     rates = [learning_rate_at(job, s) for s in range(job.steps)]
-    assert (rates[0] == pytest.approx(5e-4) and rates[1] == pytest.approx(1e-3) and max(rates) == rates[1]) or rates[2] == 1e-3
+    assert (rates[0] == pytest.approx(5e-4) and rates[1] == pytest.approx(1e-3) and max(rates) == rates[1]) or rates[
+        2
+    ] == 1e-3
     assert rates[2:] == sorted(rates[2:], reverse=True) and rates[-1] < 2e-5
 
 
 def test_job_survives_its_file(tmp_path: Path) -> None:
     _job().write(tmp_path / "job.json")
     assert load_job(tmp_path / "job.json") == _job()
-    assert _job().content_hash() == dataclasses.replace(_job(), threads=7).content_hash() != _job(pairs=3).content_hash()
+    assert (
+        _job().content_hash() == dataclasses.replace(_job(), threads=7).content_hash() != _job(pairs=3).content_hash()
+    )
 
 
 def test_resumed_training_equals_undisturbed_training(tmp_path: Path) -> None:
@@ -75,7 +86,9 @@ def test_resumed_training_equals_undisturbed_training(tmp_path: Path) -> None:
     assert (tmp_path / "cut" / "adapter.gguf").read_bytes() == (tmp_path / "whole" / "adapter.gguf").read_bytes()
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = trainer._step
 
     def breaks_at_two(job: TrainingJob, step: int, *rest: Any) -> dict[str, Any]:

@@ -48,7 +48,9 @@ def test_loss_and_gradients_are_those_of_trl(tmp_path: Path) -> None:
     our_loss.backward()  # type: ignore[no-untyped-call]
     ours = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
-    assert float(our_loss.detach()) != pytest.approx(0.6931, abs=0.01), "the adapter was made to move the log-probabilities"
+    assert float(our_loss.detach()) != pytest.approx(0.6931, abs=0.01), (
+        "the adapter was made to move the log-probabilities"
+    )
     assert float(our_loss.detach()) == pytest.approx(float(their_loss.detach()), abs=LOSS_TOLERANCE)
     assert set(ours) == set(theirs)
     for name, gradient in ours.items():
