@@ -1,1 +1,1 @@
-"""The adapter as a file: formats, import, export, and merging into the user's own model."""
+"""Adapters as files: formats, import, export, and merging into the user's model."""

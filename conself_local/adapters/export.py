@@ -1,6 +1,7 @@
-"""An adapter in a form that other tools use, and how much of what it learnt that form keeps.
+"""Export an adapter for other tools, and measure how much of its change a merged file keeps.
 
-A merged file is loaded and asked again: small updates can vanish when they are merged into few bits (ARahim3/mlx-tune#15).
+A merged file is loaded and scored again, because small updates can vanish when they are rounded to few bits
+(ARahim3/mlx-tune#15). Not covered: whether the merged model answers well; only log-probabilities are compared.
 """
 
 from __future__ import annotations
@@ -23,60 +24,70 @@ from conself_local.sampling.open_engine import open_llama
 from conself_local.store.store import Store
 
 ExportFormat = Literal["gguf-lora", "peft", "mlx", "merged"]
-_ASKED_PAIRS = 12
+_SCORED_PAIRS = 12
 LOST = 0.5
-"""The gain counts as lost when merged and adapter differ by more than this share of what the adapter moved."""
+"""The gain counts as lost if merged file and adapter differ by at least this share of what the adapter moved."""
 
 
 @dataclass(frozen=True)
 class MergeFidelity:
-    """Mean absolute differences of log-probability, nats a token, on completions of the adapter's own round."""
+    """Mean absolute differences of log-probability, in nats per token, on completions of the adapter's round."""
 
     moved: float
-    """|adapter - base|"""
+    """Mean of |adapter - base|, in nats per token."""
     gap: float
-    """|merged - adapter|"""
+    """Mean of |merged - adapter|, in nats per token."""
 
     @property
     def lost(self) -> bool:
+        """Whether `gap` is at least `LOST` times `moved`; True also if the adapter moves nothing."""
         return self.gap >= LOST * self.moved
 
-    def words(self, export_format: str) -> str:
-        told = f"the adapter moves log-probabilities by {self.moved:.4f} nats a token; the merged file is {self.gap:.4f} from it"
-        if not self.lost:
-            return f"{told}: {1 - self.gap / self.moved:.0%} of the change is kept"
-        better = (
-            "BF16 (--number-format BF16)"
-            if export_format != "BF16"
-            else "the adapter beside the model (--as gguf-lora)"
+    def describe(self, weights_format: str) -> str:
+        """Return one sentence for the user; if the gain is lost, it names what to try instead of `weights_format`."""
+        measured = (
+            f"the adapter moves log-probabilities by {self.moved:.4f} nats per token; "
+            f"the merged file differs from it by {self.gap:.4f}"
         )
-        return f"{told}: the gain is lost in the rounding; what keeps it: {better}"
+        if not self.lost:
+            return f"{measured}: {1 - self.gap / self.moved:.0%} of the change is kept"
+        remedy = (
+            "BF16 (--number-format BF16)"
+            if weights_format != "BF16"
+            else "the adapter as a file beside the model (--as gguf-lora)"
+        )
+        return f"{measured}: the gain is lost in the rounding; to keep it, use {remedy}"
 
 
 def export_adapter(
     store: Store, home: Home, adapter_id: int, export_format: ExportFormat, weights_format: str, target: Path
 ) -> list[str]:
-    """Write `target` (a file, or a folder for `peft` and `mlx`) and tell in sentences what it is and what it keeps."""
+    """Write `target` (a file, or a folder for `peft` and `mlx`) and return sentences that describe it.
+
+    weights_format: one of `FORMATS`; it matters for `merged` only, which also writes a Modelfile beside `target`.
+    Raises ConselfError if `target` exists, if the adapter's file or model is missing or has changed, if the format
+    cannot be written, or if the store has no pairs on which to measure a merged file.
+    """
     row = store.adapter(adapter_id)
     source = store.adapter_file(adapter_id)
     assert source is not None, "only the base model has no file"
     if target.exists():
-        raise ConselfError(f"{target} is there already", "give another path")
+        raise ConselfError(f"{target} already exists", "give another path")
     if export_format == "gguf-lora":
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-        return [f"{target}: load it beside the model, e.g. llama-server --lora {target.name}"]
+        return [f"{target}: load it together with the model, for example: llama-server --lora {target.name}"]
     model = _model_of(store, row["model_path"], row["model_sha256"])
     if export_format == "merged":
         merge_adapter(model, source, target, weights_format, home.cache)
-        kept = measure_fidelity(model, source, target, _completions(store, row["round_id"]), home.cache)
+        fidelity = measure_fidelity(model, source, target, _completions(store, row["round_id"]), home.cache)
         modelfile = target.with_name("Modelfile")
         modelfile.write_text(f"FROM ./{target.name}\n", encoding="utf-8")
         return [
-            f"{target}: {model.path.name} with the adapter in it",
-            kept.words(weights_format),
+            f"{target}: {model.path.name} with the adapter merged into it",
+            fidelity.describe(weights_format),
             f"Ollama: ollama create {row['name']} -f {modelfile}",
-            f"LM Studio: put it in ~/.lmstudio/models/conself/{row['name']}/",
+            f"LM Studio: move it to ~/.lmstudio/models/conself/{row['name']}/",
         ]
     adapter = read_adapter(source, model)
     if export_format == "peft":
@@ -87,39 +98,57 @@ def export_adapter(
 
 
 def measure_fidelity(
-    model: ModelFile, adapter: Path, merged: Path, asked: Sequence[tuple[Sequence[int], Sequence[int]]], cache: Path
+    model: ModelFile,
+    adapter: Path,
+    merged: Path,
+    completions: Sequence[tuple[Sequence[int], Sequence[int]]],
+    cache: Path,
 ) -> MergeFidelity:
-    """asked: (prompt, completion) token ids; all three are asked by the same engine in the same way."""
-    longest = max(len(prompt) + len(completion) for prompt, completion in asked) + 1
+    """Score base, adapter and merged file on the same completions with the same engine, and return how they differ.
 
-    def ask(of: ModelFile, lora: Path | None) -> list[float]:
-        with open_llama(of, ORIGINAL, cache, slots=1, threads=1, longest=max(longest, 256), use_gpu=False) as engine:
-            return [logp for prompt, completion in asked for logp in engine.score(prompt, completion, lora)]
+    adapter: a GGUF LoRA file; completions: (prompt, completion) token ids, at least one. Differences are averaged over
+    the tokens of all completions. Raises ConselfError if a model cannot be loaded.
+    """
+    longest = max(len(prompt) + len(completion) for prompt, completion in completions) + 1
 
-    base, adapted, of_merged = ask(model, None), ask(model, adapter), ask(load_model_file(merged), None)
+    def score(model_file: ModelFile, lora: Path | None) -> list[float]:
+        with open_llama(
+            model_file, ORIGINAL, cache, slots=1, threads=1, longest=max(longest, 256), use_gpu=False
+        ) as engine:
+            return [logp for prompt, completion in completions for logp in engine.score(prompt, completion, lora)]
+
+    of_base, of_adapter, of_merged = score(model, None), score(model, adapter), score(load_model_file(merged), None)
     return MergeFidelity(
-        fmean(abs(a - b) for a, b in zip(adapted, base, strict=True)),
-        fmean(abs(a - b) for a, b in zip(of_merged, adapted, strict=True)),
+        fmean(abs(a - b) for a, b in zip(of_adapter, of_base, strict=True)),
+        fmean(abs(a - b) for a, b in zip(of_merged, of_adapter, strict=True)),
     )
 
 
 def _model_of(store: Store, path: str | None, sha256: str | None) -> ModelFile:
+    """Return the model that the adapter was made for. Raises ConselfError if its file is missing or has changed."""
     if path is None or not Path(path).is_file():
-        raise ConselfError(f"the model that the adapter belongs to is not at {path}", "put it back where it was")
+        raise ConselfError(f"the model of the adapter is not at {path}", "move the file back to that path")
     model = load_model_file(Path(path))
     if model.sha256 != sha256:
-        raise ConselfError(f"{path} has changed since the adapter was made", "put the old file back")
+        raise ConselfError(f"{path} has changed since the adapter was made", "restore the old file")
     return model
 
 
 def _completions(store: Store, round_id: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Of the round's pairs, chosen and rejected; of an imported adapter those of any round."""
-    sql = """select q.prompt_id, c.token_ids as chosen, r.token_ids as rejected from pairs q join samples c on c.id = q.chosen_id
-             join samples r on r.id = q.rejected_id where ? in (0, q.round_id) order by q.round_id, q.position limit ?"""
-    asked = []
-    for row in store.rows(sql, round_id, _ASKED_PAIRS):
+    """Return (prompt, completion) token ids of the chosen and rejected side of at most `_SCORED_PAIRS` pairs.
+
+    The pairs are the round's own; for an imported adapter (round 0) they come from any round. Raises ConselfError if
+    there are none.
+    """
+    sql = """select q.prompt_id, c.token_ids as chosen, r.token_ids as rejected from pairs q
+             join samples c on c.id = q.chosen_id join samples r on r.id = q.rejected_id
+             where ? in (0, q.round_id) order by q.round_id, q.position limit ?"""
+    completions = []
+    for row in store.rows(sql, round_id, _SCORED_PAIRS):
         prompt = store.prompt_token_ids(row["prompt_id"])
-        asked += [(prompt, tuple(json.loads(row[side]))) for side in ("chosen", "rejected")]
-    if not asked:
-        raise ConselfError("this home has no pairs to ask the merged file about", "run a round first: conself run")
-    return asked
+        completions += [(prompt, tuple(json.loads(row[side]))) for side in ("chosen", "rejected")]
+    if not completions:
+        raise ConselfError(
+            "this home has no pairs on which to measure the merged file", "run a round first: conself run"
+        )
+    return completions

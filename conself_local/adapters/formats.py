@@ -1,8 +1,10 @@
-"""LoRA adapters in every form: PEFT folder, GGUF LoRA for llama.cpp, folder for mlx-lm; read, checked, written.
+"""Read, check and write LoRA adapters as a PEFT folder, a GGUF LoRA file for llama.cpp, or an mlx-lm folder.
 
-An adapter from elsewhere is untrusted input: safetensors and GGUF only (no pickle, no code named in a configuration), and
-every tensor must be a finite number of the shape that the model has at that place. For the llama architecture GGUF permutes
-the rows of Q and K, so their B is permuted too; qwen2 needs none. An architecture that is not listed is refused by name.
+An adapter from elsewhere is untrusted input: only safetensors and GGUF are read (no pickle, no code that a
+configuration names), and every tensor must hold finite numbers in the shape that the model has at that place. For the
+llama architecture GGUF permutes the rows of Q and K, so their B is permuted too; qwen2 needs no permutation.
+Not covered: variants such as DoRA, rank patterns and biases, and architectures that are not listed. They are refused
+by name.
 Source: llama.cpp, convert_lora_to_gguf.py; mlx-lm, tuner/lora.py; peft, save_and_load.py; read and restated.
 """
 
@@ -33,48 +35,57 @@ from conself_local.model_files.gguf_weights import (
 )
 from conself_local.model_files.model_file import ModelFile, verify_adapter_file
 
-_GGUF_NAMES = {theirs: ours for ours, theirs in LINEAR_NAMES.items()}
+_GGUF_NAMES = {model_name: gguf_name for gguf_name, model_name in LINEAR_NAMES.items()}
 _PEFT_KEY = re.compile(r"base_model\.model\.(model\.layers\.\d+\.\w+\.\w+)\.lora_(A|B)\.weight")
 _MLX_KEY = re.compile(r"(model\.layers\.\d+\.\w+\.\w+)\.lora_(a|b)")
 _GGUF_KEY = re.compile(r"(.+\.weight)\.lora_(a|b)")
-_GGUF_PLACE = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
-_MOST_BYTES = 4 * 2**30
-_FOREIGN = "give an adapter that was trained on this very model"
+_GGUF_TENSOR = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
+_MAX_BYTES = 4 * 2**30
+_WRONG_MODEL_HINT = "give an adapter that was trained on this model"
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """W + scale * B @ A for every linear map that it names."""
+    """LoRA weights: W + scale * B @ A for every linear map that `maps` names."""
 
     scale: float
-    """alpha / rank"""
+    """alpha / rank, the factor of B @ A."""
     maps: Mapping[str, tuple[Floats, Floats]]
     """`model.layers.0.self_attn.q_proj` -> (A (rank, in), B (out, rank)), rows in the order of the torch model."""
 
     @property
     def rank(self) -> int:
+        """Rank of the first linear map; at least one must exist. `verify_adapter` checks that all maps share it."""
         return next(iter(self.maps.values()))[0].shape[0]
 
 
 def verify_adapter(adapter: Adapter, model: ModelFile) -> None:
-    """Raises ConselfError unless every part fits the model."""
+    """Check that every map exists in the model, has its shape and is finite. Raises ConselfError if not."""
     shapes = linear_shapes(model)
     if not adapter.maps:
-        raise ConselfError("the adapter holds no LoRA tensors", _FOREIGN)
+        raise ConselfError("the adapter contains no LoRA tensors", _WRONG_MODEL_HINT)
     for name, (a, b) in adapter.maps.items():
         if name not in shapes:
-            raise ConselfError(f"the adapter trains {name}, which {model.name} does not have", _FOREIGN)
+            raise ConselfError(f"the adapter trains {name}, which {model.name} does not have", _WRONG_MODEL_HINT)
         expected = ((adapter.rank, shapes[name][1]), (shapes[name][0], adapter.rank))
         if (a.shape, b.shape) != expected:
-            raise ConselfError(f"the adapter's {name} has shapes {a.shape} and {b.shape}, and {expected} fit", _FOREIGN)
+            raise ConselfError(
+                f"the adapter's {name} has the shapes {a.shape} and {b.shape}, but the model needs {expected}",
+                _WRONG_MODEL_HINT,
+            )
         if not (np.isfinite(a).all() and np.isfinite(b).all()):
-            raise ConselfError(f"the adapter's {name} holds values that are no numbers", "it is damaged; get it again")
+            raise ConselfError(
+                f"the adapter's {name} contains values that are not finite", "the adapter is damaged; get it again"
+            )
     if not np.isfinite(adapter.scale):
-        raise ConselfError("the adapter's scale is no number", "it is damaged; get it again")
+        raise ConselfError("the adapter's scale is not finite", "the adapter is damaged; get it again")
 
 
 def read_adapter(path: Path, model: ModelFile) -> Adapter:
-    """Of whatever form it is: a GGUF file, or a folder of PEFT or mlx-lm. Verified against the model."""
+    """Return the adapter of a GGUF file, a PEFT folder or an mlx-lm folder, verified against the model.
+
+    Raises ConselfError if the form is not supported, the data are damaged, or the adapter does not fit the model.
+    """
     if path.is_dir():
         adapter = read_mlx(path) if (path / "adapters.safetensors").is_file() else read_peft(path)
     else:
@@ -87,10 +98,14 @@ def read_adapter(path: Path, model: ModelFile) -> Adapter:
 
 
 def read_peft(folder: Path) -> Adapter:
+    """Return the adapter of a PEFT folder, not yet verified against a model.
+
+    Raises ConselfError if the folder is damaged, is not LoRA, or uses a variant that is not supported.
+    """
     config = _read_config(folder)
     if config.get("peft_type") != "LORA":
         raise ConselfError(
-            f"{folder} is no LoRA adapter (peft_type {config.get('peft_type')!r})", "give a LoRA adapter"
+            f"{folder} is not a LoRA adapter (peft_type {config.get('peft_type')!r})", "give a LoRA adapter"
         )
     unsupported = [
         key
@@ -113,16 +128,24 @@ def read_peft(folder: Path) -> Adapter:
         )
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
-        raise ConselfError(f"{folder} says no usable rank and alpha", "get the adapter again")
+        raise ConselfError(f"{folder} does not state a usable rank and alpha", "get the adapter again")
     return adapter_of_peft_tensors(_read_safetensors(folder / "adapter_model.safetensors"), alpha / rank)
 
 
 def adapter_of_peft_tensors(tensors: Mapping[str, Floats], scale: float) -> Adapter:
-    """By peft's own names of them, `base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight`."""
+    """Return the adapter of tensors under PEFT's names, as `base_model.model.model.layers.0.mlp.up_proj.lora_A.weight`.
+
+    A: (rank, in), B: (out, rank). Raises ConselfError for an unknown name, for a tensor that is not a matrix, and if A
+    or B of a linear map is missing.
+    """
     return Adapter(scale, _pair_up(tensors, lambda key: _match(_PEFT_KEY, key)))
 
 
 def write_peft(adapter: Adapter, folder: Path, architecture: str) -> None:
+    """Write `adapter_model.safetensors` and `adapter_config.json` to `folder`, which is created if it does not exist.
+
+    architecture: stored as the name of the base model.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, (a, b) in adapter.maps.items():
@@ -132,7 +155,7 @@ def write_peft(adapter: Adapter, folder: Path, architecture: str) -> None:
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "r": adapter.rank,
-        "lora_alpha": _whole(adapter.scale * adapter.rank),
+        "lora_alpha": _int_if_whole(adapter.scale * adapter.rank),
         "lora_dropout": 0.0,
         "bias": "none",
         "target_modules": sorted({name.rpartition(".")[2] for name in adapter.maps}),
@@ -146,20 +169,32 @@ def write_peft(adapter: Adapter, folder: Path, architecture: str) -> None:
 
 
 def read_mlx(folder: Path) -> Adapter:
+    """Return the adapter of an mlx-lm folder, not yet verified against a model.
+
+    Raises ConselfError if the folder is damaged or is not plain LoRA.
+    """
     config = _read_config(folder)
     scale = config.get("lora_parameters", {}).get("scale") if isinstance(config.get("lora_parameters"), dict) else None
     if config.get("fine_tune_type", "lora") != "lora" or not isinstance(scale, int | float):
-        raise ConselfError(f"{folder} is no plain LoRA adapter of mlx-lm", "give a LoRA adapter")
+        raise ConselfError(f"{folder} is not a plain LoRA adapter of mlx-lm", "give a LoRA adapter")
     return adapter_of_mlx_tensors(_read_safetensors(folder / "adapters.safetensors"), float(scale))
 
 
 def adapter_of_mlx_tensors(tensors: Mapping[str, Floats], scale: float) -> Adapter:
-    """By mlx-lm's own names of them, `model.layers.0.self_attn.q_proj.lora_a`; it keeps both turned round."""
-    turned = {key: np.ascontiguousarray(value.T) for key, value in tensors.items()}
-    return Adapter(scale, _pair_up(turned, lambda key: _match(_MLX_KEY, key)))
+    """Return the adapter of tensors under mlx-lm's names, as `model.layers.0.self_attn.q_proj.lora_a`.
+
+    mlx-lm stores both transposed, lora_a as (in, rank) and lora_b as (rank, out). Raises ConselfError as
+    `adapter_of_peft_tensors` does.
+    """
+    transposed = {key: np.ascontiguousarray(value.T) for key, value in tensors.items()}
+    return Adapter(scale, _pair_up(transposed, lambda key: _match(_MLX_KEY, key)))
 
 
 def write_mlx(adapter: Adapter, folder: Path, layers: int) -> None:
+    """Write `adapters.safetensors` and `adapter_config.json` to `folder`, which is created if it does not exist.
+
+    layers: the number of layers of the model.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {}
     for name, (a, b) in adapter.maps.items():
@@ -175,20 +210,29 @@ def write_mlx(adapter: Adapter, folder: Path, layers: int) -> None:
 
 
 def read_gguf(path: Path, model: ModelFile) -> Adapter:
-    """`model`: whose architecture it must be of, and whose heads say how Q and K are permuted."""
+    """Return the adapter of a GGUF LoRA file, its names and rows as in the torch model.
+
+    model: the adapter must have its architecture; its head counts decide how the rows of Q and K are put back.
+    Raises ConselfError if the file is damaged, is for another architecture, or changes anything but linear maps of
+    layers.
+    """
     in_file = read_gguf_maps(path, model)
     maps: dict[str, tuple[Floats, Floats]] = {}
     for tensor, (a, b) in in_file.maps.items():
-        match = _GGUF_PLACE.fullmatch(tensor)
+        match = _GGUF_TENSOR.fullmatch(tensor)
         if not match or match[2] not in LINEAR_NAMES:
-            raise ConselfError(f"the adapter holds {tensor}, which is no linear map of a layer", _FOREIGN)
+            raise ConselfError(f"the adapter changes {tensor}, which is not a linear map of a layer", _WRONG_MODEL_HINT)
         name = f"model.layers.{match[1]}.{LINEAR_NAMES[match[2]]}"
         maps[name] = (a, _reorder(b, name, model, unpermute_rows))
     return Adapter(in_file.scale, maps)
 
 
 def read_gguf_maps(path: Path, model: ModelFile) -> Adapter:
-    """By the file's own names (`blk.0.attn_q.weight`), rows in the file's own order: what is merged into a GGUF model."""
+    """Return the adapter of a GGUF LoRA file under the file's names (`blk.0.attn_q.weight`), rows in the file's order.
+
+    This is the form that is merged into a GGUF model. Raises ConselfError if the file is damaged or is for another
+    architecture; shapes are not checked.
+    """
     verify_adapter_file(path, model)
     reader = GgufReader(path)
     field = reader.fields.get("adapter.lora.alpha")
@@ -196,16 +240,20 @@ def read_gguf_maps(path: Path, model: ModelFile) -> Adapter:
     tensors = {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32) for t in reader.tensors}
     adapter = Adapter(1.0, _pair_up(tensors, lambda key: _match(_GGUF_KEY, key)))
     if not isinstance(alpha, int | float) or not adapter.rank:
-        raise ConselfError(f"{path} says no usable alpha", "get the adapter again")
+        raise ConselfError(f"{path} does not state a usable alpha", "get the adapter again")
     return Adapter(alpha / adapter.rank, adapter.maps)
 
 
 def write_gguf(adapter: Adapter, model: ModelFile, target: Path, *, permute: bool = True) -> None:
-    """`permute=False` exists for the test that shows that it matters. Raises ConselfError for an unknown architecture."""
+    """Write the adapter as a GGUF LoRA file; `target` appears only when it is complete.
+
+    permute: False leaves the rows of Q and K as they are, so that a test can show that the permutation matters.
+    Raises ConselfError for an unknown architecture.
+    """
     if model.architecture not in TRAINABLE:
         raise ConselfError(
-            f"a GGUF adapter for the architecture {model.architecture} is not known to be right",
-            f"GGUF adapters are written for {', '.join(TRAINABLE)}",
+            f"GGUF adapters for the architecture {model.architecture} are not supported: their layout is not verified",
+            f"GGUF adapters can be written for {', '.join(TRAINABLE)}",
         )
     part = target.with_suffix(".part")
     writer = gguf.GGUFWriter(str(part), model.architecture)
@@ -215,9 +263,9 @@ def write_gguf(adapter: Adapter, model: ModelFile, target: Path, *, permute: boo
     for name in sorted(adapter.maps):
         a, b = adapter.maps[name]
         _, _, layer, module = name.split(".", 3)
-        place = f"blk.{layer}.{_GGUF_NAMES[module]}.weight"
-        writer.add_tensor(f"{place}.lora_a", a)
-        writer.add_tensor(f"{place}.lora_b", _reorder(b, name, model, permute_rows) if permute else b)
+        tensor = f"blk.{layer}.{_GGUF_NAMES[module]}.weight"
+        writer.add_tensor(f"{tensor}.lora_a", a)
+        writer.add_tensor(f"{tensor}.lora_b", _reorder(b, name, model, permute_rows) if permute else b)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -226,14 +274,15 @@ def write_gguf(adapter: Adapter, model: ModelFile, target: Path, *, permute: boo
 
 
 def _reorder(b: Floats, name: str, model: ModelFile, order: Callable[[Floats, int], Floats]) -> Floats:
+    """Apply `order` to the rows of B if `name` is Q or K of a permuted architecture; otherwise return B unchanged."""
     heads = {"q_proj": model.head_count, "k_proj": model.head_count_kv}.get(name.rpartition(".")[2])
     return order(b, heads) if heads and model.architecture in PERMUTED and b.shape[0] % (2 * heads) == 0 else b
 
 
-# -- what they share ----------------------------------------------------------------------------------------
+# -- shared by all forms ------------------------------------------------------------------------------------
 
 
-def _whole(number: float) -> float | int:
+def _int_if_whole(number: float) -> float | int:
     return int(number) if number == int(number) else number
 
 
@@ -243,18 +292,24 @@ def _match(pattern: re.Pattern[str], key: str) -> tuple[str, str] | None:
 
 
 def _pair_up(
-    tensors: Mapping[str, Floats], place: Callable[[str], tuple[str, str] | None]
+    tensors: Mapping[str, Floats], parse_key: Callable[[str], tuple[str, str] | None]
 ) -> dict[str, tuple[Floats, Floats]]:
+    """Return name -> (A, B). parse_key: a tensor's key -> (name, `a` or `b`), or None if the key is unknown.
+
+    Raises ConselfError for an unknown key, a tensor that is not a matrix, a missing half, and an empty adapter.
+    """
     sides: dict[str, dict[str, Floats]] = {}
     for key, value in tensors.items():
-        found = place(key)
+        found = parse_key(key)
         if found is None or value.ndim != 2:
-            raise ConselfError(f"the adapter holds {key}, which is no LoRA tensor of a linear map", _FOREIGN)
+            raise ConselfError(
+                f"the adapter contains {key}, which is not a LoRA tensor of a linear map", _WRONG_MODEL_HINT
+            )
         sides.setdefault(found[0], {})[found[1]] = value
     halves = [name for name, both in sides.items() if set(both) != {"a", "b"}]
     if halves or not sides:
         raise ConselfError(
-            f"the adapter holds only half of {halves[0]}" if halves else "the adapter is empty", _FOREIGN
+            f"the adapter contains only half of {halves[0]}" if halves else "the adapter is empty", _WRONG_MODEL_HINT
         )
     return {name: (both["a"], both["b"]) for name, both in sides.items()}
 
@@ -268,14 +323,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
             f"{path} cannot be read: {error}", "give a PEFT or mlx-lm folder, or a GGUF LoRA file"
         ) from error
     if not isinstance(config, dict):
-        raise ConselfError(f"{path} holds no settings", "get the adapter again")
+        raise ConselfError(f"{path} does not contain a JSON object", "get the adapter again")
     return config
 
 
 def _read_safetensors(path: Path) -> dict[str, Floats]:
-    """float32 of F32, F16 and BF16 tensors."""
+    """Return the F32, F16 and BF16 tensors of a file as float32. Raises ConselfError for a damaged or large file."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        if path.stat().st_size > _MAX_BYTES:
             raise ConselfError(f"{path} is too large for an adapter", "give a LoRA adapter, not a model")
         entries = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
         return {name: _as_float32(entry).reshape(entry["shape"]) for name, entry in entries}
@@ -285,7 +340,7 @@ def _read_safetensors(path: Path) -> dict[str, Floats]:
             "get the adapter as safetensors",
         ) from None
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
-        raise ConselfError(f"{path} is damaged or of an unknown kind: {error}", "get the adapter again") from error
+        raise ConselfError(f"{path} is damaged or in an unknown format: {error}", "get the adapter again") from error
 
 
 def _as_float32(entry: Any) -> Floats:

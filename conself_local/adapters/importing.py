@@ -1,4 +1,8 @@
-"""An adapter from elsewhere becomes one of this home: checked against the model, kept in the forms that a round needs."""
+"""Import an adapter from elsewhere into this home.
+
+It is checked against the model and stored as a PEFT folder and as a GGUF LoRA file, the forms that a round needs.
+Not covered: how well the adapter works.
+"""
 
 from __future__ import annotations
 
@@ -17,18 +21,20 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")
 
 
 def import_adapter(store: Store, home: Home, path: Path, model: ModelFile, name: str, *, use: bool) -> int:
-    """Its id. path: a GGUF LoRA file, or a folder of PEFT or mlx-lm. use: the next round begins with it.
+    """Store the adapter under `name` and return its id.
 
-    Raises ConselfError for what is not safetensors or GGUF, or does not fit the model; then nothing is kept.
+    path: a GGUF LoRA file, a PEFT folder or an mlx-lm folder. use: accept it, so that the next round on `model` starts
+    from it; otherwise it is a candidate. Raises ConselfError if the name is invalid or taken, if the data are neither
+    safetensors nor GGUF, or if the adapter does not fit the model; then nothing is stored.
     """
     if not _NAME.fullmatch(name):
         raise ConselfError(
-            f"{name!r} cannot be an adapter's name", "use letters, digits, `.`, `_` and `-`: --name NAME"
+            f"{name!r} cannot be the name of an adapter", "use letters, digits, `.`, `_` and `-`: --name NAME"
         )
     if store.value("select id from adapters where name = ?", name):
-        raise ConselfError(f"there is an adapter {name} already", "give another --name")
+        raise ConselfError(f"an adapter named {name} already exists", "give another --name")
     if not path.exists():
-        raise ConselfError(f"there is no adapter at {path}", "give a GGUF LoRA file, or a folder of PEFT or mlx-lm")
+        raise ConselfError(f"there is no adapter at {path}", "give a GGUF LoRA file, a PEFT folder or an mlx-lm folder")
     adapter = read_adapter(path, model)
     folder = home.adapter_folder(name)
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,8 +1,10 @@
-"""A LoRA merged into the user's own GGUF file: the adapted tensors are replaced in place, everything else stays byte for byte.
+"""Merge a LoRA adapter into a copy of the user's GGUF file.
 
-So tokenizer, template, metadata and the mix of number formats are the shipped file's; each adapted tensor is unpacked, moved
-and packed again by ggml in its own format. Or in a better one: then a copy of the file in that format is what is changed.
-Values always start from the shipped file's, so nothing is rounded twice.
+Only the adapted tensors are replaced: ggml unpacks each of them, the change is added, and ggml packs it again in its
+own number format. Everything else (tokenizer, template, metadata, the mix of formats) is copied byte for byte. If
+another number format is asked for, the copy is made from the weights converted to that format; the values of adapted
+tensors are still taken from the original file, so they are not rounded twice.
+Not covered: whether the change survives the rounding; `export.py` measures it.
 """
 
 from __future__ import annotations
@@ -21,38 +23,41 @@ from conself_local.model_files.ggml import Floats
 from conself_local.model_files.gguf_reader import GgufReader
 from conself_local.model_files.model_file import ModelFile
 
-_HOW = "export in another number format (--number-format Q8_0 or BF16)"
+_FORMAT_HINT = "export in another number format (--number-format Q8_0 or BF16)"
 
 
 def merge_adapter(model: ModelFile, adapter: Path, target: Path, weights_format: str, cache: Path) -> None:
-    """Write `target`: `model` with the GGUF LoRA `adapter` in it. weights_format: one of `FORMATS`.
+    """Write `target`: `model` with the GGUF LoRA file `adapter` merged into it.
 
-    Raises ConselfError for a foreign adapter and for a format that cannot be written.
+    weights_format: one of `FORMATS`; cache: the folder of converted weights. `target` appears only when it is complete.
+    Raises ConselfError if the adapter does not fit the model, or if a number format cannot be written.
     """
     changes = read_gguf_maps(adapter, model)
-    shipped = {tensor.name: tensor for tensor in GgufReader(model.path).tensors}
+    original = {tensor.name: tensor for tensor in GgufReader(model.path).tensors}
     part = target.with_suffix(".part")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(
         model.path if weights_format == ORIGINAL else ensure_converted_weights(model, weights_format, cache), part
     )
     try:
-        places = shipped if weights_format == ORIGINAL else {tensor.name: tensor for tensor in GgufReader(part).tensors}
+        in_target = (
+            original if weights_format == ORIGINAL else {tensor.name: tensor for tensor in GgufReader(part).tensors}
+        )
         with part.open("r+b") as file:
             for name, (down, up) in changes.maps.items():
-                if name not in shipped or tuple(shipped[name].shape[::-1]) != (up.shape[0], down.shape[1]):
+                if name not in original or tuple(original[name].shape[::-1]) != (up.shape[0], down.shape[1]):
                     raise ConselfError(
                         f"the adapter changes {name}, which does not fit the model", "use the model it was trained on"
                     )
-                values = _values(shipped[name]) + np.float32(changes.scale) * (up @ down)
-                place = places[name]
-                if not ggml.can_pack(int(place.tensor_type)):
+                values = _values(original[name]) + np.float32(changes.scale) * (up @ down)
+                tensor = in_target[name]
+                if not ggml.can_pack(int(tensor.tensor_type)):
                     raise ConselfError(
-                        f"{name} is in a format ({place.tensor_type.name}) that cannot be written again", _HOW
+                        f"{name} is in a format ({tensor.tensor_type.name}) that cannot be written", _FORMAT_HINT
                     )
-                packed = ggml.pack(int(place.tensor_type), values)
-                assert packed.nbytes == place.n_bytes, "same format and shape, so same size"
-                file.seek(int(place.data_offset))
+                packed = ggml.pack(int(tensor.tensor_type), values)
+                assert packed.nbytes == tensor.n_bytes, "the same format and shape give the same size"
+                file.seek(int(tensor.data_offset))
                 file.write(packed.tobytes())
     except BaseException:
         part.unlink(missing_ok=True)
@@ -61,5 +66,6 @@ def merge_adapter(model: ModelFile, adapter: Path, target: Path, weights_format:
 
 
 def _values(tensor: gguf.ReaderTensor) -> Floats:
+    """Return the tensor as float32 (rows, columns)."""
     columns, rows = (int(n) for n in tensor.shape)
     return ggml.unpack(int(tensor.tensor_type), np.asarray(tensor.data).view(np.uint8).reshape(-1), rows, columns)

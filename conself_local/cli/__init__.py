@@ -1,1 +1,1 @@
-"""The command line of `conself`. Read `main.py` first."""
+"""The command line `conself`. Read `main.py` first."""

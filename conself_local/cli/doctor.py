@@ -1,4 +1,7 @@
-"""`conself doctor`: what this computer has, and what the sandbox guarantees on it, tried and told in plain words."""
+"""Report what this computer offers and which protections of the sandbox work on it (`conself doctor`).
+
+Every protection is tried, not guessed. Not covered: repairing what is missing.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,10 @@ from sandbox import guarantees
 
 
 def diagnose(home: Path | None) -> dict[str, Any]:
+    """Return what was found, as plain JSON values; every protection of the sandbox is tried in its own process.
+
+    home: the home folder, which is created; None: the default one. Raises ConselfError if it cannot be written.
+    """
     available = available_memory_bytes()
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, Python {platform.python_version()}",
@@ -28,14 +35,15 @@ def diagnose(home: Path | None) -> dict[str, Any]:
         "gpu": describe(find_gpus(), usable_gpu() is not None),
         "memory_available": gib(available) if available else "unknown",
         "home": str(Home(home).path),
-        "bundled_model": _found(bundled_model),
-        "humaneval": _found(packaged_file),
+        "bundled_model": _path_or_reason(bundled_model),
+        "humaneval": _path_or_reason(packaged_file),
         "packages": package_versions(),
         "sandbox": [dataclasses.asdict(g) for g in guarantees()],
     }
 
 
-def _found(find: Any) -> str:
+def _path_or_reason(find: Any) -> str:
+    """Return the path that `find` returns, or why there is none and what to do."""
     try:
         return str(find())
     except ConselfError as error:
@@ -43,10 +51,11 @@ def _found(find: Any) -> str:
 
 
 def print_diagnosis(found: dict[str, Any]) -> None:
+    """Print what `diagnose` returned, for people, on standard output."""
     for name in ("system", "cores", "bf16", "gpu", "memory_available", "home", "bundled_model", "humaneval"):
         print(f"{name.replace('_', ' '):<18} {found[name]}")
     print("packages           " + ", ".join(f"{name} {version}" for name, version in found["packages"].items()))
-    print("\nWhat the sandbox keeps model-written programs from, on this computer:")
-    for g in found["sandbox"]:
-        print(f"  {g['level']:<9} {g['name']:<11} {g['what']}: {g['how']}")
-    print("It does not keep a program from lying about its own answers, nor from what a bug in the kernel allows.")
+    print("\nOn this computer, the sandbox keeps model-written programs from:")
+    for guarantee in found["sandbox"]:
+        print(f"  {guarantee['level']:<9} {guarantee['name']:<11} {guarantee['what']}: {guarantee['how']}")
+    print("It does not protect against a program that lies about its own answers, nor against a bug in the kernel.")

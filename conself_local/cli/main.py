@@ -1,7 +1,8 @@
-"""The command line: one verb a stage, and `run` for all of them. It prints; it decides nothing.
+"""Define the command line `conself`: one verb per stage, `run` for all stages, and the other verbs.
 
-Heavy parts are imported inside the verbs, so that `conself --help` stays quick. Standard output is data,
-standard error is talk; exit codes are in `errors.py`.
+The verbs parse options and print; every decision is made in the packages that they call. Data go to standard output,
+progress and messages to standard error; `errors.py` lists the exit codes. Heavy modules are imported inside the verbs,
+so that `conself --help` stays quick.
 """
 
 from __future__ import annotations
@@ -28,36 +29,36 @@ from conself_local.model_files.converted_weights import FORMATS
 
 
 class _Group(click.Group):
-    """The one edge where errors become a message, a way out and an exit code."""
+    """The one place where errors become a message, a hint and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        signal.signal(
-            signal.SIGTERM, signal.default_int_handler
-        )  # SIGINT is ignored by what a shell starts behind itself
+        # SIGTERM stops like Ctrl-C, because a shell makes its background jobs ignore SIGINT
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except ConselfError as error:
             _fail(error.message, error.hint)
         except KeyboardInterrupt:
-            click.echo("stopped; what was stored stays, and the same command goes on", err=True)
+            click.echo("stopped; everything stored is kept, and the same command continues", err=True)
             sys.exit(EXIT_STOPPED)
         except sqlite3.DatabaseError as error:
             _fail(f"the store cannot be read or written: {error}", "check the disk; `conself verify` checks the store")
         except BrokenPipeError:
-            raise  # who reads the output has read enough; click ends without a word
+            raise  # the reader has closed the pipe; click ends without a message
         except OSError as error:
             _fail(
                 f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), "check the disk and the permissions"
             )
         except Exception as error:
-            from sandbox import SandboxError  # not at the top: --help stays fast
+            from sandbox import SandboxError  # imported here, so that --help stays quick
 
             if not isinstance(error, SandboxError):
                 raise
-            _fail(str(error), "`conself doctor` tells more; --accept-weaker-sandbox=NAME runs without a protection")
+            _fail(str(error), "`conself doctor` shows the protections; --accept-weaker-sandbox=NAME runs without one")
 
 
 def _fail(message: str, hint: str) -> None:
+    """Print the message and the hint to standard error, and exit with `EXIT_USAGE`."""
     click.echo(f"conself: {message}", err=True)
     if hint:
         click.echo(f"  -> {hint}", err=True)
@@ -66,63 +67,97 @@ def _fail(message: str, hint: str) -> None:
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="conself")
-@click.option("--home", type=click.Path(path_type=Path), help="Where everything is kept (default: your data folder).")
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    help="Folder of the store, the adapters and the downloaded models (default: conself-local in your data folder).",
+)
 @click.option(
     "--accept-weaker-sandbox",
     "weaker",
     multiple=True,
     metavar="NAME",
     type=click.Choice(["landlock", "seccomp", "capabilities"]),
-    help="Run although this computer lacks the named protection.",
+    help="Run even if this computer lacks this protection of the sandbox: landlock, seccomp or capabilities; "
+    "repeatable.",
 )
 @click.pass_context
 def main(ctx: click.Context, home: Path | None, weaker: tuple[str, ...]) -> None:
-    """A quantized coding model teaches itself to code better, on your own machine, offline."""
+    """Teach a quantized coding model to code better, on your own computer, offline.
+
+    Begin with `conself run`. `conself VERB --help` explains a verb and its options.
+    """
     ctx.obj = {"home": home, "weaker": weaker}
 
 
+_slots_option = click.option(
+    "--slots",
+    type=click.IntRange(1, 256),
+    help="Number of sequences sampled at once (default: what `conself tune` found, else 64).",
+)
+_threads_option = click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="Threads of the engine (default: what `conself tune` found, else all cores).",
+)
 _run_options = [
-    click.option("--model", type=click.Path(path_type=Path), help="A GGUF file (default: the bundled model)."),
-    click.option("--problems", type=click.Path(path_type=Path), help="A problems file (default: the starter pack)."),
-    click.option("--preset", type=click.Choice(["laptop", "paper"]), help="Default: laptop."),
-    click.option("--limit", type=int, help="Only so many training problems, drawn by the seed."),
-    click.option("--seed", type=int, help="Default: 0."),
+    click.option(
+        "--model", type=click.Path(path_type=Path), help="GGUF file of the model (default: the bundled model)."
+    ),
+    click.option("--problems", type=click.Path(path_type=Path), help="Problems file (default: the starter pack)."),
+    click.option(
+        "--preset",
+        type=click.Choice(["laptop", "paper"]),
+        help="Settings of the round: laptop suits small models and computers; paper repeats arXiv 2603.29292 "
+        "(default: laptop).",
+    ),
+    click.option("--limit", type=int, help="Train on at most this many problems, drawn by the seed (default: all)."),
+    click.option("--seed", type=int, help="Seed of the round's random choices (default: 0)."),
     click.option(
         "--benchmark",
         "benchmarks",
         multiple=True,
-        help="validation, held-out (both: the default), humaneval; repeatable.",
+        help="Benchmark to evaluate on: validation, held-out or humaneval; repeatable "
+        "(default: validation and held-out).",
     ),
     click.option(
         "--ask-for-inputs",
         is_flag=True,
-        help="Let the model propose test inputs too, beside neighbours of the given ones.",
+        help="Also let the model propose test inputs, in addition to mutated inputs.",
     ),
-    click.option("--from-base", is_flag=True, help="Begin from the base model, not from the last accepted adapter."),
-    click.option("--new", is_flag=True, help="Leave an unfinished round behind and begin another."),
-    click.option("--slots", type=click.IntRange(1, 256), help="Sequences sampled at once (default: as tuned, or 64)."),
-    click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: as tuned, or all cores)."),
+    click.option("--from-base", is_flag=True, help="Start from the base model instead of the latest accepted adapter."),
+    click.option("--new", is_flag=True, help="Abandon an unfinished round and start a new one."),
+    _slots_option,
+    _threads_option,
     click.option(
         "--weights-format",
         "--running-copy",
         "weights_format",
         type=click.Choice(["auto", *FORMATS]),
         default="auto",
-        help="What to sample from: auto takes what `conself tune` found, or a 16-bit copy where that pays.",
+        help="Number format of the weights to sample from: auto takes what `conself tune` found, else converted 16-bit "
+        "weights if they are likely to be faster here; shipped is the original file (default: auto).",
     ),
-    click.option(
-        "--no-gpu", is_flag=True, help="Sample on the processor although llama.cpp could use a graphics card."
-    ),
+    click.option("--no-gpu", is_flag=True, help="Sample on the processor even if llama.cpp can use a graphics card."),
     click.option("--endpoint", metavar="URL", help="Sample from an OpenAI-compatible server that runs the same model."),
-    click.option("--endpoint-model", default="default", metavar="NAME", help="The model's name at the endpoint."),
     click.option(
-        "--accept-remote-endpoint", is_flag=True, help="Send problems to an endpoint that is not on this machine."
+        "--endpoint-model",
+        default="default",
+        metavar="NAME",
+        show_default=True,
+        help="Name of the model at the endpoint.",
+    ),
+    click.option(
+        "--accept-remote-endpoint",
+        is_flag=True,
+        help="Allow an endpoint that is not on this computer; it receives the problems.",
     ),
     json_option,
 ]
 
 
 def _with_run_options(function: Any) -> Any:
+    """Decorate a verb with all `_run_options`, so that `--help` lists them in that order."""
     for option in reversed(_run_options):
         function = option(function)
     return function
@@ -130,10 +165,20 @@ def _with_run_options(function: Any) -> Any:
 
 @main.command()
 @_with_run_options
-@click.option("--rounds", type=click.IntRange(1), default=1, help="How many rounds, one after the other.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Number of rounds to run, one after another; each further round adds 1 to the seed.",
+)
 @click.pass_context
 def run(ctx: click.Context, /, rounds: int, **options: Any) -> None:
-    """Run a whole round (or go on with an unfinished one): sample, execute, score, pair, train, evaluate, decide."""
+    """Run a whole round, or continue an unfinished one.
+
+    The stages: sample programs, execute them in the sandbox, augment the test inputs, score, build pairs, train an
+    adapter, evaluate it, and decide whether to keep it. After a stop with Ctrl-C the same command continues the round.
+    """
     for number in range(rounds):
         if number:
             options |= {"new": False, "from_base": False, "seed": (options["seed"] or 0) + 1}
@@ -141,20 +186,22 @@ def run(ctx: click.Context, /, rounds: int, **options: Any) -> None:
 
 
 def _stage_command(name: str, until: str, help_text: str) -> None:
-    @main.command(name, help=help_text)
+    """Add the verb `name`, which runs a round up to the end of stage `until`."""
+
+    @main.command(name, help=f"{help_text} An unfinished round is continued.")
     @_with_run_options
     @click.pass_context
     def command(ctx: click.Context, /, **options: Any) -> None:
         _run(ctx, until, **options)
 
 
-_stage_command("sample", "sample", "Run the round up to its samples.")
-_stage_command("execute", "execute", "Run the round up to the executed programs.")
-_stage_command("grow", "grow", "Run the round up to the test inputs that it adds.")
-_stage_command("score", "score", "Run the round up to entropy and selection.")
-_stage_command("pairs", "pair", "Run the round up to its preference pairs.")
-_stage_command("train", "train", "Run the round up to its adapter.")
-_stage_command("evaluate", "evaluate", "Run the round up to the comparison of base and adapter.")
+_stage_command("sample", "sample", "Run a round until its programs are sampled.")
+_stage_command("execute", "execute", "Run a round until its programs have run in the sandbox.")
+_stage_command("grow", "grow", "Run a round until its test inputs are augmented.")
+_stage_command("score", "score", "Run a round until its problems are scored and selected.")
+_stage_command("pairs", "pair", "Run a round until its preference pairs are built.")
+_stage_command("train", "train", "Run a round until its adapter is trained.")
+_stage_command("evaluate", "evaluate", "Run a round until its adapter is evaluated.")
 
 
 def _run(
@@ -170,23 +217,26 @@ def _run(
     endpoint_model: str,
     accept_remote_endpoint: bool,
     benchmarks: tuple[str, ...],
-    **asked: Any,
+    **requested: Any,
 ) -> None:
+    """Run a round up to the end of stage `until`, and print its report; the options are those of `_run_options`."""
     from conself_local.cli.progress import Progress, print_report
     from conself_local.round.context import ComputeOptions, Endpoint, RoundContext
     from conself_local.round.run import run_round
     from conself_local.round.start import Request, open_round
 
-    elsewhere = Endpoint(endpoint, endpoint_model, accept_remote_endpoint) if endpoint else None
+    remote = Endpoint(endpoint, endpoint_model, accept_remote_endpoint) if endpoint else None
     compute = ComputeOptions(
-        usable_cores(), threads, slots, None if weights_format == "auto" else weights_format, elsewhere, not no_gpu
+        usable_cores(), threads, slots, None if weights_format == "auto" else weights_format, remote, not no_gpu
     )
     make_sandbox = sandbox_maker(ctx, compute.workers)
-    request = Request(**asked, benchmarks=benchmarks or None)
+    request = Request(**requested, benchmarks=benchmarks or None)
     with open_store(ctx) as (home, store), home.lock():
-        round_, model, judged_on = open_round(store, request, make_sandbox)
+        round_, model, round_benchmarks = open_round(store, request, make_sandbox)
         with Progress() as progress:
-            progress.say(f"round {round_.id} on {model.name} ({model.path.name}), preset {round_.settings.preset}")
+            progress.print_line(
+                f"round {round_.id} on {model.name} ({model.path.name}), preset {round_.settings.preset}"
+            )
             context = RoundContext(
                 store,
                 home,
@@ -196,7 +246,7 @@ def _run(
                 sandbox_maker(ctx, compute.overlap_workers),
                 progress.on_event,
             )
-            report = run_round(context, round_, judged_on, until)
+            report = run_round(context, round_, round_benchmarks, until)
     if as_json:
         click.echo(json.dumps(report, indent=2))
     else:
@@ -204,14 +254,18 @@ def _run(
 
 
 @main.command()
-@click.option("--model", type=click.Path(path_type=Path), help="A GGUF file (default: the bundled model).")
+@click.option("--model", type=click.Path(path_type=Path), help="GGUF file of the model (default: the bundled model).")
 @click.option(
-    "--allow-loss", is_flag=True, help="Also try formats that lose quality (Q8_0, Q4_0); the loss is measured."
+    "--allow-loss", is_flag=True, help="Also try formats that lose quality (Q8_0, Q4_0), and measure the loss."
 )
 @json_option
 @click.pass_context
 def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool) -> None:
-    """Find out what samples fastest here: number format, slots, threads. Under a minute for small models."""
+    """Find the fastest sampling settings for this computer.
+
+    Number formats, slots and threads are tried. Takes less than a minute for small models. Later rounds on the model
+    use the result.
+    """
     from conself_local.home import Home
     from conself_local.model_files.bundled import bundled_model
     from conself_local.model_files.model_file import load_model_file
@@ -224,7 +278,7 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(tuning), indent=2))
     else:
-        click.echo(f"from now on: {tuning}")
+        click.echo(f"used from now on: {tuning}")
 
 
 @main.command()
@@ -232,17 +286,18 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),
-    help="Where its homes are kept (default: experiments/NAME in the home).",
+    help="Folder for the homes of the arms (default: experiments/NAME in the home).",
 )
 @click.option(
     "--report",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Markdown, written as arms end: seeds, settings, hashes. What is in the .jsonl beside it is not run again.",
+    help="Markdown file for the results, seeds, settings and hashes, updated whenever an arm ends. Results in the "
+    ".jsonl file beside it are not computed again.",
 )
-@click.option("--model", type=click.Path(path_type=Path), help="In place of the file's.")
-@click.option("--problems", type=click.Path(path_type=Path), help="In place of the file's.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: as tuned, or all cores).")
-@click.option("--slots", type=click.IntRange(1, 256), help="Sequences sampled at once (default: as tuned, or 64).")
+@click.option("--model", type=click.Path(path_type=Path), help="GGUF file to use instead of the one that PATH names.")
+@click.option("--problems", type=click.Path(path_type=Path), help="Problems to use instead of those that PATH names.")
+@_threads_option
+@_slots_option
 @click.pass_context
 def experiment(
     ctx: click.Context,
@@ -254,7 +309,11 @@ def experiment(
     threads: int | None,
     slots: int | None,
 ) -> None:
-    """Run the arms and seeds that a TOML file names, or go on with them; prints one table (Markdown)."""
+    """Run an experiment and print a table of its results.
+
+    PATH is a TOML file that names arms and seeds; the table is Markdown. Finished work is not repeated, so an
+    experiment that was stopped continues.
+    """
     from conself_local.cli.progress import Progress
     from conself_local.experiment.results import SeedResult
     from conself_local.experiment.run import run_experiment
@@ -263,35 +322,38 @@ def experiment(
     from conself_local.home import Home
     from conself_local.round.context import ComputeOptions
 
-    wanted = read_experiment(path)
-    wanted = dataclasses.replace(wanted, model=model or wanted.model, problems=problems or wanted.problems)
+    spec = read_experiment(path)
+    spec = dataclasses.replace(spec, model=model or spec.model, problems=problems or spec.problems)
     compute = ComputeOptions(usable_cores(), threads, slots)
-    target = folder or Home(ctx.obj["home"]).path / "experiments" / wanted.name
+    target = folder or Home(ctx.obj["home"]).path / "experiments" / spec.name
     results: list[SeedResult] = []
-    kept = report.with_suffix(".jsonl") if report else None
+    results_file = report.with_suffix(".jsonl") if report else None
     with Progress() as progress:
         make_sandbox = partial(sandbox_maker, ctx)
-        for result in run_experiment(wanted, target, compute, make_sandbox, progress.on_event, kept):
+        for result in run_experiment(spec, target, compute, make_sandbox, progress.on_event, results_file):
             results.append(result)
             if report:
-                report.write_text("\n".join(report_lines(wanted.name, results)) + "\n", encoding="utf-8")
+                report.write_text("\n".join(report_lines(spec.name, results)) + "\n", encoding="utf-8")
     for line in [*table_lines(results), *between_arms_lines(results)]:
         click.echo(line)
 
 
 @main.command()
-@click.option("--round", "round_id", type=int, help="Default: the latest.")
+@click.option("--round", "round_id", type=int, help="Number of the round to show (default: the latest).")
 @json_option
 @click.pass_context
 def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
-    """Where a round is, and its report so far; may be asked while it runs."""
+    """Show the progress of a round and its report so far.
+
+    This also works while the round runs.
+    """
     from conself_local.cli.progress import print_progress, print_report
     from conself_local.store.reports import progress, round_report
 
     with open_store(ctx, existing=True) as (_, store):
         latest = store.latest_round()
         if latest is None:
-            raise ConselfError("this home has no round yet", "begin one with: conself run")
+            raise ConselfError("this home has no round yet", "start one with: conself run")
         wanted = latest.id if round_id is None else store.round(round_id).id
         report, rows = round_report(store, wanted), progress(store, wanted)
     if as_json:
@@ -305,7 +367,10 @@ def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def adapters(ctx: click.Context, as_json: bool) -> None:
-    """List the adapters of this home, their lineage and their files."""
+    """List the adapters of this home.
+
+    A line shows the id, the name, the state, the adapter or model that training started from, and the file.
+    """
     with open_store(ctx, existing=True) as (_, store):
         rows = store.rows("select * from adapters order by id")
     if as_json:
@@ -332,15 +397,26 @@ def adapters(ctx: click.Context, as_json: bool) -> None:
     type=click.Choice(["gguf-lora", "peft", "mlx", "merged"]),
     default="merged",
     show_default=True,
-    help="merged: the model's own file with the adapter in it, for Ollama, LM Studio and others.",
+    help="merged: a copy of the model's file that contains the adapter, for Ollama, LM Studio and others; the other "
+    "forms hold the adapter alone.",
 )
 @click.option(
-    "--number-format", type=click.Choice(FORMATS), default="shipped", show_default=True, help="Of a merged file."
+    "--number-format",
+    type=click.Choice(FORMATS),
+    default="shipped",
+    show_default=True,
+    help="Number format of a merged file; shipped keeps the formats of the model's file.",
 )
-@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="The file or folder to write.")
+@click.option(
+    "--to", "target", type=click.Path(path_type=Path), required=True, help="File or folder to write; it must not exist."
+)
 @click.pass_context
 def export(ctx: click.Context, adapter_id: int, form: Any, number_format: str, target: Path) -> None:
-    """Write an adapter for other tools; a merged file is asked how much of the change it kept."""
+    """Write an adapter in a form that other tools use.
+
+    ADAPTER_ID is the number that `conself adapters` shows. For a merged file, the share of the adapter's change that it
+    keeps is measured and printed.
+    """
     from conself_local.adapters.export import export_adapter
 
     with open_store(ctx, existing=True) as (home, store):
@@ -351,29 +427,39 @@ def export(ctx: click.Context, adapter_id: int, form: Any, number_format: str, t
 @main.command("import-adapter")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option(
-    "--model", type=click.Path(path_type=Path), help="The GGUF file it was made for (default: the bundled model)."
+    "--model",
+    type=click.Path(path_type=Path),
+    help="GGUF file that the adapter was made for (default: the bundled model).",
 )
-@click.option("--name", help="Default: the name of the file or folder.")
-@click.option("--use", is_flag=True, help="The next round on this model begins with it.")
+@click.option("--name", help="Name of the adapter in this home (default: the name of the file or folder).")
+@click.option("--use", is_flag=True, help="Accept the adapter, so that the next round on this model starts from it.")
 @click.pass_context
 def import_adapter(ctx: click.Context, path: Path, model: Path | None, name: str | None, use: bool) -> None:
-    """Take in a LoRA adapter from elsewhere: a GGUF file, or a folder of PEFT or mlx-lm. Safetensors and GGUF only."""
-    from conself_local.adapters.importing import import_adapter as take_in
+    """Import a LoRA adapter from elsewhere.
+
+    PATH is a GGUF file, a PEFT folder or an mlx-lm folder. Weights are read from safetensors and GGUF only, and checked
+    against the model.
+    """
+    from conself_local.adapters.importing import import_adapter as store_adapter
     from conself_local.model_files.bundled import bundled_model
     from conself_local.model_files.model_file import load_model_file
 
     with open_store(ctx) as (home, store):
-        described = load_model_file(model or bundled_model())
+        model_file = load_model_file(model or bundled_model())
         name = name or path.resolve().stem
-        adapter_id = take_in(store, home, path, described, name, use=use)
-        click.echo(f"adapter {adapter_id}: {name}" + (", used by the next round" if use else ""))
+        adapter_id = store_adapter(store, home, path, model_file, name, use=use)
+        click.echo(f"adapter {adapter_id}: {name}" + ("; the next round starts from it" if use else ""))
 
 
 @main.command()
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, as_json: bool) -> None:
-    """Derive hashes, entropies, consensus, pairs and results again from what is stored; name what differs."""
+    """Recompute the stored results and report differences.
+
+    Hashes, entropies, consensus, pairs and evaluations are recomputed from the stored data. The exit code is 1 if
+    something differs.
+    """
     from conself_local.round.verify import verify_store
 
     with open_store(ctx, existing=True) as (_, store):
@@ -392,7 +478,11 @@ def verify(ctx: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """This computer: what the sandbox guarantees on it, memory, the bundled model, HumanEval."""
+    """Show what this computer and its sandbox offer.
+
+    Shown are cores, memory, graphics card, the home, the bundled model, HumanEval, package versions, and each
+    protection of the sandbox.
+    """
     from conself_local.cli.doctor import diagnose, print_diagnosis
 
     found = diagnose(ctx.obj["home"])
@@ -405,7 +495,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 @main.command()
 @click.pass_context
 def tui(ctx: click.Context) -> None:
-    """Open the terminal UI."""
+    """Open the terminal user interface."""
     arguments = ["--home", str(ctx.obj["home"])] if ctx.obj["home"] else []
     os.execv(sys.executable, [sys.executable, "-m", "tui", *arguments])
 

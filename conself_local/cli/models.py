@@ -1,4 +1,7 @@
-"""The verbs about models: find them, get one, ask the current one, serve it to other programs."""
+"""Define the verbs about models: list them, download one, ask the current one, serve it to other programs.
+
+The verbs parse options and print; `conself_local/model_files/` and `conself_local/serving/` do the work.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,17 @@ if TYPE_CHECKING:
     from conself_local.model_files.model_file import ModelFile
 
 _model_option = click.option(
-    "--model", type=click.Path(path_type=Path), help="A GGUF file (default: the bundled model)."
+    "--model", type=click.Path(path_type=Path), help="GGUF file of the model (default: the bundled model)."
 )
 _adapter_option = click.option(
-    "--adapter", "adapter_id", type=int, help="Default: the latest accepted one for the model."
+    "--adapter",
+    "adapter_id",
+    type=int,
+    help="Id of the adapter to use (default: the latest accepted one for the model).",
 )
-_threads_option = click.option("--threads", type=click.IntRange(1), help="Default: all cores.")
+_threads_option = click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: all cores).")
 _gpu_option = click.option(
-    "--no-gpu", is_flag=True, help="Compute on the processor although llama.cpp could use a graphics card."
+    "--no-gpu", is_flag=True, help="Compute on the processor even if llama.cpp can use a graphics card."
 )
 
 
@@ -32,7 +38,11 @@ _gpu_option = click.option(
 @json_option
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
-    """List the GGUF models of LM Studio, Ollama, llama.cpp and Hugging Face on this computer, and what each can do here."""
+    """List the GGUF models on this computer.
+
+    Models of LM Studio, Ollama, llama.cpp and Hugging Face are found, as well as the bundled model and downloads of
+    `conself models get`. The list says what each model can be used for here.
+    """
     if ctx.invoked_subcommand:
         return
     from conself_local.home import Home
@@ -50,7 +60,11 @@ def models(ctx: click.Context, as_json: bool) -> None:
 @click.argument("name", required=False)
 @click.pass_context
 def get(ctx: click.Context, name: str | None) -> None:
-    """Download a good small coding model by its name, once; without a name: which there are. It goes on where it broke off."""
+    """Download a small coding model by its name.
+
+    Without NAME, the models on offer are listed. A model is downloaded only once, and a download that was interrupted
+    continues where it stopped.
+    """
     from conself_local.home import Home
     from conself_local.machine.room import gib
     from conself_local.model_files.download import BUNDLED, CATALOGUE, get_model
@@ -67,11 +81,21 @@ def get(ctx: click.Context, name: str | None) -> None:
 @click.argument("question")
 @_model_option
 @_adapter_option
-@click.option("--base", is_flag=True, help="Show the base model's answer too.")
+@click.option("--base", is_flag=True, help="Also show the answer of the base model.")
 @click.option(
-    "--temperature", type=click.FloatRange(0), default=0.0, show_default=True, help="0: always the likeliest token."
+    "--temperature",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Sampling temperature; 0 always takes the most likely token.",
 )
-@click.option("--max-tokens", type=click.IntRange(1), default=1024, show_default=True)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="Maximum length of the answer, in tokens.",
+)
 @_threads_option
 @_gpu_option
 @json_option
@@ -88,10 +112,13 @@ def ask(
     no_gpu: bool,
     as_json: bool,
 ) -> None:
-    """Ask the model with its current adapter; the answer comes as it is written. QUESTION - is read from standard input."""
+    """Ask the model with its current adapter.
+
+    The answer appears while it is written. If QUESTION is -, it is read from standard input.
+    """
     from conself_local.serving.ask import ask_model
 
-    home, described, adapter = _opened(ctx, model, adapter_id)
+    home, model_file, adapter = _open_model(ctx, model, adapter_id)
     arms: dict[str, Path | None] = {"adapter": adapter} if adapter else {}
     if base or not adapter:
         arms["base"] = None
@@ -100,7 +127,7 @@ def ask(
     shown = None
     for arm, text in ask_model(
         home,
-        described,
+        model_file,
         sys.stdin.read() if question == "-" else question,
         arms,
         temperature=temperature,
@@ -123,11 +150,19 @@ def ask(
 @_model_option
 @_adapter_option
 @click.option("--base", is_flag=True, help="Serve the base model, without an adapter.")
-@click.option("--port", type=click.IntRange(1, 65535), default=8765, show_default=True)
 @click.option(
-    "--context", type=click.IntRange(256), default=4096, show_default=True, help="Tokens of a request and its answer."
+    "--port", type=click.IntRange(1, 65535), default=8765, show_default=True, help="Port on 127.0.0.1 to listen on."
 )
-@click.option("--api-key", envvar="CONSELF_API_KEY", help="Ask for this key (default: $CONSELF_API_KEY, or none).")
+@click.option(
+    "--context",
+    type=click.IntRange(256),
+    default=4096,
+    show_default=True,
+    help="Maximum length of a request and its answer together, in tokens.",
+)
+@click.option(
+    "--api-key", envvar="CONSELF_API_KEY", help="Key that clients must send (default: $CONSELF_API_KEY, or no key)."
+)
 @_threads_option
 @_gpu_option
 @click.pass_context
@@ -142,37 +177,46 @@ def serve(
     threads: int | None,
     no_gpu: bool,
 ) -> None:
-    """Serve the model with its current adapter to other programs of this computer, as OpenAI's API does."""
+    """Serve the model with its adapter to other programs.
+
+    Programs on this computer use it through OpenAI's API. The server listens on 127.0.0.1 only.
+    """
     from conself_local.machine.gpu import usable_gpu
     from conself_local.serving.server import ALIAS, make_app
     from conself_local.serving.server import serve as run_server
 
-    _, described, accepted = _opened(ctx, model, adapter_id)
+    _, model_file, accepted = _open_model(ctx, model, adapter_id)
     adapter = None if base else accepted
-    context = min(context, described.context_length)
+    context = min(context, model_file.context_length)
     layers = -1 if not no_gpu and usable_gpu() else 0
     app = make_app(
-        described.path,
+        model_file.path,
         adapter,
         context_tokens=context,
         threads=threads or usable_cores(),
         gpu_layers=layers,
         api_key=api_key,
     )
-    worn = adapter.name if adapter else "no adapter"
-    click.echo(f"{described.name}, {worn}: http://127.0.0.1:{port}/v1, model {ALIAS!r}; Ctrl-C stops it", err=True)
+    adapter_name = adapter.name if adapter else "no adapter"
+    click.echo(
+        f"{model_file.name}, {adapter_name}: http://127.0.0.1:{port}/v1, model {ALIAS!r}; Ctrl-C stops the server",
+        err=True,
+    )
     run_server(app, port)
 
 
-def _opened(ctx: click.Context, model: Path | None, adapter_id: int | None) -> tuple[Home, ModelFile, Path | None]:
-    """The home, the model described, the adapter's file verified."""
+def _open_model(ctx: click.Context, model: Path | None, adapter_id: int | None) -> tuple[Home, ModelFile, Path | None]:
+    """Return the home, the model file, and the verified adapter file (None: the base model).
+
+    Raises ConselfError if the model cannot be used or the adapter does not fit it.
+    """
     from conself_local.model_files.bundled import bundled_model
     from conself_local.model_files.model_file import load_model_file, verify_adapter_file
     from conself_local.serving.ask import current_adapter
 
     with open_store(ctx) as (home, store):
-        described = load_model_file(model or bundled_model())
-        adapter = current_adapter(store, described, adapter_id)
+        model_file = load_model_file(model or bundled_model())
+        adapter = current_adapter(store, model_file, adapter_id)
         if adapter:
-            verify_adapter_file(adapter, described)
-        return home, described, adapter
+            verify_adapter_file(adapter, model_file)
+        return home, model_file, adapter

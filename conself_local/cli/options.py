@@ -1,4 +1,4 @@
-"""What the verbs of the command line share."""
+"""Provide what several verbs of the command line need: an option, the store, and sandboxes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 
 @contextmanager
 def open_store(ctx: click.Context, *, existing: bool = False) -> Iterator[tuple[Home, Store]]:
-    """Of the home that the user named; where it must be `existing`, nothing is made."""
+    """Open the home that the user named and its store; both are created unless `existing` is set.
+
+    Raises ConselfError if the home cannot be written, if its store cannot be opened, or if `existing` is set and the
+    home has no store.
+    """
     from conself_local.home import Home
     from conself_local.store.store import Store
 
@@ -28,6 +32,7 @@ def open_store(ctx: click.Context, *, existing: bool = False) -> Iterator[tuple[
 
 
 def sandbox_maker(ctx: click.Context, workers: int) -> MakeSandbox:
+    """Return a function that starts a sandbox of `workers` workers, which may lack protections that the user waived."""
     from sandbox import Limits, Sandbox
 
     def make(limits: Limits) -> Sandbox:

@@ -1,4 +1,7 @@
-"""The verbs about problems: list, check and import files, and harvest one's own code."""
+"""Define the verbs about problems: list, check and import files, and harvest the user's own code.
+
+The verbs parse options and print; `conself_local/problems/` does the work.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ _PATH = click.Path(path_type=Path)
 
 @click.group()
 def problems() -> None:
-    """What a problems file holds: list it, check it, make one of our own of it."""
+    """List, check or import a problems file."""
 
 
 @problems.command("list")
@@ -26,7 +29,10 @@ def problems() -> None:
 @json_option
 @click.pass_context
 def list_(ctx: click.Context, path: Path | None, as_json: bool) -> None:
-    """List the problems of a file (default: the starter pack), and what was left out."""
+    """List the problems of a file, and the excluded records.
+
+    Without PATH, the starter pack is listed.
+    """
     from conself_local.problems.load import LoadedProblems, load_problems, load_starter
 
     loaded = load_problems(path, sandbox_maker(ctx, 1)) if path else LoadedProblems(tuple(load_starter()), ())
@@ -41,14 +47,17 @@ def list_(ctx: click.Context, path: Path | None, as_json: bool) -> None:
         first_line = str(row["statement"]).splitlines()[0][:70]
         click.echo(f"{row['id']:<28} {row['split']:<10} {row['kind']:<8} {row['inputs']:>3} inputs  {first_line}")
     for sentence in loaded.excluded:
-        click.echo(f"left out: {sentence}", err=True)
+        click.echo(f"excluded: {sentence}", err=True)
 
 
 @problems.command()
 @click.argument("path", type=_PATH)
 @click.pass_context
 def check(ctx: click.Context, path: Path) -> None:
-    """Name everything in a file that must be mended, and what a round would leave out and why."""
+    """Report what must be fixed in a problems file.
+
+    Also reports what a round would exclude and why. The exit code is 1 if something must be fixed.
+    """
     from conself_local.problems.importing import check_problems
 
     faults, report = check_problems(path, sandbox_maker(ctx, usable_cores()))
@@ -57,22 +66,28 @@ def check(ctx: click.Context, path: Path) -> None:
     for sentence in report.sentences():
         click.echo(sentence, err=True)
     if faults:
-        click.echo(f"{len(faults)} to mend", err=True)
+        click.echo(f"{len(faults)} to fix", err=True)
         sys.exit(EXIT_FAILED)
 
 
 @problems.command("import")
 @click.argument("path", type=_PATH)
 @click.option("--to", "target", type=_PATH, required=True, help="The problems file to write (JSON lines).")
-@click.option("--limit", type=click.IntRange(1), help="Only so many training problems, drawn by the seed.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(1), help="Keep at most this many training problems, drawn by --seed (default: all)."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Decides which problems --limit keeps.")
 @click.pass_context
 def import_(ctx: click.Context, path: Path, target: Path, limit: int | None, seed: int) -> None:
-    """Make a problems file of our own from APPS, TACO, LiveCodeBench, MBPP, EvalPlus or any other known file, however large."""
+    """Convert a file of a known format into a problems file.
+
+    Known formats: APPS, TACO, LiveCodeBench, MBPP, EvalPlus, HumanEval, this project's JSON lines, and TOML written by
+    hand. JSON lines may be larger than memory. Repeated problems and those that a benchmark contains are excluded.
+    """
     from conself_local.cli.progress import Counter
     from conself_local.problems.importing import import_problems
 
-    with Counter("records read, in two passes") as counter:
+    with Counter("records read (the file is read twice)") as counter:
         report = import_problems(
             path, target, sandbox_maker(ctx, usable_cores()), limit=limit, seed=seed, on_progress=counter.show
         )
@@ -82,40 +97,55 @@ def import_(ctx: click.Context, path: Path, target: Path, limit: int | None, see
 
 @problems.command()
 def schema() -> None:
-    """Print the JSON schema of problems written in TOML, for an editor that completes and checks."""
+    """Print the JSON schema of problems written in TOML.
+
+    An editor that knows the schema completes and checks what you write.
+    """
     click.echo(files("conself_local.problems").joinpath("problems.schema.json").read_text(encoding="utf-8"), nl=False)
 
 
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
 @click.option("--to", "target", type=_PATH, required=True, help="The problems file to write (JSON lines).")
-@click.option("--yes", is_flag=True, help="Take all that can be taken, without asking for each.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws inputs, and which problems validate.")
+@click.option("--yes", is_flag=True, help="Take every function that can be used, without asking.")
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Decides the drawn inputs and which problems are for validation.",
+)
 @click.pass_context
 def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int) -> None:
-    """Make problems from your own Python code: a file, or all files under a folder. Nothing of it runs outside the sandbox."""
+    """Make problems from your own Python code.
+
+    PATH is a file, or a folder whose files are all searched. Functions with a docstring and simple parameters are shown
+    one by one, and you choose which to take. Your code runs only in the sandbox.
+    """
     from conself_local.problems.formats.own import record_of
-    from conself_local.problems.harvest import harvest as look_at
+    from conself_local.problems.harvest import harvest as find_functions
     from conself_local.problems.harvest import keep_runnable
 
     if target.exists():
-        raise ConselfError(f"{target} is there already", "give another path")
-    found = list(look_at(path, seed))
+        raise ConselfError(f"{target} already exists", "give another path")
+    found = list(find_functions(path, seed))
     accepted = [
         one
         for one in found
-        if one.problem and (yes or click.confirm(f"{one.where}\n{one.source}\ntake it?", default=True))
+        if one.problem and (yes or click.confirm(f"{one.where}\n{one.source}\ntake this function?", default=True))
     ]
     for one in found:
         if not one.problem:
-            click.echo(f"left out: {one.where}: {one.exclusion_reason}", err=True)
+            click.echo(f"excluded: {one.where}: {one.exclusion_reason}", err=True)
     kept = keep_runnable(accepted, sandbox_maker(ctx, usable_cores()), seed) if accepted else []
     if not kept:
         raise ConselfError(
-            f"none of {len(found)} functions in {path} can be taken", "it needs docstrings, and types or examples"
+            f"none of the {len(found)} functions in {path} was taken",
+            "a function needs a docstring, and type annotations or examples for its parameters",
         )
     target.write_text("".join(json.dumps(record_of(problem)) + "\n" for problem in kept), encoding="utf-8")
     validating = sum(problem.split == "validation" for problem in kept)
     click.echo(
-        f"{len(found)} functions found, {len(accepted)} taken, {len(kept)} run: {target} ({validating} of them validate)"
+        f"{len(found)} functions found, {len(accepted)} taken, {len(kept)} of them run in the sandbox and are now in "
+        f"{target} ({validating} for validation)"
     )

@@ -1,4 +1,8 @@
-"""How a round looks on a terminal: progress bars with rate and time left, and the report as text."""
+"""Show a round on a terminal: progress bars with rate and time left, and the report as text.
+
+Progress is printed to standard error, the report to standard output. Not covered: collecting the data of the report
+(`store/reports.py`).
+"""
 
 from __future__ import annotations
 
@@ -14,17 +18,25 @@ from rich.text import Text
 
 from conself_local.events import Event, ItemStored, Notice, StageDone, StageStarted, StepDone
 
-_PLAIN_SECONDS = 20.0
+_PLAIN_INTERVAL_S = 20.0
+"""Least time between two progress lines if standard error is not a terminal."""
+_STAGE_LABELS = {
+    "problems left out": "problems excluded",
+    "grow": "augmented inputs",
+    "train": "training result",
+    "running copy": "converted weights",
+}
+"""Stage whose summary the report shows -> label."""
 
 
 class Counter:
-    """One number that grows, where nobody knows how far; a context manager."""
+    """A context manager that shows on standard error a count whose final value is unknown."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._console = Console(stderr=True, highlight=False)
         self._status = self._console.status(what)
-        self._spoke = time.monotonic()
+        self._last_line_at = time.monotonic()
 
     def __enter__(self) -> Counter:
         self._status.start()
@@ -36,15 +48,16 @@ class Counter:
         self._status.stop()
 
     def show(self, done: int) -> None:
+        """Show the count; only multiples of 1000 are shown, and without a terminal at most one line every 20 s."""
         if done % 1000 == 0:
             self._status.update(f"{done} {self._what}")
-            if not self._console.is_terminal and time.monotonic() - self._spoke > _PLAIN_SECONDS:
-                self._spoke = time.monotonic()
+            if not self._console.is_terminal and time.monotonic() - self._last_line_at > _PLAIN_INTERVAL_S:
+                self._last_line_at = time.monotonic()
                 self._console.print(f"{done} {self._what}")
 
 
 class Progress:
-    """One bar a stage on a terminal; a line now and then where standard error is no terminal."""
+    """A context manager that shows one bar per stage; without a terminal, a progress line at most every 20 s."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
@@ -60,7 +73,7 @@ class Progress:
             disable=not self.console.is_terminal,
         )
         self._stage: tuple[str, Any, float, int] | None = None
-        self._spoke = time.monotonic()
+        self._last_line_at = time.monotonic()
 
     def __enter__(self) -> Progress:
         self._bars.start()
@@ -71,54 +84,60 @@ class Progress:
     ) -> None:
         self._bars.stop()
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
+        """Print one line to standard error, above the bars."""
         self._bars.console.print(Text(text))
 
     def on_event(self, event: Event) -> None:
+        """Show an event of a round: move the bar of its stage, or print a line."""
         if isinstance(event, StageStarted):
             task = self._bars.add_task(event.stage, total=event.total, completed=event.done, rate="", note="")
             self._stage = (event.stage, task, time.monotonic(), event.done)
         elif isinstance(event, ItemStored) and self._stage:
             self._advance(event)
         elif isinstance(event, StageDone):
-            self.say(f"{event.stage}: {event.summary}")
+            self.print_line(f"{event.stage}: {event.summary}")
         elif isinstance(event, Notice):
-            self.say(event.text)
+            self.print_line(event.text)
         elif isinstance(event, StepDone):
-            self._say_now_and_then(
+            self._print_occasionally(
                 f"step {event.step}/{event.steps}: loss {event.loss:.4f}, margin {event.margin:+.3f}, "
-                f"reward accuracy {event.reward_accuracy:.2f}, chosen {event.chosen_logp_shift:+.4f} nats a token"
+                f"reward accuracy {event.reward_accuracy:.2f}, chosen {event.chosen_logp_shift:+.4f} nats per token"
             )
 
     def _advance(self, event: ItemStored) -> None:
-        assert self._stage is not None, "an item comes after its stage began"
+        assert self._stage is not None, "an item is stored after its stage has started"
         _, task, started, before = self._stage
         elapsed = max(1e-6, time.monotonic() - started)
         rate = (event.done - before) / elapsed
         self._bars.update(task, completed=event.done, rate=f"{rate:.1f}/s", note=event.note[:30])
         if rate:
             left = (event.total - event.done) / rate
-            self._say_now_and_then(f"{event.stage}: {event.done}/{event.total}, {rate:.1f}/s, about {left:.0f} s left")
+            self._print_occasionally(
+                f"{event.stage}: {event.done}/{event.total}, {rate:.1f}/s, about {left:.0f} s left"
+            )
 
-    def _say_now_and_then(self, text: str) -> None:
-        if not self.console.is_terminal and time.monotonic() - self._spoke > _PLAIN_SECONDS:
-            self._spoke = time.monotonic()
-            self.say(text)
+    def _print_occasionally(self, text: str) -> None:
+        if not self.console.is_terminal and time.monotonic() - self._last_line_at > _PLAIN_INTERVAL_S:
+            self._last_line_at = time.monotonic()
+            self.print_line(text)
 
 
 def print_progress(rows: list[dict[str, Any]]) -> None:
+    """Print one line per stage on standard output: items done and in total, as `store.reports.progress` counts them."""
     for row in rows:
         print(f"{row['stage']:<10} {row['done']:>7} / {row['total']}")
     print()
 
 
 def print_report(report: dict[str, Any]) -> None:
-    """The report of a round, for people, on standard output."""
+    """Print a round's report (`store.reports.round_report`) for people, on standard output."""
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     out = console.print
     out(
         Text(
-            f"Round {report['round']} ({report['state']}), preset {report['preset']}, seed {report['seed']}, model {report['model']}"
+            f"Round {report['round']} ({report['state']}), preset {report['preset']}, seed {report['seed']}, "
+            f"model {report['model']}"
         )
     )
     out(Text(f"problems sampled   {report['problems_sampled']} of {report['problems']}"))
@@ -131,7 +150,7 @@ def print_report(report: dict[str, Any]) -> None:
     if report["mean_crash_rate"] is not None:
         out(Text(f"mean crash rate    {report['mean_crash_rate']:.3f}"))
         out(Text(f"informative        {report['informative']} problems; learnable {report['learnable']}"))
-        out(Text("semantic entropy   (bits: problems)"))
+        out(Text("semantic entropy   (bits: number of problems)"))
         _print_histogram(report["entropy_histogram"], out)
     if report["selected_problems"]:
         out(Text("selected           " + ", ".join(report["selected_problems"])))
@@ -139,23 +158,25 @@ def print_report(report: dict[str, Any]) -> None:
     if report["steps"]:
         out(
             Text(
-                f"training           {report['steps']} steps, loss {report['first_loss']:.4f} -> {report['last_loss']:.4f}, "
-                f"reward accuracy {report['reward_accuracy']:.2f}, chosen {report['chosen_logp_shift']:+.4f} nats a token, "
+                f"training           {report['steps']} steps, "
+                f"loss {report['first_loss']:.4f} -> {report['last_loss']:.4f}, "
+                f"reward accuracy {report['reward_accuracy']:.2f}, "
+                f"chosen {report['chosen_logp_shift']:+.4f} nats per token, "
                 f"peak memory {report['trainer_peak_bytes'] / 2**30:.1f} GiB"
             )
         )
-    for stage in ("problems left out", "grow", "train", "running copy"):
+    for stage, label in _STAGE_LABELS.items():
         if stage in report["stages"]:
-            out(Text(f"{stage:<18} {report['stages'][stage]}"))
+            out(Text(f"{label:<18} {report['stages'][stage]}"))
     if report["evaluations"]:
-        out(Text("base against adapter (parsed, crashed: shares of all answers; tokens: mean length)"))
+        out(Text("base versus adapter (parsed, crashed: shares of all answers; tokens: mean length)"))
         for name, result in report["evaluations"].items():
             _print_arms(name, result, out)
             out(Text(f"  {result['verdict']}; McNemar on greedy p = {result['mcnemar_p']:.3f}"))
             for what in ("gained", "lost"):
                 if result[what]:
                     out(Text(f"  {what} (greedy): {', '.join(result[what])}"))
-        out(Text(f"the held-out split has been judged on {report['held_out_judged']} times in this home"))
+        out(Text(f"the held-out split has been evaluated {report['held_out_judged']} times in this home"))
     if report["adapter"]:
         out(Text(f"adapter            {report['adapter']['gguf_path']} ({report['adapter']['state']})"))
     if "decide" in report["stages"]:
@@ -163,19 +184,22 @@ def print_report(report: dict[str, Any]) -> None:
 
 
 def _print_histogram(bins: list[dict[str, Any]], out: Any) -> None:
-    most = max([b["count"] for b in bins] + [1])
+    largest = max([b["count"] for b in bins] + [1])
     for b in bins:
-        out(Text(f"  {b['label']:>10} {b['count']:>4} {'#' * round(40 * b['count'] / most)}"))
+        out(Text(f"  {b['label']:>10} {b['count']:>4} {'#' * round(40 * b['count'] / largest)}"))
 
 
 def _print_arms(name: str, result: dict[str, Any], out: Any) -> None:
     out(
         Text(
-            f"{name}: {result['problems']} problems, {result['samples_per_problem']} samples each beside the greedy one"
+            f"{name}: {result['problems']} problems, {result['samples_per_problem']} samples and one greedy answer each"
         )
     )
     for arm in ("base", "adapter"):
         values = result[arm]
         sampled = [f"pass@{k} {values['pass_at'][k]:.3f}" for k in values["pass_at"] if k in ("1", "5", "10")]
-        shares = f"parsed {values['parsed_share']:.3f}, crashed {values['crashed_share']:.3f}, tokens {values['mean_tokens']:.0f}"
+        shares = (
+            f"parsed {values['parsed_share']:.3f}, crashed {values['crashed_share']:.3f}, "
+            f"tokens {values['mean_tokens']:.0f}"
+        )
         out(Text(f"  {arm:<8} " + ", ".join([f"greedy {values['greedy_pass_at_1']:.3f}", *sampled, shares])))

@@ -1,1 +1,1 @@
-"""pass@k and paired comparison: is the adapter better, worse, or is there no measurable change?"""
+"""Estimate pass@k and compare in pairs whether the adapter is better or worse, or shows no measurable change."""

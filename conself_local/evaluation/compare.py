@@ -1,5 +1,9 @@
-"""Two arms on one benchmark: pass@k, the paired difference with its interval, McNemar, gained and lost by name, and
-the verdict in one sentence. Pure: plain values in, plain values out.
+"""Compare two arms on one benchmark.
+
+The result holds pass@k, the paired difference with its 95 % interval, McNemar's p-value, the gained and lost problems
+by name, and the verdict in one sentence. The functions are pure: they take and return plain values.
+Not covered: judging programs (`judge.py`), the estimators and their sources (`statistics.py`), and experiments over
+several seeds.
 """
 
 from __future__ import annotations
@@ -14,16 +18,27 @@ from conself_local.evaluation.statistics import mcnemar_exact, paired_bootstrap,
 
 @dataclass(frozen=True)
 class ArmSamples:
+    """The judged answers of one arm on one benchmark; `parsed`, `crashed` and `tokens` include the greedy answers."""
+
     sampled: dict[str, list[bool]]
-    """Per problem, whether each sample is right; empty lists where only the greedy answer was asked."""
+    """Problem id -> whether each sample is right; empty lists if only the greedy answer was asked for."""
     greedy: dict[str, bool]
+    """Problem id -> whether the greedy answer is right."""
     parsed: list[bool]
+    """Whether each answer contains a program that compiles."""
     crashed: list[bool]
-    """Failed on every input, or held no program."""
+    """Whether each answer failed on every input or contained no program."""
     tokens: list[int]
+    """Length of each answer, in tokens."""
 
 
 def arm_summary(arm: ArmSamples) -> dict[str, Any]:
+    """Return the metrics of one arm as plain JSON values: shares in 0..1, and the mean length in tokens.
+
+    `pass_at` maps k as text ("1" to "n") to pass@k, averaged over the problems with samples; n is the smallest number
+    of samples per problem, and `pass_at` is empty if nothing was sampled. Raises statistics.StatisticsError for an arm
+    without answers.
+    """
     counts = [(len(s), sum(s)) for s in arm.sampled.values() if s]
     n = min((count for count, _ in counts), default=0)
     return {
@@ -36,12 +51,19 @@ def arm_summary(arm: ArmSamples) -> dict[str, Any]:
 
 
 def problem_scores(arm: ArmSamples) -> dict[str, float]:
-    """Per problem the share of right samples (an unbiased pass@1); the greedy answer where nothing was sampled."""
+    """Return problem id -> share of right samples (an unbiased pass@1), in 0..1.
+
+    For a problem without samples the greedy answer counts as 0 or 1.
+    """
     return {p: fmean(s) if s else float(arm.greedy[p]) for p, s in arm.sampled.items()}
 
 
 def compare(arms: Mapping[str, ArmSamples], *, seed: int) -> dict[str, Any]:
-    """The result of one benchmark as plain JSON values; `arms` holds `base` and `adapter` over the same problems."""
+    """Return the result of one benchmark as plain JSON values.
+
+    arms: `base` and `adapter`, over the same problems. seed: of the bootstrap. `difference` and `interval_95` are
+    adapter minus base, as shares (0.01 is one point of pass@1); `gained` and `lost` compare the greedy answers.
+    """
     base, adapter = arms["base"], arms["adapter"]
     before, after = problem_scores(base), problem_scores(adapter)
     problems = sorted(before)
@@ -63,7 +85,10 @@ def compare(arms: Mapping[str, ArmSamples], *, seed: int) -> dict[str, Any]:
 
 
 def verdict(difference: float, low: float, high: float) -> str:
-    """`better` or `worse` only where the whole 95 % interval is on one side of zero."""
+    """Return the verdict: `better` or `worse` only if the whole 95 % interval is on one side of zero.
+
+    difference, low, high: shares; 0.01 is one point of pass@1.
+    """
     points = f"{100 * difference:+.1f} points pass@1, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
     if low > 0:
         return f"better ({points})"

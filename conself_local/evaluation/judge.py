@@ -1,7 +1,8 @@
-"""Is a program right? Its outputs against those of the reference, both as canonical texts from the sandbox.
+"""Decide whether a program is right: compare its outputs with those of the reference program.
 
-Equal as Python values are equal (1 == 1.0 == True; list and tuple differ), floats within 1e-6 absolute or relative,
-NaN equal to NaN. The judging happens here, in the parent, never beside the program.
+Both are canonical texts from the sandbox. They are compared as Python values (1 == 1.0 == True; list and tuple differ);
+floats may differ by 1e-6, absolute or relative, and NaN equals NaN. The comparison runs here, in the parent process,
+never in the process of the program. Not covered: running the programs.
 """
 
 from __future__ import annotations
@@ -11,10 +12,15 @@ import math
 from collections.abc import Sequence
 
 TOLERANCE = 1e-6
+"""Largest absolute or relative difference between equal floats."""
 
 
 def is_correct(outputs: Sequence[str | None], expected: Sequence[str | None], *, kind: str) -> bool:
-    """All inputs on which the reference answered are answered alike; an unanswered reference proves nothing."""
+    """Return whether the program answers every input that the reference answered, and with an equal output.
+
+    outputs, expected: (inputs,), None if there is no output. kind: outputs of `stdin` problems are compared as texts,
+    others as Python values. False if the reference answered no input. Raises ValueError if the lengths differ.
+    """
     judged = [(got, want) for got, want in zip(outputs, expected, strict=True) if want is not None]
     if not judged:
         return False
@@ -24,7 +30,11 @@ def is_correct(outputs: Sequence[str | None], expected: Sequence[str | None], *,
 
 
 def outputs_match(got: str, want: str) -> bool:
-    """`outputs_match("1.0", "1")` -> True; `outputs_match("[1]", "(1,)")` -> False."""
+    """Return whether two canonical texts stand for equal Python values.
+
+    `outputs_match("1.0", "1")` -> True; `outputs_match("[1]", "(1,)")` -> False. Texts that are not literals are equal
+    only if they are identical.
+    """
     if got == want:
         return True
     try:

@@ -1,4 +1,7 @@
-"""Estimators, apart from everything that runs: pass@k, the paired bootstrap, McNemar's exact test."""
+"""Estimate pass@k, bootstrap intervals of paired differences, and McNemar's exact p-value.
+
+The functions are pure, and each names its source. Not covered: collecting the scores (`compare.py`).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """1 - C(n - c, k) / C(n, k): the unbiased estimate from n samples of which c are right.
+    """Return 1 - C(n - c, k) / C(n, k), the unbiased estimate of pass@k from n samples of which c are right.
 
     (5, 2, 1) -> 0.4; (5, 2, 2) -> 0.7. Raises ValueError unless 0 <= c <= n and 1 <= k <= n.
     Source: Chen et al. 2021, arXiv 2107.03374, equation 1.
@@ -22,12 +25,13 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
 def paired_bootstrap(
     base: Sequence[float], other: Sequence[float], *, seed: int, resamples: int = 10_000
 ) -> tuple[float, float, float]:
-    """(mean difference other - base, 2.5 % and 97.5 % percentiles), problems resampled in pairs. base, other: (P,).
+    """Return (mean of other - base, 2.5 % percentile, 97.5 % percentile) over resampled problems.
 
-    Equal sequences -> (0.0, 0.0, 0.0). Raises ValueError for different lengths or none.
+    base, other: (P,), the scores of the same P problems, which are resampled in pairs.
+    Equal sequences -> (0.0, 0.0, 0.0). Raises ValueError if the lengths differ or are 0.
     """
     if len(base) != len(other) or not base:
-        raise ValueError("base and other must be of one length, and not empty")
+        raise ValueError("base and other must have the same length and must not be empty")
     differences = np.asarray(other, dtype=np.float64) - np.asarray(base, dtype=np.float64)
     generator = np.random.default_rng(seed)
     means = np.empty(resamples)
@@ -40,12 +44,13 @@ def paired_bootstrap(
 def bootstrap_over_seeds(
     base: Sequence[Sequence[float]], other: Sequence[Sequence[float]], *, seed: int, resamples: int = 10_000
 ) -> tuple[float, float, float]:
-    """As `paired_bootstrap`, for the same problems under several seeds: seeds and problems are resampled. base, other: (S, P).
+    """Return what `paired_bootstrap` returns, with both seeds and problems resampled.
 
-    A problem that is drawn is drawn for all drawn seeds, since the seeds share the problems.
+    base, other: (S, P), the scores of the same P problems under S seeds. A problem that is drawn is drawn for all drawn
+    seeds, since the seeds share the problems. Raises ValueError if the shapes differ or are empty.
     """
     if len(base) != len(other) or not base or {len(row) for row in (*base, *other)} != {len(base[0])} or not base[0]:
-        raise ValueError("base and other must be of one shape, and not empty")
+        raise ValueError("base and other must have the same shape and must not be empty")
     differences = np.asarray(other, dtype=np.float64) - np.asarray(base, dtype=np.float64)
     seeds, problems = differences.shape
     generator = np.random.default_rng(seed)
@@ -58,9 +63,9 @@ def bootstrap_over_seeds(
 
 
 def mcnemar_exact(gained: int, lost: int) -> float:
-    """Two-sided exact p-value that gains and losses are a fair coin's; no change at all -> 1.0.
+    """Return the two-sided exact p-value of the hypothesis that gains and losses are equally likely.
 
-    (8, 1) -> 0.0390625. Source: McNemar 1947, exact binomial form.
+    (8, 1) -> 0.0390625; (0, 0) -> 1.0. Source: McNemar 1947, exact binomial form.
     """
     n = gained + lost
     if n == 0:

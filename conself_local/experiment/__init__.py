@@ -1,1 +1,1 @@
-"""Experiments: settings compared with each other over several seeds."""
+"""Experiments: compare settings with each other over several seeds."""

@@ -1,6 +1,7 @@
-"""The results of an experiment as JSON lines: one line an arm, seed and benchmark, with all that made it.
+"""Store the results of an experiment as JSON lines: one line per arm, seed and benchmark, with all that produced it.
 
-An experiment takes hours; its file of results goes on where it was, on this computer or on another one that has the file.
+An experiment takes hours. Whoever has the file of results can continue the experiment on this or another computer.
+Not covered: running the arms (`run.py`) and printing the results (`table.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from conself_local.settings import Settings, settings_from_json, settings_to_jso
 
 @dataclass(frozen=True)
 class Arm:
+    """One variant of an experiment: its settings, and how many rounds it runs one after another."""
+
     name: str
     settings: Settings
     rounds: int = 1
@@ -25,45 +28,50 @@ class Arm:
 
 @dataclass(frozen=True)
 class ExperimentInputs:
-    """What an arm's results hang on beside its settings; equal for two computers that have the same files."""
+    """What an arm's results depend on beside its settings; equal on two computers that have the same files."""
 
     model_sha256: str
     problems_sha256: str
     limit: int | None
+    """Largest number of training problems; None: all."""
 
 
 @dataclass(frozen=True)
 class SeedResult:
-    """One arm and seed on one benchmark: the model before the first round against the model after the last one."""
+    """One arm and seed on one benchmark: the model before the first round compared with that after the last one."""
 
     arm: Arm
     seed: int
     benchmark: str
     inputs: ExperimentInputs
     compared: dict[str, Any] | None
-    """As of `evaluation.compare`; None where no adapter was trained."""
+    """Result of `evaluation.compare.compare`; None if no adapter was trained."""
     base: tuple[float, ...]
-    """The share of right samples, one a problem, by the problems' ids in order."""
+    """Share of right samples per problem, in the order of the problems' ids; empty if no adapter was trained."""
     adapter: tuple[float, ...]
+    """The same for the model with the adapter."""
     pairs: int
+    """Preference pairs of all rounds, without excluded ones."""
     steps: int
+    """Optimiser steps of all rounds."""
     tokens: int
-    """Sampled in all, what arms share included."""
+    """Tokens of all sampled programs and answers of the arm, including those that it shares with other arms."""
     seconds: float
-    """What the arm took, without what it shares with others."""
+    """Time that the arm took, excluding the samples that it shares with other arms."""
     looks: int
-    """How often this arm's rounds were judged on the benchmark."""
+    """How many times rounds of this arm were judged on the benchmark."""
     adapter_sha256: str
     versions: dict[str, str]
-    """Of the packages that a result depends on."""
+    """Package name -> version, for the packages that a result depends on."""
 
     def is_of(self, arm: Arm, seed: int, benchmark: str, inputs: ExperimentInputs) -> bool:
-        """Whether this is what would come out; an arm's name is its author's choice and makes no difference."""
-        mine = (self.arm.settings, self.arm.rounds, self.seed, self.benchmark, self.inputs)
-        return mine == (arm.settings, arm.rounds, seed, benchmark, inputs)
+        """Return whether this is the result of running `arm` with these inputs; the name of the arm is ignored."""
+        own = (self.arm.settings, self.arm.rounds, self.seed, self.benchmark, self.inputs)
+        return own == (arm.settings, arm.rounds, seed, benchmark, inputs)
 
 
 def append_result(path: Path, result: SeedResult) -> None:
+    """Append the result as one line of JSON to `path`, which is created if it does not exist."""
     values = dataclasses.asdict(result)
     arm, inputs = values.pop("arm"), values.pop("inputs")
     line = {
@@ -77,7 +85,7 @@ def append_result(path: Path, result: SeedResult) -> None:
 
 
 def load_results(path: Path) -> list[SeedResult]:
-    """Of a file that may not be there yet. Raises ConselfError that names the line."""
+    """Return the results of a file, or none if it does not exist yet. Raises ConselfError that names a bad line."""
     lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines() if path.exists() else ()
     results = []
     for number, line in enumerate(lines, 1):
@@ -92,6 +100,6 @@ def load_results(path: Path) -> list[SeedResult]:
             results.append(SeedResult(arm=arm, inputs=inputs, base=base, adapter=adapter, **values))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConselfError(
-                f"{path}, line {number}: not a result of this version ({error})", "name another --report"
+                f"{path}, line {number}: not a result of this version ({error})", "choose another --report"
             ) from error
     return results

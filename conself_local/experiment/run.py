@@ -1,22 +1,26 @@
-"""`conself experiment FILE`: arms by seeds, each a home of its own, the same stages and store as any round; then one table.
+"""Run an experiment (`conself experiment FILE`): every arm for every seed, each in its own home.
+
+The file is TOML:
 
     name = "does entropy help"
-    limit = 40                            # as of `conself run`; also model, problems
+    limit = 40                            # as in `conself run`; also model, problems
     benchmarks = ["validation"]
     seeds = [0, 1, 2]
-    settings = { evaluation_samples = 20 }  # of every arm
+    settings = { evaluation_samples = 20 }  # for every arm
     [[arm]]
     name = "laptop"
     [[arm]]
     name = "plain DPO"
-    settings = { pair_weight = "one" }    # any field of a round's settings, over the preset's
+    settings = { pair_weight = "one" }    # any field of a round's settings; overrides the preset
     [[arm]]
     name = "two rounds"
     rounds = 2
 
-Arms that begin alike share the samples of a seed and the answers of the model before training; an arm goes on from the rounds of
-another with the same settings and fewer rounds. What is done is not done again, so an experiment that was stopped goes on; what a
-file of results holds (`experiment_results.py`) is not done on another computer either.
+An arm uses the same stages and store as any round. Arms with equal sampling settings share the samples of a seed and
+the model's answers before training, and an arm continues from the rounds of another arm with the same settings and
+fewer rounds. Finished work is not repeated, so an experiment that was stopped continues; results in a file
+(`results.py`) are not computed again, on another computer either.
+Not covered: the check of the file (`spec.py`) and the table of results (`table.py`).
 """
 
 from __future__ import annotations
@@ -56,13 +60,14 @@ def run_experiment(
     compute: ComputeOptions,
     make_sandbox: Callable[[int], MakeSandbox],
     on_event: OnEvent,
-    kept: Path | None = None,
+    results_file: Path | None = None,
 ) -> Iterator[SeedResult]:
-    """Every arm for every seed, in `folder`; yields the results of an arm, one a benchmark, when it has ended.
+    """Run every arm for every seed in `folder`, and yield an arm's results, one per benchmark, when it has finished.
 
-    What the file `kept` holds is yielded as it is, under the arm's present name, and not run again; what is new is added to it.
+    Results in `results_file` are yielded as they are, under the arm's present name, and not computed again; new results
+    are appended to it. Raises ConselfError if a home in `folder` belongs to another arm, or if a round fails.
     """
-    inputs, known = experiment.inputs(), load_results(kept) if kept else []
+    inputs, known = experiment.inputs(), load_results(results_file) if results_file else []
     for seed in experiment.seeds:
         for arm in experiment.arms:
             found = {
@@ -73,8 +78,8 @@ def run_experiment(
                 continue
             on_event(Notice(f"experiment {experiment.name}: arm {arm.name}, seed {seed}"))
             for result in _run_arm(experiment, arm, seed, inputs, folder, compute, make_sandbox, on_event):
-                if kept and result.benchmark not in found:
-                    append_result(kept, result)
+                if results_file and result.benchmark not in found:
+                    append_result(results_file, result)
                 yield result
 
 
@@ -91,7 +96,7 @@ def _run_arm(
     home = Home(_arm_folder(folder, arm, seed))
     latest = _latest_round(home)
     if latest is None:
-        if shorter := _ended_shorter(experiment, arm, seed, inputs, folder):
+        if shorter := _find_shorter(experiment, arm, seed, inputs, folder):
             _copy_rounds(shorter, home)
         else:
             shared = Home(folder / experiment.shared_name(arm, seed))
@@ -101,7 +106,7 @@ def _run_arm(
     elif not experiment.holds(latest, arm, inputs):
         raise ConselfError(
             f"{home.path} holds an arm of this name with other settings, rounds, model, problems or benchmarks",
-            "give the arm another name, or name another --folder",
+            "give the arm another name, or choose another --folder",
         )
     with _timed(home):
         benchmarks = _run_rounds(experiment, arm, seed, home, compute, make_sandbox, on_event, arm.rounds, "decide")
@@ -115,35 +120,43 @@ def _arm_folder(folder: Path, arm: Arm, seed: int) -> Path:
 
 
 def _latest_round(home: Home) -> RoundInfo | None:
-    """None where none was begun; who only looks at a home leaves an empty store there."""
+    """Return the home's latest round, or None if no round has begun.
+
+    Opening a home creates an empty store, so an existing store may hold no round.
+    """
     if not home.database.exists():
         return None
     with Store(home.database) as store:
         return store.latest_round()
 
 
-def _ended_shorter(experiment: Experiment, arm: Arm, seed: int, inputs: ExperimentInputs, folder: Path) -> Home | None:
-    """Where the rounds lie that the arm begins with too: of the ended arm with its settings and the most rounds below its own."""
-    alike = [one for one in experiment.arms if one.settings == arm.settings and one.rounds < arm.rounds]
-    for one in sorted(alike, key=lambda one: -one.rounds):
-        if (path := _arm_folder(folder, one, seed)).is_dir():
+def _find_shorter(experiment: Experiment, arm: Arm, seed: int, inputs: ExperimentInputs, folder: Path) -> Home | None:
+    """Return the home of the finished arm with equal settings and the most rounds below this arm's, or None."""
+    shorter = [other for other in experiment.arms if other.settings == arm.settings and other.rounds < arm.rounds]
+    for other in sorted(shorter, key=lambda other: -other.rounds):
+        if (path := _arm_folder(folder, other, seed)).is_dir():
             latest = _latest_round(home := Home(path))
-            if latest and latest.state == "done" and latest.id == one.rounds and experiment.holds(latest, one, inputs):
+            if (
+                latest
+                and latest.state == "done"
+                and latest.id == other.rounds
+                and experiment.holds(latest, other, inputs)
+            ):
                 return home
     return None
 
 
 @contextmanager
 def _timed(home: Home) -> Iterator[None]:
-    """Adds what is done within to the home's seconds, also when it is stopped."""
+    """Add the time spent inside the context to the home's seconds, also if it is interrupted."""
     started = time.monotonic()
     try:
         yield
     finally:
-        _keep_seconds(home, _seconds(home) + time.monotonic() - started)
+        _save_seconds(home, _seconds(home) + time.monotonic() - started)
 
 
-def _keep_seconds(home: Home, seconds: float) -> None:
+def _save_seconds(home: Home, seconds: float) -> None:
     (home.path / "seconds").write_text(f"{seconds:.0f}", encoding="ascii")
 
 
@@ -163,10 +176,10 @@ def _run_rounds(
     rounds: int,
     until: str,
 ) -> Sequence[Benchmark]:
-    """What is missing of the arm's rounds; returns the benchmarks.
+    """Run the rounds that the arm still lacks, up to the stage `until`, and return the benchmarks.
 
-    Only the last round is judged on all of them; a round before it on the validation split, where that is one of them, which
-    then decides whether the next round begins with its adapter. Without it, it does.
+    Only the last round is judged on all benchmarks. If the validation split is one of them, an earlier round is judged
+    on it, and the result decides whether the next round starts from its adapter; otherwise the next round always does.
     """
     benchmarks: Sequence[Benchmark] = ()
     with home.lock(), Store(home.database) as store:
@@ -213,13 +226,13 @@ def _run_rounds(
 
 
 def _benchmarks_of(store: Store, names: Sequence[str]) -> list[Benchmark]:
-    """As they were judged on, from the store."""
+    """Return the named benchmarks with the problems that the store has answers for."""
     sql = "select distinct problem_id from evaluation_samples where benchmark = ?"
     return [Benchmark(name, [store.problem(row["problem_id"]) for row in store.rows(sql, name)], 0) for name in names]
 
 
 def _copy_shared(shared: Home, home: Home, experiment: Experiment, arm: Arm) -> None:
-    """The shared store with the arm's own settings."""
+    """Copy the shared store, and give its round the settings and benchmarks of the arm."""
     _copy_store(
         shared,
         home,
@@ -229,10 +242,14 @@ def _copy_shared(shared: Home, home: Home, experiment: Experiment, arm: Arm) -> 
 
 
 def _copy_rounds(shorter: Home, home: Home) -> None:
-    """The rounds of a shorter arm. How they did on benchmarks that only report stays its own result, and no look of this arm's."""
+    """Copy the rounds of a shorter arm.
+
+    Their results on benchmarks that only report (all but `validation`) are removed from the copy: they belong to the
+    shorter arm, and this arm has not been judged on those benchmarks.
+    """
     if shorter.adapters.exists():
         shutil.copytree(shorter.adapters, home.adapters, dirs_exist_ok=True)
-    _keep_seconds(home, _seconds(shorter))
+    _save_seconds(home, _seconds(shorter))
     paths = [f"{shorter.path}{os.sep}", f"{home.path}{os.sep}"]
     _copy_store(
         shorter,
@@ -244,10 +261,10 @@ def _copy_rounds(shorter: Home, home: Home) -> None:
 
 
 def _copy_store(source: Home, target: Home, *changes: tuple[str, list[Any]]) -> None:
-    """Changed as told; whole or not at all."""
+    """Copy a store and apply `changes` (SQL, parameters); the target appears only when it is complete."""
     part = target.path / "conself.db.part"
-    for left in (part, *target.path.glob("conself.db-*")):
-        left.unlink(missing_ok=True)
+    for leftover in (part, *target.path.glob("conself.db-*")):
+        leftover.unlink(missing_ok=True)
     with closing(sqlite3.connect(source.database)) as old, closing(sqlite3.connect(part)) as new, new:
         old.backup(new)
         for change, values in changes:

@@ -1,4 +1,7 @@
-"""Read and check the TOML file of an experiment."""
+"""Read and check the TOML file of an experiment.
+
+Not covered: the form of the file, which the docstring of `run.py` shows, and running it.
+"""
 
 from __future__ import annotations
 
@@ -24,24 +27,30 @@ SHARED_UNTIL = "grow"
 
 
 _AFTER_SHARED = {
-    "max_crash_rate", "normaliser", "threshold", "rejected", "distinct_code", "min_share", "constant_chosen", "max_pairs", "pairing",
-    "pair_weight", "beta", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_pairs", "warmup_share", "max_gradient_norm",
-    "max_tokens", "sft_weight", "max_displacement", "preset",
+    "max_crash_rate", "normaliser", "threshold", "rejected", "distinct_code", "min_share", "constant_chosen",
+    "max_pairs", "pairing", "pair_weight", "beta", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_pairs",
+    "warmup_share", "max_gradient_norm", "max_tokens", "sft_weight", "max_displacement", "preset",
 }  # fmt: skip
+"""Settings that only matter after that stage."""
 
 
 @dataclass(frozen=True)
 class Experiment:
+    """An experiment's file, read and checked: every arm runs for every seed."""
+
     name: str
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
     benchmarks: tuple[str, ...]
     limit: int | None = None
+    """Largest number of training problems; None: all."""
     model: Path | None = None
+    """A GGUF file; None: the bundled model."""
     problems: Path | None = None
+    """A problems file; None: the starter pack."""
 
     def inputs(self) -> ExperimentInputs:
-        """What every result of this experiment hangs on. Raises ConselfError for a file that is not there."""
+        """Return what every result of this experiment depends on. Raises ConselfError if a file cannot be read."""
         model = self.model or bundled_model()
         try:
             return ExperimentInputs(
@@ -49,20 +58,25 @@ class Experiment:
             )
         except OSError as error:
             raise ConselfError(
-                f"{error.filename} cannot be read: {error.strerror}", "mend the experiment's model or problems"
+                f"{error.filename} cannot be read: {error.strerror}", "correct the experiment's model or problems"
             ) from error
 
     def holds(self, latest: RoundInfo, arm: Arm, inputs: ExperimentInputs) -> bool:
-        """Whether a home with this latest round is one of the arm: who edits an arm may leave its name as it was."""
+        """Return whether a home whose latest round is `latest` belongs to this arm, with at most as many rounds.
+
+        Settings, model, problems, limit and benchmarks are compared, because an arm that was edited may keep its name.
+        """
         asked, problems = latest.request, str(self.problems.resolve()) if self.problems else None
         found = (latest.settings, latest.model_sha256, asked["problems"], asked["limit"], asked["benchmarks"])
         wanted = (arm.settings, inputs.model_sha256, problems, self.limit, list(self.benchmarks))
         return latest.id <= arm.rounds and found == wanted
 
     def shared_name(self, arm: Arm, seed: int) -> str:
-        """Of the folder with what arms share that begin alike: samples, grown inputs, answers before training.
+        """Return the name of the folder for what arms share for one seed if only `_AFTER_SHARED` settings differ.
 
-        Another file's training problems are left out where a benchmark repeats them; the starter pack's splits are disjoint.
+        They share samples, augmented inputs and the answers before training. The benchmarks are part of the name only
+        if the problems are the user's own: a training problem that a benchmark repeats is then excluded, whereas the
+        splits of the starter pack are disjoint.
         """
         settings = {k: v for k, v in settings_to_json(arm.settings).items() if k not in _AFTER_SHARED}
         shared: dict[str, Any] = {
@@ -77,11 +91,14 @@ class Experiment:
 
 
 def read_experiment(path: Path) -> Experiment:
-    """Raises ConselfError that names the field."""
+    """Read and check an experiment's TOML file; paths in it are relative to its folder.
+
+    Raises ConselfError that names the field at fault.
+    """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConselfError(f"{path} cannot be read: {error}", "the README shows the form of an experiment") from error
+        raise ConselfError(f"{path} cannot be read: {error}", "the README shows an example of an experiment") from error
     try:
         _verify_known(values, _TOP, "")
         seeds, benchmarks = tuple(values.get("seeds", [0])), tuple(values.get("benchmarks", ["validation"]))
@@ -91,24 +108,24 @@ def read_experiment(path: Path) -> Experiment:
             raise ValueError(f"benchmarks must be some of {', '.join(BENCHMARKS)}")
         arms = tuple(_arm(table, values.get("settings", {})) for table in values.get("arm", []))
         if not arms or len({arm.name for arm in arms}) < len(arms):
-            raise ValueError("give at least one [[arm]], each with a name of its own")
-        near = path.resolve().parent
+            raise ValueError("give at least one [[arm]], and each a different name")
+        folder = path.resolve().parent
         return Experiment(
             str(values.get("name", path.stem)), arms, seeds, benchmarks, values.get("limit"),
-            near / Path(values["model"]).expanduser() if "model" in values else None,
-            near / Path(values["problems"]).expanduser() if "problems" in values else None,
+            folder / Path(values["model"]).expanduser() if "model" in values else None,
+            folder / Path(values["problems"]).expanduser() if "problems" in values else None,
         )  # fmt: skip
     except (ValueError, TypeError) as error:
-        raise ConselfError(f"{path}: {error}", "mend it; the README shows the form of an experiment") from error
+        raise ConselfError(f"{path}: {error}", "correct it; the README shows an example of an experiment") from error
 
 
 def _verify_known(values: dict[str, Any], known: set[str], where: str) -> None:
     unknown = sorted(set(values) - known)
     if unknown:
-        raise ValueError(f"{where}unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}")
+        raise ValueError(f"{where}unknown field {unknown[0]!r}; known fields are {', '.join(sorted(known))}")
 
 
-def _arm(table: dict[str, Any], of_every_arm: dict[str, Any]) -> Arm:
+def _arm(table: dict[str, Any], common_settings: dict[str, Any]) -> Arm:
     if not isinstance(table.get("name"), str) or not table["name"]:
         raise ValueError("every [[arm]] needs a name")
     where = f"arm {table['name']}: "
@@ -117,7 +134,7 @@ def _arm(table: dict[str, Any], of_every_arm: dict[str, Any]) -> Arm:
     if preset not in PRESETS or type(rounds) is not int or rounds < 1:
         raise ValueError(f"{where}preset must be one of {', '.join(PRESETS)}, and rounds at least 1")
     base = PRESETS[preset]
-    changed = {**of_every_arm, **table.get("settings", {})}
+    changed = {**common_settings, **table.get("settings", {})}
     _verify_known(changed, {f.name for f in dataclasses.fields(base)} - {"preset"}, where)
     for name, value in changed.items():
         known = getattr(base, name)
@@ -126,5 +143,5 @@ def _arm(table: dict[str, Any], of_every_arm: dict[str, Any]) -> Arm:
             and not isinstance(value, type(known))
             and not (isinstance(known, float) and type(value) is int)
         ):
-            raise ValueError(f"{where}{name} must be of the kind of {known!r}, not {value!r}")
+            raise ValueError(f"{where}{name} must be of the same type as {known!r}, not {value!r}")
     return Arm(table["name"], dataclasses.replace(base, **changed), rounds)

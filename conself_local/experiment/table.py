@@ -1,4 +1,7 @@
-"""The results of an experiment as Markdown: one row an arm, and below it one row a seed, with what made them."""
+"""Format the results of an experiment as Markdown: tables over arms and seeds, and what produced them.
+
+Not covered: the estimators (`evaluation/statistics.py`) and the lines in which results are stored (`results.py`).
+"""
 
 from __future__ import annotations
 
@@ -14,55 +17,60 @@ from conself_local.experiment.results import Arm, SeedResult
 from conself_local.settings import settings_to_json
 
 _HEAD = (
-    "| arm | benchmark | seeds | problems | pairs | base | adapter | difference, points (95 %) | relative | parsed | crashed |",
+    "| arm | benchmark | seeds | problems | pairs | base | adapter | difference, points (95 %) "
+    "| relative | parsed | crashed |",
     "|---|---|---|---|---|---|---|---|---|---|---|",
 )
 _SEED_HEAD = (
-    "| arm | benchmark | seed | pass@1 | greedy | gained, lost | McNemar p | tokens an answer | pairs, steps | minutes | adapter |",
+    "| arm | benchmark | seed | pass@1 | greedy | gained, lost | McNemar p | tokens per answer "
+    "| pairs, steps | minutes | adapter |",
     "|---|---|---|---|---|---|---|---|---|---|---|",
 )
 
 
 def table_lines(results: Sequence[SeedResult]) -> list[str]:
-    """One row an arm and benchmark: pass@1 in percent before and after, the difference with its interval over seeds and problems.
+    """Return a table with one row per arm and benchmark.
 
-    Benchmarks that only report (all but `validation`) also stand together in a row, where an arm has several.
+    A row shows pass@1 in percent before and after, and the difference in points with its interval over seeds and
+    problems. If an arm has several benchmarks that only report (all but `validation`), another row combines them.
     """
     lines = [*_HEAD]
     for arm in dict.fromkeys(one.arm.name for one in results):
-        mine = [one for one in results if one.arm.name == arm]
+        of_arm = [one for one in results if one.arm.name == arm]
         lines += [
-            _row(arm, together, [one for one in mine if one.benchmark in together]) for together in _together(mine)
+            _row(arm, group, [one for one in of_arm if one.benchmark in group]) for group in _benchmark_groups(of_arm)
         ]
     return lines
 
 
-def _together(results: Sequence[SeedResult]) -> list[list[str]]:
-    """The benchmarks of each row of an arm."""
+def _benchmark_groups(results: Sequence[SeedResult]) -> list[list[str]]:
+    """Return the benchmarks of each row of an arm: every benchmark alone, then those that only report together."""
     benchmarks = list(dict.fromkeys(one.benchmark for one in results))
     reporting = [name for name in benchmarks if name != "validation"]
     return [*([name] for name in benchmarks), *([reporting] if len(reporting) > 1 else [])]
 
 
 def between_arms_lines(results: Sequence[SeedResult]) -> list[str]:
-    """How every arm's adapter compares to the first arm's, on the seeds and benchmarks that both have; nothing for one arm.
+    """Return a table that compares every arm's adapter with the first arm's.
 
-    An arm that beats the base model more surely than another is not thereby better than it: that needs its own interval.
+    It covers the seeds and benchmarks that both arms have, and is empty for a single arm. The comparison needs its own
+    interval: an arm that beats the base model by more than another arm does is not necessarily better than that arm.
+    Raises ValueError if there are no results.
     """
     first, *others = dict.fromkeys(one.arm.name for one in results)
     scores = {(one.arm.name, one.benchmark, one.seed): one.adapter for one in results if one.compared}
     rows = []
     for arm in others:
-        for together in _together([one for one in results if one.arm.name == arm]):
+        for group in _benchmark_groups([one for one in results if one.arm.name == arm]):
             both = [
-                ([scores[first, name, seed] for name in together], [scores[arm, name, seed] for name in together])
+                ([scores[first, name, seed] for name in group], [scores[arm, name, seed] for name in group])
                 for seed in sorted({one.seed for one in results})
-                if all((of, name, seed) in scores for of in (first, arm) for name in together)
+                if all((side, name, seed) in scores for side in (first, arm) for name in group)
             ]
             if both:
                 one, other = ([list(chain(*side)) for side in sides] for sides in zip(*both, strict=True))
-                cells = f"{arm} | {' + '.join(together)} | {len(both)} | {_points(*bootstrap_over_seeds(one, other, seed=0))}"
-                rows.append(f"| {cells} |")
+                difference = _points(*bootstrap_over_seeds(one, other, seed=0))
+                rows.append(f"| {arm} | {' + '.join(group)} | {len(both)} | {difference} |")
     return (
         ["", f"| arm | benchmark | seeds | against {first}, points (95 %) |", "|---|---|---|---|", *rows]
         if rows
@@ -94,7 +102,7 @@ def _row(arm: str, benchmarks: Sequence[str], results: Sequence[SeedResult]) -> 
 
 
 def _mean_change(results: Sequence[SeedResult], share: str) -> str:
-    """Over all problems."""
+    """Return the mean share before and after, weighted by the number of problems of each result."""
     trained = [(one.compared, len(one.base)) for one in results if one.compared]
     before, after = (
         fmean([c[side][share] for c, _ in trained], [n for _, n in trained]) for side in ("base", "adapter")
@@ -103,18 +111,19 @@ def _mean_change(results: Sequence[SeedResult], share: str) -> str:
 
 
 def report_lines(name: str, results: Sequence[SeedResult]) -> list[str]:
-    """The table, every seed, the settings of each arm, and the hashes and versions that the figures hang on."""
+    """Return the whole report: the tables, every seed, each arm's settings, and the hashes and versions used."""
     lines = [f"# {name}", "", *table_lines(results), *between_arms_lines(results), ""]
     for benchmark in dict.fromkeys(one.benchmark for one in results):
         looks = sum(one.looks for one in results if one.benchmark == benchmark)
         lines.append(f"- {benchmark}: judged on {looks} times.")
     versions = sorted({f"{package} {version}" for one in results for package, version in one.versions.items()})
+    tokens = sum({(one.arm.name, one.seed): one.tokens for one in results}.values())
     limits = sorted({str(one.inputs.limit) for one in results if one.inputs.limit})
     lines += [
-        f"- Tokens sampled, what arms share counted in each: {sum({(o.arm.name, o.seed): o.tokens for o in results}.values()):,}.",
+        f"- Tokens sampled (samples that arms share are counted for each arm): {tokens:,}.",
         f"- Model: sha256 {', '.join(sorted({one.inputs.model_sha256 for one in results}))}.",
         f"- Problems: sha256 {', '.join(sorted({one.inputs.problems_sha256 for one in results}))}"
-        + (f", at most {', '.join(limits)} to train on." if limits else "."),
+        + (f", at most {', '.join(limits)} for training." if limits else "."),
         f"- {', '.join(versions)}.",
         "",
         "## Seeds",
@@ -127,8 +136,8 @@ def report_lines(name: str, results: Sequence[SeedResult]) -> list[str]:
     ]
     arms = list({one.arm.name: one.arm for one in results}.values())
     first = settings_to_json(arms[0].settings)
-    lines += [f"All of {arms[0].name}:", "", "```json", json.dumps(first, indent=2), "```", ""]
-    return lines + [f"- {arm.name}: {_settings_words(arm, first)}" for arm in arms]
+    lines += [f"All settings of {arms[0].name}:", "", "```json", json.dumps(first, indent=2), "```", ""]
+    return lines + [f"- {arm.name}: {_changed_settings(arm, first)}" for arm in arms]
 
 
 def _seed_row(one: SeedResult) -> str:
@@ -140,17 +149,17 @@ def _seed_row(one: SeedResult) -> str:
         f"{begin} {verdict(one.compared['difference'], *one.compared['interval_95'])} | "
         f"{100 * base['greedy_pass_at_1']:.1f} -> {100 * adapter['greedy_pass_at_1']:.1f} | "
         f"+{len(one.compared['gained'])} -{len(one.compared['lost'])} | {one.compared['mcnemar_p']:.3f} | "
-        f"{base['mean_tokens']:.0f} -> {adapter['mean_tokens']:.0f} | {one.pairs}, {one.steps} | {_minutes(one.seconds)} | "
-        f"{one.adapter_sha256[:16]} |"
+        f"{base['mean_tokens']:.0f} -> {adapter['mean_tokens']:.0f} | {one.pairs}, {one.steps} | "
+        f"{_minutes(one.seconds)} | {one.adapter_sha256[:16]} |"
     )
 
 
-def _settings_words(arm: Arm, first: dict[str, Any]) -> str:
-    words = [f"{arm.rounds} rounds"] if arm.rounds > 1 else []
-    words += [f"{name} {value}" for name, value in settings_to_json(arm.settings).items() if value != first[name]]
-    return ", ".join(words) or "these settings"
+def _changed_settings(arm: Arm, first: dict[str, Any]) -> str:
+    changes = [f"{arm.rounds} rounds"] if arm.rounds > 1 else []
+    changes += [f"{name} {value}" for name, value in settings_to_json(arm.settings).items() if value != first[name]]
+    return ", ".join(changes) or "the settings above"
 
 
 def _minutes(seconds: float) -> str:
-    """Empty where an arm ran before its time was kept."""
+    """Return whole minutes, or an empty text if the arm's time was not recorded."""
     return f"{seconds / 60:.0f}" if seconds else ""
