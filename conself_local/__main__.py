@@ -1,4 +1,4 @@
-"""`python -m conself_local` is `conself`."""
+"""Run the command line: `python -m conself_local` does the same as `conself`."""
 
 from conself_local.cli.main import main
 

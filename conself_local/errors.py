@@ -1,21 +1,24 @@
-"""The one error root of the core: a message that says what is wrong and a hint that says what to do.
+"""Define the errors that the core raises, and the exit codes of the command line.
 
-What a *program* does is data (`sandbox.Status`); what goes wrong around it raises one of these.
+Every error has a message that says what is wrong and a hint that says what to do.
+Not covered: how a sampled *program* ends, which is data (`sandbox.Status`), and failures of the sandbox
+(`sandbox.SandboxError`).
 """
 
 from __future__ import annotations
 
 EXIT_OK = 0
+"""The command did what was asked."""
 EXIT_FAILED = 1
-"""The command ran, and what it checked did not hold (`conself verify` found a difference)."""
+"""The command ran, but its check failed (`conself verify` found a difference, for example)."""
 EXIT_USAGE = 2
-"""Something the user gave, or the machine, stands in the way; the message says what to do."""
+"""The command cannot run because of its input or of this computer; the message says what to do."""
 EXIT_STOPPED = 130
-"""Stopped by the user; the next start goes on."""
+"""The user stopped the command; the same command continues where it stopped."""
 
 
 class ConselfError(Exception):
-    """Something the user can mend: `message` says what is wrong, `hint` what to do about it."""
+    """A problem that the user can solve: `message` says what is wrong, `hint` says what to do about it."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -24,12 +27,12 @@ class ConselfError(Exception):
 
 
 class EngineDiedError(ConselfError):
-    """The engine process ended without an answer, twice in a row."""
+    """The engine process did not start, died while it streamed, or died twice with no answer in between."""
 
 
 class TrainingFailedError(ConselfError):
-    """The trainer process ended without an adapter; its last checkpoint is kept."""
+    """The trainer process ended without an adapter; its last checkpoint is kept, so training can continue from it."""
 
 
 class StoppedError(ConselfError):
-    """The user asked for a stop; everything stored stays, and the next start goes on."""
+    """The user asked for a stop; everything stored is kept, and the next start continues from there."""

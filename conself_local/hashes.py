@@ -1,4 +1,7 @@
-"""Content addresses: tagged SHA-256 over canonical JSON, cut to 128 bits."""
+"""Compute content addresses (tagged SHA-256 over canonical JSON, cut to 128 bits) and hashes of files.
+
+Not covered: secrets and signatures; the hashes name contents and detect changes.
+"""
 
 from __future__ import annotations
 
@@ -11,32 +14,40 @@ from typing import Any
 
 
 def content_id(tag: str, content: Any) -> str:
-    """32 hex digits; the tag keeps equal contents of different kinds apart."""
+    """Return the address of `content` as 32 hex digits; the tag keeps equal contents of different kinds apart.
+
+    `content` is any JSON value; the order of its dict keys does not matter. Raises TypeError if it is not a JSON value.
+    """
     text = json.dumps(content, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(tag.encode() + b"\0" + text.encode()).hexdigest()[:32]
 
 
 def program_id(problem_hash: str, code: str) -> str:
+    """Return the id of a program; the same code for another problem has another id."""
     return content_id("program", [problem_hash, code])
 
 
 def prompt_id(text: str, token_ids: Sequence[int]) -> str:
+    """Return the id of a rendered prompt and its tokens."""
     return content_id("prompt", [text, list(token_ids)])
 
 
 def behaviour_id(outputs: Sequence[Sequence[str | None]]) -> str:
-    """`outputs`: (status, canonical text, detail) an input."""
+    """Return the id of a stored behaviour; `outputs` holds (status, canonical text, detail) per input, in order."""
     return content_id("behaviour", [list(o) for o in outputs])
 
 
 def file_sha256(path: Path) -> str:
-    """64 hex digits. Raises OSError."""
+    """Return the SHA-256 of the file as 64 hex digits.
+
+    A file is read again only if its size or modification time has changed. Raises OSError if the file cannot be read.
+    """
     stat = path.stat()
     return _sha256_of(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
 def _sha256_of(path: str, size: int, mtime_ns: int) -> str:
-    del size, mtime_ns  # part of the cache's key: a changed file is read again
+    del size, mtime_ns  # these are part of the cache's key, so that a changed file is read again
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

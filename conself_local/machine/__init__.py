@@ -1,1 +1,1 @@
-"""This computer: cores, memory, power, graphics cards. This package knows nothing of models."""
+"""Read what this computer has: cores, memory, power and graphics cards. The package knows nothing of models."""

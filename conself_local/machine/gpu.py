@@ -1,7 +1,9 @@
-"""Graphics cards: what is there, whether this build of llama.cpp can use it, and how much of a model to put on it.
+"""Find graphics cards, and whether the installed build of llama.cpp can use them.
 
-Found by asking the driver's own tool (NVIDIA) or the kernel (AMD); Apple Silicon shares its memory with the processor.
-Not run in CI: no machine there has a card. The plan's arithmetic and the arguments passed on are tested.
+NVIDIA cards are found through the driver's tool `nvidia-smi`, AMD cards through the Linux kernel; Apple Silicon shares
+its memory with the processor.
+Not covered: how many layers of a model are placed on a card (`model_files/memory.py`), and other makes of card.
+No machine in CI has a card: the tests cover parsing, the arithmetic of the plan, and the arguments of the engine.
 """
 
 from __future__ import annotations
@@ -17,19 +19,23 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal["CUDA", "Vulkan", "Metal"]
-_ASK_SECONDS = 10
+"""The backend of llama.cpp that a card needs."""
+_NVIDIA_SMI_TIMEOUT_S = 10
 
 
 @dataclass(frozen=True)
 class Gpu:
+    """One graphics card."""
+
     name: str
     kind: Kind
     memory_bytes: int | None
-    """None where the card shares the machine's memory."""
+    """Total memory of the card; None if it shares the computer's memory."""
 
 
 @cache
 def find_gpus(drm: Path = Path("/sys/class/drm")) -> list[Gpu]:
+    """Return the graphics cards of this computer, NVIDIA before AMD; the result is cached for the process."""
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         return [Gpu("Apple Silicon", "Metal", None)]
     amd = [
@@ -45,20 +51,26 @@ def _nvidia() -> list[Gpu]:
         return []
     command = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=_ASK_SECONDS, check=True).stdout
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_NVIDIA_SMI_TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError):
         return []
-    return parse_nvidia(told)
+    return parse_nvidia(done.stdout)
 
 
-def parse_nvidia(told: str) -> list[Gpu]:
-    """`NVIDIA GeForce RTX 4070, 12282` a line, memory in MiB."""
-    cards = [line.rpartition(",") for line in told.splitlines()]
+def parse_nvidia(output: str) -> list[Gpu]:
+    """Parse the output of `nvidia-smi`: one card per line, as in `NVIDIA GeForce RTX 4070, 12282`, memory in MiB.
+
+    A line without a number of MiB is ignored.
+    """
+    cards = [line.rpartition(",") for line in output.splitlines()]
     return [Gpu(name.strip(), "CUDA", int(size) * 2**20) for name, _, size in cards if size.strip().isdigit()]
 
 
 def build_uses_gpu() -> bool:
-    """Whether the installed llama.cpp can offload. In a process of its own: loading it takes memory that would stay."""
+    """Return whether the installed llama.cpp can offload layers to a graphics card; False if it cannot be loaded.
+
+    The check runs in a separate process (at most 60 s), because loading llama.cpp takes memory that is not freed.
+    """
     command = [sys.executable, "-c", "import llama_cpp; print(bool(llama_cpp.llama_supports_gpu_offload()))"]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.strip() == "True"
@@ -68,21 +80,25 @@ def build_uses_gpu() -> bool:
 
 @cache
 def usable_gpu() -> Gpu | None:
-    """The first graphics card, where there is one and this llama.cpp can use it."""
+    """Return the first graphics card, or None if there is none or the installed llama.cpp cannot use it; cached."""
     gpus = find_gpus()
     return gpus[0] if gpus and build_uses_gpu() else None
 
 
 def install_command(kind: Kind) -> str:
+    """Return the shell command that rebuilds llama-cpp-python with support for this kind of card."""
     flag = {"CUDA": "GGML_CUDA", "Vulkan": "GGML_VULKAN", "Metal": "GGML_METAL"}[kind]
     return f'CMAKE_ARGS="-D{flag}=on" pip install --force-reinstall --no-cache-dir llama-cpp-python'
 
 
 def describe(gpus: Sequence[Gpu], usable: bool) -> str:
-    """One line for `conself doctor`."""
+    """Return one line that names the cards and, if they are not usable, the command that makes them so."""
     if not gpus:
         return "none found"
     names = ", ".join(f"{g.name} ({g.kind})" for g in gpus)
     return (
-        names if usable else f"{names}, not used: this llama.cpp was built without it; {install_command(gpus[0].kind)}"
+        names
+        if usable
+        else f"{names}, not used: this build of llama.cpp has no support for graphics cards; "
+        f"rebuild it with {install_command(gpus[0].kind)}"
     )

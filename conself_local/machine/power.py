@@ -1,4 +1,7 @@
-"""Whether the laptop runs on its battery, and how often heat has slowed its processor: as far as Linux tells."""
+"""Read whether the laptop runs on its battery, and how often heat has slowed its processor.
+
+Source: `/sys` of Linux. Not covered: other systems, which report neither.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,25 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Power:
+    """The state of the battery, and how often heat has slowed the processor."""
+
     on_battery: bool
+    """True if a battery of the computer is discharging."""
     percent: int | None
-    """Of the battery's charge, where one is discharging."""
+    """Charge of the discharging battery, 0 to 100; None if no battery is discharging or the charge is unknown."""
     throttled: int
-    """Times since the start of the system that a core was slowed for heat."""
+    """How many times a core was slowed for heat since the system started, summed over the cores."""
 
 
 def read_power(system: Path = Path("/sys")) -> Power:
-    """Elsewhere than on Linux, and where a file cannot be read: no battery, no heat."""
+    """Read the state from the files below `system`.
+
+    On other systems than Linux, and for a file that cannot be read, the result is no battery and no heat.
+    """
     discharging = [
         supply
         for supply in sorted(system.glob("class/power_supply/*"))
-        if _read(supply / "status") == "Discharging" and _read(supply / "scope") != "Device"  # a mouse has one too
+        if _read(supply / "status") == "Discharging" and _read(supply / "scope") != "Device"  # the battery of a mouse
     ]
     charge = _read(discharging[0] / "capacity") if discharging else ""
     counts = [_read(file) for file in system.glob("devices/system/cpu/cpu*/thermal_throttle/core_throttle_count")]

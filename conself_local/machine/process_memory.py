@@ -1,4 +1,7 @@
-"""The memory of this process: now, and at its peak."""
+"""Measure the resident memory of this process, now and at its peak, in bytes.
+
+Source: `/proc/self/status` on Linux, `getrusage` on other systems. Not covered: memory of a graphics card.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,27 @@ from pathlib import Path
 
 
 def resident_bytes() -> int:
-    """Of this process, now; its peak where the system does not say."""
+    """Return the resident memory of this process now; outside Linux, its peak so far."""
     return _status("VmRSS") or _peak_so_far()
 
 
 def peak_bytes() -> int:
-    """Of this process, since `reset_peak` (Linux) or since it began."""
+    """Return the peak resident memory of this process since `reset_peak` (Linux) or since the process started."""
     return _status("VmHWM") or _peak_so_far()
 
 
 def give_back_freed() -> None:
-    """Freed memory goes to the system (glibc keeps it in holes between blocks of other sizes, and the process would grow)."""
+    """Return freed memory to the system; do nothing without glibc.
+
+    glibc keeps freed memory in holes between blocks of other sizes, and the process would grow.
+    """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
 
 
 def reset_peak() -> None:
-    """Linux only; elsewhere the peak is that of the whole run so far."""
+    """Reset the peak that `peak_bytes` returns (Linux only; on other systems it remains that of the whole process)."""
     if sys.platform == "linux":
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -1,4 +1,7 @@
-"""Check that memory and disk have room before work begins."""
+"""Check that there is enough memory and disk space before work begins.
+
+Not covered: how much a task needs; the caller gives the number of bytes.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,21 @@ from conself_local.errors import ConselfError
 from conself_local.machine.resources import available_memory_bytes
 
 DISK_NEEDED_BYTES = 200 * 2**20
+"""Free disk space that a round asks for."""
 
 
 def verify_memory(what: str, needed: int, hint: str) -> None:
+    """Raise ConselfError if `needed` bytes exceed the available memory; pass if the available memory is unknown.
+
+    `what` names the work in the message ("sampling"); `hint` says what the user can do.
+    """
     available = available_memory_bytes()
     if available is not None and needed > available:
-        raise ConselfError(f"{what} needs about {gib(needed)}, and {gib(available)} are free", hint)
+        raise ConselfError(f"{what} needs about {gib(needed)}, but only {gib(available)} are free", hint)
 
 
 def verify_disk(folder: Path, what: str = "a round", needed: int = DISK_NEEDED_BYTES) -> None:
+    """Raise ConselfError if the disk of `folder`, which must exist, has fewer than `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ConselfError(
@@ -27,4 +36,5 @@ def verify_disk(folder: Path, what: str = "a round", needed: int = DISK_NEEDED_B
 
 
 def gib(n: int) -> str:
+    """Format a number of bytes in GiB with one decimal, as in `0.1 GiB`."""
     return f"{n / 2**30:.1f} GiB"

@@ -1,4 +1,7 @@
-"""The versions of the packages that a result depends on."""
+"""Read the versions of the packages that a result depends on.
+
+Source: the metadata of the installed packages. Not covered: Python, the operating system and the graphics driver.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ _VERSIONED = ("conself-local", "llama-cpp-python", "torch", "transformers", "pef
 
 
 def package_versions() -> dict[str, str]:
-    """Of what a result depends on; read from the packages' metadata, nothing is imported."""
+    """Return package name -> version for the packages that are installed, without importing any of them."""
     versions = {}
     for name in _VERSIONED:
         try:

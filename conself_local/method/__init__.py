@@ -1,4 +1,15 @@
-"""The method: pure functions over plain values; no I/O, no torch, no store. Source: arXiv 2603.29292."""
+"""The method as pure functions over plain values.
+
+Programs that behave alike form a cluster (`entropy`), agreement per input gives each sample a consensus (`consensus`),
+problems are selected by entropy (`curriculum`), preference pairs are built from the consensus (`pairs`), and the
+Con-DPO loss trains on these pairs (`con_dpo`).
+
+The worked examples use five samples `a` to `e` on two inputs:
+a `("1", "2")`, b `("1", "2")`, c `("1", "3")`, d `(None, "2")`, e `(None, None)`.
+
+Not covered: sampling, execution, storage and training; no function here reads a file or needs torch.
+Source: arXiv 2603.29292 (ConSelf).
+"""
 
 from conself_local.method.behaviour import Behaviour, comparison_key, crash_rate, is_constant, is_crashed
 from conself_local.method.con_dpo import con_dpo_loss

@@ -1,8 +1,12 @@
-"""Behaviours and their comparison keys.
+"""Define behaviours, and the comparison keys that decide whether two outputs are equal.
 
-A behaviour is a tuple of keys, one an input, `None` where the program failed. The key is made from the canonical
-text that the sandbox returns: dict keys sorted, floats to 12 significant digits, -0.0 as 0.0, NaN equal to NaN;
-`True` and `1`, tuple and list, `'1'` and `1` stay different. What is stored is the exact text.
+A behaviour is a tuple with one comparison key per test input, and `None` where the program failed. The key is made
+from the canonical text that the sandbox returns: dict keys and set elements are sorted, floats are rounded to 12
+significant digits, -0.0 becomes 0.0, and NaN equals NaN; `True` and `1`, a tuple and a list, `'1'` and `1` remain
+different.
+
+Not covered: running programs, and storing outputs (the store keeps the exact text, not the key).
+Source: arXiv 2603.29292. The keys are an addition of this project; the preset `paper` compares the canonical texts.
 """
 
 from __future__ import annotations
@@ -12,35 +16,41 @@ import math
 from collections.abc import Sequence
 
 Behaviour = tuple[str | None, ...]
-_CONSTANT_FROM = 3
+"""One comparison key per test input, in the order of the inputs; None where the program failed."""
+_MIN_ANSWERS_FOR_CONSTANT = 3
 
 
 def crash_rate(behaviours: Sequence[Behaviour]) -> float:
-    """Share of samples that failed on every input; 0.0 of no samples.
+    """Return the share of samples that failed on every input, in [0, 1]; 0.0 if there are no samples.
 
-    Five samples of which one has only `None`: 0.2. Source: arXiv 2603.29292, section on the curriculum.
+    `behaviours` holds one behaviour per sample; a program counts as often as it was sampled.
+    Example: of the five samples a to e only e failed on every input, so the crash rate is 1/5.
+    Source: arXiv 2603.29292, section on the curriculum.
     """
     return sum(is_crashed(b) for b in behaviours) / len(behaviours) if behaviours else 0.0
 
 
 def is_crashed(behaviour: Behaviour) -> bool:
-    """Failed on every input."""
+    """Return whether the program failed on every input; True for a behaviour without inputs."""
     return all(output is None for output in behaviour)
 
 
 def is_constant(behaviour: Behaviour) -> bool:
-    """At least three inputs were answered, and all of them alike: such a program prints instead of returning, or guesses.
+    """Return whether the program answered at least three inputs and gave the same output for all of them.
 
-    `("None", "None", None, "None")` -> True; of `("1", "1")` nothing can be said -> False.
+    Such a program usually prints instead of returning a value, or guesses. Inputs on which it failed do not count.
+    Examples: `("1", None, "1", "1")` -> True; `("1", "1", "2")` -> False; `("1", "1")` -> False, since two answers
+    are too few to decide.
     """
     answered = [output for output in behaviour if output is not None]
-    return len(answered) >= _CONSTANT_FROM and len(set(answered)) == 1
+    return len(answered) >= _MIN_ANSWERS_FOR_CONSTANT and len(set(answered)) == 1
 
 
 def comparison_key(text: str) -> str:
-    """The key of a canonical text of a function's value. `"{'b': -0.0, 'a': 0.30000000000000004}"` -> `"{'a': 0.3, 'b': 0.0}"`.
+    """Return the comparison key of `text`, the canonical text of a value that a function returned.
 
-    A text that is no literal (a program can print anything) is its own key.
+    Example: `"{'b': -0.0, 'a': 0.30000000000000004}"` -> `"{'a': 0.3, 'b': 0.0}"`.
+    A text that is not a canonical text (a program can print anything) is its own key.
     """
     if text.isdigit() or text in ("None", "True", "False"):
         return text

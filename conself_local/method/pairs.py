@@ -1,4 +1,8 @@
-"""Preference pairs: the programs of highest consensus against programs of lower consensus. Source: arXiv 2603.29292."""
+"""Build preference pairs: programs of the highest consensus against programs of lower consensus.
+
+Not covered: the choice of problems (`curriculum.py`), and the prompt that a pair is trained on.
+Source: arXiv 2603.29292 for `lowest-first` with the default options; the other options are additions of this project.
+"""
 
 from __future__ import annotations
 
@@ -11,25 +15,33 @@ from typing import Literal, get_args
 from conself_local.method.behaviour import Behaviour, is_constant, is_crashed
 
 Rejected = Literal["lowest-first", "ran-first", "like-length"]
+"""The order in which samples are rejected; `build_pairs` describes each value."""
 
 
 @dataclass(frozen=True)
 class ScoredSample:
+    """One sample of a problem with its program, behaviour and consensus."""
+
     id: str
     observation: int
+    """Index of the observation that the sample was drawn with."""
     sample_index: int
+    """Index of the sample within its observation."""
     code: str
     compiled: bool
     behaviour: Behaviour
     consensus: float
+    """Mean agreement per input with the samples of the same problem, in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class Pair:
+    """A chosen and a rejected sample of one problem."""
+
     chosen: ScoredSample
     rejected: ScoredSample
     weight: float
-    """The consensus of the chosen."""
+    """The consensus of the chosen, in [0, 1]."""
 
 
 def build_pairs(
@@ -41,14 +53,29 @@ def build_pairs(
     min_cluster_share: float = 0.0,
     allow_constant_chosen: bool = True,
 ) -> list[Pair]:
-    """At most `max_pairs` pairs of one problem's samples; never equal code on both sides.
+    """Return at most `max_pairs` pairs from the samples of one problem; a pair never has equal code on both sides.
 
-    Chosen: every sample of the highest consensus; each takes the compiled samples of lower consensus, lowest first
-    (`ran-first`: those that ran on some input before those that failed on all, so that a pair teaches more than
-    not to crash; `like-length`: of those that ran, and then of the others, the one nearest in length, and the chosen take
-    turns, so that a pair does not teach to answer briefly).
-    Ties go by (observation, index). `distinct_code`: samples of equal code are one candidate. `min_cluster_share`: none where fewer of the
-    samples that ran behave as a chosen one does. Without `allow_constant_chosen`, what answers every input alike is never chosen.
+    Every sample of the highest consensus above 0 is chosen. A sample of lower consensus that compiled can be rejected.
+    Ties are broken by (observation, sample_index); the order of `samples` does not matter.
+
+    `rejected` decides which samples are rejected, and in which order:
+    - `lowest-first`: each chosen sample in turn takes all of them, the lowest consensus first.
+    - `ran-first`: the same, but samples that ran on some input come before samples that failed on every input, so that
+      a pair teaches more than not to crash.
+    - `like-length`: the chosen samples take turns; each takes the unused sample nearest in length (characters of code;
+      of equal distances, the lower consensus first), from those that ran on some input as long as there are any, so
+      that a pair does not teach to answer briefly.
+
+    `distinct_code`: samples of equal code are one candidate, the first by (observation, sample_index).
+    `min_cluster_share`: a sample is chosen only if at least this share of the samples that ran on some input, itself
+    included, behave as it does.
+    `allow_constant_chosen`: if False, a program with the same output for every input (`is_constant`) is never chosen,
+    and the highest consensus is that of the other samples.
+
+    Example: the five samples a to e, `lowest-first`, at most 3 pairs -> (a, e), (a, d), (a, c), each of weight 0.875;
+    `ran-first` -> (a, d), (a, c), (a, e).
+    Raises ValueError if `rejected` is none of the three values.
+    Source: arXiv 2603.29292 (`lowest-first`).
     """
     if rejected not in get_args(Rejected):
         raise ValueError(f"rejected must be one of {', '.join(get_args(Rejected))}, not {rejected!r}")
@@ -58,7 +85,11 @@ def build_pairs(
         candidates = [s for s in candidates if first[s.code] is s]
     eligible = [s for s in candidates if allow_constant_chosen or not is_constant(s.behaviour)]
     highest = max((s.consensus for s in eligible), default=0.0)
-    chosen = [s for s in eligible if s.consensus == highest and highest > 0 and _share(s, samples) >= min_cluster_share]
+    chosen = [
+        s
+        for s in eligible
+        if s.consensus == highest and highest > 0 and _cluster_share(s, samples) >= min_cluster_share
+    ]
     losers = [s for s in candidates if s.consensus < highest and s.compiled]
     crashed_last = rejected != "lowest-first"
     losers.sort(key=lambda s: (crashed_last and is_crashed(s.behaviour), s.consensus, s.observation, s.sample_index))
@@ -68,25 +99,29 @@ def build_pairs(
     return pairs[:max_pairs]
 
 
-def _share(one: ScoredSample, samples: Sequence[ScoredSample]) -> float:
-    """Of the samples that ran, those that behave as `one`, itself included."""
+def _cluster_share(sample: ScoredSample, samples: Sequence[ScoredSample]) -> float:
+    """Return the share of the samples that ran on some input and behave as `sample` does, itself included."""
     ran = [s.behaviour for s in samples if not is_crashed(s.behaviour)]
-    return ran.count(one.behaviour) / len(ran)
+    return ran.count(sample.behaviour) / len(ran)
 
 
 def _pairs_of_like_length(chosen: Sequence[ScoredSample], losers: Sequence[ScoredSample], max_pairs: int) -> list[Pair]:
-    left, pairs = list(losers), []
+    unused, pairs = list(losers), []
     for c in itertools.islice(itertools.cycle(chosen), max_pairs):
-        fitting = [r for r in left if r.code != c.code]
+        fitting = [r for r in unused if r.code != c.code]
         if fitting:
             nearest = min(fitting, key=lambda r: (is_crashed(r.behaviour), abs(len(r.code) - len(c.code))))
-            left.remove(nearest)
+            unused.remove(nearest)
             pairs.append(Pair(c, nearest, c.consensus))
     return pairs
 
 
 def random_pairs(samples: Sequence[ScoredSample], *, max_pairs: int, seed: int) -> list[Pair]:
-    """The control: at most `max_pairs` pairs of compiled samples with different code, drawn without regard to what they do."""
+    """Return at most `max_pairs` pairs of compiled samples with different code, drawn without regard to behaviour.
+
+    These pairs are the control that must not gain. Samples of equal code are one candidate. The same seed gives the
+    same pairs. Fewer than two different programs that compiled -> []. The weight is the consensus of the chosen.
+    """
     compiled = {
         s.code: s for s in sorted(samples, key=lambda s: (s.observation, s.sample_index), reverse=True) if s.compiled
     }

@@ -1,1 +1,1 @@
-"""The trained model in use: questions, a server, and single programs."""
+"""Use the trained model: answer questions, serve it to other programs, and run single programs."""

@@ -1,4 +1,8 @@
-"""One question to the model with its current adapter, the answer told as it grows; or to base and adapter, one after the other."""
+"""Ask the model one question and yield the answer while it is generated.
+
+The question goes to the model with its current adapter, to the base model, or to both in turn.
+Not covered: conversations of several turns, and running the answer (`try_program.py`).
+"""
 
 from __future__ import annotations
 
@@ -14,18 +18,20 @@ from conself_local.sampling.sampler import ChatMessage, SampleRequest
 from conself_local.store.store import Store
 
 PROMPT_TOKENS = 3072
+"""Tokens of the context that are reserved for the question."""
 _TOP_P = 0.95
 
 
 def current_adapter(store: Store, model: ModelFile, adapter_id: int | None) -> Path | None:
-    """The file of the adapter that was asked for, or of the latest accepted one; None: there is none yet.
+    """Return the GGUF file of adapter `adapter_id`, or of the latest accepted one if it is None.
 
-    Raises ConselfError for an adapter of another model.
+    Returns None if no adapter has been accepted for this model yet. Raises ConselfError if the adapter does not exist,
+    was made for another model, or its file is missing or has changed.
     """
     if adapter_id is not None:
         row = store.adapter(adapter_id)
         if row["model_sha256"] not in (None, model.sha256):
-            raise ConselfError(f"adapter {adapter_id} was made for {row['model_path']}", "name that file with --model")
+            raise ConselfError(f"adapter {adapter_id} was made for {row['model_path']}", "give that file with --model")
     return store.adapter_file(store.latest_accepted(model.sha256) if adapter_id is None else adapter_id)
 
 
@@ -41,12 +47,20 @@ def ask_model(
     use_gpu: bool,
     seed: int = 0,
 ) -> Iterator[tuple[str, str]]:
-    """(arm, the text that has come), the arms one after another; arms: name -> adapter file, or None for the base model."""
+    """Yield (arm, newly generated text), one arm after another.
+
+    `arms` maps a name to an adapter file, or to None for the base model. Every arm gets the same prompt and seed and
+    samples from the original file; temperature 0 is greedy, top-p is 0.95.
+    Raises ConselfError if the question does not fit the context or the model cannot be loaded.
+    """
     longest = min(model.context_length, PROMPT_TOKENS + max_new_tokens)
     with open_llama(model, ORIGINAL, home.cache, slots=1, threads=threads, longest=longest, use_gpu=use_gpu) as engine:
         prompt = engine.encode([ChatMessage("user", question)])
         if len(prompt.token_ids) >= longest:
-            raise ConselfError(f"the question has {len(prompt.token_ids)} tokens, and {longest} fit", "ask for less")
+            raise ConselfError(
+                f"the question has {len(prompt.token_ids)} tokens, but at most {longest - 1} fit",
+                "ask a shorter question",
+            )
         for name, adapter in arms.items():
             yield from engine.stream(
                 [

@@ -1,7 +1,9 @@
-"""An OpenAI-compatible endpoint on this computer with the adapter on, of llama-cpp-python's own server parts.
+"""Serve the model with its adapter on this computer through an OpenAI-compatible endpoint.
 
-It listens on loopback only, and it takes no request that a web page in a browser could send: the host must be a local
-name, and an `Origin` must be one too (llama-cpp-python's own application lets every origin in).
+The endpoint is made from the server parts of llama-cpp-python. It listens on loopback only and refuses every request
+that a web page in a browser could send: `Host` must be a local name, and so must `Origin` if the request has one
+(the application of llama-cpp-python accepts every origin).
+Not covered: encryption, several models, and access from other computers.
 """
 
 from __future__ import annotations
@@ -16,13 +18,18 @@ from conself_local.machine.child_environment import openmp_waiting
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1", "[::1]")
 ALIAS = "conself"
-_GET_IT = "install it with: pip install 'conself-local[serve]'"
+"""The model name that clients use."""
+_INSTALL_HINT = "install it with: pip install 'conself-local[serve]'"
 
 
 def make_app(
     model: Path, adapter: Path | None, *, context_tokens: int, threads: int, gpu_layers: int, api_key: str | None
 ) -> Any:
-    """The application; the model is loaded here. Raises ConselfError where the server parts are missing or the model fails."""
+    """Load the model and return the FastAPI application that serves it.
+
+    `gpu_layers`: number of layers on the graphics card, -1 for all. `api_key`: None lets every local program in.
+    Raises ConselfError if the server parts are not installed or llama.cpp cannot load the model.
+    """
     os.environ |= openmp_waiting()
     try:
         from fastapi import FastAPI
@@ -35,7 +42,9 @@ def make_app(
 
         from conself_local.sampling.amx import amx_is_off
     except ImportError as error:
-        raise ConselfError(f"the server parts of llama-cpp-python are not installed ({error.name})", _GET_IT) from error
+        raise ConselfError(
+            f"the server parts of llama-cpp-python are not installed ({error.name})", _INSTALL_HINT
+        ) from error
     set_server_settings(ServerSettings(host=LOCAL_HOSTS[0], api_key=api_key))
     app = FastAPI(
         title="conself",
@@ -68,7 +77,7 @@ def make_app(
 
 
 class _LocalOrigin:
-    """Refuses what a page of another site sends through the user's browser."""
+    """Middleware that answers 403 to requests that a page of another site sends through the user's browser."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -77,13 +86,13 @@ class _LocalOrigin:
         origin = dict(scope.get("headers") or ()).get(b"origin")
         if origin is not None and (urlsplit(origin.decode("latin-1")).hostname or "") not in LOCAL_HOSTS:
             await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"only programs of this computer may ask"})
+            await send({"type": "http.response.body", "body": b"only programs on this computer may send requests"})
             return
         await self._app(scope, receive, send)
 
 
 def serve(app: Any, port: int) -> None:
-    """Until it is stopped."""
+    """Serve `app` on 127.0.0.1 at `port` until the process is stopped."""
     import uvicorn
 
     uvicorn.run(app, host=LOCAL_HOSTS[0], port=port, log_level="warning", server_header=False)

@@ -1,4 +1,7 @@
-"""One program on one input that a person typed, in the sandbox."""
+"""Run one program in the sandbox on one input that a person typed.
+
+Not covered: storing the result, and comparing it with an expected output.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ from sandbox import Limits, Program, Sandbox, Status
 
 
 def try_program(code: str, call: str) -> str:
-    """call: `double(3)`, the arguments literals, for a function of the program; else what stands on standard input.
+    """Run `code` on `call` and return its output, or a text that says how it ended (`error: ...`, `timeout: ...`).
 
-    Returns what it gave, or how it ended. Raises ValueError for a call whose arguments are no literals.
+    If `call` has the form of a function call, such as `double(3)`, that function of the program is called; otherwise
+    `call` is the text on standard input.
+    Raises ValueError if the arguments of the call are not positional literals.
     """
-    name = _called(call)
+    name = _function_name(call)
     if name:
         arguments = parse_calls(call, name)
         if not arguments:
@@ -29,8 +34,8 @@ def try_program(code: str, call: str) -> str:
     return f"{output.status.value}: {output.detail or result.load.detail}"
 
 
-def _called(call: str) -> str | None:
-    """The name of the function, where the text is a call."""
+def _function_name(call: str) -> str | None:
+    """Return the name of the called function, or None if the text is not a call."""
     try:
         node = ast.parse(call.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
