@@ -1,1 +1,1 @@
-"""Model files on disk: find, fetch, check, read and convert them."""
+"""Model files on disk: finding, downloading, checking, reading and converting them."""

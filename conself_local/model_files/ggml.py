@@ -1,7 +1,7 @@
-"""ggml's own conversions between its number formats and float32, one tensor at a time, by its shared library.
+"""Converts tensors between ggml's quantisation types and float32 with ggml's own shared library.
 
-Every format that llama.cpp reads can be unpacked; those that need no importance matrix can be packed, K-quants too,
-which the gguf package cannot write. Only `libggml-base` is loaded: no model, no threads, no devices.
+`unpack` reads every type that llama.cpp reads. `pack` writes every type that needs no importance matrix, K-quants
+included, which the gguf package cannot write. Only `libggml-base` is loaded: no model, no threads, no devices.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 _FLOAT32 = 0
 _NEEDS_IMPORTANCE = (16, 17, 19, 29)
-"""IQ2_XXS, IQ2_XS, IQ1_S, IQ1_M: ggml aborts without an importance matrix."""
+"""IQ2_XXS, IQ2_XS, IQ1_S and IQ1_M, which `pack` refuses: ggml aborts without an importance matrix."""
 
 
 class _TypeTraits(ctypes.Structure):
-    """`struct ggml_type_traits` of ggml.h."""
+    """The C structure `struct ggml_type_traits` of ggml.h."""
 
     _fields_ = (
         ("type_name", ctypes.c_char_p),
@@ -42,10 +42,14 @@ _TO_FLOAT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_in
 
 
 def unpack(quant_type: int, packed: Bytes, rows: int, columns: int) -> Floats:
-    """float32 (rows, columns) of a tensor of ggml type `quant_type`. packed: its bytes, contiguous. Raises ConselfError."""
+    """Return the float32 values, shape (rows, columns), of a tensor of ggml type `quant_type`.
+
+    packed: the tensor's bytes, contiguous. Raises ConselfError for an unknown type, or if their number does not match
+    the shape.
+    """
     traits = _traits(quant_type)
     if packed.nbytes != rows * row_bytes(quant_type, columns):
-        raise ConselfError("a tensor's size is not what its shape says", "the file is damaged; get it again")
+        raise ConselfError("a tensor's size does not match its shape", "the file is damaged; download it again")
     packed = np.ascontiguousarray(packed)
     if quant_type == _FLOAT32:
         return packed.view(np.float32).reshape(rows, columns).copy()
@@ -55,15 +59,20 @@ def unpack(quant_type: int, packed: Bytes, rows: int, columns: int) -> Floats:
 
 
 def can_pack(quant_type: int) -> bool:
-    """Whether `pack` can write the format without an importance matrix."""
+    """Return whether `pack` can write the type, because it needs no importance matrix."""
     return quant_type not in _NEEDS_IMPORTANCE
 
 
 def pack(quant_type: int, values: Floats) -> Bytes:
-    """The bytes of ggml type `quant_type` of float32 (rows, columns), rounded as llama.cpp's own quantiser does."""
+    """Return float32 `values`, shape (rows, columns), as bytes of ggml type `quant_type`.
+
+    Values are rounded as llama.cpp's own quantiser rounds them. Raises ConselfError if the type is unknown or needs an
+    importance matrix, or if the columns do not fill whole blocks.
+    """
     if not can_pack(quant_type):
         raise ConselfError(
-            "this number format cannot be written without an importance matrix", "export in another format"
+            "this quantisation type cannot be written without an importance matrix",
+            "choose another format for the export",
         )
     rows, columns = values.shape
     target = np.empty(rows * row_bytes(quant_type, columns), dtype=np.uint8)
@@ -74,11 +83,12 @@ def pack(quant_type: int, values: Floats) -> Bytes:
 
 
 def row_bytes(quant_type: int, columns: int) -> int:
-    """Of a row of so many numbers. Raises ConselfError where they do not fill whole blocks."""
+    """Return the size in bytes of a row of `columns` values. Raises ConselfError if they do not fill whole blocks."""
     traits = _traits(quant_type)
     if columns % traits.block_size:
         raise ConselfError(
-            f"a row of {columns} numbers does not fill blocks of {traits.block_size}", "the file is damaged"
+            f"a row of {columns} values does not fill blocks of {traits.block_size}",
+            "the file is damaged; download it again",
         )
     return int(columns // traits.block_size * traits.type_size)
 
@@ -88,13 +98,16 @@ def _traits(quant_type: int) -> Any:
     pointer = _library().ggml_get_type_traits(quant_type) if 0 <= quant_type < 256 else None
     traits = pointer.contents if pointer else None
     if traits is None or not traits.block_size or not (traits.to_float or quant_type == _FLOAT32):
-        raise ConselfError(f"llama.cpp cannot unpack numbers of type {quant_type}", "use a file in a usual format")
+        raise ConselfError(
+            f"llama.cpp cannot unpack tensors of ggml type {quant_type}",
+            "use a file in a common format, such as Q4_K_M",
+        )
     return traits
 
 
 @cache
 def _library() -> Any:
-    """llama-cpp-python's own copy of libggml-base, without running its package: that would load llama.cpp whole."""
+    """Load the libggml-base of llama-cpp-python without importing that package, which would load all of llama.cpp."""
     found = importlib.util.find_spec("llama_cpp")
     folder = Path(found.origin).parent / "lib" if found and found.origin else Path()
     files = [
@@ -102,7 +115,7 @@ def _library() -> Any:
     ]
     if not files:
         raise ConselfError(
-            "llama-cpp-python's libggml-base is not where it should be", "install llama-cpp-python again"
+            "the installed llama-cpp-python has no libggml-base in its folder", "install llama-cpp-python again"
         )
     library = ctypes.CDLL(str(files[0]))
     library.ggml_get_type_traits.restype = ctypes.POINTER(_TypeTraits)

@@ -1,8 +1,9 @@
-"""The weights of a GGUF file, tensor by tensor, under the names that torch and MLX models give them.
+"""Reads the weights of a GGUF file tensor by tensor, under the names that torch and MLX models give them.
 
-One truth for weights: both trainers and the merged export read them here. Only architectures whose every tensor is known
-are read, so that nothing is trained on a model that is not the one that samples. For the llama architecture GGUF keeps
-the rows of Q and K in another order; whole rows are put back, which packed blocks survive too.
+Both trainers and the merged export read weights here only, so they all use the same values. An architecture is read
+only if each of its tensors is known, so that training never uses another model than sampling does. For the llama
+architecture, GGUF keeps the rows of Q and K in another order; whole rows are moved back, which also works on packed
+blocks. Not read: other architectures, models with rope scaling, and models with unusual head sizes.
 Source: llama.cpp, conversion of the llama and qwen2 families, read and restated.
 """
 
@@ -22,7 +23,9 @@ from conself_local.model_files.gguf_reader import GgufReader
 from conself_local.model_files.model_file import ModelFile
 
 PERMUTED = ("llama",)
+"""Architectures whose rows of Q and K are in GGUF's order."""
 PLAIN = ("qwen2",)
+"""Architectures whose rows are in the order of the torch model."""
 TRAINABLE = PERMUTED + PLAIN
 LINEAR_NAMES = {
     "attn_q": "self_attn.q_proj",
@@ -33,7 +36,7 @@ LINEAR_NAMES = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-"""GGUF's name of a layer's linear map -> that of the Hugging Face and MLX models."""
+"""Name of a layer's linear map in GGUF -> its name in Hugging Face and MLX models."""
 _LAYER_NAMES = {**LINEAR_NAMES, "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
 _OUTER_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _Number = TypeVar("_Number", bound=np.generic)
@@ -42,45 +45,53 @@ _LAYER = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
 
 @dataclass(frozen=True)
 class GgufTensor:
+    """One tensor of a GGUF file, with its bytes as they are in the file."""
+
     name: str
-    """In the file."""
+    """Name in the file, e.g. `blk.0.ffn_up.weight`."""
     model_name: str
-    """In the torch or MLX model, e.g. `model.layers.0.mlp.up_proj.weight`."""
+    """Name in the torch or MLX model, e.g. `model.layers.0.mlp.up_proj.weight`."""
     quant_type: int
-    """ggml type."""
+    """ggml's number of the type."""
     shape: tuple[int, ...]
-    """(rows, columns), or (size,) of a norm or bias."""
+    """(rows, columns), or (size,) for a norm or bias."""
     offset: int
-    """Of its bytes in the file."""
+    """Position of the first byte in the file."""
     packed: Bytes
-    """A view of the file."""
+    """The bytes, as a view of the memory-mapped file."""
     heads: int | None
-    """Of Q and K of the llama architecture: how its rows are permuted."""
+    """Number of heads by which the rows are permuted, for Q and K of the llama architecture; None for other tensors."""
 
     def rows_in_order(self) -> Bytes:
-        """Its packed rows in the order of the torch model: (rows, bytes of a row)."""
+        """Return the packed rows in the order of the torch model, shape (rows, bytes per row)."""
         rows: Bytes = self.packed.reshape(self.shape[0], -1)
         return rows if self.heads is None else unpermute_rows(rows, self.heads)
 
     def dense(self) -> Floats:
-        """float32 values in the order of the torch model."""
+        """Return the float32 values in the order of the torch model, in the tensor's own `shape`."""
         rows = self.rows_in_order()
         return unpack(self.quant_type, rows.reshape(-1), len(rows), self.columns).reshape(self.shape)
 
     @property
     def columns(self) -> int:
+        """Number of values per row; 1 for a norm or bias."""
         return self.shape[1] if len(self.shape) == 2 else 1
 
 
 @dataclass(frozen=True)
 class GgufWeights:
+    """The tensors of a model and the configuration that a torch or MLX model is built from."""
+
     config: dict[str, object]
-    """What the Hugging Face and MLX configurations of the architecture need, by their names (the same in both)."""
+    """Configuration of the architecture, under the names that Hugging Face and MLX have in common."""
     tensors: list[GgufTensor]
 
 
 def read_weights(model: ModelFile) -> GgufWeights:
-    """The whole file, in one reading of its header. Raises ConselfError for an architecture or a tensor that is not known."""
+    """Read the configuration and all tensors of a model, with one pass over the file's header.
+
+    Raises ConselfError for an architecture or a tensor that is not known, rope scaling, or an unusual head size.
+    """
     _verify_known(model)
     reader = GgufReader(model.path)
     return GgufWeights(_config(model, reader), [_describe(model, tensor) for tensor in reader.tensors])
@@ -89,13 +100,16 @@ def read_weights(model: ModelFile) -> GgufWeights:
 def _verify_known(model: ModelFile) -> None:
     if model.architecture not in TRAINABLE:
         raise ConselfError(
-            f"the architecture {model.architecture} cannot be trained: it is not known to be read right",
-            f"models of the families {', '.join(TRAINABLE)} can; this one can still sample and be evaluated",
+            f"the architecture {model.architecture} cannot be trained, because its tensors are not known here",
+            f"choose a model of the families {', '.join(TRAINABLE)}; this one can still be sampled and evaluated",
         )
 
 
 def linear_shapes(model: ModelFile) -> dict[str, tuple[int, int]]:
-    """`model.layers.0.self_attn.q_proj` -> (rows, columns), for every linear map of the layers."""
+    """Return the shape of every linear map of the layers: `model.layers.0.self_attn.q_proj` -> (rows, columns).
+
+    Raises ConselfError as `read_weights` does.
+    """
     return {
         tensor.model_name.removesuffix(".weight"): (tensor.shape[0], tensor.columns)
         for tensor in read_weights(model).tensors
@@ -112,8 +126,8 @@ def _describe(model: ModelFile, tensor: gguf.ReaderTensor) -> GgufTensor:
         model_name = f"{_OUTER_NAMES[outer]}.{part}"
     else:
         raise ConselfError(
-            f"{model.path.name} holds a tensor {tensor.name} that is not known",
-            "this model can be sampled, not trained",
+            f"{model.path.name} contains an unknown tensor {tensor.name}",
+            "this model can be sampled, but not trained",
         )
     heads = {"attn_q": model.head_count, "attn_k": model.head_count_kv}.get(layer[2]) if layer else None
     return GgufTensor(
@@ -128,13 +142,16 @@ def _describe(model: ModelFile, tensor: gguf.ReaderTensor) -> GgufTensor:
 
 
 def permute_rows(rows: npt.NDArray[_Number], heads: int) -> npt.NDArray[_Number]:
-    """Into the order in which GGUF keeps Q and K of the llama family: (heads, 2, half, ...) -> (heads, half, 2, ...)."""
+    """Return rows of Q or K in GGUF's order for the llama family: (heads, 2, half, ...) -> (heads, half, 2, ...).
+
+    Input and result have the same shape, (heads * 2 * half, ...).
+    """
     half = rows.shape[0] // heads // 2
     return np.ascontiguousarray(rows.reshape(heads, 2, half, -1).swapaxes(1, 2).reshape(rows.shape))
 
 
 def unpermute_rows(rows: npt.NDArray[_Number], heads: int) -> npt.NDArray[_Number]:
-    """Out of that order: (heads, half, 2, ...) -> (heads, 2, half, ...)."""
+    """Undo `permute_rows`: (heads, half, 2, ...) -> (heads, 2, half, ...)."""
     half = rows.shape[0] // heads // 2
     return np.ascontiguousarray(rows.reshape(heads, half, 2, -1).swapaxes(1, 2).reshape(rows.shape))
 
@@ -148,12 +165,12 @@ def _config(model: ModelFile, reader: GgufReader) -> dict[str, object]:
     scaling = value("rope.scaling.type", "none")
     if scaling not in ("none", None) or "rope_freqs.weight" in shapes:
         raise ConselfError(
-            f"{model.path.name} scales its positions ({scaling}), which is not known to be trained right",
-            "use a model without rope scaling; this one can be sampled, not trained",
+            f"{model.path.name} uses rope scaling ({scaling}), which training does not support",
+            "use a model without rope scaling; this one can be sampled, but not trained",
         )
     head_size = model.embedding_length // model.head_count
     if any(value(key, head_size) != head_size for key in ("rope.dimension_count", "attention.key_length")):
-        raise ConselfError(f"{model.path.name} has heads of an unusual size", "this model can be sampled, not trained")
+        raise ConselfError(f"{model.path.name} has an unusual head size", "this model can be sampled, but not trained")
     return {
         "model_type": model.architecture,
         "vocab_size": shapes["token_embd.weight"][0],

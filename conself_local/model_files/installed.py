@@ -1,7 +1,9 @@
-"""The GGUF models that are on this computer already: those of LM Studio, Ollama, llama.cpp, Hugging Face, and the bundled one.
+"""Finds the GGUF models that are already on this computer.
 
-Only the usual folders are looked at, only metadata is read, nothing is loaded and nothing is fetched.
-Sources of the places: LM Studio's and Ollama's documentation, llama.cpp common/arg.cpp, huggingface_hub constants.
+Those are the models of LM Studio, Ollama, llama.cpp and Hugging Face, the bundled one, and those that
+`conself models get` downloaded. Only the usual folders are searched and only metadata is read; no model is loaded and
+nothing is downloaded.
+Sources of the folders: documentation of LM Studio and Ollama, llama.cpp common/arg.cpp, huggingface_hub constants.
 """
 
 from __future__ import annotations
@@ -23,37 +25,40 @@ from conself_local.model_files.memory import training_bytes
 from conself_local.model_files.model_file import ModelFile, load_model_file
 
 _MODEL_LAYER = "application/vnd.ollama.image.model"
-_MOST_MANIFEST_BYTES = 2**20
+_MAX_MANIFEST_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class FoundModel:
+    """A GGUF file that was found, and what it can be used for on this computer."""
+
     source: str
     """`bundled`, `conself`, `LM Studio`, `Ollama`, `llama.cpp` or `Hugging Face`."""
     name: str
     path: Path
     file: ModelFile | None
-    """None where it cannot be used."""
+    """Its metadata; None if it cannot be used."""
     exclusion_reason: str
-    """Why it cannot be used, or not be trained here; empty where both can be done."""
+    """Why it cannot be used, or cannot be trained here; empty if it can be used and trained."""
 
 
 def find_models(home: Path | None = None, fetched: Path | None = None) -> list[FoundModel]:
-    """A file that several tools link to is named once; parts of split files and vision parts are left out.
+    """Return the models that are on this computer; a file that several tools link to is returned once.
 
-    home: the user's folder; fetched: where `conself models get` puts models.
+    Parts of split files and vision models (mmproj) are skipped. home: the user's home folder (default: the real one);
+    fetched: the folder of `conself models get`.
     """
     found, seen = [], set()
     for source, name, path in _files(home or Path.home(), fetched):
         real = path.resolve()
         if real not in seen:
             seen.add(real)
-            found.append(_look_at(source, name, path))
+            found.append(_inspect(source, name, path))
     return found
 
 
 def describe_models(found: Sequence[FoundModel]) -> list[dict[str, Any]]:
-    """One row a model, for people (`what`) and for programs."""
+    """Return one row per model: a sentence for people under `what`, and the facts for programs under other keys."""
     return [_describe(model) for model in found]
 
 
@@ -66,11 +71,11 @@ def _describe(model: FoundModel) -> dict[str, Any]:
     trained = (
         f"not trainable here: {model.exclusion_reason}"
         if model.exclusion_reason
-        else f"trainable in {gib(training_bytes(file))} and more"
+        else f"trainable in at least {gib(training_bytes(file))}"
     )
     what = (
-        f"{file.architecture}, {file.weights / 1e6:.0f} M weights, {gib(file.size_bytes)}, mostly {quant_type}, context "
-        f"{file.context_length}, licence {file.licence or 'not named'}; {trained}"
+        f"{file.architecture}, {file.weights / 1e6:.0f} M weights, {gib(file.size_bytes)}, mostly {quant_type}, "
+        f"context {file.context_length}, licence {file.licence or 'not stated'}; {trained}"
     )
     return row | {
         "usable": True,
@@ -86,29 +91,29 @@ def _describe(model: FoundModel) -> dict[str, Any]:
     }
 
 
-def _look_at(source: str, name: str, path: Path) -> FoundModel:
+def _inspect(source: str, name: str, path: Path) -> FoundModel:
     try:
         file = load_model_file(path)
     except ConselfError as error:
         return FoundModel(source, name, path, None, error.message)
-    return FoundModel(source, name, path, file, _why_not_trained(file))
+    return FoundModel(source, name, path, file, _untrainable_reason(file))
 
 
-def _why_not_trained(file: ModelFile) -> str:
+def _untrainable_reason(file: ModelFile) -> str:
     try:
         read_weights(file)
     except ConselfError as error:
         return error.message
     needed, free = training_bytes(file), available_memory_bytes()
     return (
-        f"training needs more than {needed >> 20} MiB, and {free >> 20} are free"
+        f"training needs more than {needed >> 20} MiB of memory, and {free >> 20} MiB are free"
         if free is not None and needed > free
         else ""
     )
 
 
 def _files(home: Path, fetched: Path | None) -> Iterator[tuple[str, str, Path]]:
-    """(source, name, path)"""
+    """Yield (source, name, path) of every candidate file; a file may be yielded more than once."""
     with contextlib.suppress(ConselfError):
         yield "bundled", "SmolLM2-135M-Instruct", bundled_model()
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or home / ".cache/huggingface") / "hub")
@@ -128,11 +133,14 @@ def _files(home: Path, fetched: Path | None) -> Iterator[tuple[str, str, Path]]:
 
 
 def _ollama(folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """Its manifests name the blobs: `manifests/REGISTRY/OWNER/NAME/TAG` -> `blobs/sha256-...`."""
+    """Yield (source, name, path) of Ollama's models, found through its manifests.
+
+    A manifest names its blobs: `manifests/REGISTRY/OWNER/NAME/TAG` -> `blobs/sha256-...`.
+    """
     manifests = folder / "manifests"
     for manifest in sorted(p for p in manifests.rglob("*") if p.is_file()) if manifests.is_dir() else ():
         try:
-            if manifest.stat().st_size > _MOST_MANIFEST_BYTES:
+            if manifest.stat().st_size > _MAX_MANIFEST_BYTES:
                 continue
             layers = json.loads(manifest.read_text(encoding="utf-8"))["layers"]
             digests = [str(layer["digest"]) for layer in layers if layer["mediaType"] == _MODEL_LAYER]

@@ -1,7 +1,9 @@
-"""How much memory sampling and training will take, and whether it is there: told before anything is loaded.
+"""Predicts how much memory sampling and training take, before anything is loaded.
 
-Sampling: the weights that run, 16-bit keys and values of the whole context, and what llama.cpp needs beside them.
-Training: what it takes at the least; the trainer itself times and measures a short step before it begins (`training/plan.py`).
+Sampling: the weights that are sampled from, 16-bit keys and values of the whole context, and llama.cpp's own buffers.
+Training: a lower bound only; the trainer times and measures a short step before it begins
+(`training/torch_backend/plan.py`).
+Not done here: comparing the prediction with the free memory (`machine/room.py`).
 """
 
 from __future__ import annotations
@@ -13,26 +15,35 @@ from conself_local.model_files.model_file import ModelFile
 
 _ENGINE_BASE_BYTES = 64 * 2**20
 _LOGIT_ROWS = 192
-"""Fitted to measured peaks (`tests/benchmarks/sampling_memory.py`): rows of logits that llama.cpp keeps room for."""
+"""Rows of logits that llama.cpp keeps room for, fitted to measured peaks (`tests/benchmarks/sampling_memory.py`)."""
 _TRAINER_BASE_BYTES = 800 * 2**20
 _TRAINER_BYTES_PER_EMBEDDING = 6
 KV_MEMORY_BYTES = 2**30
-"""What keys and values of all slots together may take, unless one long prompt alone needs more."""
+"""Limit for the keys and values of all slots together, unless a single slot at its longest needs more."""
 
 
 def sampling_bytes(model: ModelFile, weights: Path, context_tokens: int) -> int:
-    """Predicted peak of the engine process: weights, KV memory, logits, the process itself."""
+    """Predict the peak memory of the engine process in bytes: weights, KV memory, logits, the process itself.
+
+    weights: the GGUF file that is sampled from; context_tokens: tokens of KV memory over all slots.
+    """
     logits = 4 * model.vocabulary * _LOGIT_ROWS
     return weights.stat().st_size + model.kv_bytes_per_token * context_tokens + logits + _ENGINE_BASE_BYTES
 
 
 def kv_tokens(model: ModelFile, slots: int, longest: int) -> int:
-    """How many tokens of KV memory to ask for: every slot at its longest, within `KV_MEMORY_BYTES`; at least one slot."""
+    """Return how many tokens of KV memory to allocate for `slots` slots of `longest` tokens each.
+
+    The result stays within `KV_MEMORY_BYTES`, but is never less than `longest`.
+    """
     return max(longest, min(slots * longest, KV_MEMORY_BYTES // model.kv_bytes_per_token))
 
 
 def training_bytes(model: ModelFile) -> int:
-    """The least that the trainer process takes: its libraries, the file's blocks, embeddings and output head unpacked."""
+    """Return a lower bound of the trainer process's memory in bytes.
+
+    It counts the libraries, the file's packed blocks, and the unpacked embeddings and output head.
+    """
     return (
         _TRAINER_BASE_BYTES
         + model.size_bytes
@@ -41,16 +52,21 @@ def training_bytes(model: ModelFile) -> int:
 
 
 ALL_LAYERS = 999
-_TRAINER_SHARE = 0.25
-"""Of a card's memory, left free: the trainer starts only after the engine has ended, but its driver context stays."""
+"""More layers than any model has: all of them and the output layer."""
+_FREE_SHARE = 0.25
+"""Share of a card's memory to leave free: the trainer starts after the engine has ended, but a driver context stays."""
 
 
 def layers_that_fit(model: ModelFile, weights_bytes: int, kv_bytes: int, gpu: Gpu) -> int:
-    """How many of the model's layers go on the card, its KV memory with them; `ALL_LAYERS` for all and the output layer."""
+    """Return how many of the model's layers fit on the card together with their KV memory.
+
+    weights_bytes, kv_bytes: sizes for the whole model. Returns `ALL_LAYERS` if the whole model fits, its output layer
+    included, or if the card's memory is unknown.
+    """
     if gpu.memory_bytes is None:
         return ALL_LAYERS
-    room = gpu.memory_bytes * (1 - _TRAINER_SHARE)
+    room = gpu.memory_bytes * (1 - _FREE_SHARE)
     if weights_bytes + kv_bytes <= room:
         return ALL_LAYERS
-    a_layer = (weights_bytes + kv_bytes) / (model.block_count + 1)
-    return min(model.block_count, int(room / a_layer))
+    bytes_per_layer = (weights_bytes + kv_bytes) / (model.block_count + 1)
+    return min(model.block_count, int(room / bytes_per_layer))

@@ -1,6 +1,8 @@
-"""Checks a folder of MLX weights, or of an mlx-lm adapter, before anything loads it: safetensors and JSON only.
+"""Checks a folder of MLX weights, or of an mlx-lm adapter, before anything loads it.
 
-A folder from the net is untrusted input: no pickle, no Python file that a configuration names, nothing fetched.
+A folder from the internet is untrusted input. Only safetensors and JSON files are accepted: no pickle is read, no
+Python file that a configuration names is run, and nothing is downloaded.
+Not checked: the names, shapes and values of the tensors.
 """
 
 from __future__ import annotations
@@ -12,39 +14,46 @@ from typing import Any
 
 from conself_local.errors import ConselfError
 
-_GET_A_FOLDER = "give the folder of an MLX *instruct* model, as mlx_lm.convert writes it"
+_FOLDER_HINT = "give the folder of an MLX *instruct* model, as mlx_lm.convert writes it"
 _MAX_HEADER_BYTES = 100 * 2**20
 _RUNS_CODE = ("auto_map", "model_file", "custom_pipelines")
-"""Keys of a configuration that make a library load Python from the folder."""
+"""Keys of a configuration that make a library load Python code from the folder."""
 
 
 def verify_mlx_folder(folder: Path) -> None:
-    """Raises ConselfError in words a person can act on."""
+    """Check a folder of MLX weights.
+
+    Raises ConselfError if it is missing, incomplete or damaged, or if it would make a library run code from it.
+    """
     if not folder.is_dir():
-        raise ConselfError(f"there is no model folder at {folder}", _GET_A_FOLDER)
+        raise ConselfError(f"there is no model folder at {folder}", _FOLDER_HINT)
     for name in ("config.json", "tokenizer_config.json"):
         settings = _read_json(folder / name)
         code = [key for key in _RUNS_CODE if key in settings]
         if code:
             raise ConselfError(
-                f"{folder / name} wants to run code of its own ({code[0]})", "use a model that mlx-lm knows by itself"
+                f"{folder / name} asks to run code from the model folder ({code[0]})",
+                "use a model that mlx-lm supports without extra code",
             )
     if not (folder / "tokenizer.json").is_file():
-        raise ConselfError(f"{folder} has no tokenizer.json", _GET_A_FOLDER)
+        raise ConselfError(f"{folder} has no tokenizer.json", _FOLDER_HINT)
     weights = sorted(folder.glob("model*.safetensors"))
     if not weights:
-        raise ConselfError(f"{folder} has no weights (model*.safetensors)", _GET_A_FOLDER)
+        raise ConselfError(f"{folder} has no weights (model*.safetensors)", _FOLDER_HINT)
     for file in weights:
         _verify_safetensors(file)
 
 
 def verify_mlx_adapter(folder: Path) -> None:
-    """Raises ConselfError unless it is a LoRA adapter as mlx-lm writes it."""
+    """Check an adapter folder. Raises ConselfError unless it is a LoRA adapter as mlx-lm writes it."""
     if not folder.is_dir():
         raise ConselfError(f"there is no adapter folder at {folder}", "give the folder that holds adapters.safetensors")
-    kind = _read_json(folder / "adapter_config.json").get("fine_tune_type", "lora")
-    if kind not in ("lora", "dora"):
-        raise ConselfError(f"{folder} is no LoRA adapter (its kind is {kind!r})", "give a LoRA adapter of mlx-lm")
+    fine_tune_type = _read_json(folder / "adapter_config.json").get("fine_tune_type", "lora")
+    if fine_tune_type not in ("lora", "dora"):
+        raise ConselfError(
+            f"{folder} is not a LoRA adapter (its fine_tune_type is {fine_tune_type!r})",
+            "give a LoRA adapter of mlx-lm",
+        )
     _verify_safetensors(folder / "adapters.safetensors")
 
 
@@ -52,27 +61,27 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConselfError(f"there is no {path.name} in {path.parent}", _GET_A_FOLDER) from None
+        raise ConselfError(f"there is no {path.name} in {path.parent}", _FOLDER_HINT) from None
     except (OSError, ValueError) as error:
-        raise ConselfError(f"{path} cannot be read: {error}", "get the folder again") from error
+        raise ConselfError(f"{path} cannot be read: {error}", "download the folder again") from error
     if not isinstance(content, dict):
-        raise ConselfError(f"{path} holds no settings", "get the folder again")
+        raise ConselfError(f"{path} is not a JSON object", "download the folder again")
     return content
 
 
 def _verify_safetensors(path: Path) -> None:
-    """The header is there and every tensor lies within the file."""
+    """Raise ConselfError unless the header can be read and the last tensor ends where the file ends."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > min(size - 8, _MAX_HEADER_BYTES):
-                raise ValueError("its header is longer than the file")
+                raise ValueError("its header is too long")
             header = json.loads(file.read(length))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         if 8 + length + max(ends, default=0) != size:
-            raise ValueError("its size is not what its header says")
+            raise ValueError("its size does not match its header")
     except FileNotFoundError:
-        raise ConselfError(f"there is no {path.name} in {path.parent}", "get the folder again") from None
+        raise ConselfError(f"there is no {path.name} in {path.parent}", "download the folder again") from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
-        raise ConselfError(f"{path} is damaged or cut short: {error}", "get the folder again") from error
+        raise ConselfError(f"{path} is damaged or cut short: {error}", "download the folder again") from error

@@ -1,8 +1,8 @@
-"""Checks a GGUF file before anything loads it, and reads what the round needs to know of it.
+"""Checks a GGUF file before anything loads it, and reads the metadata that a round needs.
 
-A model file from the net is untrusted: it is opened by the `gguf` package's reader (memory-mapped, no code runs in it),
-and whatever is cut short, not a GGUF, of the wrong kind or without a chat template is refused in words.
-Not covered: whether the weights are any good.
+A model file from the internet is untrusted input. It is opened with the `gguf` package's reader (memory-mapped; no
+code in the file runs). A file that is cut short, not a GGUF, of the wrong kind or without a chat template is refused
+with a message that says why. Not checked: whether the weights are any good.
 """
 
 from __future__ import annotations
@@ -15,23 +15,26 @@ from pathlib import Path
 from conself_local.errors import ConselfError
 from conself_local.hashes import file_sha256
 
-_GET_A_MODEL = "give the path of a GGUF file of an instruct model, for example one that LM Studio or llama.cpp runs"
+_MODEL_HINT = "give the path of a GGUF file of an instruct model, for example one that LM Studio or llama.cpp runs"
 
 
 @dataclass(frozen=True)
 class ModelFile:
+    """The metadata of a chat model in a GGUF file; the weights are not loaded."""
+
     path: Path
     size_bytes: int
     architecture: str
     name: str
     licence: str
     formats: tuple[tuple[str, int], ...]
-    """How many tensors are of which type, most first."""
+    """(name of a quant_type, number of tensors) pairs, the most frequent type first."""
     weights: int
-    """Numbers in all tensors together."""
+    """Number of values in all tensors together."""
     vocabulary: int
-    """Tokens."""
+    """Number of tokens; 0 if the file lists none."""
     context_length: int
+    """Longest context in tokens."""
     block_count: int
     embedding_length: int
     head_count: int
@@ -42,22 +45,27 @@ class ModelFile:
 
     @property
     def sha256(self) -> str:
-        """Of the file; takes a second a gigabyte when it is asked first."""
+        """Hash of the whole file, 64 hex digits; the first access takes about one second per gigabyte."""
         return file_sha256(self.path)
 
     @property
     def template_hash(self) -> str:
+        """First 32 hex digits of the sha256 of the chat template."""
         return hashlib.sha256(self.chat_template.encode()).hexdigest()[:32]
 
     @property
     def kv_bytes_per_token(self) -> int:
-        """16-bit keys and values over all layers."""
+        """Bytes of 16-bit keys and values per token, all layers together."""
         head_size = self.embedding_length // self.head_count
         return 2 * 2 * self.block_count * self.head_count_kv * head_size
 
 
 def load_model_file(path: Path) -> ModelFile:
-    """Read and check the metadata of a chat model. Raises ConselfError in words a person can act on."""
+    """Read and check the metadata of a chat model.
+
+    Raises ConselfError if the file is missing, unreadable or damaged, if it is an adapter, or if it has no
+    architecture, tensors, chat template or end token.
+    """
     _verify_magic(path, "model")
     fields, tensors = _read(path, "model")
 
@@ -66,15 +74,15 @@ def load_model_file(path: Path) -> ModelFile:
         return value if isinstance(value, str) else default
 
     if text("general.type", "model") == "adapter":
-        raise ConselfError(f"{path} is a LoRA adapter, not a model", _GET_A_MODEL)
+        raise ConselfError(f"{path} is a LoRA adapter, not a model", _MODEL_HINT)
     architecture = text("general.architecture")
     if not architecture or not tensors:
-        raise ConselfError(f"{path} holds no model (no architecture or no tensors)", _GET_A_MODEL)
+        raise ConselfError(f"{path} contains no model (no architecture or no tensors)", _MODEL_HINT)
     template = text("tokenizer.chat_template")
     if not template:
         raise ConselfError(
-            f"{path.name} has no chat template in it, so it cannot be asked in its own form",
-            "use the *instruct* version of the model: its GGUF holds the template (tokenizer.chat_template)",
+            f"{path.name} has no chat template, so prompts cannot be written in the form that the model expects",
+            "use the *instruct* version of the model: its GGUF contains the template (tokenizer.chat_template)",
         )
 
     def number(key: str) -> int:
@@ -82,13 +90,15 @@ def load_model_file(path: Path) -> ModelFile:
         if isinstance(value, list) and value:
             value = max(value)
         if not isinstance(value, int) or not 0 < value < 2**31:
-            raise ConselfError(f"{path.name} says no usable {architecture}.{key}", "the file is damaged; get it again")
+            raise ConselfError(
+                f"{path.name} has no usable value for {architecture}.{key}", "the file is damaged; download it again"
+            )
         return value
 
     tokens = fields.get("tokenizer.ggml.tokens")
     end_token = _token(tokens, fields.get("tokenizer.ggml.eos_token_id"))
     if not end_token:
-        raise ConselfError(f"{path.name} names no end token, so its answers would never end", _GET_A_MODEL)
+        raise ConselfError(f"{path.name} defines no end token, so its answers would never end", _MODEL_HINT)
     head_count = number("attention.head_count")
     counts: dict[str, int] = {}
     for tensor_type, _ in tensors:
@@ -116,11 +126,14 @@ def load_model_file(path: Path) -> ModelFile:
 
 
 def verify_adapter_file(path: Path, model: ModelFile) -> None:
-    """Refuse a GGUF LoRA that is none, or that was made for another architecture, before an engine sees it."""
+    """Check a GGUF LoRA adapter before an engine loads it.
+
+    Raises ConselfError if the file is missing, damaged or not a LoRA adapter, or if it is for another architecture.
+    """
     _verify_magic(path, "adapter")
     fields, tensors = _read(path, "adapter")
     if fields.get("general.type") != "adapter" or fields.get("adapter.type") != "lora" or not tensors:
-        raise ConselfError(f"{path} is no LoRA adapter", "give the GGUF file that `conself adapters` names")
+        raise ConselfError(f"{path} is not a LoRA adapter", "give the GGUF file that `conself adapters` names")
     architecture = fields.get("general.architecture")
     if architecture != model.architecture:
         raise ConselfError(
@@ -131,20 +144,20 @@ def verify_adapter_file(path: Path, model: ModelFile) -> None:
 
 def _verify_magic(path: Path, what: str) -> None:
     if not path.is_file():
-        raise ConselfError(f"there is no {what} file at {path}", _GET_A_MODEL if what == "model" else "check the path")
+        raise ConselfError(f"there is no {what} file at {path}", _MODEL_HINT if what == "model" else "check the path")
     try:
         with path.open("rb") as file:
             head = file.read(24)
     except OSError as error:
         raise ConselfError(f"{path} cannot be read: {error.strerror}", "check the file's permissions") from error
     if head[:4] != b"GGUF":
-        raise ConselfError(f"{path} is not a GGUF file (it does not begin with GGUF)", _GET_A_MODEL)
+        raise ConselfError(f"{path} is not a GGUF file (it does not begin with GGUF)", _MODEL_HINT)
     if len(head) < 24 or struct.unpack("<I", head[4:8])[0] not in (2, 3):
-        raise ConselfError(f"{path} is cut short or of an unknown GGUF version", "get the file again")
+        raise ConselfError(f"{path} is cut short or of an unknown GGUF version", "download the file again")
 
 
 def _read(path: Path, what: str) -> tuple[dict[str, object], list[tuple[str, int]]]:
-    """The fields that are wanted, and of every tensor its type and its size in numbers."""
+    """Return the metadata fields that are used, and (name of the quant_type, number of values) for each tensor."""
     from conself_local.model_files.gguf_reader import GgufReader
 
     try:
@@ -167,7 +180,8 @@ def _read(path: Path, what: str) -> tuple[dict[str, object], list[tuple[str, int
         return fields, [(tensor.tensor_type.name, int(tensor.n_elements)) for tensor in reader.tensors]
     except (ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError, OSError) as error:
         raise ConselfError(
-            f"{path} is damaged or cut short ({type(error).__name__}: {str(error)[:200]})", f"get the {what} file again"
+            f"{path} is damaged or cut short ({type(error).__name__}: {str(error)[:200]})",
+            f"replace the {what} file by an undamaged one",
         ) from error
 
 

@@ -1,1 +1,1 @@
-"""Problems: what they are, where they are read from, and the starter pack."""
+"""Problems: their definition, the files that they are read from, and the starter pack."""

@@ -1,9 +1,11 @@
-"""Problems from the user's own Python code: pure-looking functions with a docstring and parameters that literals can fill.
+"""Makes problems from the user's own Python functions.
 
-Only the syntax tree is read; nothing is imported. A function is left out, and the reason told, where it touches files,
-network, clocks, chance or globals, calls what is not known to be pure, or has something like a secret in it. What it needs
-from its own module comes along. The body becomes the reference of a validation problem; a training problem never has one.
-Whether the functions run is found out in the sandbox (`keep_runnable`).
+A function is taken if it looks pure, has a docstring, and has parameters that literals can fill. Only the syntax tree
+is read; nothing is imported. A function is excluded, with the reason, if it uses files, the network, clocks, random
+numbers or globals, if it calls anything that is not known to be pure, or if it contains something like a secret.
+Definitions that it needs from its module are copied with it. The code becomes the reference of a validation problem;
+a training problem never has one.
+Not decided from the syntax tree: whether a function runs; the sandbox finds that out (`keep_runnable`).
 """
 
 from __future__ import annotations
@@ -67,9 +69,9 @@ _IMPURE_BUILTINS = {
 _SECRET = re.compile(
     r"AKIA[0-9A-Z]{12}|sk-[A-Za-z0-9]{16}|ghp_\w{20}|-----BEGIN|(?i:passw(or)?d|api_?key|secret)\s*[=:]\s*['\"]"
 )
-_MOST_FILE_BYTES = 2 * 2**20
-_MOST_LINES = 60
-_SKIPPED = {
+_MAX_FILE_BYTES = 2 * 2**20
+_MAX_LINES = 60
+_SKIPPED_FOLDERS = {
     "test",
     "tests",
     "testing",
@@ -82,26 +84,31 @@ _SKIPPED = {
     "__pycache__",
 }
 VALIDATION_SHARE = 0.2
+"""Probability that a harvested problem becomes a validation problem."""
 
 
 @dataclass(frozen=True)
 class Harvested:
-    """A function that was looked at."""
+    """A function that was examined: its problem, or the reason why it has none."""
 
     where: str
-    """`file:line name`"""
+    """Position as `file:line name`; the file alone if it cannot be read."""
     problem: Problem | None
     exclusion_reason: str
     source: str
-    """The function and what it needs of its module; what the reference is made of."""
+    """The function and the definitions that it needs, which can become the reference; empty without a problem."""
 
 
 def harvest(path: Path, seed: int) -> Iterator[Harvested]:
-    """Every module-level function of a file, or of all files under a folder; private ones and tests are passed over."""
+    """Yield a result for every module-level function of a file, or of all Python files under a folder.
+
+    Skipped: functions whose names begin with `_` or `test`, `async` functions, files larger than 2 MiB and, under a
+    folder, subfolders such as `tests`, `docs` and `build`. The inputs of a problem are drawn by `seed`.
+    """
     root = path if path.is_dir() else path.parent
     for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
         inside = file.relative_to(root)
-        if not (path.is_dir() and _SKIPPED & set(inside.parts)) and file.stat().st_size <= _MOST_FILE_BYTES:
+        if not (path.is_dir() and _SKIPPED_FOLDERS & set(inside.parts)) and file.stat().st_size <= _MAX_FILE_BYTES:
             yield from _harvest_file(file, str(inside), seed)
 
 
@@ -116,14 +123,14 @@ def _harvest_file(file: Path, shown: str, seed: int) -> Iterator[Harvested]:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith(("_", "test")):
             where = f"{shown}:{node.lineno} {node.name}"
             try:
-                source = module.source_with_needs(node)
+                source = module.source_with_dependencies(node)
                 yield Harvested(where, _problem(node, where, source, seed), "", source)
             except ValueError as error:
                 yield Harvested(where, None, str(error), "")
 
 
 class _Module:
-    """What stands at the top of one file. Raises SyntaxError."""
+    """The functions, constants and imports at the top level of one file. Raises SyntaxError if it does not parse."""
 
     def __init__(self, text: str) -> None:
         self.tree = ast.parse(text)
@@ -146,19 +153,19 @@ class _Module:
                         ast.ImportFrom(node.module, [alias], node.level),
                     )
 
-    def source_with_needs(self, function: ast.FunctionDef) -> str:
-        """Raises ValueError that says what is not pure about it."""
+    def source_with_dependencies(self, function: ast.FunctionDef) -> str:
+        """Return the function's source and all that it needs. Raises ValueError that says what does not look pure."""
         wanted: dict[str, ast.stmt] = {}
-        self._take(function, wanted)
+        self._collect(function, wanted)
         order = sorted(
             wanted.values(), key=lambda n: (not isinstance(n, ast.Import | ast.ImportFrom), getattr(n, "lineno", 0))
         )
         source = "\n\n".join(ast.unparse(n) for n in dict.fromkeys(order)) + "\n"
         if _SECRET.search(source):
-            raise ValueError("something like a secret stands in it")
+            raise ValueError("it contains something like a secret")
         return source
 
-    def _take(self, node: ast.stmt, wanted: dict[str, ast.stmt]) -> None:
+    def _collect(self, node: ast.stmt, wanted: dict[str, ast.stmt]) -> None:
         name = getattr(node, "name", ast.unparse(node)[:40])
         wanted[name] = node
         _verify_statements(node)
@@ -168,16 +175,17 @@ class _Module:
             if used in self._functions:
                 if self._functions[used].decorator_list:
                     raise ValueError(f"it calls {used}, which is decorated")
-                self._take(self._functions[used], wanted)
+                self._collect(self._functions[used], wanted)
             elif used in self._imports:
                 origin, statement = self._imports[used]
                 if origin.partition(".")[0] not in PURE_MODULES:
                     raise ValueError(
-                        f"it uses {'its own package' if origin.startswith('.') else origin}, which is not known to be pure"
+                        f"it uses {'its own package' if origin.startswith('.') else origin}, "
+                        "which is not known to be pure"
                     )
                 wanted[used] = statement
             elif used in self._constants:
-                self._take(self._constants[used], wanted)
+                self._collect(self._constants[used], wanted)
                 wanted[used] = self._constants[used]
             elif used in _IMPURE_BUILTINS or not hasattr(builtins, used):
                 raise ValueError(f"it uses {used}")
@@ -192,7 +200,7 @@ def _verify_statements(node: ast.stmt) -> None:
 
 
 def _free_names(node: ast.stmt) -> set[str]:
-    """Names that a statement reads from outside of itself."""
+    """Return the names that a statement reads but does not define."""
     free: set[str] = set()
 
     def visit(table: symtable.SymbolTable) -> None:
@@ -214,12 +222,12 @@ def _problem(node: ast.FunctionDef, where: str, source: str, seed: int) -> Probl
     if node.decorator_list:
         raise ValueError("it is decorated")
     if not docstring or len(docstring) < 15:
-        raise ValueError("it has no docstring that says what it does")
-    if (node.end_lineno or 0) - node.lineno > _MOST_LINES:
-        raise ValueError(f"it is longer than {_MOST_LINES} lines")
+        raise ValueError("it has no docstring, or one of less than 15 characters")
+    if (node.end_lineno or 0) - node.lineno > _MAX_LINES:
+        raise ValueError(f"it is longer than {_MAX_LINES} lines")
     arguments = node.args
     if arguments.vararg or arguments.kwarg or arguments.kwonlyargs or not (arguments.args or arguments.posonlyargs):
-        raise ValueError("its parameters are not a plain list")
+        raise ValueError("its parameters are not a plain list: it takes none, or *args, **kwargs or keyword-only ones")
     inputs = make_inputs(node, example_calls(docstring, node.name), seed)
     bare = _first_line(node)
     return Problem(
@@ -236,7 +244,10 @@ def _problem(node: ast.FunctionDef, where: str, source: str, seed: int) -> Probl
 
 
 def _first_line(node: ast.FunctionDef) -> str:
-    """`def name(parameters) -> result:` without annotations that need an import."""
+    """Return `def name(parameters) -> result:`, the starter code.
+
+    If it uses a name that is not a builtin, an import of everything in `typing` is put before it.
+    """
     bare = ast.FunctionDef(node.name, node.args, [ast.Pass()], [], node.returns, lineno=0)
     text = ast.unparse(ast.fix_missing_locations(bare)).rsplit("\n", 1)[0]
     named = {n.id for n in ast.walk(ast.parse(f"{text} pass")) if isinstance(n, ast.Name)}
@@ -244,13 +255,17 @@ def _first_line(node: ast.FunctionDef) -> str:
 
 
 def keep_runnable(found: Sequence[Harvested], make_sandbox: MakeSandbox, seed: int) -> list[Problem]:
-    """Those whose reference answers some of its inputs, with these inputs only; a share goes to validation, with the reference."""
+    """Return the problems whose code answers at least one input, each with only the inputs that it answers.
+
+    The code runs in the sandbox. About `VALIDATION_SHARE` of the problems, drawn by the seed, become validation
+    problems with the code as reference; the others are training problems without one.
+    """
     with_problem = [(h, h.problem) for h in found if h.problem]
     programs = [Program(p.id, h.source, "function", p.entry_point, p.inputs) for h, p in with_problem]
     with make_sandbox(Limits(wall_s=2.0)) as sandbox:
         results = {result.program_id: result for result in sandbox.run(programs)}
     kept = []
-    for one, problem in with_problem:
+    for harvested, problem in with_problem:
         answered = [
             i for i, output in zip(problem.inputs, results[problem.id].outputs, strict=True) if output.text is not None
         ]
@@ -258,6 +273,6 @@ def keep_runnable(found: Sequence[Harvested], make_sandbox: MakeSandbox, seed: i
             continue
         draw = int(hashlib.sha256(f"{seed}/{problem.id}".encode()).hexdigest()[:8], 16) / 2**32
         validation = draw < VALIDATION_SHARE
-        split, reference = ("validation", one.source) if validation else ("train", None)
+        split, reference = ("validation", harvested.source) if validation else ("train", None)
         kept.append(replace(problem, inputs=tuple(answered), split=split, reference=reference))  # type: ignore[arg-type]
     return kept

@@ -1,7 +1,9 @@
-"""From a problems file of any known format to one of our own, as a stream: what was taken, what was left out and why.
+"""Converts a problems file of any known format to the project's own, and reports what was excluded and why.
 
-Training problems that repeat, or that say what a benchmark says (the file's own validation and held-out problems, the
-starter pack's, HumanEval where it is installed), are left out, so that a result on these benchmarks means something.
+Records are read as a stream. Training problems that repeat an earlier one, or that say the same as a benchmark
+problem, are excluded, so that a result on these benchmarks means something. The benchmarks are the validation and
+held-out problems of the file and of the starter pack, and HumanEval if it is installed.
+Not done here: adding test inputs to problems that have few; a round does that.
 """
 
 from __future__ import annotations
@@ -22,43 +24,50 @@ from conself_local.problems.stdin_format import StdinFormat
 from sandbox import MakeSandbox
 
 FEW_INPUTS = 3
-_MOST_EXAMPLES = 10
-_MOST_COMPARED = 50_000
-"""Benchmark problems of one file that training problems are compared with."""
+"""A training problem with fewer test inputs than this is reported."""
+_MAX_EXAMPLES = 10
+_MAX_COMPARED = 50_000
+"""Limit for the file's own validation and held-out problems that training problems are compared with."""
 
 
 @dataclass
 class Import:
-    """What became of a file."""
+    """The result of an import or a check: numbers of problems taken and of records excluded."""
 
     splits: dict[str, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
+    """Split -> number of problems taken."""
     excluded: dict[str, int] = field(default_factory=dict)
-    """Why -> how many."""
+    """Kind of reason -> number of records excluded."""
     examples: list[str] = field(default_factory=list)
+    """One sentence for each of the first excluded records, at most 10."""
     few_inputs: int = 0
+    """Training problems with fewer than `FEW_INPUTS` test inputs."""
     without_format: int = 0
-    """Problems on standard input whose format cannot be read off the examples: they keep their given inputs."""
+    """Training problems whose format of standard input cannot be inferred; they keep their given inputs."""
 
-    def leave_out(self, kind: str, sentence: str) -> None:
+    def exclude(self, kind: str, sentence: str) -> None:
+        """Count one excluded record under `kind`, and keep the sentence if there are fewer than 10."""
         self.excluded[kind] = self.excluded.get(kind, 0) + 1
-        if len(self.examples) < _MOST_EXAMPLES:
+        if len(self.examples) < _MAX_EXAMPLES:
             self.examples.append(sentence)
 
     def sentences(self) -> list[str]:
-        """For a person: what was taken, then what was not, then what to expect of it."""
+        """Return sentences for a person: the problems taken, the records excluded, and problems with few inputs."""
         found = [
             f"{self.splits['train']} training problems (inputs only: expected outputs and solutions were dropped), "
             f"{self.splits['validation']} for validation, {self.splits['held-out']} held out"
         ]
-        found += [f"{count} left out: {kind}" for kind, count in self.excluded.items()]
+        found += [f"{count} excluded: {kind}" for kind, count in self.excluded.items()]
         found += [f"  {sentence}" for sentence in self.examples]
         if self.few_inputs:
             found.append(
-                f"{self.few_inputs} training problems have fewer than {FEW_INPUTS} test inputs; a round adds more where it can"
+                f"{self.few_inputs} training problems have fewer than {FEW_INPUTS} test inputs; "
+                "a round adds more if it can"
             )
         if self.without_format:
             found.append(
-                f"{self.without_format} problems read a standard input whose format the examples do not show; no inputs are added"
+                f"{self.without_format} training problems read stdin in a format that the examples do not show; "
+                "a round adds no inputs to them"
             )
         return found
 
@@ -72,12 +81,15 @@ def import_problems(
     seed: int,
     on_progress: Callable[[int], None],
 ) -> Import:
-    """limit: only so many training problems, drawn by the seed; on_progress: records read so far, over both passes.
+    """Write the usable problems of `source` to `target` in the project's own format, and return the report.
 
-    Raises ConselfError for a record that the user can mend; `target` is written whole or not at all.
+    limit: keep at most this many training problems, drawn by the seed; None: all of them. on_progress: called with
+    each record's index, which counts from 0 in each of two passes over the file.
+    Raises ConselfError if `target` exists, for a record that the user can fix, or if no problem is usable; `target` is
+    written completely or not at all.
     """
     if target.exists():
-        raise ConselfError(f"{target} is there already", "give another path")
+        raise ConselfError(f"{target} already exists", "give another path")
     report = Import()
     benchmarks = _benchmarks(source, make_sandbox, on_progress)
     part = target.with_name(f".{target.name}.part")
@@ -86,7 +98,7 @@ def import_problems(
             for problem in _accepted(source, make_sandbox, benchmarks, report, on_progress):
                 lines.write(json.dumps(own.record_of(problem)) + "\n")
         if not sum(report.splits.values()):
-            raise ConselfError(f"{source} holds no problem that can be used", "; ".join(report.sentences()[1:4]))
+            raise ConselfError(f"{source} contains no usable problem", "; ".join(report.sentences()[1:4]))
         if limit is not None and limit < report.splits["train"]:
             _draw(part, limit, seed, report)
         part.replace(target)
@@ -96,7 +108,7 @@ def import_problems(
 
 
 def check_problems(source: Path, make_sandbox: MakeSandbox) -> tuple[list[str], Import]:
-    """(what must be mended, with file and line; what an import would say)"""
+    """Return the faults that the user must fix, each with file and line, and the report that an import would give."""
     faults: list[str] = []
     report = Import()
     benchmarks = _benchmarks(source, make_sandbox, lambda done: None)
@@ -107,12 +119,12 @@ def check_problems(source: Path, make_sandbox: MakeSandbox) -> tuple[list[str], 
 
 def _benchmarks(source: Path, make_sandbox: MakeSandbox, on_progress: Callable[[int], None]) -> Overlap:
     overlap = Overlap(load_starter(("validation", "held-out")))
-    with contextlib.suppress(ConselfError):  # where it is not installed, nothing is judged on it
+    with contextlib.suppress(ConselfError):  # if HumanEval is not installed, no round is evaluated on it
         for problem in load_problems(packaged_file(), make_sandbox).problems:
             overlap.add(problem)
     compared = 0
     for done, one in enumerate(read_problems(source, make_sandbox)):
-        if isinstance(one, Problem) and one.split != "train" and compared < _MOST_COMPARED:
+        if isinstance(one, Problem) and one.split != "train" and compared < _MAX_COMPARED:
             overlap.add(one)
             compared += 1
         on_progress(done)
@@ -127,14 +139,17 @@ def _accepted(
     on_progress: Callable[[int], None],
     faults: list[str] | None = None,
 ) -> Iterator[Problem]:
-    """What is taken, counted in the report. faults: where to tell what the user can mend; None: raise ConselfError for it."""
+    """Yield the problems that are taken, and count everything in the report.
+
+    faults: collects what the user can fix; if it is None, the first such record raises ConselfError.
+    """
     repeats = Repeats()
     for done, one in enumerate(read_problems(source, make_sandbox)):
         on_progress(done)
         if isinstance(one, Fault):
             where = f"{source}, line {one.line}: {one.why}"
-            if not one.mendable:
-                report.leave_out("cannot be used", f"line {one.line}: {one.why}")
+            if not one.fixable:
+                report.exclude("cannot be used", f"line {one.line}: {one.why}")
             elif faults is None:
                 raise ConselfError(where, FIX_HINT)
             else:
@@ -142,7 +157,7 @@ def _accepted(
             continue
         if one.split == "train":
             if why := exclusion_reason(one, benchmarks, repeats):
-                report.leave_out(*why)
+                report.exclude(*why)
                 continue
             report.few_inputs += len(one.inputs) < FEW_INPUTS
             report.without_format += one.kind == "stdin" and StdinFormat.infer([str(i) for i in one.inputs]) is None
@@ -151,15 +166,15 @@ def _accepted(
 
 
 def _draw(part: Path, limit: int, seed: int, report: Import) -> None:
-    """Keep `limit` of the training problems, and all others."""
+    """Keep `limit` of the training problems, drawn by the seed, and all other problems."""
     drawn = sample_indices(report.splits["train"], limit, seed)
     smaller = part.with_name(f"{part.name}.drawn")
-    number = 0
+    training_index = 0
     with part.open(encoding="utf-8") as lines, smaller.open("w", encoding="utf-8") as kept:
         for line in lines:
             training = json.loads(line)["split"] == "train"
-            if not training or number in drawn:
+            if not training or training_index in drawn:
                 kept.write(line)
-            number += training
+            training_index += training
     smaller.replace(part)
     report.splits["train"] = limit

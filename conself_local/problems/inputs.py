@@ -1,6 +1,7 @@
-"""Test inputs for a function from what it says of itself: the examples in its docstring, and the types of its parameters.
+"""Makes test inputs for a function from the examples in its docstring and the types of its parameters.
 
-Deterministic from the seed. Examples come first, then edge values of each type, then values drawn; never an expected output.
+The same seed gives the same inputs. Examples come first, then mostly edge values of each type, then random values.
+Expected outputs in the examples are never used, and nothing is evaluated.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 from conself_local.problems.mutate import mutate_inputs
 
 INPUTS = 12
-_WORDS = (
+"""Most test inputs that are made for a function."""
+_TEXTS = (
     "",
     "a",
     "abc",
@@ -28,9 +30,9 @@ _WORDS = (
     "line\nbreak",
     "aabbcc",
 )
-_NUMBERS = (0, 1, -1, 2, 3, 7, 10, 100, -17, 255, 1000)
+_INTEGERS = (0, 1, -1, 2, 3, 7, 10, 100, -17, 255, 1000)
 _FLOATS = (0.0, 1.0, -1.0, 0.5, 2.5, 3.14159, 100.0, -7.25)
-_MOST_ITEMS = 6
+_MAX_ITEMS = 6
 _ALIASES = {
     "List": "list",
     "Sequence": "list",
@@ -43,7 +45,10 @@ _ALIASES = {
 
 
 def example_calls(docstring: str, name: str) -> list[tuple[object, ...]]:
-    """The arguments of the docstring's `>>> name(...)` that are literals."""
+    """Return the arguments of each call `name(...)` in the docstring's `>>>` examples.
+
+    Calls with keyword arguments, or with arguments that are not literals, are skipped.
+    """
     try:
         examples = doctest.DocTestParser().get_examples(docstring)
     except ValueError:
@@ -69,7 +74,11 @@ def example_calls(docstring: str, name: str) -> list[tuple[object, ...]]:
 
 
 def make_inputs(node: ast.FunctionDef, examples: Sequence[tuple[object, ...]], seed: int) -> list[tuple[object, ...]]:
-    """At most INPUTS different tuples of arguments. Raises ValueError where neither examples nor types say what goes in."""
+    """Return at most `INPUTS` different tuples of arguments for a function.
+
+    Parameters with a default get a value only in an example, unless all have one: then the first gets a value.
+    Raises ValueError if neither examples nor types show what to pass in, or if a type has no literal.
+    """
     parameters = [*node.args.posonlyargs, *node.args.args]
     required = parameters[: len(parameters) - len(node.args.defaults)] or parameters[:1]
     usable = [e for e in examples if len(required) <= len(e) <= len(parameters)]
@@ -85,12 +94,15 @@ def make_inputs(node: ast.FunctionDef, examples: Sequence[tuple[object, ...]], s
             if isinstance(mutation, tuple):
                 found[repr(mutation)] = mutation
     else:
-        raise ValueError("neither types nor examples say what goes in")
+        raise ValueError("neither types nor examples show what to pass in")
     return list(found.values())[:INPUTS]
 
 
 def _value(annotation: ast.expr | None, draw: random.Random, attempt: int) -> object:
-    """Of the type; edge values first. Raises ValueError for a type that no literal has."""
+    """Return a value of the annotated type, in early attempts mostly an edge value.
+
+    Raises ValueError for a type that has no literal.
+    """
     match annotation:
         case ast.Constant(value=None):
             return None
@@ -102,11 +114,11 @@ def _value(annotation: ast.expr | None, draw: random.Random, attempt: int) -> ob
             return _plain(name, draw, attempt)
         case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(attr=name), slice=inner):
             return _generic(_ALIASES.get(name, name), inner, draw, attempt)
-    raise ValueError("a parameter has a type that no literal has")
+    raise ValueError("a parameter has a type that has no literal")
 
 
 def _plain(name: str, draw: random.Random, attempt: int) -> object:
-    pools: dict[str, Sequence[Any]] = {"int": _NUMBERS, "float": _FLOATS, "str": _WORDS, "bool": (False, True)}
+    pools: dict[str, Sequence[Any]] = {"int": _INTEGERS, "float": _FLOATS, "str": _TEXTS, "bool": (False, True)}
     if name in pools:
         pool = pools[name]
         return pool[attempt] if attempt < len(pool) and draw.random() < 0.7 else draw.choice(pool)
@@ -120,14 +132,14 @@ def _plain(name: str, draw: random.Random, attempt: int) -> object:
         )
     if name == "None":
         return None
-    raise ValueError(f"a parameter is of the type {name}, which no literal has")
+    raise ValueError(f"a parameter has the type {name}, which has no literal")
 
 
 def _generic(name: str, inner: ast.expr, draw: random.Random, attempt: int) -> object:
-    size = 0 if attempt == 0 else draw.randint(1, _MOST_ITEMS)
+    size = 0 if attempt == 0 else draw.randint(1, _MAX_ITEMS)
 
-    def items(of: ast.expr) -> list[Any]:
-        return [_value(of, draw, attempt + n) for n in range(size)]
+    def items(item_type: ast.expr) -> list[Any]:
+        return [_value(item_type, draw, attempt + n) for n in range(size)]
 
     if name == "Optional":
         return None if attempt == 0 else _value(inner, draw, attempt)
@@ -145,4 +157,4 @@ def _generic(name: str, inner: ast.expr, draw: random.Random, attempt: int) -> o
         return tuple(items(inner.elts[0] if isinstance(inner, ast.Tuple) else inner))
     if name == "dict" and isinstance(inner, ast.Tuple) and len(inner.elts) == 2:
         return dict(zip(items(inner.elts[0]), items(inner.elts[1]), strict=True))
-    raise ValueError(f"a parameter is of the type {name}, which no literal has")
+    raise ValueError(f"a parameter has the type {name}, which has no literal")

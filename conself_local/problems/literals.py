@@ -1,6 +1,6 @@
-"""Test inputs as text and back: function inputs as Python literals, stdin inputs as they are.
+"""Converts test inputs to text and back: function inputs as Python literals, stdin inputs unchanged.
 
-Never `eval`: texts are read by the parser of literals, with a cap on their size.
+Texts are never evaluated as code: `ast.literal_eval` reads them, with a limit on their size.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from sandbox.values import MAX_INPUT_BYTES, check_plain, check_size
 
 
 def input_text(value: object) -> str:
-    """`(1, 'a')` -> `"(1,'a',)"`; text stays text. Raises ValueError for a value that has no literal."""
+    """Return an input as text: `(1, 'a')` -> `"(1,'a',)"`; a text is returned unchanged.
+
+    Raises ValueError for a value that has no literal, or for a text of more than 4 MiB.
+    """
     if isinstance(value, str):
         text = value
     else:
@@ -22,7 +25,7 @@ def input_text(value: object) -> str:
 
 
 def _literal(value: object) -> str:
-    """Infinity is written as 1e999, so that every reader of literals takes it."""
+    """Return the literal of a plain value; infinity becomes 1e999, which every reader of literals accepts."""
     if isinstance(value, str):
         return ascii(value)
     if isinstance(value, float):
@@ -41,13 +44,16 @@ def _literal(value: object) -> str:
 
 
 def parse_input(text: str) -> tuple[object, ...]:
-    """The arguments that a literal text says; `"('abc',)"` -> `('abc',)`. Raises ValueError in words."""
+    """Return the tuple of arguments that a text holds as a literal: `"('abc',)"` -> `('abc',)`.
+
+    Raises ValueError, with a sentence for the user, if the text is longer than 4 MiB or not the literal of a tuple.
+    """
     if len(text) > MAX_INPUT_BYTES:
         raise ValueError("an input is longer than 4 MiB")
     try:
         value = ast.literal_eval(text)
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
-        raise ValueError(f"an input is no Python literal: {text[:60]!r}") from error
+        raise ValueError(f"an input is not a Python literal: {text[:60]!r}") from error
     if not isinstance(value, tuple):
         raise ValueError(f"an input must be a tuple of arguments, as in \"('abc',)\", not {text[:60]!r}")
     return value

@@ -1,7 +1,8 @@
-"""Reads a problems file of any known format as a stream, record by record; what is broken is named by file, line and field.
+"""Reads a problems file of any known format, and names what is broken in it by file, line and field.
 
-`read_problems` is the stream, `load_problems` all of it for a round. Memory is that of one record, but for HumanEval,
-whose inputs are recorded in the sandbox some records at a time.
+`read_problems` yields one record at a time; `load_problems` returns the whole file for a round. `read_problems` keeps
+only one record in memory, except for HumanEval, whose inputs are recorded in the sandbox 256 records at a time.
+Not done here: excluding repeated problems and those of a benchmark (`overlap.py`).
 """
 
 from __future__ import annotations
@@ -26,37 +27,43 @@ from sandbox import MakeSandbox
 MAX_LINE_CHARACTERS = 16 * 2**20
 MAX_PROBLEMS = 1_000_000
 _RECORDED_TOGETHER = 256
-FIX_HINT = "mend or delete it; `conself problems check` finds all such places, the README shows the formats"
+"""HumanEval records that run in one sandbox."""
+FIX_HINT = (
+    "fix or delete this record; `conself problems check` lists all such records, and the README shows the formats"
+)
 _TOML_HEAD = re.compile(r"^[ \t]*\[\[[ \t]*problem[ \t]*\]\]", re.MULTILINE)
 
 PUBLISHED = {"APPS", "TACO", "LiveCodeBench", "MBPP", "EvalPlus", "HumanEval"}
-"""Origins of problems that are not the user's to mend."""
+"""Origins of published problems, which the user is not asked to fix."""
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A record that gave no problem."""
+    """A record that gives no problem, and the reason."""
 
     line: int
     why: str
-    mendable: bool
-    """The user wrote it and can mend it; otherwise it is of a published set and is left out."""
+    fixable: bool
+    """True if the user wrote the record and can fix it; False if it is from a published set and is excluded."""
 
 
 @dataclass(frozen=True)
 class LoadedProblems:
+    """The problems of a file, and what was excluded."""
+
     problems: tuple[Problem, ...]
     excluded: tuple[str, ...]
-    """What was not taken, and why, one sentence each."""
+    """One sentence per excluded record: its line and the reason."""
 
     def of(self, split: Split) -> list[Problem]:
+        """Return the problems of one split, in the order of the file."""
         return [p for p in self.problems if p.split == split]
 
 
 def load_starter(splits: Sequence[Split] = SPLITS) -> list[Problem]:
-    """The starter pack, written for this project (Apache-2.0)."""
+    """Return the starter pack's problems of these splits; they were written for this project (Apache-2.0)."""
     found = []
     for split in splits:
         found += [own.problem_of(json.loads(line)) for line in _starter_text(split).splitlines() if line.strip()]
@@ -64,7 +71,7 @@ def load_starter(splits: Sequence[Split] = SPLITS) -> list[Problem]:
 
 
 def starter_sha256() -> str:
-    """Of the starter pack's files in the order of SPLITS; 64 hex digits."""
+    """Return the hash of the starter pack's files in the order of SPLITS, 64 hex digits."""
     return hashlib.sha256("".join(map(_starter_text, SPLITS)).encode()).hexdigest()
 
 
@@ -73,30 +80,34 @@ def _starter_text(split: Split) -> str:
 
 
 def sample_indices(total: int, limit: int, seed: int) -> set[int]:
-    """`limit` of 0 .. total - 1, the same ones for a seed: which training problems a limit keeps."""
+    """Draw `limit` indices from 0 .. total - 1, the same for a seed: the training problems that a limit keeps."""
     return set(random.Random(f"limit/{seed}").sample(range(total), limit))
 
 
 def load_problems(path: Path, make_sandbox: MakeSandbox) -> LoadedProblems:
-    """All problems of a file. Raises ConselfError with file, line and field where the user can mend something."""
+    """Return all problems of a file.
+
+    Raises ConselfError with file, line and field for a record that the user can fix, or if the file has no problem.
+    """
     problems: list[Problem] = []
     excluded: list[str] = []
     for one in read_problems(path, make_sandbox):
         if isinstance(one, Problem):
             problems.append(one)
-        elif one.mendable:
+        elif one.fixable:
             raise ConselfError(f"{path}, line {one.line}: {one.why}", FIX_HINT)
         else:
             excluded.append(f"line {one.line}: {one.why}")
     if not problems:
-        raise ConselfError(f"{path} holds no problem", "the README shows the formats of a problems file")
+        raise ConselfError(f"{path} contains no problem", "the README shows the formats of a problems file")
     return LoadedProblems(tuple(problems), tuple(excluded))
 
 
 def read_problems(path: Path, make_sandbox: MakeSandbox) -> Iterator[Problem | Fault]:
-    """TOML by hand, or JSON lines: our own, MBPP, HumanEval, EvalPlus, APPS, TACO, LiveCodeBench; plain or .gz.
+    """Yield the problem of each record, or its fault; a repeated id is a fault too.
 
-    Raises ConselfError where the file cannot be read at all.
+    Formats: TOML written by hand, or JSON lines, plain or .gz: the project's own format, MBPP, HumanEval, EvalPlus,
+    APPS, TACO, LiveCodeBench. Raises ConselfError if the file cannot be read at all.
     """
     if not path.is_file():
         raise ConselfError(f"there is no problems file at {path}", "check the path")
@@ -106,7 +117,9 @@ def read_problems(path: Path, make_sandbox: MakeSandbox) -> Iterator[Problem | F
             key = hash(one.id)
             if key in seen:
                 yield Fault(
-                    line, f"the id {one.id!r} stands twice; give every problem its own id", one.origin not in PUBLISHED
+                    line,
+                    f"the id {one.id!r} is used twice; give every problem a different id",
+                    one.origin not in PUBLISHED,
                 )
                 continue
             seen.add(key)
@@ -114,7 +127,7 @@ def read_problems(path: Path, make_sandbox: MakeSandbox) -> Iterator[Problem | F
 
 
 def _parsed(path: Path, make_sandbox: MakeSandbox) -> Iterator[tuple[int, Problem | Fault]]:
-    """(line, what stands there)"""
+    """Yield (line, problem or fault) for each record."""
     if path.suffix == ".toml":
         for number, (line, record) in enumerate(_toml_records(path), start=1):
             try:
@@ -138,9 +151,9 @@ def _parsed(path: Path, make_sandbox: MakeSandbox) -> Iterator[tuple[int, Proble
 
 
 def _of_record(record: Record, line: int) -> Iterator[Problem | Fault]:
-    mine = own.is_own(record)
+    is_own = own.is_own(record)
     try:
-        if mine:
+        if is_own:
             yield own.problem_of(record)
         elif evalplus.is_evalplus(record):
             yield evalplus.problem_of(record)
@@ -153,8 +166,8 @@ def _of_record(record: Record, line: int) -> Iterator[Problem | Fault]:
         else:
             yield Fault(line, f"no known format has the fields {', '.join(sorted(record))[:200]}", True)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        what = f"the field {error} is missing" if isinstance(error, KeyError) else str(error)
-        yield Fault(line, what, mine)
+        reason = f"the field {error} is missing" if isinstance(error, KeyError) else str(error)
+        yield Fault(line, reason, is_own)
 
 
 def _recorded(
@@ -168,14 +181,16 @@ def _recorded(
 
 
 def _toml_records(path: Path) -> Iterator[tuple[int, Record]]:
-    """(line of its [[problem]], the table)"""
+    """Yield (line of the table's `[[problem]]`, table); line 1 if the lines cannot be found."""
     try:
         if path.stat().st_size > MAX_LINE_CHARACTERS:
-            raise ConselfError(f"{path} is larger than what is taken", "write large sets as JSON lines")
+            raise ConselfError(
+                f"{path} is larger than {MAX_LINE_CHARACTERS >> 20} MiB", "write large sets as JSON lines"
+            )
         text = path.read_text(encoding="utf-8")
         tables = tomllib.loads(text).get("problem")
     except (OSError, ValueError, RecursionError) as error:
-        raise ConselfError(f"{path} cannot be read: {error}", "mend it; the README shows the format") from error
+        raise ConselfError(f"{path} cannot be read: {error}", "fix the file; the README shows the format") from error
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ConselfError(f"{path} has no [[problem]]", "begin every problem with [[problem]]")
     heads = [text.count("\n", 0, match.start()) + 1 for match in _TOML_HEAD.finditer(text)]
@@ -191,14 +206,14 @@ def _records(path: Path) -> Iterator[tuple[int, Record | Fault]]:
                 number += 1
                 if len(line) > MAX_LINE_CHARACTERS or number > MAX_PROBLEMS:
                     raise ConselfError(
-                        f"{path}, line {number}: the file is larger than what is taken",
-                        f"at most {MAX_LINE_CHARACTERS} characters a line and {MAX_PROBLEMS} lines",
+                        f"{path}, line {number}: this line or the whole file is too long",
+                        f"a file may have at most {MAX_LINE_CHARACTERS} characters per line and {MAX_PROBLEMS} lines",
                     )
                 if line.strip():
                     yield number, _record(line, number)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ConselfError(
-            f"{path} cannot be read: {error}", "check that the file is whole, and plain text or .gz"
+            f"{path} cannot be read: {error}", "check that the file is complete, and plain text or .gz"
         ) from error
 
 
@@ -206,9 +221,9 @@ def _record(line: str, number: int) -> Record | Fault:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return Fault(number, f"no JSON ({error})", True)
+        return Fault(number, f"not valid JSON ({error})", True)
     return (
         record
         if isinstance(record, dict)
-        else Fault(number, "no JSON object: each line is one problem in braces", True)
+        else Fault(number, "not a JSON object: each line must be one problem in braces", True)
     )

@@ -1,8 +1,9 @@
-"""New test inputs from given ones: neighbours that stay within what the given inputs have in common.
+"""Makes new test inputs by mutating given ones, within the properties that all given inputs share.
 
-What they have in common is read from all of them together: signs, lengths, alphabets, order, distinct items, and a number
-that is always the length of another argument. An input outside of what a problem means tells nothing about the programs
-that solve it, so a neighbour never leaves these bounds. Deterministic from the seed; values are made, never evaluated.
+The properties are inferred from all given inputs together: signs, lengths, alphabets, order, distinct items, and a
+number that is always the length of another argument. An input that the problem does not allow says nothing about the
+programs that solve it, so a mutated input keeps these properties. The same seed gives the same inputs. Values are
+constructed, never evaluated. Not decided here: which mutated inputs are worth keeping (`stages/augment.py`).
 """
 
 from __future__ import annotations
@@ -18,29 +19,30 @@ from conself_local.problems.literals import input_text
 from conself_local.problems.stdin_format import StdinFormat
 
 _TRIES = 12
-"""For each neighbour that is asked for: many changes give back what is there already."""
-_MOST_ITEMS = 40
-_GROWN = 2
-"""A number may become at most so many times the largest given one: a recursive solution should still end."""
+"""At most 64 times as many mutations are tried, because many give an input that is already known."""
+_MAX_ITEMS = 40
+_GROWTH_FACTOR = 2
+"""Factor by which a number may exceed the largest given one: a recursive solution should still end."""
 
-_LARGEST = 1e300
-"""Of floats that are made."""
+_MAX_FLOAT = 1e300
+"""Limit for the absolute value of floats that are made."""
 
 
 def mutate_inputs(given: Sequence[object], wanted: int, seed: str) -> list[object]:
-    """At most `wanted` inputs that are not among `given` (tuples of arguments, or texts for standard input).
+    """Return at most `wanted` mutated inputs that are not among `given`.
 
-    Fewer, or none, where the given inputs leave no room, or texts have no format that can be read off them.
+    given: tuples of arguments, or texts for standard input. Fewer or none are returned if the given inputs leave no
+    room for more, or if no format can be inferred from texts.
     """
     draw = random.Random(seed)
     known = {input_text(one) for one in given}
     found: list[object] = []
-    for one in _endless(given, draw):
+    for one in _mutations(given, draw):
         if len(found) == wanted:
             break
         try:
             text = input_text(one)
-        except ValueError:  # it has grown past what an input may be
+        except ValueError:  # the mutated input is too large
             continue
         if text not in known:
             known.add(text)
@@ -48,16 +50,16 @@ def mutate_inputs(given: Sequence[object], wanted: int, seed: str) -> list[objec
     return found
 
 
-def _endless(given: Sequence[object], draw: random.Random) -> Iterator[object]:
-    """Neighbours, repeated ones too, a bounded number of them."""
+def _mutations(given: Sequence[object], draw: random.Random) -> Iterator[object]:
+    """Yield mutated inputs, at most `64 * _TRIES` of them, with repetitions."""
     texts = [one for one in given if isinstance(one, str)]
     calls = [one for one in given if isinstance(one, tuple)]
     tries = _TRIES * 64
     if texts:
-        form = StdinFormat.infer(texts)
-        for _ in range(tries if form else 0):
-            assert form is not None, "checked by the range"
-            yield form.mutation(draw.choice(texts), draw)
+        stdin_format = StdinFormat.infer(texts)
+        for _ in range(tries if stdin_format else 0):
+            assert stdin_format is not None, "checked by the range"
+            yield stdin_format.mutation(draw.choice(texts), draw)
     elif calls:
         length = max(len(one) for one in calls)
         same = [one for one in calls if len(one) == length]
@@ -68,7 +70,10 @@ def _endless(given: Sequence[object], draw: random.Random) -> Iterator[object]:
 
 
 def _lengths(calls: Sequence[tuple[object, ...]]) -> dict[int, tuple[int, bool]]:
-    """Position of a number -> (position of the sized argument, whether it is its length always, or at most its length)."""
+    """Return position of a number -> (position of an argument with a length, whether the number is always that length).
+
+    If the number is not always the length, it is between 0 and the length in every call.
+    """
     found: dict[int, tuple[int, bool]] = {}
     for i in range(len(calls[0])):
         if not all(type(one[i]) is int for one in calls):
@@ -88,7 +93,10 @@ def _lengths(calls: Sequence[tuple[object, ...]]) -> dict[int, tuple[int, bool]]
 def _mutated(
     call: tuple[object, ...], positions: Sequence[_Pool], lengths: dict[int, tuple[int, bool]], draw: random.Random
 ) -> tuple[object, ...]:
-    """One or two arguments changed, or each taken from another given input."""
+    """Return a call with one or two arguments changed.
+
+    Sometimes each argument is first replaced by that of a random given call. Lengths are corrected at the end.
+    """
     changed: list[Any] = list(call)
     if draw.random() < 0.2:
         changed = [draw.choice(pool.values) for pool in positions]
@@ -102,7 +110,7 @@ def _mutated(
 
 
 class _Pool:
-    """All values that stand at one place of the given inputs, and what they have in common."""
+    """All values at one position of the given inputs, and the properties that they share."""
 
     def __init__(self, values: Sequence[Any]) -> None:
         self.values = list(values)
@@ -129,7 +137,7 @@ class _Pool:
         self._row_lengths = {len(item) for item in items if isinstance(item, list | tuple)}
 
     def change(self, value: Any, draw: random.Random) -> Any:
-        """A neighbour of `value`, of its own type."""
+        """Return a mutation of `value`, or sometimes of another value at this position, of the same type."""
         if draw.random() < 0.15:
             same = [v for v in self.values if type(v) is type(value)]
             value = draw.choice(same or [value])
@@ -151,8 +159,8 @@ class _Pool:
         return value
 
     def _number(self, value: int, draw: random.Random) -> int:
-        low = 1 if self._low >= 1 else 0 if self._low >= 0 else _grown(self._low)
-        high = max(_grown(self._high), 10)
+        low = 1 if self._low >= 1 else 0 if self._low >= 0 else _widened(self._low)
+        high = max(_widened(self._high), 10)
         span = draw.randint(int(min(low, value)), int(high))
         new = draw.choice((value - 1, value + 1, value + draw.randint(2, 9), value // 2, 2 * value, span, span))
         return min(max(new, int(low)), int(high))
@@ -160,8 +168,8 @@ class _Pool:
     def _float(self, value: float, draw: random.Random) -> float:
         if not math.isfinite(value):
             return value
-        low = 0.0 if self._low >= 0 else float(max(_grown(self._low), -_LARGEST))
-        high = float(min(max(_grown(self._high), 1), _LARGEST))
+        low = 0.0 if self._low >= 0 else float(max(_widened(self._low), -_MAX_FLOAT))
+        high = float(min(max(_widened(self._high), 1), _MAX_FLOAT))
         drawn = round(draw.uniform(low, high), 2)
         new = draw.choice((value / 2, value * 2, value + 1, value - 1, float(round(value)), drawn))
         return min(max(new, low), high)
@@ -219,7 +227,7 @@ class _Pool:
                 [*items[:at], changed_item, *items[at:]],
                 [*items, *items[::-1]],
             ]
-        new = draw.choice(options)[:_MOST_ITEMS]
+        new = draw.choice(options)[:_MAX_ITEMS]
         if self._distinct:
             new = list({repr(item): item for item in new}.values())
         if self._ascending:
@@ -238,9 +246,9 @@ class _Pool:
         return table | {key: self._of_values.change(table[key], draw)}
 
 
-def _grown(bound: float) -> float:
-    """`_GROWN` times as far from 0; a float near the end of its range stays."""
-    return bound if isinstance(bound, float) and abs(bound) > _LARGEST else _GROWN * bound
+def _widened(bound: float) -> float:
+    """Return `_GROWTH_FACTOR` times the bound; a float beyond `_MAX_FLOAT` is returned unchanged."""
+    return bound if isinstance(bound, float) and abs(bound) > _MAX_FLOAT else _GROWTH_FACTOR * bound
 
 
 def _is_ascending(values: Sequence[Any]) -> bool:

@@ -1,7 +1,7 @@
-"""What a problem is: a statement and test *inputs*; never an expected output on a training problem.
+"""Defines a problem: a statement and test *inputs*, and never an expected output on a training problem.
 
-A `reference` (a program known to be right) is allowed on validation and held-out problems only; what it
-prints on the inputs is what a program is judged by there.
+A `reference` (a program known to be correct) is allowed on validation and held-out problems only. There, a program is
+judged by the reference's outputs on the inputs.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ MAX_INPUTS = 1_000
 
 @dataclass(frozen=True)
 class Problem:
+    """One problem. Raises ValueError that says what is wrong if a value is not allowed."""
+
     id: str
     statement: str
     kind: Kind
@@ -32,12 +34,13 @@ class Problem:
     """`function`: tuples of arguments; `stdin`: the text on standard input."""
     split: Split
     entry_point: str = ""
-    """`function` only: a name, or `Class.method` with a class that is made without arguments."""
+    """`function` only: a name, or `Class.method` of a class whose constructor needs no arguments."""
     starter_code: str = ""
     """`function` only: the first lines of the answer, up to the colon of the `def`."""
     reference: str | None = None
     """A whole program that solves the problem; None on every training problem."""
     origin: str = ""
+    """The set that the problem is from, e.g. `MBPP`, or the place in the user's code."""
     licence: str = ""
 
     def __post_init__(self) -> None:
@@ -50,9 +53,9 @@ class Problem:
         if self.kind not in ("function", "stdin"):
             raise ValueError(f"kind must be function or stdin, not {self.kind!r}")
         if not 1 <= len(self.inputs) <= MAX_INPUTS:
-            raise ValueError(f"inputs must be 1 to {MAX_INPUTS}, not {len(self.inputs)}")
+            raise ValueError(f"inputs must be 1 to {MAX_INPUTS} in number, not {len(self.inputs)}")
         if self.split == "train" and self.reference is not None:
-            raise ValueError("a training problem must have no reference: training never sees a right answer")
+            raise ValueError("a training problem must have no reference: training never sees a correct answer")
         if self.kind == "function":
             if not _ENTRY_POINT.fullmatch(self.entry_point):
                 raise ValueError(f"entry_point must be a name or Class.method, not {self.entry_point!r}")
@@ -64,6 +67,6 @@ class Problem:
             raise ValueError("every input of a stdin problem must be text")
 
     def content_hash(self) -> str:
-        """Of everything that sampling, execution and judging depend on."""
+        """Return the hash of everything that sampling, execution and judging depend on, 32 hex digits."""
         content = [self.statement, self.kind, self.entry_point, self.starter_code, self.reference, repr(self.inputs)]
         return hashlib.sha256(b"problem\0" + json.dumps(content).encode()).hexdigest()[:32]

@@ -1,9 +1,11 @@
-"""The format of a program's standard input, read off examples: lines of numbers and words, and the numbers that count.
+"""Infers the format of a program's standard input from examples: lines of numbers and words, and which numbers count.
 
-Three shapes are known: a first line that says how many lines follow; a first line that says how many cases follow, each a
-count and a line of so many tokens; and lines of a fixed meaning, some of which begin with how many tokens the next has.
-All other tokens are values between what the examples show. Where the examples agree on none of it there is no format,
-and a problem keeps its given inputs.
+Three shapes are known:
+- `lines`: the first line is the number of lines that follow;
+- `cases`: the first line is the number of cases that follow, each a line with a count and a line with as many tokens;
+- `fixed`: every line has a fixed meaning, and some begin with the number of tokens in the next line.
+All other tokens are values, which mutations keep near the range of the examples. If the examples agree on no format,
+a problem keeps its given inputs. Not inferred: any other dependence between values.
 """
 
 from __future__ import annotations
@@ -16,27 +18,33 @@ from typing import Literal
 
 _INTEGER = re.compile(r"-?\d{1,15}")
 _NUMBER = re.compile(r"-?\d{1,15}(\.\d{1,12})?")
-_MOST_LINES = 2_000
+_MAX_LINES = 2_000
 
 Lines = list[list[str]]
 
 
 @dataclass(frozen=True)
 class StdinFormat:
+    """The format that all example inputs of a problem share."""
+
     shape: Literal["lines", "cases", "fixed"]
     counting: frozenset[int]
-    """`fixed`: the lines, from 0, whose first token is how many tokens the next line has."""
+    """`fixed` only: the lines, counted from 0, whose first token is the number of tokens in the next line."""
     low: int
+    """Smallest integer of the examples that is not a count; 0 if there is none."""
     high: int
-    """Of all integers that are no counts."""
+    """Largest integer of the examples that is not a count; 0 if there is none."""
     alphabet: str
-    """Of all tokens that are no numbers."""
+    """The different characters of all tokens that are not numbers, sorted."""
 
     @classmethod
     def infer(cls, texts: Sequence[str]) -> StdinFormat | None:
-        """None where an example is empty or too long, or where they hold neither a number nor a count."""
+        """Return the format of the example texts.
+
+        Returns None if an example is empty or has more than 2000 lines, or if they have neither an integer nor a count.
+        """
         examples = [_lines(text) for text in texts]
-        if not all(examples) or any(len(lines) > _MOST_LINES for lines in examples):
+        if not all(examples) or any(len(lines) > _MAX_LINES for lines in examples):
             return None
         shape: Literal["lines", "cases", "fixed"] = "fixed"
         if all(_is_cases(lines) for lines in examples):
@@ -45,16 +53,18 @@ class StdinFormat:
             shape = "lines"
         shortest = min(len(lines) for lines in examples)
         fixed = [i for i in range(shortest - 1) if all(_count(lines[i]) == len(lines[i + 1]) for lines in examples)]
-        form = cls(shape, frozenset(fixed if shape == "fixed" else ()), 0, 0, "")
-        tokens = [lines[i][k] for lines in examples for i, k in form._values(lines)]
+        counts_only = cls(shape, frozenset(fixed if shape == "fixed" else ()), 0, 0, "")
+        tokens = [lines[i][k] for lines in examples for i, k in counts_only._values(lines)]
         numbers = [int(token) for token in tokens if _INTEGER.fullmatch(token)]
         letters = {letter for token in tokens if not _NUMBER.fullmatch(token) for letter in token}
         if not numbers and shape == "fixed" and not fixed:
             return None
-        return cls(shape, form.counting, min(numbers, default=0), max(numbers, default=0), "".join(sorted(letters)))
+        return cls(
+            shape, counts_only.counting, min(numbers, default=0), max(numbers, default=0), "".join(sorted(letters))
+        )
 
     def mutation(self, text: str, draw: random.Random) -> str:
-        """The same lines with some values changed, a counted part grown or cut, and its count made right."""
+        """Return the lines with some values changed, counted parts made longer or shorter, and the counts corrected."""
         lines = _lines(text)
         unit = {"lines": 1, "cases": 2, "fixed": 0}[self.shape]
         if unit and len(lines) > 1 and draw.random() < 0.4:
@@ -80,11 +90,11 @@ class StdinFormat:
         return "\n".join(" ".join(line) for line in lines) + "\n"
 
     def _counting(self, lines: Lines) -> list[int]:
-        """The lines whose first token counts the tokens of the next."""
+        """Return the lines whose first token counts the tokens of the next line."""
         return list(range(1, len(lines) - 1, 2)) if self.shape == "cases" else sorted(self.counting)
 
     def _values(self, lines: Lines) -> list[tuple[int, int]]:
-        """(line, place) of every token that is no count."""
+        """Return (line, position in the line) of every token that is not a count."""
         counts = {*self._counting(lines), *([] if self.shape == "fixed" else [0])}
         return [(i, k) for i, line in enumerate(lines) for k in range(len(line)) if k or i not in counts]
 
@@ -101,17 +111,17 @@ class StdinFormat:
 
 
 def _lines(text: str) -> Lines:
-    """Lines without those that are blank, each as its tokens."""
+    """Return the lines that are not blank, each as a list of its tokens."""
     return [line.split() for line in text.splitlines() if line.strip()]
 
 
 def _count(line: Sequence[str]) -> int | None:
-    """The number that a line begins with."""
+    """Return the integer that a line begins with, or None."""
     return int(line[0]) if _INTEGER.fullmatch(line[0]) else None
 
 
 def _is_cases(lines: Lines) -> bool:
-    """A number of cases, then two lines for each: a count, and what it counts."""
+    """Return whether the lines are a number of cases, then two lines per case: a count, and the tokens it counts."""
     if len(lines) < 3 or len(lines[0]) != 1 or _count(lines[0]) != (len(lines) - 1) / 2:
         return False
     return all(len(lines[i]) == 1 and _count(lines[i]) == len(lines[i + 1]) for i in range(1, len(lines), 2))

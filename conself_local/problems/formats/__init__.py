@@ -1,1 +1,1 @@
-"""Problem files: one module a format, `load.py` tells them apart."""
+"""Formats of problems files, one module per format; `load.py` recognises the format of a record."""

@@ -1,12 +1,12 @@
-"""Problems as a person likes to write them: a TOML file.
+"""Reads problems that a person has written by hand in a TOML file.
 
     [[problem]]
     statement = "Return n times 2."
-    starter_code = "def double(n):"          # the first line of the answer; leave it out for a program that reads stdin
-    inputs = ["1", "0", "-3"]                # what stands between the parentheses of the call; or what is typed in
+    starter_code = "def double(n):"          # the first line of the answer; omit it for a program that reads stdin
+    inputs = ["1", "0", "-3"]                # the arguments between the parentheses of the call, or stdin
     split = "train"                          # the default; validation and held-out may have a `reference`
 
-`id` is the file's name and the problem's number unless it is given.
+`id` defaults to the file's name and the problem's number. Parsing TOML and finding line numbers is left to `load.py`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from conself_local.problems.problem import Problem
 
 
 def problem_of(record: dict[str, Any], stem: str, number: int) -> Problem:
-    """Raises ValueError that names the field."""
+    """Return the problem of one `[[problem]]` table, the `number`-th (from 1) of the file named `stem`.
+
+    Raises ValueError that names the field.
+    """
     values = {"id": f"{stem}/{number}", "split": "train"} | record
     starter = values.get("starter_code", "")
     if not isinstance(starter, str):
-        raise ValueError("starter_code is no text")
+        raise ValueError("starter_code is not text")
     texts = values.get("inputs")
     if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
         raise ValueError('inputs must be a list of texts, as in inputs = ["1", "[1, 2], 3"]')
@@ -37,10 +40,12 @@ def _defined(starter: str) -> str:
     try:
         tree = ast.parse(f"{starter.rstrip()} pass")
     except SyntaxError as error:
-        raise ValueError(f'starter_code is no beginning of a function, as in "def double(n):" ({error.msg})') from error
+        raise ValueError(
+            f'starter_code is not the beginning of a function such as "def double(n):" ({error.msg})'
+        ) from error
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     if not names:
-        raise ValueError('starter_code defines no function, as in "def double(n):"')
+        raise ValueError('starter_code defines no function such as "def double(n):"')
     return names[-1]
 
 

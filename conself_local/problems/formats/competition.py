@@ -1,7 +1,9 @@
-"""APPS (Hendrycks et al. 2021, MIT), TACO (Li et al. 2023, Apache-2.0) and LiveCodeBench's public tests, read from the user's file.
+"""Reads APPS, TACO and LiveCodeBench records from the user's file.
 
 Only statements and test inputs are taken, for training; expected outputs and solutions are dropped. LiveCodeBench's
-private tests are pickles and are never read. Call-based problems keep their `Solution` class or function.
+public tests are read; its private tests are pickles and are never read. Call-based problems keep their `Solution`
+class or function.
+Sources: APPS (Hendrycks et al. 2021, MIT), TACO (Li et al. 2023, Apache-2.0), LiveCodeBench.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from typing import Any
 from conself_local.problems.problem import MAX_INPUTS, Problem
 
 _TYPING = "from typing import *\n\n\n"
-"""Starter code of these sets annotates with `List` and `Optional` as if they were there."""
+"""Put before starter code, which in these sets uses `List` and `Optional` without importing them."""
 
 
 def is_competition(record: dict[str, Any]) -> bool:
+    """Return whether a record is of APPS, TACO or LiveCodeBench, recognised by its fields."""
     return _is_live_code_bench(record) or {"question", "input_output"} <= set(record)
 
 
@@ -26,12 +29,15 @@ def _is_live_code_bench(record: dict[str, Any]) -> bool:
 
 
 def problem_of(record: dict[str, Any], number: int) -> Problem:
-    """`number`: of the line, for records without an id. Raises ValueError where no input can be used."""
+    """Return the training problem of a record.
+
+    number: the record's line, which replaces a missing id. Raises ValueError or KeyError if the record cannot be used.
+    """
     if _is_live_code_bench(record):
         return _of_live_code_bench(record)
     tests = _json(record, "input_output")
     if not isinstance(tests, dict) or not isinstance(tests.get("inputs"), list):
-        raise ValueError("input_output holds no inputs")
+        raise ValueError("input_output contains no inputs")
     name = tests.get("fn_name")
     is_taco = "problem_id" not in record
     key = next((record[name] for name in ("problem_id", "id", "url") if record.get(name) not in (None, "")), number)
@@ -48,12 +54,12 @@ def problem_of(record: dict[str, Any], number: int) -> Problem:
 
 
 def _json(record: dict[str, Any], name: str) -> Any:
-    """The value of a field that holds JSON as text, or is it already."""
+    """Return the value of a field that holds JSON as text, or that was parsed already."""
     value = record[name]
     try:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError as error:
-        raise ValueError(f"{name} is no JSON ({error})") from error
+        raise ValueError(f"{name} is not valid JSON ({error})") from error
 
 
 def _of_live_code_bench(record: dict[str, Any]) -> Problem:
@@ -99,11 +105,11 @@ def _problem(
 
 
 def _first_lines(starter: str, name: str) -> str:
-    """Up to the colon of the function's `def`; empty where the starter code has none."""
+    """Return the starter code up to the colon of the function's `def`, or an empty text if it has none."""
     lines = starter.rstrip().splitlines()
-    for place, line in enumerate(lines):
+    for i, line in enumerate(lines):
         if line.strip().startswith(f"def {name}(") and line.rstrip().endswith(":"):
-            head = "\n".join(lines[: place + 1])
+            head = "\n".join(lines[: i + 1])
             try:
                 ast.parse(f"{head} pass")
             except SyntaxError:
@@ -114,14 +120,14 @@ def _first_lines(starter: str, name: str) -> str:
 
 def _arguments(value: object) -> tuple[object, ...]:
     if not isinstance(value, list):
-        raise ValueError("an input of a call-based problem is no list of arguments")
+        raise ValueError("an input of a call-based problem is not a list of arguments")
     return tuple(value)
 
 
 def _stdin(value: object) -> str:
-    """A text, or a list of its lines."""
+    """Return standard input as text; `value` is the text or a list of its lines."""
     if isinstance(value, list):
         return "\n".join(str(line) for line in value)
     if not isinstance(value, str):
-        raise ValueError("an input of a stdin problem is no text")
+        raise ValueError("an input of a stdin problem is not text")
     return value

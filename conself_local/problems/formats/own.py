@@ -1,8 +1,8 @@
-"""Our own format: JSON lines, one problem a line.
+"""Reads and writes the project's own format: JSON lines, one problem per line.
 
-Fields: id, statement, kind (`function` or `stdin`), inputs (texts: a Python literal of a tuple of arguments each, or
-what stands on standard input), split; for functions entry_point and starter_code; optional reference (never on a
-training problem), origin, licence.
+Fields: id, statement, kind (`function` or `stdin`), inputs (a list of texts, each the Python literal of a tuple of
+arguments, or the text on standard input), split; entry_point and starter_code for functions; optionally reference
+(never on a training problem), origin, licence.
 """
 
 from __future__ import annotations
@@ -27,11 +27,15 @@ _KNOWN = {
 
 
 def is_own(record: dict[str, Any]) -> bool:
+    """Return whether a record has the fields `statement` and `inputs` of the project's own format."""
     return "statement" in record and "inputs" in record
 
 
 def problem_of(record: dict[str, Any]) -> Problem:
-    """Raises ValueError that names the field."""
+    """Return the problem of a record. Raises ValueError that names the field.
+
+    An optional field of the wrong type may raise TypeError instead.
+    """
     unknown = sorted(set(record) - _KNOWN)
     if unknown:
         raise ValueError(f"unknown field {unknown[0]!r}; known are {', '.join(sorted(_KNOWN))}")
@@ -40,14 +44,14 @@ def problem_of(record: dict[str, Any]) -> Problem:
         raise ValueError("inputs must be a list of texts")
     for name in ("id", "statement", "kind", "split"):
         if not isinstance(record.get(name), str):
-            raise ValueError(f"{name} is missing or no text")
+            raise ValueError(f"{name} is missing or not text")
     values = {key: record[key] for key in _KNOWN - {"inputs"} if record.get(key) is not None}
     inputs: tuple[object, ...] = tuple(texts) if record["kind"] == "stdin" else tuple(parse_input(t) for t in texts)
     return Problem(**values, inputs=inputs)
 
 
 def record_of(problem: Problem) -> dict[str, Any]:
-    """The line that `problem_of` reads back."""
+    """Return the record of a problem; `problem_of` turns it back into an equal problem."""
     record: dict[str, Any] = {"id": problem.id, "split": problem.split, "kind": problem.kind}
     if problem.kind == "function":
         record |= {"entry_point": problem.entry_point, "starter_code": problem.starter_code}

@@ -1,1 +1,1 @@
-"""The starter pack: `train.jsonl`, `validation.jsonl` and `held-out.jsonl`, our own writing (Apache-2.0)."""
+"""The starter pack: `train.jsonl`, `validation.jsonl` and `held-out.jsonl`, written for this project (Apache-2.0)."""
