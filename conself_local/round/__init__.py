@@ -1,1 +1,1 @@
-"""A round as a whole. Read `run.py` first."""
+"""A round as a whole: open it, run its stages, watch it, verify it. Read `run.py` first."""

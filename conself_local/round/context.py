@@ -1,4 +1,7 @@
-"""Everything that a round works with."""
+"""Define what a round works with: store, home, model, sandbox, and how much of this computer it may use.
+
+Plain values only; the caller opens the store and the model before the round begins (`start.py`).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from sandbox import MakeSandbox
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server that samples instead of the engine; everything else stays with the model file."""
+    """A server that samples instead of the engine; the model file is still used for everything else."""
 
     url: str
     model_name: str
@@ -23,29 +26,33 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """What of this computer a round may use."""
+    """How much of this computer a round may use, and what samples."""
 
     workers: int
-    """Of the sandbox when it works alone: the cores."""
+    """Workers of the sandbox while nothing else runs; normally the number of usable cores."""
     threads: int | None = None
-    """Of the engine; None: as tuned, or the cores."""
+    """Threads of the engine; None: the tuned number, or one per usable core."""
     slots: int | None = None
-    """Sequences sampled at once; None: as tuned, or `SLOTS`."""
+    """Sequences sampled at once; None: the tuned number, or `sampling.tuning.SLOTS`."""
     weights_format: str | None = None
-    """The format to sample from (`converted_weights.FORMATS`); None: as tuned, or what pays by rule."""
+    """Weights to sample from, one of `converted_weights.FORMATS`; None: the tuned one, or `automatic_format`."""
     endpoint: Endpoint | None = None
+    """The server that samples instead of the engine; None: the engine samples."""
     use_gpu: bool = True
-    """Where there is one that llama.cpp can use."""
+    """Whether the engine uses a graphics card, if llama.cpp supports one here."""
 
     @property
     def overlap_workers(self) -> int:
-        """Of the sandbox while the engine samples: it is many times faster than sampling, so a quarter is plenty."""
+        """Workers of the sandbox while the engine samples: a quarter of `workers`, at least 1.
+
+        Running programs is many times faster than sampling them, so a quarter of the cores is enough.
+        """
         return max(1, self.workers // 4)
 
 
 @dataclass(frozen=True)
 class RoundContext:
-    """Everything that a round works with."""
+    """Everything that the stages of a round work with."""
 
     store: Store
     home: Home
@@ -53,12 +60,12 @@ class RoundContext:
     compute: ComputeOptions
     make_sandbox: MakeSandbox
     make_overlap_sandbox: MakeSandbox
-    """With fewer workers, for programs that are run while others are sampled."""
+    """Makes a sandbox with fewer workers, for programs that run while others are sampled."""
     on_event: OnEvent
 
     def sampling_config(self) -> SamplingConfig:
-        """What the user asked for, else what is fast here."""
-        asked, found = self.compute, sampling_config(self.model, self.home.cache)
+        """Return what the user asked for, completed by the tuned or automatic values for this model and machine."""
+        compute, found = self.compute, sampling_config(self.model, self.home.cache)
         return SamplingConfig(
-            asked.weights_format or found.format, asked.slots or found.slots, asked.threads or found.threads
+            compute.weights_format or found.format, compute.slots or found.slots, compute.threads or found.threads
         )

@@ -1,7 +1,8 @@
-"""This computer and a round on it, in plain words: what a beginner reads before the first round.
+"""Forecast what a round costs on this computer: time, memory and disk, in sentences for a first-time user.
 
-`forecast` opens the engine for a few seconds, then the trainer, and says what a round will cost; with the pairs that a round
-really built the trainer times itself again before its first step (`training/plan.py`).
+`forecast` opens the engine for a few seconds, then the trainer until it has made its plan. Nothing of this is stored.
+It does not look at the user's problems: it assumes typical programs and pairs. With the pairs that a round really
+built, the trainer measures itself again before its first step (`Backend.plan` in `training/trainer.py`).
 """
 
 from __future__ import annotations
@@ -28,13 +29,17 @@ from conself_local.training.trainer_process import run_trainer
 
 PROBE_SECONDS = 6.0
 _TYPICAL_TOKENS = 100
-"""Of one program of a small model, for the forecast only."""
+"""Tokens per program of a small model; used for the forecast only."""
 _TYPICAL_PAIRS = 0.72
-"""A problem: what the bundled model gave on the starter pack."""
+"""Pairs per problem, as measured with the bundled model on the starter pack."""
 
 
 def forecast(home: Home, model: ModelFile, problems: int) -> list[str]:
-    """Sentences from a probe of a few seconds: programs an hour, time, memory, disk. Raises ConselfError where it does not run."""
+    """Return three sentences: programs per hour and sampling time, training time and memory, disk space.
+
+    They come from a probe of a few seconds. `problems` is the number of training problems of the round.
+    Raises ConselfError if the engine cannot be opened; an error of the trainer becomes the second sentence.
+    """
     config = sampling_config(model, home.cache)
     longest = PROMPT_TOKENS + LAPTOP.max_new_tokens
     with open_llama(
@@ -43,26 +48,28 @@ def forecast(home: Home, model: ModelFile, problems: int) -> list[str]:
         starter = load_starter(("train",))[:8]
         prompts = [engine.encode(program_messages(p), answer_prefix(p)) for p in starter]
         rate = engine.measure(prompts, PROBE_SECONDS, LAPTOP.max_new_tokens)
-    an_hour = rate * 3600 / _TYPICAL_TOKENS
-    minutes = problems * (LAPTOP.samples_per_problem + 2) / an_hour * 60
+    programs_per_hour = rate * 3600 / _TYPICAL_TOKENS
+    minutes = problems * (LAPTOP.samples_per_problem + 2) / programs_per_hour * 60
     return [
-        f"{rate:.0f} tokens/s: about {an_hour:,.0f} programs an hour, so some {minutes:.0f} min to sample {problems} problems",
-        _training_words(model, [prompt.token_ids for prompt in prompts], max(1, round(_TYPICAL_PAIRS * problems))),
-        f"disk: {gib(DISK_NEEDED_BYTES)} and less for a round",
+        f"{rate:.0f} tokens/s: about {programs_per_hour:,.0f} programs per hour, "
+        f"so about {minutes:.0f} min to sample {problems} problems",
+        _training_forecast(model, [prompt.token_ids for prompt in prompts], max(1, round(_TYPICAL_PAIRS * problems))),
+        f"disk: at most {gib(DISK_NEEDED_BYTES)} for a round",
     ]
 
 
-def _training_words(model: ModelFile, prompts: Sequence[Sequence[int]], count: int) -> str:
-    """What the trainer itself foretells of so many typical pairs; it is stopped before its first step."""
+def _training_forecast(model: ModelFile, prompts: Sequence[Sequence[int]], count: int) -> str:
+    """Return the trainer's own forecast for `count` typical pairs; the trainer is stopped before its first step."""
     prompt = max((tuple(ids) for ids in prompts), key=len)
     answer = tuple(islice(cycle(prompt), _TYPICAL_TOKENS))
     job = job_of(LAPTOP, model, (TokenPair(prompt, answer, answer, 1.0),) * count)
     try:
         with TemporaryDirectory() as folder, closing(run_trainer(job, Path(folder))) as reports:
-            return f"training on {count} pairs, if so many come of it: {next(reports)['forecast']}"
+            return f"training on {count} pairs, if the round builds that many: {next(reports)['forecast']}"
     except ConselfError as error:
         return f"training: {error.message} -> {error.hint}"
 
 
 def starter_size() -> int:
+    """Return the number of training problems in the starter pack."""
     return len(load_starter(("train",)))

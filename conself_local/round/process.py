@@ -1,7 +1,7 @@
-"""A round as a process of its own, for a screen that starts it, watches it and asks it to stop.
+"""Run a round as a separate process, for a screen that starts it, watches it and asks it to stop.
 
-What the process says goes to `conductor.log` in the home folder. It outlives the screen; the lock of the home says whether
-it runs.
+The round process is `conself run`; it outlives the screen, and its output goes to `conductor.log` in the home folder.
+Whether it runs is read from the lock of the home (`home.py`). What a round does is not here but in `run.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LAST_LINES = 4
 
 
 def running(home: Home) -> int | None:
-    """The process of the round that runs in this home, or None."""
+    """Return the process id of the round that runs in this home, or None if no round runs."""
     path = home.path / "round.lock"
     if not path.exists():
         return None
@@ -37,9 +37,10 @@ def running(home: Home) -> int | None:
 
 
 def start(home: Home, arguments: list[str]) -> int:
-    """Begin a round, or go on with the unfinished one; arguments: those of `conself run`. Returns its process.
+    """Start a round, or continue the unfinished one; return its process id.
 
-    Raises ConselfError where the disk is too full: the round itself could not even write down why it ends.
+    `arguments` are those of `conself run`. Raises ConselfError if the disk is too full: the round itself could not
+    even write down why it ended.
     """
     verify_disk(home.path)
     command = [sys.executable, "-m", "conself_local", "--home", str(home.path), "run", *arguments]
@@ -51,28 +52,31 @@ def start(home: Home, arguments: list[str]) -> int:
 
 
 def stop(home: Home) -> bool:
-    """Ask the round to stop, a paused one too; what is stored stays. False where none runs."""
+    """Ask the round to stop, even if it is paused; stored results are kept. Return False if no round runs."""
     return _signal(home, signal.SIGTERM, signal.SIGCONT)
 
 
 def pause(home: Home) -> bool:
-    """Hold the round where it is; engine and sandbox end what they have begun, and then wait. False where none runs."""
+    """Pause the round; engine and sandbox finish what they have begun, then wait. Return False if no round runs."""
     return _signal(home, signal.SIGSTOP)
 
 
 def resume(home: Home) -> bool:
+    """Let a paused round continue. Return False if no round runs."""
     return _signal(home, signal.SIGCONT)
 
 
 def is_paused(home: Home) -> bool:
+    """Return whether the round of this home is paused; False if no round runs."""
     pid = running(home)
     if pid is None:
         return False
-    told = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return told.stdout.strip().startswith("T")
+    listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return listed.stdout.strip().startswith("T")
 
 
 def _signal(home: Home, *signals: signal.Signals) -> bool:
+    """Send the signals in order to the round process. Return False if no round runs."""
     pid = running(home)
     if pid is None:
         return False
@@ -83,7 +87,7 @@ def _signal(home: Home, *signals: signal.Signals) -> bool:
 
 
 def tail_log(home: Home) -> list[str]:
-    """The last lines that a round said; why it ended, where it failed."""
+    """Return the last lines of the log that are not empty, at most 4; if the round failed, they say why."""
     try:
         text = _log(home).read_bytes()[-8000:].decode(errors="replace")
     except OSError:
@@ -92,7 +96,7 @@ def tail_log(home: Home) -> list[str]:
 
 
 def failure(home: Home) -> str:
-    """Why the last round ended early, with the way out; empty where it did not, or still runs."""
+    """Return why the last round ended early and what to do about it; empty if it did not, or still runs."""
     if running(home) is not None:
         return ""
     lines = tail_log(home)
@@ -103,4 +107,5 @@ def failure(home: Home) -> str:
 
 
 def _log(home: Home) -> Path:
+    """Return the file that holds the output of the latest round process."""
     return home.path / "conductor.log"

@@ -1,9 +1,24 @@
-"""READ THIS FIRST: one self-improvement round, the stages in order.
+"""Run one self-improvement round. READ THIS FILE FIRST: it calls the stages in their order.
 
-problem -> observations -> programs -> behaviours -> (entropy, clusters, consensus) -> selected problems -> pairs
--> adapter -> evaluation -> accept or reject. Every stage reads what the stage before it stored and stores its own,
-item by item, so a round that was stopped or killed goes on where it was: `run_round` is called again and asks the
-store what is pending. Source: arXiv 2603.29292.
+ 1. observe: the model writes short observations about each problem: hints in prose, never code.
+ 2. sample: the model samples programs, several for each observation.
+ 3. execute: the sandbox runs every program on the test inputs of its problem. The outputs are its behaviour.
+ 4. grow: each problem gets more test inputs, as long as they show that programs differ.
+ 5. score: samples with equal behaviour form a cluster. The clusters give each problem its semantic entropy and each
+    sample its consensus, its agreement with the others. Problems whose samples disagree, but by less than the
+    threshold, are selected as learnable.
+ 6. pair: each selected problem gives preference pairs: a program of highest consensus is chosen, and one of lower
+    consensus is rejected.
+ 7. train: a LoRA adapter is trained on the pairs (Con-DPO).
+ 8. evaluate: the model before the round and the model with the adapter answer the same benchmark problems.
+ 9. decide: the adapter is accepted if it is not worse on the validation split, else rejected.
+
+No stage before the evaluation ever sees a right answer: training problems have test inputs, but no expected outputs.
+Every stage reads what the stage before it stored, and stores its own results item by item. So a round that was
+stopped or killed continues from there: `run_round` is called again, and each stage asks the store what is pending.
+
+Not covered: the work of each stage (`stages/`), the formulas (`method/`), the choice of model and problems
+(`start.py`), and running in the background (`process.py`). Source: arXiv 2603.29292.
 """
 
 from __future__ import annotations
@@ -37,17 +52,21 @@ from conself_local.store.store import RoundInfo, Store
 
 STAGES = ("observe", "sample", "execute", "grow", "score", "pair", "train", "evaluate", "decide")
 PROMPT_TOKENS = 1024
-"""Room for a prompt in a slot's share of the context."""
+"""Tokens reserved for the prompt in each slot's share of the context."""
 
 
 def run_round(
     context: RoundContext, round_: RoundInfo, benchmarks: list[Benchmark], until: str = "decide"
 ) -> dict[str, Any]:
-    """Bring the round to its end, or to the end of stage `until`; returns its report (see `store/reports.py`)."""
+    """Run every stage that is not finished, up to and including `until`; return the report (`store/reports.py`).
+
+    Stages that are finished are skipped or cost little, so the same call also continues an interrupted round.
+    Raises ConselfError if the disk or the memory is too small, or if engine, sandbox or trainer fail.
+    """
     verify_disk(context.home.path)
     wanted = STAGES[: STAGES.index(until) + 1]
     store = context.store
-    if "observe" in wanted and not _sampled(store, round_, "sample" in wanted):
+    if "observe" in wanted and not _sampling_is_done(store, round_, "sample" in wanted):
         with _open_sampler(context, round_.settings) as sampler, _watch_power(context.on_event):
             adapter = store.adapter_file(round_.base_adapter_id)
             sample_observations(store, round_, sampler, adapter, context.on_event)
@@ -79,11 +98,12 @@ def run_round(
 
 @contextmanager
 def _overlapped_execution(context: RoundContext, round_: RoundInfo, sampler: Sampler) -> Iterator[Callable[[], None]]:
-    """What to call after every sample, so that programs are run while others are sampled, by a plan of the cores.
+    """Yield a function to call after every sample, so that programs run while others are still sampled.
 
-    Sampling is nearly always what is behind, so it has all its threads until a batch of programs waits; then the engine gives
-    up a quarter of the cores until the batch is done. Not with one core, nor with one slot, whose promise of equal samples
-    should not hang on how many threads there happened to be, nor beside an endpoint, whose threads are its own.
+    Sampling nearly always takes longest, so the engine keeps all its threads until a batch of programs waits; then it
+    gives up a quarter of the cores until the batch is done. The function does nothing in three cases: with one core;
+    with one slot, which promises equal samples, so they must not depend on a changing number of threads; and with an
+    endpoint, whose threads this process does not control.
     """
     compute, config = context.compute, context.sampling_config()
     if compute.workers == 1 or config.slots == 1 or not isinstance(sampler, LlamaProcess):
@@ -94,26 +114,30 @@ def _overlapped_execution(context: RoundContext, round_: RoundInfo, sampler: Sam
         left = max(1, min(config.threads, compute.workers - compute.overlap_workers))
         sampler.set_threads(left if shared else config.threads)
 
-    with OverlappedExecution(context.store, round_, context.make_overlap_sandbox, share_cores) as beside:
-        yield beside.poll
+    with OverlappedExecution(context.store, round_, context.make_overlap_sandbox, share_cores) as execution:
+        yield execution.poll
 
 
 @contextmanager
 def _watch_power(on_event: OnEvent) -> Iterator[None]:
-    """Tell of a battery at the beginning, and at the end of heat that slowed the processor meanwhile."""
+    """Send a notice at the start if the computer runs on battery, and at the end if heat slowed the processor."""
     before = read_power()
     if before.on_battery:
         charge = "" if before.percent is None else f" ({before.percent} % left)"
-        on_event(Notice(f"on battery{charge}: sampling drains it; Ctrl-C stops, and the next run goes on"))
+        on_event(
+            Notice(f"on battery{charge}: sampling drains it; Ctrl-C stops the round, and the next run continues it")
+        )
     yield
     slowed = read_power().throttled - before.throttled
     if slowed > 0:
-        on_event(Notice(f"heat slowed the processor {slowed} times while sampling; fewer --threads keep it cooler"))
+        on_event(
+            Notice(f"heat slowed the processor {slowed} times during sampling; a smaller --threads keeps it cooler")
+        )
 
 
 @contextmanager
 def _open_sampler(context: RoundContext, settings: Settings) -> Iterator[Sampler]:
-    """What the round samples from: an endpoint where the user named one, else the engine."""
+    """Open what the round samples from: the endpoint if the user named one, else the engine."""
     endpoint, sampler = context.compute.endpoint, None
     if endpoint:
         sampler = EndpointSampler(
@@ -123,12 +147,15 @@ def _open_sampler(context: RoundContext, settings: Settings) -> Iterator[Sampler
         yield opened
 
 
-def open_engine(context: RoundContext, settings: Settings, *, shipped: bool = False) -> LlamaProcess:
-    """The engine process over the converted weights, or over the shipped file."""
+def open_engine(context: RoundContext, settings: Settings, *, original: bool = False) -> LlamaProcess:
+    """Open the engine process over the converted weights, or over the original file if `original`.
+
+    Raises ConselfError if the weights cannot be converted, the memory is too small or the engine does not start.
+    """
     config = context.sampling_config()
     return open_llama(
         context.model,
-        ORIGINAL if shipped else config.format,
+        ORIGINAL if original else config.format,
         context.home.cache,
         slots=config.slots,
         threads=config.threads,
@@ -137,7 +164,8 @@ def open_engine(context: RoundContext, settings: Settings, *, shipped: bool = Fa
     )
 
 
-def _sampled(store: Store, round_: RoundInfo, with_programs: bool) -> bool:
+def _sampling_is_done(store: Store, round_: RoundInfo, with_programs: bool) -> bool:
+    """Return whether all observations are stored or, if `with_programs`, all samples and the measured weights gap."""
     problems = int(store.value("select count(*) from round_problems where round_id = ?", round_.id))
     observed = int(store.value("select count(distinct problem_id) from observations where round_id = ?", round_.id))
     if not with_programs:
@@ -148,27 +176,40 @@ def _sampled(store: Store, round_: RoundInfo, with_programs: bool) -> bool:
 
 
 def _measure_weights_gap(context: RoundContext, round_: RoundInfo, sampler: Sampler, adapter: Path | None) -> None:
-    """The gap in log-probability between the copy that samples and the shipped file, on samples of this round."""
+    """Store and report what sampled, and how far its log-probabilities are from those of the original model file.
+
+    The gap is the mean absolute difference per token, in nats, over the completions of at most 8 samples of this round.
+    It is measured only if converted weights sampled and at least one sample holds a program.
+    """
     sql = """select p.token_ids as prompt, s.token_ids as completion from samples s join prompts p on p.id = s.prompt_id
              where s.round_id = ? and s.program_id is not null order by s.id limit 8"""
     rows = [(json.loads(r["prompt"]), json.loads(r["completion"])) for r in context.store.rows(sql, round_.id)]
     if isinstance(sampler, EndpointSampler):
-        summary = f"samples from {sampler.url}; it tells no uncertainty, and answers were tokenised with {context.model.path.name}"
+        summary = (
+            f"samples come from {sampler.url}, which reports no uncertainty; "
+            f"answers were tokenised with {context.model.path.name}"
+        )
     elif not isinstance(sampler, LlamaProcess) or sampler.runs_original or not rows:
-        summary = "samples from the shipped file itself"
+        summary = "samples come from the original model file"
     else:
-        running = [sampler.score(prompt, completion, adapter) for prompt, completion in rows]
-        with open_engine(context, round_.settings, shipped=True) as shipped:
-            exact = [shipped.score(prompt, completion, adapter) for prompt, completion in rows]
+        converted_logps = [sampler.score(prompt, completion, adapter) for prompt, completion in rows]
+        with open_engine(context, round_.settings, original=True) as engine:
+            original_logps = [engine.score(prompt, completion, adapter) for prompt, completion in rows]
         gaps = [
-            abs(a - b) for ours, theirs in zip(running, exact, strict=True) for a, b in zip(ours, theirs, strict=True)
+            abs(a - b)
+            for converted, original in zip(converted_logps, original_logps, strict=True)
+            for a, b in zip(converted, original, strict=True)
         ]
-        summary = f"samples from {sampler.weights.name}, mean gap in log-probability to the shipped file {fmean(gaps):.4f} nats a token"
+        summary = (
+            f"samples come from {sampler.weights.name}; mean gap in log-probability from the original file: "
+            f"{fmean(gaps):.4f} nats per token"
+        )
     context.store.finish_stage(round_.id, "running copy", summary)
     context.on_event(Notice(summary))
 
 
 def _evaluate_all(context: RoundContext, round_: RoundInfo, benchmarks: list[Benchmark], adapter_id: int) -> None:
+    """Evaluate the model before and after the round on every benchmark that has no stored result."""
     done = {
         r["benchmark"] for r in context.store.rows("select benchmark from evaluations where round_id = ?", round_.id)
     }
@@ -185,7 +226,10 @@ def _evaluate_all(context: RoundContext, round_: RoundInfo, benchmarks: list[Ben
 
 
 def sample_base(context: RoundContext, round_: RoundInfo, benchmarks: list[Benchmark]) -> None:
-    """The answers of the model before the round, ahead of training: arms of an experiment that begin alike share them."""
+    """Sample, run and judge the answers of the model before the round, ahead of training.
+
+    The arms of an experiment that share their first stages also share these answers.
+    """
     base = {"base": context.store.adapter_file(round_.base_adapter_id)}
     with open_engine(context, round_.settings) as sampler:
         for benchmark in benchmarks:
@@ -193,22 +237,25 @@ def sample_base(context: RoundContext, round_: RoundInfo, benchmarks: list[Bench
 
 
 def _decide(context: RoundContext, round_: RoundInfo, adapter_id: int | None) -> None:
-    """Accept the adapter only if it is not worse on the validation split (mean pass@1 over its problems)."""
+    """Accept the adapter if its mean pass@1 on the validation problems is not below that of the base, else reject it.
+
+    Without an adapter, or without a result on the validation split, nothing is decided, and the verdict says so.
+    """
     store = context.store
     raw = store.value("select result from evaluations where round_id = ? and benchmark = 'validation'", round_.id)
     if adapter_id is None:
-        summary = "no adapter was trained; the model stays as it was"
+        summary = "no adapter was trained, so the model is unchanged"
     elif raw is None:
-        summary = "not judged on the validation split, so the adapter stays a candidate"
+        summary = "the validation split was not evaluated, so the adapter remains a candidate"
     else:
         difference = json.loads(raw)["difference"]
         accepted = difference >= 0
         store.set_adapter_state(adapter_id, "accepted" if accepted else "rejected")
         points = f"{100 * difference:+.1f} points pass@1 on the validation split"
         summary = (
-            f"accepted: {points}, not worse; the next round begins with this adapter"
+            f"accepted: {points}, so not worse; the next round starts from this adapter"
             if accepted
-            else f"rejected: {points}, worse; the model stays as it was"
+            else f"rejected: {points}, so worse; the model is unchanged"
         )
     store.finish_stage(round_.id, "decide", summary)
     context.on_event(StageDone("decide", summary))

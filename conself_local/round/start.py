@@ -1,6 +1,7 @@
-"""From what the user asked for to a round that can run: model, problems, benchmarks, the round to go on with.
+"""Open a round from what the user asked for: the model, the problems, the benchmarks, and the round to continue.
 
-Everything that must be checked before work begins is checked here, in words.
+Everything that must be checked before work begins is checked here; each error says what to do. Memory and disk are
+checked later, when they are needed, and the stages are run by `run.py`.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from sandbox import MakeSandbox
 BENCHMARKS = ("validation", "held-out", "humaneval")
 DEFAULT_BENCHMARKS = ("validation", "held-out")
 EXCLUDED = "problems left out"
-"""Under this name the store's stages tell which training problems stand in a benchmark, or twice."""
+"""Name in the table `stages` under which the excluded training problems are listed: repeated, or in a benchmark."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What `conself run` was asked for."""
+    """The options of `conself run` that decide which round is opened; None: not given."""
 
     model: Path | None = None
     problems: Path | None = None
@@ -41,18 +42,23 @@ class Request:
     seed: int | None = None
     benchmarks: tuple[str, ...] | None = None
     ask_for_inputs: bool = False
-    """Let the model propose test inputs too."""
+    """Whether the model proposes test inputs too."""
     settings: Settings | None = None
-    """In place of the preset's: an experiment's arm."""
+    """The settings of an experiment's arm; they replace those of the preset."""
     from_base: bool = False
+    """Whether to start from the base model instead of the latest accepted adapter."""
     new: bool = False
-    """Leave an unfinished round behind instead of going on with it."""
+    """Whether to abandon an unfinished round instead of continuing it."""
 
 
 def open_round(
     store: Store, request: Request, make_sandbox: MakeSandbox
 ) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
-    """The unfinished round of this home, or a new one as requested."""
+    """Return the unfinished round of this home or a new one as requested, with its model and its benchmarks.
+
+    Raises ConselfError if the request contradicts the unfinished round, its model file has changed, no training problem
+    can be used, or a file or a benchmark is unknown or broken.
+    """
     unfinished = store.latest_round()
     if unfinished is not None and unfinished.state == "running":
         if not request.new:
@@ -62,6 +68,7 @@ def open_round(
 
 
 def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
+    """Store a new round as requested, on the latest accepted adapter of the model unless `from_base`."""
     settings = request.settings or PRESETS[request.preset or "laptop"]
     if request.ask_for_inputs:
         settings = dataclasses.replace(
@@ -76,10 +83,10 @@ def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[R
     training = pick_problems(clean, request.limit, seed)
     if not training:
         raise ConselfError(
-            f"{request.problems} holds no training problem that can be used", "`conself problems check` tells why"
+            f"{request.problems} has no training problem that can be used", "run `conself problems check` to see why"
         )
     base = None if request.from_base else store.latest_accepted(model.sha256)
-    asked: dict[str, Any] = {
+    stored_request: dict[str, Any] = {
         "problems": str(request.problems.resolve()) if request.problems else None,
         "limit": request.limit,
         "benchmarks": list(names),
@@ -93,12 +100,12 @@ def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[R
         template_hash=model.template_hash,
         base_adapter_id=base,
         versions=package_versions(),
-        request=asked,
+        request=stored_request,
         problems=training,
     )
     if excluded:
         store.finish_stage(
-            round_.id, EXCLUDED, f"{len(excluded)} training problems left out: {'; '.join(excluded[:5])}"
+            round_.id, EXCLUDED, f"{len(excluded)} training problems excluded: {'; '.join(excluded[:5])}"
         )
     return round_, model, benchmarks
 
@@ -106,55 +113,65 @@ def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[R
 def _reopen(
     store: Store, round_: RoundInfo, request: Request, make_sandbox: MakeSandbox
 ) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
-    asked = round_.request
-    differs = [
+    """Load the model and the benchmarks of an unfinished round. Raises ConselfError if the request contradicts it."""
+    stored_request = round_.request
+    different = [
         name
         for name, given, stored in (
             ("--model", request.model and str(request.model.resolve()), str(round_.model_path)),
-            ("--problems", request.problems and str(request.problems.resolve()), asked["problems"]),
+            ("--problems", request.problems and str(request.problems.resolve()), stored_request["problems"]),
             ("--preset", request.preset, round_.settings.preset),
-            ("--limit", request.limit, asked["limit"]),
+            ("--limit", request.limit, stored_request["limit"]),
             ("--seed", request.seed, round_.seed),
         )
         if given is not None and given != stored
     ]
-    if differs:
+    if different:
         raise ConselfError(
-            f"round {round_.id} is not finished, and it began with another {', '.join(differs)}",
-            "leave those options out to go on with it, or add --new to leave it behind and begin another",
+            f"round {round_.id} is not finished, and it was started with a different {', '.join(different)}",
+            "omit these options to continue it, or add --new to abandon it and start another",
         )
     model = load_model_file(round_.model_path)
     if model.sha256 != round_.model_sha256:
         raise ConselfError(
-            f"{round_.model_path} has changed since round {round_.id} began", "put it back, or begin with --new"
+            f"{round_.model_path} has changed since round {round_.id} began",
+            "restore the file, or start a new round with --new",
         )
-    loaded = _load(Path(asked["problems"]) if asked["problems"] else None, make_sandbox)
-    benchmarks = load_benchmarks(asked["benchmarks"], loaded, round_.settings.evaluation_samples, make_sandbox)
+    loaded = _load(Path(stored_request["problems"]) if stored_request["problems"] else None, make_sandbox)
+    benchmarks = load_benchmarks(stored_request["benchmarks"], loaded, round_.settings.evaluation_samples, make_sandbox)
     return round_, model, benchmarks
 
 
 def without_overlap(training: Sequence[Problem], judged_on: Sequence[Problem]) -> tuple[list[Problem], list[str]]:
-    """(what may be trained on, who was left out): repeated problems, and those that say what a benchmark of the round says."""
+    """Return (the problems to train on, one sentence for each excluded problem).
+
+    Excluded are problems that repeat an earlier one, or that say the same as a problem of `judged_on`, the problems of
+    the benchmarks.
+    """
     overlap, repeats = Overlap(judged_on), Repeats()
     clean, excluded = [], []
     for problem in training:
-        if why := exclusion_reason(problem, overlap, repeats):
-            excluded.append(why[1])
+        if reason := exclusion_reason(problem, overlap, repeats):
+            excluded.append(reason[1])
         else:
             clean.append(problem)
     return clean, excluded
 
 
 def _load(path: Path | None, make_sandbox: MakeSandbox) -> LoadedProblems:
+    """Return the problems of the user's file, or the starter pack if none was given."""
     return load_problems(path, make_sandbox) if path else LoadedProblems(tuple(load_starter()), ())
 
 
 def pick_problems(problems: Sequence[Problem], limit: int | None, seed: int) -> list[Problem]:
-    """All, or `limit` of them drawn by the seed, in their own order."""
+    """Return all problems, or `limit` of them drawn by the seed, in their given order.
+
+    Raises ConselfError if `limit` is below 1.
+    """
     if limit is None or limit >= len(problems):
         return list(problems)
     if limit < 1:
-        raise ConselfError(f"--limit must be at least 1, not {limit}", "leave it out to take every problem")
+        raise ConselfError(f"--limit must be at least 1, not {limit}", "omit the option to take every problem")
     drawn = sample_indices(len(problems), limit, seed)
     return [p for i, p in enumerate(problems) if i in drawn]
 
@@ -162,7 +179,11 @@ def pick_problems(problems: Sequence[Problem], limit: int | None, seed: int) -> 
 def load_benchmarks(
     names: Sequence[str], loaded: LoadedProblems, samples: int, make_sandbox: MakeSandbox
 ) -> list[Benchmark]:
-    """The user's own validation and held-out problems where the file has them, else the starter pack's."""
+    """Return the named benchmarks, each with `samples` samples per problem.
+
+    Validation and held-out problems are those of the user's file if it has any, else those of the starter pack.
+    Raises ConselfError for an unknown name.
+    """
     benchmarks = []
     for name in names:
         if name == "humaneval":
@@ -172,5 +193,5 @@ def load_benchmarks(
         elif name == "held-out":
             benchmarks.append(Benchmark(name, loaded.of("held-out") or load_starter(("held-out",)), samples))
         else:
-            raise ConselfError(f"there is no benchmark {name!r}", f"known are {', '.join(BENCHMARKS)}")
+            raise ConselfError(f"there is no benchmark {name!r}", f"choose from {', '.join(BENCHMARKS)}")
     return benchmarks

@@ -1,8 +1,9 @@
-"""`conself verify`: derives again what the store holds, and names what differs.
+"""Derive again what the store holds and report each difference, for `conself verify`. It changes nothing.
 
-Covered: problem hashes, program, prompt and behaviour addresses, sample counts and programs of samples, executions'
-verdicts, metrics, consensus, pairs, adapter files, judged samples, evaluation results. Not covered: whether a
-program run today would behave the same, and what the model would sample today.
+Covered: problem hashes; the ids of programs, prompts and behaviours, which are hashes of their content; number, seeds
+and programs of the samples; statuses of the executions; metrics, consensus and pairs; training steps; adapter files;
+judged samples; evaluation results; foreign keys. Not covered: whether a program would behave the same if it ran today,
+and what the model would sample today.
 """
 
 from __future__ import annotations
@@ -26,23 +27,24 @@ from conself_local.store.store import RoundInfo, Row, Store
 
 
 def verify_store(store: Store) -> list[str]:
-    """One sentence for every difference, the table and the row named; empty when there is none."""
-    problems = list(_verify_contents(store)) + list(_verify_executions(store)) + list(_verify_adapters(store))
+    """Return one sentence for each difference, with its table and row; an empty list if nothing differs."""
+    differences = list(_verify_contents(store)) + list(_verify_executions(store)) + list(_verify_adapters(store))
     for row in store.rows("select id from rounds order by id"):
         round_ = store.round(row["id"])
-        problems += _verify_samples(store, round_)
+        differences += _verify_samples(store, round_)
         if store.stage_summary(round_.id, "score"):
-            problems += _verify_metrics(store, round_)
+            differences += _verify_metrics(store, round_)
         if store.stage_summary(round_.id, "pair"):
-            problems += _verify_pairs(store, round_)
-        problems += _verify_steps(store, round_)
-        problems += _verify_evaluations(store, round_)
+            differences += _verify_pairs(store, round_)
+        differences += _verify_steps(store, round_)
+        differences += _verify_evaluations(store, round_)
     for row in store.rows("pragma foreign_key_check"):
-        problems.append(f"{row['table']}: a row points to a missing row of {row['parent']}")
-    return problems
+        differences.append(f"{row['table']}: a row points to a missing row of {row['parent']}")
+    return differences
 
 
 def _verify_contents(store: Store) -> Iterator[str]:
+    """Compare problems, programs, prompts and behaviours with the hashes of their content."""
     hashes = {}
     for row in store.rows("select id, content_hash from problems"):
         hashes[row["id"]] = row["content_hash"]
@@ -65,67 +67,77 @@ def _verify_contents(store: Store) -> Iterator[str]:
 
 
 def _verify_executions(store: Store) -> Iterator[str]:
+    """Check that each execution has one output per input, and that its statuses do not contradict each other."""
     sql = """select e.*, b.outputs, p.problem_id, q.inputs from executions e join behaviours b on b.id = e.behaviour_id
              join programs p on p.id = e.program_id join problems q on q.id = p.problem_id"""
     for row in store.rows(sql):
         outputs = json.loads(row["outputs"])
         name = f"executions: {row['program_id']}"
-        _, _, grown_in = row["limits"].partition("/grown/")
-        inputs = _count_grown(store, int(grown_in), row["problem_id"]) if grown_in else len(json.loads(row["inputs"]))
+        _, _, round_id = row["limits"].partition("/grown/")
+        inputs = (
+            _count_augmented(store, int(round_id), row["problem_id"]) if round_id else len(json.loads(row["inputs"]))
+        )
         if len(outputs) != inputs:
-            yield f"{name} has not one output an input"
+            yield f"{name} does not have one output per input"
         if not row["compiled"] and any(status == "ok" for status, _, _ in outputs):
-            yield f"{name} did not compile and yet answered"
+            yield f"{name} did not compile, yet it has an output"
         if (row["load_status"] != "ok") != bool(row["load_detail"]):
-            yield f"{name} has a load status that its detail contradicts"
+            yield f"{name} has a load status that contradicts its detail"
         if row["load_status"] != "ok" and any(status != row["load_status"] for status, _, _ in outputs):
-            yield f"{name} did not load and yet has another status on an input"
+            yield f"{name} did not load, yet it has another status on an input"
         if any((status == "ok") != (text is not None) for status, text, _ in outputs):
-            yield f"{name} has a text without ok, or ok without a text"
+            yield f"{name} has an output without the status ok, or the status ok without an output"
 
 
-def _count_grown(store: Store, round_id: int, problem_id: str) -> int:
+def _count_augmented(store: Store, round_id: int, problem_id: str) -> int:
+    """Return how many test inputs the round has added to the problem."""
     return int(
         store.value("select count(*) from grown_inputs where round_id = ? and problem_id = ?", round_id, problem_id)
     )
 
 
 def _verify_samples(store: Store, round_: RoundInfo) -> Iterator[str]:
+    """Check ids, seeds, programs and likelihoods of the round's samples, and that each problem has all of them."""
     settings = round_.settings
     expected = {(o, n) for o in range(settings.observations) for n in range(settings.programs_per_observation)}
-    rounds_samples: dict[str, set[tuple[int, int]]] = {}
+    found: dict[str, set[tuple[int, int]]] = {}
     problems = {p.id: p for p in store.round_problems(round_.id)}
     for row in store.rows("select * from samples where round_id = ?", round_.id):
         problem = problems[row["problem_id"]]
-        place = (row["observation"], row["number"])
-        rounds_samples.setdefault(problem.id, set()).add(place)
-        if row["id"] != f"{round_.id}/{problem.id}/{place[0]}/{place[1]}" or place not in expected:
-            yield f"samples: {row['id']} is not at the place that its id names"
-        if row["seed"] != seed_for(round_.seed, problem.id, *place):
-            yield f"samples: {row['id']} has not the seed of its place"
+        observation, sample_index = row["observation"], row["number"]
+        found.setdefault(problem.id, set()).add((observation, sample_index))
+        id = f"{round_.id}/{problem.id}/{observation}/{sample_index}"
+        if row["id"] != id or (observation, sample_index) not in expected:
+            yield f"samples: {row['id']} does not have the observation and the index that its id names"
+        if row["seed"] != seed_for(round_.seed, problem.id, observation, sample_index):
+            yield f"samples: {row['id']} does not have the seed of its observation and index"
         prefix = answer_prefix(problem) if settings.answer_prefix else ""
         code = extract_program(prefix + row["text"])
         if row["program_id"] != (program_id(problem.content_hash(), code) if code else None):
-            yield f"samples: {row['id']} names another program than its text holds"
+            yield f"samples: {row['id']} names a different program from the one in its text"
         if row["mean_nll"] is not None and not _possible(row["mean_nll"], row["mean_entropy_bits"]):
             yield f"samples: {row['id']} has an impossible likelihood or entropy"
     if store.stage_summary(round_.id, "sample"):
         for id in problems:
-            if rounds_samples.get(id, set()) != expected:
-                yield f"samples: {id} has {len(rounds_samples.get(id, set()))} samples in round {round_.id}, not {len(expected)}"
+            count = len(found.get(id, set()))
+            if found.get(id, set()) != expected:
+                yield f"samples: {id} has {count} samples in round {round_.id}, not {len(expected)}"
 
 
 def _possible(mean_nll: float, mean_entropy_bits: float) -> bool:
+    """Return whether both means are in range; the entropy is that of the 15 likeliest tokens, at most log2(15) bits."""
     return mean_nll >= 0 and 0 <= mean_entropy_bits <= math.log2(15) + 1e-9
 
 
 def _close(stored: float | None, derived: float | None) -> bool:
+    """Return whether two numbers are equal up to rounding; None equals only None."""
     if stored is None or derived is None:
         return stored is derived
     return math.isclose(stored, derived, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _verify_metrics(store: Store, round_: RoundInfo) -> Iterator[str]:
+    """Derive the metrics of each problem and the scores of its samples again, from the stored behaviours."""
     settings = round_.settings
     evidence = {p.id: load_evidence(store, round_, p) for p in store.round_problems(round_.id)}
     scores = {id: e.score() for id, e in evidence.items()}
@@ -142,28 +154,33 @@ def _verify_metrics(store: Store, round_: RoundInfo) -> Iterator[str]:
     for id, score in scores.items():
         row = stored.get(id)
         if row is None:
-            yield f"metrics: {id} has none in round {round_.id}"
+            yield f"metrics: {id} has no row in round {round_.id}"
             continue
         if not _close(row["entropy_bits"], score.entropy_bits):
-            yield f"metrics: {id} has entropy {row['entropy_bits']}, derived {score.entropy_bits}"
+            yield f"metrics: {id} has entropy {row['entropy_bits']}, but {score.entropy_bits} is derived"
         if not _close(row["crash_rate"], score.crash_rate) or row["valid"] != score.valid:
-            yield f"metrics: {id} has crash rate {row['crash_rate']}, derived {score.crash_rate}"
+            yield f"metrics: {id} has crash rate {row['crash_rate']}, but {score.crash_rate} is derived"
         if not _close(row["normalised"], normalised.get(id)) or bool(row["selected"]) != (id in selected):
-            yield f"metrics: {id} is selected={row['selected']} at {row['normalised']}, derived otherwise"
+            yield (
+                f"metrics: {id} has selected={row['selected']} at normalised entropy {row['normalised']}, "
+                f"but {int(id in selected)} at {normalised.get(id)} is derived"
+            )
         numbers = clusters(evidence[id].behaviours)
         if row["samples"] != evidence[id].sampled or row["clusters"] != len(set(numbers) - {None}):
-            yield f"metrics: {id} has other counts than its samples"
+            yield f"metrics: {id} has counts that differ from those of its samples"
         yield from _verify_scores(store, evidence[id].rows, consensus(evidence[id].behaviours), numbers)
 
 
 def _verify_scores(store: Store, rows: list[Row], values: list[float], numbers: list[int | None]) -> Iterator[str]:
+    """Compare the stored scores of one problem's samples with derived consensus `values` and cluster `numbers`."""
     for row, value, number in zip(rows, values, numbers, strict=True):
         stored = store.rows("select cluster, consensus from sample_scores where sample_id = ?", row["id"])
         if not stored or not _close(stored[0]["consensus"], value) or stored[0]["cluster"] != number:
-            yield f"sample_scores: {row['id']} has {stored}, derived consensus {value} in cluster {number}"
+            yield f"sample_scores: {row['id']} has {stored}, but consensus {value} in cluster {number} is derived"
 
 
 def _verify_pairs(store: Store, round_: RoundInfo) -> Iterator[str]:
+    """Build the pairs of the selected problems again and compare sides and weights."""
     sql = "select problem_id from metrics where round_id = ? and selected"
     derived = {
         pair["id"]: pair
@@ -173,17 +190,18 @@ def _verify_pairs(store: Store, round_: RoundInfo) -> Iterator[str]:
     stored = {r["id"]: r for r in store.rows("select * from pairs where round_id = ?", round_.id)}
     for id in derived.keys() | stored.keys():
         if id not in stored or id not in derived:
-            yield f"pairs: {id} is {'missing' if id not in stored else 'not built by the evidence'}"
+            yield f"pairs: {id} is {'missing' if id not in stored else 'not one that the samples give'}"
         elif any(
             stored[id][key] != derived[id][key] for key in ("chosen_id", "rejected_id", "problem_id")
         ) or not _close(stored[id]["weight"], derived[id]["weight"]):
-            yield f"pairs: {id} has other sides or another weight than the evidence gives"
+            yield f"pairs: {id} has a chosen or rejected sample or a weight that differs from what the samples give"
 
 
 def _verify_steps(store: Store, round_: RoundInfo) -> Iterator[str]:
+    """Check that the training steps count from 1 without a gap and have finite values."""
     rows = store.rows("select * from training_steps where round_id = ? order by step", round_.id)
     if [r["step"] for r in rows] != list(range(1, len(rows) + 1)):
-        yield f"training_steps: round {round_.id} has a gap or a doubled step"
+        yield f"training_steps: round {round_.id} has a missing or a repeated step"
     for row in rows:
         if (
             not all(math.isfinite(row[key]) for key in ("loss", "margin", "gradient_norm"))
@@ -193,15 +211,17 @@ def _verify_steps(store: Store, round_: RoundInfo) -> Iterator[str]:
 
 
 def _verify_adapters(store: Store) -> Iterator[str]:
+    """Check that each adapter file exists and has the stored sha256."""
     for row in store.rows("select * from adapters"):
         path = Path(row["gguf_path"])
         if not path.is_file():
             yield f"adapters: the file of {row['name']} is missing: {path}"
         elif file_sha256(path) != row["gguf_sha256"]:
-            yield f"adapters: the file of {row['name']} is not the one whose sha256 is stored"
+            yield f"adapters: the sha256 of the file of {row['name']} differs from the stored one"
 
 
 def _verify_evaluations(store: Store, round_: RoundInfo) -> Iterator[str]:
+    """Judge the evaluation samples again from the stored outputs, and derive each benchmark's result from them."""
     for row in store.rows("select * from evaluations where round_id = ?", round_.id):
         name = row["benchmark"]
         sql = "select distinct problem_id from evaluation_samples where round_id = ? and benchmark = ?"
@@ -210,6 +230,6 @@ def _verify_evaluations(store: Store, round_: RoundInfo) -> Iterator[str]:
         for problem in benchmark.problems:
             for id, stored, derived in judged_correct(store, round_, name, problem):
                 if stored != derived:
-                    yield f"evaluation_samples: {id} is stored as correct={stored}, judged {derived}"
+                    yield f"evaluation_samples: {id} is stored as correct={stored}, but {derived} is derived"
         if compare(load_arms(store, round_, benchmark), seed=round_.seed) != json.loads(row["result"]):
-            yield f"evaluations: {name} of round {round_.id} has another result than its samples give"
+            yield f"evaluations: {name} of round {round_.id} has a result that differs from what its samples give"

@@ -1,1 +1,1 @@
-"""The stages of a round: each reads what the stage before it stored, and stores its own, item by item."""
+"""The stages of a round: each reads what the stage before it stored, and stores its own results item by item."""

@@ -1,9 +1,11 @@
-"""Between execution and scores: more test inputs for every problem, as long as they tell its programs apart.
+"""Stage 4, `grow`: add test inputs to each problem, as long as they show that its programs differ.
 
-Few inputs merge programs that differ. Candidates are what the model was asked for (`ask_for_inputs`) and neighbours of the
-given inputs; a candidate is kept where it splits a cluster and at least half of the valid samples answer it, since an input
-that most programs refuse lies outside of the problem. It ends when two batches split nothing more, or the budget is spent.
-Only test inputs come of it, never an expected output; the same round gives the same inputs.
+With few inputs, different programs can have equal behaviour. Candidates are inputs that the model proposed
+(`ask_for_inputs`, optional) and mutations of the given inputs (`problems/mutate.py`). A candidate is kept if it splits
+a cluster and at least half of the valid samples answer it, since an input that most programs refuse is probably not a
+valid input of the problem. A problem is finished when two batches in a row split nothing, when it has
+`Settings.grown_inputs` more inputs, when every program is alone in its cluster, or when the candidates run out.
+Only test inputs are made, never an expected output; the same round gives the same inputs.
 """
 
 from __future__ import annotations
@@ -28,48 +30,54 @@ from conself_local.store.store import RoundInfo, Store
 from sandbox import Limits, MakeSandbox, Program, ProgramResult
 
 BATCH = 8
-"""Candidates that are run together."""
-MOST_BATCHES = 6
-MOST_BARREN = 2
-"""Batches in a row that split nothing."""
-LEAST_ANSWERED = 0.5
-"""Share of the valid samples that must answer a kept input."""
+"""Candidates per problem that are run together."""
+MAX_BATCHES = 6
+"""At most this many batches of candidates are run per problem."""
+MAX_USELESS_BATCHES = 2
+"""A problem gets no more inputs after this many batches in a row that split nothing."""
+MIN_ANSWERED_SHARE = 0.5
+"""Smallest share of the valid samples that must answer an input that is kept."""
 _CHUNK = 64
-"""Problems that grow side by side; what a kill can cost."""
-_ASKED = 8
-_ASK_MAX_NEW_TOKENS = 256
+"""Problems that are augmented together; at most this many are repeated after a kill."""
+_PROPOSED_INPUTS = 8
+"""Calls per problem that the model is asked for."""
+_PROPOSAL_MAX_NEW_TOKENS = 256
 
 
 def ask_for_inputs(store: Store, round_: RoundInfo, sampler: Sampler, adapter: Path | None, on_event: OnEvent) -> None:
-    """One greedy completion a function problem; the calls in it that are literals are stored as candidates."""
+    """Ask the model for test inputs, if the settings say so; store the usable ones as candidates.
+
+    One greedy completion per function problem that has none yet. A call is usable if its arguments are literals and
+    have the types of a given input.
+    """
     settings = round_.settings
     if not settings.grown_inputs or not settings.ask_for_inputs:
         return
     problems = {p.id: p for p in store.round_problems(round_.id) if p.kind == "function"}
     sql = "select problem_id from asked_inputs where round_id = ?"
-    asked = {row["problem_id"] for row in store.rows(sql, round_.id)}
-    on_event(StageStarted("ask", len(asked), len(problems)))
+    done_ids = {row["problem_id"] for row in store.rows(sql, round_.id)}
+    on_event(StageStarted("ask", len(done_ids), len(problems)))
     requests = (
         SampleRequest(
             problem.id,
-            sampler.encode(input_messages(problem, _ASKED)).token_ids,
+            sampler.encode(input_messages(problem, _PROPOSED_INPUTS)).token_ids,
             0.0,
             1.0,
-            _ASK_MAX_NEW_TOKENS,
+            _PROPOSAL_MAX_NEW_TOKENS,
             seed_for(round_.seed, problem.id, "inputs"),
             stop_at_repetition=True,
             adapter=adapter,
         )
         for problem in problems.values()
-        if problem.id not in asked
+        if problem.id not in done_ids
     )
-    done = len(asked)
+    done = len(done_ids)
     for completion in sampler.sample(requests):
         problem = problems[completion.key]
         texts = [
             input_text(call)
             for call in parse_calls(completion.text, problem.entry_point)
-            if _is_alike(call, problem.inputs)
+            if _matches_types(call, problem.inputs)
         ]
         row = {"round_id": round_.id, "problem_id": problem.id, "texts": json.dumps(list(dict.fromkeys(texts)))}
         store.db.table("asked_inputs").insert(row)
@@ -77,8 +85,8 @@ def ask_for_inputs(store: Store, round_: RoundInfo, sampler: Sampler, adapter: P
         on_event(ItemStored("ask", done, len(problems), problem.id))
 
 
-def _is_alike(call: tuple[object, ...], given: Sequence[object]) -> bool:
-    """As many arguments as a given call has, each of a type that stands there."""
+def _matches_types(call: tuple[object, ...], given: Sequence[object]) -> bool:
+    """Return whether the arguments have the number and the exact types of those of a given call."""
     for one in given:
         if (
             isinstance(one, tuple)
@@ -90,7 +98,11 @@ def _is_alike(call: tuple[object, ...], given: Sequence[object]) -> bool:
 
 
 def augment_inputs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, on_event: OnEvent) -> None:
-    """Every problem that has not grown yet; stores the kept inputs and what the programs answered to them."""
+    """Add test inputs to every problem that has not been augmented yet; do nothing if `Settings.grown_inputs` is 0.
+
+    Stores the kept inputs, the outputs of the programs on them, and their number per problem (0: none was useful).
+    Raises ConselfError if the sandbox itself fails.
+    """
     if not round_.settings.grown_inputs:
         return
     limits = limits_of(round_.settings)
@@ -100,10 +112,8 @@ def augment_inputs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, o
     done = total - len(pending)
     on_event(StageStarted("grow", done, total))
     for start in range(0, len(pending), _CHUNK):
-        augmentations = [
-            _Augmentation.begin(store, round_, store.problem(id)) for id in pending[start : start + _CHUNK]
-        ]
-        for batch in range(MOST_BATCHES):
+        augmentations = [_Augmentation.load(store, round_, store.problem(id)) for id in pending[start : start + _CHUNK]]
+        for batch in range(MAX_BATCHES):
             _run_batch(
                 [augmentation for augmentation in augmentations if augmentation.active], batch, limits, make_sandbox
             )
@@ -111,25 +121,28 @@ def augment_inputs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, o
             _store_augmentation(store, round_, augmentation, limits)
             done += 1
             on_event(ItemStored("grow", done, total, augmentation.problem.id))
-    kept, grew = store.db.execute(
+    kept, augmented = store.db.execute(
         "select coalesce(sum(grown), 0), coalesce(sum(grown > 0), 0) from round_problems where round_id = ?",
         [round_.id],
     ).fetchone()
-    summary = f"{kept} more test inputs for {grew} of {total} problems, each of which tells programs apart"
+    summary = f"{kept} test inputs added to {augmented} of {total} problems; each one shows that programs differ"
     store.finish_stage(round_.id, "grow", summary)
     on_event(StageDone("grow", summary))
 
 
 @dataclass
 class _KeptInput:
+    """An added test input, with the runs of its batch."""
+
     value: object
     results: dict[str, ProgramResult]
-    at: int
-    """The place of the input in the batch that was run."""
+    """Results by program id, for the whole batch."""
+    index: int
+    """The index of the input in its batch, and so in `ProgramResult.outputs`."""
 
 
 class _Augmentation:
-    """One problem while it grows: its valid programs, the candidates, and which programs are told apart so far."""
+    """One problem while inputs are added: its valid programs, their behaviours so far, and the candidates."""
 
     def __init__(
         self,
@@ -144,14 +157,19 @@ class _Augmentation:
         self.codes = codes
         self.kept: list[_KeptInput] = []
         self.active = len(codes) > 1 and bool(candidates)
-        self._barren = 0
+        """Whether another batch is to be run."""
+        self._useless_batches = 0
         self._settings = round_.settings
         self._weights = weights
         self._behaviours = behaviours
         self._candidates = candidates
 
     @classmethod
-    def begin(cls, store: Store, round_: RoundInfo, problem: Problem) -> _Augmentation:
+    def load(cls, store: Store, round_: RoundInfo, problem: Problem) -> _Augmentation:
+        """Read the valid programs from the store and make the candidates: proposed inputs first, then mutated ones.
+
+        A program's weight is the number of its samples. With fewer than two programs nothing can be split.
+        """
         evidence = load_evidence(store, round_, problem)
         codes: dict[str, str] = {}
         weights: dict[str, int] = {}
@@ -165,66 +183,72 @@ class _Augmentation:
             "select texts from asked_inputs where round_id = ? and problem_id = ?", round_.id, problem.id
         )
         given = {input_text(one) for one in problem.inputs}
-        asked: list[object] = [parse_input(text) for text in json.loads(texts or "[]") if text not in given]
-        made = (
-            mutate_inputs(problem.inputs, BATCH * MOST_BATCHES, f"{round_.seed}/{problem.id}") if len(codes) > 1 else []
+        proposed: list[object] = [parse_input(text) for text in json.loads(texts or "[]") if text not in given]
+        mutated = (
+            mutate_inputs(problem.inputs, BATCH * MAX_BATCHES, f"{round_.seed}/{problem.id}") if len(codes) > 1 else []
         )
-        candidates = {input_text(one): one for one in [*asked, *made]}
+        candidates = {input_text(one): one for one in [*proposed, *mutated]}
         return cls(problem, round_, codes, weights, behaviours, list(candidates.values()))
 
     def batch(self, number: int) -> list[object]:
+        """Return at most `BATCH` candidates; none past the end."""
         return self._candidates[number * BATCH : (number + 1) * BATCH]
 
     def programs(self, number: int) -> Iterator[Program]:
+        """Yield every valid program with the inputs of a batch."""
         for id, code in self.codes.items():
             yield Program(id, code, self.problem.kind, self.problem.entry_point, self.batch(number))
 
     def take(self, number: int, results: dict[str, ProgramResult]) -> None:
-        """Keep the inputs of a batch that split clusters, the one that splits most first."""
+        """Keep the inputs of a batch that split clusters, the one that splits most first; then decide on `active`."""
         left = dict(enumerate(self.batch(number)))
         answers = {
-            at: {id: key_of(result.outputs[at].text, self.problem, self._settings) for id, result in results.items()}
-            for at in left
+            i: {id: key_of(result.outputs[i].text, self.problem, self._settings) for id, result in results.items()}
+            for i in left
         }
         before = len(self.kept)
         while left and len(self.kept) < self._settings.grown_inputs:
-            best = max(left, key=lambda at: (self._clusters(answers[at]), -at))
+            best = max(left, key=lambda i: (self._clusters(answers[i]), -i))
             if self._clusters(answers[best]) <= len(set(self._behaviours.values())):
                 break
             value = left.pop(best)
-            if self._answered(answers[best]) >= LEAST_ANSWERED:
+            if self._answered_share(answers[best]) >= MIN_ANSWERED_SHARE:
                 self.kept.append(_KeptInput(value, results, best))
                 self._behaviours = {id: (*old, answers[best][id]) for id, old in self._behaviours.items()}
-        told_apart = len(set(self._behaviours.values())) == len(self.codes)
+        all_differ = len(set(self._behaviours.values())) == len(self.codes)
         full = len(self.kept) == self._settings.grown_inputs
-        self._barren = self._barren + 1 if len(self.kept) == before else 0
-        self.active = self._barren < MOST_BARREN and not told_apart and not full and bool(self.batch(number + 1))
+        self._useless_batches = self._useless_batches + 1 if len(self.kept) == before else 0
+        useful = self._useless_batches < MAX_USELESS_BATCHES
+        self.active = useful and not all_differ and not full and bool(self.batch(number + 1))
 
     def _clusters(self, answers: dict[str, str | None]) -> int:
+        """Return how many clusters there would be with these answers to one more input."""
         return len({(old, answers[id]) for id, old in self._behaviours.items()})
 
-    def _answered(self, answers: dict[str, str | None]) -> float:
+    def _answered_share(self, answers: dict[str, str | None]) -> float:
+        """Return the share of the valid samples whose program answers, in [0, 1]."""
         return sum(self._weights[id] for id, answer in answers.items() if answer is not None) / sum(
             self._weights.values()
         )
 
 
 def _run_batch(augmentations: Sequence[_Augmentation], number: int, limits: Limits, make_sandbox: MakeSandbox) -> None:
-    """One batch of every problem that still grows, in one sandbox."""
+    """Run one batch of every problem given, in one sandbox."""
     if not augmentations:
         return
-    of_program = {id: augmentation for augmentation in augmentations for id in augmentation.codes}
+    by_program = {id: augmentation for augmentation in augmentations for id in augmentation.codes}
     results: dict[str, dict[str, ProgramResult]] = {augmentation.problem.id: {} for augmentation in augmentations}
     with make_sandbox(limits) as sandbox:
         for result in sandbox.run(
             [program for augmentation in augmentations for program in augmentation.programs(number)]
         ):
-            results[of_program[result.program_id].problem.id][result.program_id] = result
+            results[by_program[result.program_id].problem.id][result.program_id] = result
     for augmentation in augmentations:
         augmentation.take(number, results[augmentation.problem.id])
 
 
 def _store_augmentation(store: Store, round_: RoundInfo, augmentation: _Augmentation, limits: Limits) -> None:
+    """Store the kept inputs of one problem, one execution per program on them, and their number, in one transaction."""
     with store.transaction():
         for number, kept in enumerate(augmentation.kept):
             store.db.table("grown_inputs").insert(
@@ -237,6 +261,6 @@ def _store_augmentation(store: Store, round_: RoundInfo, augmentation: _Augmenta
             )
         for id in augmentation.codes if augmentation.kept else ():
             results = [kept.results[id] for kept in augmentation.kept]
-            outputs = [result.outputs[kept.at] for result, kept in zip(results, augmentation.kept, strict=True)]
+            outputs = [result.outputs[kept.index] for result, kept in zip(results, augmentation.kept, strict=True)]
             store_result(store, augmented_key(limits, round_.id), results, outputs)
         store.db.table("round_problems").update((round_.id, augmentation.problem.id), {"grown": len(augmentation.kept)})

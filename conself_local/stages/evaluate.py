@@ -1,7 +1,9 @@
-"""Stage 7: the model before the round against the model after it, on the same problems with the same seeds.
+"""Stage 8, `evaluate`: compare the model before the round with the model after it, on the same problems and seeds.
 
-`base` is the model as the round began with it, `adapter` the model with the round's adapter. A program is judged by
-what the reference prints on the same inputs in the same sandbox.
+The arm `base` is the model that the round started from, the arm `adapter` is the model with the round's adapter.
+A program is right if its outputs equal those of the reference program, which runs on the same inputs in the same
+sandbox. Not covered: judging outputs and the statistics (`evaluation/`), and the decision about the adapter
+(`round/run.py`).
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ ARMS = ("base", "adapter")
 
 @dataclass(frozen=True)
 class Benchmark:
+    """A named list of problems with references."""
+
     name: str
     problems: Sequence[Problem]
     samples: int
-    """Samples a problem beside the greedy one."""
+    """Samples per problem and arm, in addition to the greedy one."""
 
 
 def evaluate(
@@ -44,7 +48,10 @@ def evaluate(
     make_sandbox: MakeSandbox,
     on_event: OnEvent,
 ) -> None:
-    """Both arms on one benchmark; leaves one row in `evaluations`."""
+    """Sample, run, judge and compare both arms on one benchmark; store the result as one row of `evaluations`.
+
+    `adapters` maps both names of `ARMS` to adapter files (None: the base model). Does nothing if the result is stored.
+    """
     stage = f"evaluate {benchmark.name}"
     if store.value("select 1 from evaluations where round_id = ? and benchmark = ?", round_.id, benchmark.name):
         return
@@ -70,7 +77,10 @@ def sample_and_run(
     make_sandbox: MakeSandbox,
     on_event: OnEvent,
 ) -> None:
-    """The answers of the arms that `adapters` names, their behaviours, and which are right; what is stored is not done again."""
+    """Sample the arms that `adapters` names, run their programs, and store which answers are right.
+
+    Samples and executions that are stored already are not repeated; judging is.
+    """
     store.ensure_problems(benchmark.problems)
     _sample_arms(store, round_, benchmark, sampler, adapters, on_event)
     _execute(store, round_, benchmark, make_sandbox, on_event)
@@ -85,6 +95,7 @@ def _sample_arms(
     adapters: dict[str, Path | None],
     on_event: OnEvent,
 ) -> None:
+    """Sample every answer that is not stored yet, and store each with its program as it ends."""
     stage = f"evaluate {benchmark.name}"
     sql = "select id from evaluation_samples where round_id = ? and benchmark = ?"
     stored = {row["id"] for row in store.rows(sql, round_.id, benchmark.name)}
@@ -116,6 +127,10 @@ def _requests(
     stored: set[str],
     contexts: dict[str, tuple[Row, Problem, str]],
 ) -> Iterator[SampleRequest]:
+    """Yield a request for every answer that is not stored, and put what its row needs into `contexts` under its key.
+
+    The sample index -1 is the greedy answer. Both arms use the same seeds.
+    """
     settings = round_.settings
     for arm, adapter in adapters.items():
         for problem in benchmark.problems:
@@ -155,6 +170,7 @@ def _requests(
 def _execute(
     store: Store, round_: RoundInfo, benchmark: Benchmark, make_sandbox: MakeSandbox, on_event: OnEvent
 ) -> None:
+    """Run the sampled programs and the references that have no stored execution under the round's limits."""
     with store.transaction():
         references = [store.ensure_program(p, p.reference) for p in benchmark.problems if p.reference]
     limits = limits_of(round_.settings)
@@ -172,6 +188,7 @@ def _execute(
 
 
 def _judge(store: Store, round_: RoundInfo, benchmark: Benchmark) -> None:
+    """Store for every answer of the benchmark whether it is right."""
     with store.transaction():
         for problem in benchmark.problems:
             for id, _, correct in judged_correct(store, round_, benchmark.name, problem):
@@ -181,11 +198,15 @@ def _judge(store: Store, round_: RoundInfo, benchmark: Benchmark) -> None:
 def judged_correct(
     store: Store, round_: RoundInfo, benchmark: str, problem: Problem
 ) -> Iterator[tuple[str, int | None, int]]:
-    """(sample, what is stored, what the reference says) for every sample of one problem."""
+    """Yield (sample id, stored judgement or None, judgement derived now) for every answer to one problem.
+
+    A judgement is 1 (right) or 0; an answer without a program is wrong. Sampled programs and reference must have run.
+    """
     key = limits_key(limits_of(round_.settings))
     sql = """select v.id, v.correct, v.program_id, b.outputs from evaluation_samples v
              left join executions e on e.program_id = v.program_id and e.limits = ?
-             left join behaviours b on b.id = e.behaviour_id where v.round_id = ? and v.benchmark = ? and v.problem_id = ?"""
+             left join behaviours b on b.id = e.behaviour_id where v.round_id = ? and v.benchmark = ?
+             and v.problem_id = ?"""
     reference_sql = """select b.outputs from executions e join behaviours b on b.id = e.behaviour_id
                        where e.program_id = ? and e.limits = ?"""
     reference = program_id(problem.content_hash(), problem.reference or "")
@@ -199,11 +220,12 @@ def judged_correct(
 
 
 def _texts(outputs_json: str) -> list[str | None]:
+    """Return the canonical texts of a stored behaviour, one per input; None if the status is not ok."""
     return [text if status == "ok" else None for status, text, _ in json.loads(outputs_json)]
 
 
 def load_arms(store: Store, round_: RoundInfo, benchmark: Benchmark) -> dict[str, ArmSamples]:
-    """What `compare` needs, problems in the benchmark's order."""
+    """Return the judged answers of each arm as `compare` needs them, with the problems in the benchmark's order."""
     sql = """select v.arm, v.problem_id, v.mode, v.correct, v.tokens, e.compiled, b.outputs
              from evaluation_samples v left join executions e on e.program_id = v.program_id and e.limits = ?
              left join behaviours b on b.id = e.behaviour_id where v.round_id = ? and v.benchmark = ?"""

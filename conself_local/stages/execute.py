@@ -1,6 +1,7 @@
-"""Stage 3: every program on every test input of its problem, in the sandbox; the parent decides the status.
+"""Stage 3, `execute`: run every program on every test input of its problem, in the sandbox, and store its behaviour.
 
-A program that was run before under the same limits is not run again.
+The status of each run is decided by the parent process, never by the program. A program that has run under the same
+limits is not run again. Not covered: how programs are isolated (`sandbox/`), and what their outputs mean (`score.py`).
 """
 
 from __future__ import annotations
@@ -22,21 +23,25 @@ _ROUND_PROGRAMS = "select program_id from samples where round_id = ? and program
 
 
 def limits_of(settings: Settings) -> Limits:
+    """Return the sandbox limits of a round; those without a setting keep the defaults of `Limits`."""
     return Limits(wall_s=settings.wall_s, max_timeouts=settings.max_timeouts)
 
 
 def limits_key(limits: Limits) -> str:
-    """Names the limits in the store: results under other limits are other results."""
+    """Return the name of the limits in the store: results under different limits are kept apart."""
     return f"{limits.wall_s:g}s/{limits.memory_bytes >> 20}MiB/{limits.max_timeouts}"
 
 
 def augmented_key(limits: Limits, round_id: int) -> str:
-    """Names the limits, and that the outputs are those on the inputs that the round has grown."""
+    """Return the name of the limits in the store for outputs on the inputs that the round has added."""
     return f"{limits_key(limits)}/grown/{round_id}"
 
 
 def execute_programs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, on_event: OnEvent) -> None:
-    """Run what the round has sampled and was not run yet."""
+    """Run every sampled program of the round that has no stored execution under the round's limits.
+
+    Raises ConselfError if the sandbox itself fails.
+    """
     limits = limits_of(round_.settings)
     total = int(store.value(f"select count(distinct program_id) from ({_ROUND_PROGRAMS})", round_.id))
     pending = store.pending_programs(_ROUND_PROGRAMS, limits_key(limits), round_.id)
@@ -56,7 +61,10 @@ def execute_programs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox,
 def run_and_store(
     store: Store, pending: list[Row], limits: Limits, make_sandbox: MakeSandbox
 ) -> Iterator[ProgramResult]:
-    """Each result is stored before it is handed on. Raises ConselfError when the sandbox itself keeps failing."""
+    """Run the programs of `pending` (id, problem_id, code) and yield each result after it has been stored.
+
+    Results come in order of completion. Raises ConselfError if the sandbox itself fails on a program.
+    """
     if not pending:
         return
     with make_sandbox(limits) as sandbox:
@@ -66,13 +74,15 @@ def run_and_store(
 
 
 class OverlappedExecution:
-    """Runs what sampling has stored, in batches, while sampling goes on; a context manager that ends with the batch under way.
+    """Runs stored programs in batches while others are still sampled; a context manager.
 
-    The sandbox works in a thread of its own on the cores that `share_cores(True)` has freed; `share_cores(False)` gives them
-    back. Everything is stored by the thread that calls `poll`. What no batch took is left to `execute_programs`.
+    The sandbox works in a second thread, on the cores that `share_cores(True)` has freed; `share_cores(False)` gives
+    them back. Everything is stored by the thread that calls `poll`. On leaving, the batch under way is finished and
+    stored, or dropped after an exception. Programs that no batch has taken are left to `execute_programs`.
     """
 
     BATCH = 128
+    """Number of new samples after which the next batch may start."""
 
     def __init__(
         self, store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, share_cores: Callable[[bool], None]
@@ -86,7 +96,7 @@ class OverlappedExecution:
         self._samples = 0
 
     def poll(self) -> None:
-        """After every stored sample."""
+        """Store the results that have arrived and start the next batch if it is due; to be called after each sample."""
         self._samples += 1
         while self._thread and not self._results.empty():
             self._take()
@@ -100,6 +110,7 @@ class OverlappedExecution:
                 self._thread.start()
 
     def _run(self, programs: list[Program]) -> None:
+        """Run a batch in the second thread: put each result into the queue, an error if there is one, then None."""
         try:
             with contextlib.closing(self._sandbox.run(programs)) as results:
                 for result in results:
@@ -111,6 +122,7 @@ class OverlappedExecution:
         self._results.put(None)
 
     def _take(self) -> None:
+        """Wait for one entry of the queue and store it; raise if it is an error, and end the batch if it is None."""
         result = self._results.get()
         if isinstance(result, BaseException):
             raise result
@@ -138,17 +150,23 @@ class OverlappedExecution:
 
 
 def _programs(store: Store, pending: list[Row]) -> Iterator[Program]:
+    """Return the programs of these rows, each with the given inputs of its problem."""
     problems = {row["problem_id"]: store.problem(row["problem_id"]) for row in pending}
     return (_program(problems[row["problem_id"]], row) for row in pending)
 
 
 def store_result(store: Store, key: str, results: Sequence[ProgramResult], outputs: Sequence[Output]) -> None:
-    """key: of the limits; results: the runs of one program that `outputs` come from."""
+    """Store one execution of one program under the limits named `key`.
+
+    `outputs` has one element per input, and `results` are the runs that they come from (one or more batches); the first
+    gives the load status. Deterministic is whether all repeated runs agreed, None if none was repeated.
+    Raises ConselfError if the sandbox itself failed.
+    """
     for result in results:
         if result.load.status is Status.SANDBOX_FAILED:
             raise ConselfError(
                 f"the sandbox failed on program {result.program_id}: {result.load.detail}",
-                "start again to go on; `conself doctor` tells more",
+                "start again to continue; `conself doctor` shows what is wrong",
             )
     load = results[0].load
     repeated = [result.deterministic for result in results if result.deterministic is not None]
@@ -166,4 +184,5 @@ def store_result(store: Store, key: str, results: Sequence[ProgramResult], outpu
 
 
 def _program(problem: Problem, row: Row) -> Program:
+    """Return the program of one row (id, code) with the given inputs of its problem."""
     return Program(row["id"], row["code"], problem.kind, problem.entry_point, problem.inputs)

@@ -1,7 +1,8 @@
-"""Stages 1 and 2: observations, then programs. What is stored already is not asked again.
+"""Stages 1 and 2, `observe` and `sample`: sample observations about each problem, then programs with each of them.
 
-A problem is done when it has all its observations and all its samples. A completion with no code block is stored
-without a program.
+Answers that are stored already are not sampled again. A completion without a code block is stored as a sample without
+a program.
+Not covered: the prompts (`sampling/prompts.py`) and reading a program from an answer (`sampling/extract.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ from conself_local.store.store import RoundInfo, Store
 def sample_observations(
     store: Store, round_: RoundInfo, sampler: Sampler, adapter: Path | None, on_event: OnEvent
 ) -> None:
-    """For every problem `settings.observations` observations; past the tries, None (sample from the plain prompt)."""
+    """Store `settings.observations` observations for every problem that has none yet.
+
+    If no completion gives enough observations within `settings.observation_tries`, None is stored for each: then the
+    programs are sampled from the plain prompt.
+    """
     settings = round_.settings
     problems = store.round_problems(round_.id)
     done_ids = {
@@ -49,7 +54,8 @@ def sample_observations(
         pending = sorted(failed, key=lambda p: order[p.id])
     sql = "select count(distinct problem_id) from observations where round_id = ? and outcome = 'given'"
     summary = (
-        f"{store.value(sql, round_.id)} of {total} problems got observations; the others sample from the plain prompt"
+        f"{store.value(sql, round_.id)} of {total} problems have observations; "
+        "the others are sampled from the plain prompt"
     )
     store.finish_stage(round_.id, "observe", summary)
     on_event(StageDone("observe", summary))
@@ -58,6 +64,7 @@ def sample_observations(
 def _observation_requests(
     round_: RoundInfo, problems: list[Problem], sampler: Sampler, adapter: Path | None, attempt: int
 ) -> Iterator[SampleRequest]:
+    """Yield one request per problem; each attempt has its own seed."""
     settings = round_.settings
     for problem in problems:
         prompt = sampler.encode(observation_messages(problem, settings.observations))
@@ -81,7 +88,10 @@ def sample_programs(
     on_event: OnEvent,
     after_each: Callable[[], None],
 ) -> None:
-    """observations x programs_per_observation samples for every problem, each stored as it ends; then `after_each`."""
+    """Sample every program of the round that is not stored: `programs_per_observation` for each observation.
+
+    Each sample is stored as it ends, in order of completion; then `after_each` is called.
+    """
     problems = {p.id: p for p in store.round_problems(round_.id)}
     total = len(problems) * round_.settings.samples_per_problem
     stored = {row["id"] for row in store.rows("select id from samples where round_id = ?", round_.id)}
@@ -110,6 +120,10 @@ def _program_requests(
     stored: set[str],
     contexts: dict[str, tuple[Problem, int, int, str, str]],
 ) -> Iterator[SampleRequest]:
+    """Yield a request for every sample that is not stored, and put what its row needs into `contexts` under its key.
+
+    Stores the prompts on the way, the plain prompt of each problem included.
+    """
     settings = round_.settings
     for problem in problems.values():
         prefix = answer_prefix(problem) if settings.answer_prefix else ""
@@ -151,6 +165,7 @@ def _store_sample(
     prefix: str,
     completion: Completion,
 ) -> None:
+    """Store a completion and its program, if it has one, in one transaction."""
     code = extract_program(prefix + completion.text)
     with store.transaction():
         store.insert_sample(

@@ -1,7 +1,8 @@
-"""Stages 4 and 5: entropy, consensus and selection of every problem; then the preference pairs of the selected.
+"""Stages 5 and 6, `score` and `pair`: entropy, consensus and selection; then preference pairs of selected problems.
 
-Both are cheap and pure given what is stored, so they are made in one transaction each, anew at every start.
+Both stages are cheap and depend only on what is stored, so each is done in one transaction and repeated at every start.
 Samples are counted, not programs: crash rate, entropy and consensus weigh a program by how often it was sampled.
+Not covered: the formulas (`method/`).
 """
 
 from __future__ import annotations
@@ -28,21 +29,28 @@ from conself_local.store.store import RoundInfo, Row, Store
 
 @dataclass(frozen=True)
 class ProblemEvidence:
-    """The samples of one problem that count, with their behaviours on the given and the grown inputs, in order of
-    (observation, index)."""
+    """The samples of one problem that count, with their behaviours, in order of (observation, index)."""
 
     problem_id: str
     rows: list[Row]
+    """The counted samples, each with its program and its likelihood."""
     behaviours: list[Behaviour]
+    """One per row: comparison keys on the given inputs, then on the added ones."""
     sampled: int
-    """All samples, those without a program and those left out as nondeterministic included."""
+    """Number of all samples, including those without a program and those excluded as nondeterministic."""
 
     def score(self) -> ProblemScore:
+        """Return crash rate, semantic entropy in bits and number of valid samples."""
         valid = sum(c is not None for c in clusters(self.behaviours))
         return ProblemScore(crash_rate(self.behaviours), semantic_entropy_bits(self.behaviours), valid)
 
 
 def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemEvidence:
+    """Read the counted samples of one problem: those whose program has run under the round's limits.
+
+    Nondeterministic programs are excluded unless `settings.keep_nondeterministic`. A program that did not run on the
+    added inputs has None on each of them.
+    """
     sql = """select s.id, s.observation, s.number, s.mean_nll, s.mean_entropy_bits, s.program_id, p.code, e.compiled,
              min(e.deterministic, coalesce(g.deterministic, 1)) as deterministic, b.outputs, c.outputs as grown_outputs
              from samples s left join programs p on p.id = s.program_id
@@ -70,19 +78,25 @@ def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemE
 
 
 def behaviour_of(outputs_json: str, problem: Problem, settings: Settings) -> Behaviour:
-    """The comparison keys of a stored behaviour."""
+    """Return the comparison keys of a stored behaviour, one per input; None if the status is not ok."""
     return tuple(
         key_of(text if status == "ok" else None, problem, settings) for status, text, _ in json.loads(outputs_json)
     )
 
 
 def key_of(text: str | None, problem: Problem, settings: Settings) -> str | None:
-    """The comparison key of one output; the printed text of a stdin program is its own key."""
+    """Return the comparison key of one output, or None for None.
+
+    The text itself is the key for a stdin problem, and for every problem with `settings.exact_behaviour`.
+    """
     return text if text is None or settings.exact_behaviour or problem.kind == "stdin" else comparison_key(text)
 
 
 def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
-    """Metrics of every problem and scores of every counted sample; marks the selected problems."""
+    """Store the metrics of every problem, with the mark `selected`, and cluster and consensus of every counted sample.
+
+    Also sends the warnings of `collapse.py` if an earlier round can be compared.
+    """
     settings = round_.settings
     problems = store.round_problems(round_.id)
     on_event(StageStarted("score", 0, len(problems)))
@@ -128,22 +142,23 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
             for row, number, value in zip(one.rows, numbers, consensus(one.behaviours), strict=True):
                 store.db.table("sample_scores").insert({"sample_id": row["id"], "cluster": number, "consensus": value})
     summary = f"{len(normalised)} of {len(problems)} problems are informative, {len(selected)} are learnable"
-    health = compare_with_last_round(store, round_)
-    for sentence in collapse_warnings(*health) if health else ():
+    stats = compare_with_last_round(store, round_)
+    for sentence in collapse_warnings(*stats) if stats else ():
         on_event(Notice(sentence))
     store.finish_stage(round_.id, "score", summary)
     on_event(StageDone("score", summary))
 
 
-def scored_samples(one: ProblemEvidence) -> list[ScoredSample]:
+def scored_samples(evidence: ProblemEvidence) -> list[ScoredSample]:
+    """Return the counted samples with behaviour and consensus, as `build_pairs` takes them."""
     return [
         ScoredSample(r["id"], r["observation"], r["number"], r["code"], bool(r["compiled"]), b, c)
-        for r, b, c in zip(one.rows, one.behaviours, consensus(one.behaviours), strict=True)
+        for r, b, c in zip(evidence.rows, evidence.behaviours, consensus(evidence.behaviours), strict=True)
     ]
 
 
 def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
-    """The pairs that this round's evidence gives for one problem, as rows without a place in the round."""
+    """Return the pairs of one problem as rows of the table `pairs`, without position, prompt and exclusion."""
     weights = {"one": 1.0, "none": 0.0}
     return [
         {
@@ -158,9 +173,12 @@ def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
     ]
 
 
-def pairs_from(one: ProblemEvidence, settings: Settings, seed: int) -> list[Pair]:
-    """As the settings have it; random ones for the same problems. `seed` is the round's."""
-    samples = scored_samples(one)
+def pairs_from(evidence: ProblemEvidence, settings: Settings, seed: int) -> list[Pair]:
+    """Build the pairs of one problem as the settings say; `seed` is that of the round.
+
+    With `settings.pairing` "random", the pairs are random, but only for problems that would have consensus pairs.
+    """
+    samples = scored_samples(evidence)
     pairs = build_pairs(
         samples,
         rejected=settings.rejected,
@@ -170,12 +188,14 @@ def pairs_from(one: ProblemEvidence, settings: Settings, seed: int) -> list[Pair
         allow_constant_chosen=settings.constant_chosen,
     )
     if pairs and settings.pairing == "random":
-        return random_pairs(samples, max_pairs=settings.max_pairs, seed=seed_for(seed, one.problem_id, "random pairs"))
+        return random_pairs(
+            samples, max_pairs=settings.max_pairs, seed=seed_for(seed, evidence.problem_id, "random pairs")
+        )
     return pairs
 
 
 def build_round_pairs(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
-    """The pairs of every selected problem; a pair that the user excluded stays excluded."""
+    """Build and store the pairs of every selected problem; a pair that the user excluded remains excluded."""
     on_event(StageStarted("pair", 0, 1))
     sql = """select m.problem_id, r.plain_prompt_id from metrics m join round_problems r using (round_id, problem_id)
              where m.round_id = ? and m.selected order by r.position"""
@@ -185,8 +205,12 @@ def build_round_pairs(store: Store, round_: RoundInfo, on_event: OnEvent) -> Non
         store.db.execute("delete from pairs where round_id = ?", [round_.id])
         for row in store.rows(sql, round_.id):
             for pair in pairs_of(store, round_, store.problem(row["problem_id"])):
-                place = {"position": position, "prompt_id": row["plain_prompt_id"], "excluded": pair["id"] in excluded}
-                store.db.table("pairs").insert(pair | place)
+                round_columns = {
+                    "position": position,
+                    "prompt_id": row["plain_prompt_id"],
+                    "excluded": pair["id"] in excluded,
+                }
+                store.db.table("pairs").insert(pair | round_columns)
                 position += 1
     problems = int(store.value("select count(distinct problem_id) from pairs where round_id = ?", round_.id))
     summary = f"{position} pairs from {problems} problems"

@@ -1,4 +1,4 @@
-"""Seeds come from what they are for, never from slot or order."""
+"""Derive each seed from the purpose that it serves, never from a slot or from the order of work."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import hashlib
 
 
 def seed_for(*names: object) -> int:
-    """32 bits from (round seed, problem, observation, index) or the like; the same names, the same seed."""
+    """Return a seed of 32 bits for names such as (round seed, problem, observation, index); equal names, equal seed.
+
+    It is the first four bytes of a SHA-256, read as a big-endian number.
+    """
     digest = hashlib.sha256("\0".join(map(str, names)).encode()).digest()
     return int.from_bytes(digest[:4], "big")

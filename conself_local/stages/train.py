@@ -1,4 +1,8 @@
-"""Stage 6: one adapter from the round's pairs; every step is stored, and training goes on from its last checkpoint."""
+"""Stage 7, `train`: train one adapter on the round's pairs, in a child process, and store its steps and its files.
+
+Interrupted training continues from its last checkpoint. Not covered: the training itself (`training/`), and whether the
+adapter makes the model better (`evaluate.py`).
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,16 @@ from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.trainer_process import run_trainer
 
 STAGE_OF_REPORT = {"reference": "train: reference", "step": "train", "measured": "train: measure"}
-"""What the trainer reports of -> what is shown of it."""
+"""Key of a trainer's report -> name of the stage in the events."""
 _STEP_FIELDS = StepDone.__dataclass_fields__
 
 
 def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEvent) -> TrainingJob:
-    """The pairs that are not excluded and fit `max_tokens`, as token ids."""
+    """Return the training job of the round: its pairs as token ids, under its settings.
+
+    Pairs that the user excluded or that are longer than `settings.max_tokens` are not part of it; a notice reports the
+    number of the latter.
+    """
     settings = round_.settings
     sql = """select q.prompt_id, q.weight, c.token_ids as chosen, r.token_ids as rejected from pairs q
              join samples c on c.id = q.chosen_id join samples r on r.id = q.rejected_id
@@ -39,7 +47,7 @@ def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEven
             continue
         pairs.append(pair)
     if too_long:
-        on_event(Notice(f"{too_long} pairs are longer than {settings.max_tokens} tokens and are left out"))
+        on_event(Notice(f"{too_long} pairs are longer than {settings.max_tokens} tokens and are not used for training"))
     parent = store.adapter(round_.base_adapter_id)["peft_path"] if round_.base_adapter_id else None
     return job_of(settings, model, tuple(pairs), seed=round_.seed, parent=parent)
 
@@ -47,7 +55,10 @@ def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEven
 def job_of(
     settings: Settings, model: ModelFile, pairs: tuple[TokenPair, ...], *, seed: int = 0, parent: str | None = None
 ) -> TrainingJob:
-    """These pairs under a round's settings; `parent` is the PEFT folder of the adapter that is trained further."""
+    """Return a training job for these pairs under a round's settings.
+
+    `parent` is the PEFT folder of the adapter that is trained further; None: a new adapter. Uses all usable cores.
+    """
     return TrainingJob(
         str(model.path),
         model.architecture,
@@ -69,7 +80,11 @@ def job_of(
 
 
 def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home, on_event: OnEvent) -> None:
-    """Leaves a `candidate` adapter of this round in the store; without a pair there is none, and the summary says so."""
+    """Train an adapter and store it as a `candidate`; do nothing if the round has one already.
+
+    Without pairs no adapter is made, and the summary says so. Raises ConselfError with the message of the trainer,
+    TrainingFailedError if its process died, and ConselfError if the files cannot be copied.
+    """
     if store.value("select id from adapters where round_id = ?", round_.id):
         return
     job = make_job(store, round_, model, on_event)
@@ -93,15 +108,15 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
             on_event(StepDone(**{key: report[key] for key in _STEP_FIELDS}))
             on_event(ItemStored("train", report["step"], report["steps"], f"loss {report['loss']:.4f}"))
         last = report
-    adapter_id = _keep_adapter(store, round_, model, folder, home)
+    adapter_id = _store_adapter(store, round_, model, folder, home)
     first_loss, last_loss = (
-        store.value(f"select loss from training_steps where round_id = ? order by step {way} limit 1", round_.id)
-        for way in ("asc", "desc")
+        store.value(f"select loss from training_steps where round_id = ? order by step {order} limit 1", round_.id)
+        for order in ("asc", "desc")
     )
     change = last["mean_absolute_change_per_token"]
     summary = (
-        f"{last['steps_done']} steps on {len(job.pairs)} pairs, loss {first_loss:.4f} to {last_loss:.4f}; mean absolute change of "
-        f"log-probability on the pairs {change:.4f} nats a token; adapter {adapter_id}"
+        f"{last['steps_done']} steps on {len(job.pairs)} pairs, loss {first_loss:.4f} to {last_loss:.4f}; "
+        f"mean absolute change in log-probability on the pairs: {change:.4f} nats per token; adapter {adapter_id}"
     )
     rows = store.rows("select * from training_steps where round_id = ? order by step", round_.id)
     for sentence in training_warnings([StepDone(**{key: row[key] for key in _STEP_FIELDS}) for row in rows], job.pairs):
@@ -109,8 +124,8 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
     _finish(store, round_, summary, on_event)
 
 
-def _keep_adapter(store: Store, round_: RoundInfo, model: ModelFile, folder: Path, home: Home) -> int:
-    """Copy the finished files out of the training folder, then name them in the store."""
+def _store_adapter(store: Store, round_: RoundInfo, model: ModelFile, folder: Path, home: Home) -> int:
+    """Copy the finished files to the folder of the adapter, then store the adapter; return its id."""
     name = f"round-{round_.id}"
     target = home.adapter_folder(name)
     try:
@@ -119,7 +134,8 @@ def _keep_adapter(store: Store, round_: RoundInfo, model: ModelFile, folder: Pat
         shutil.copy2(folder / "adapter.gguf", target / "adapter.gguf")
     except OSError as error:
         raise ConselfError(
-            f"the adapter cannot be kept in {target}: {error.strerror}", "make room and start again"
+            f"the adapter cannot be saved in {target}: {error.strerror}",
+            "check free disk space and permissions, then start again",
         ) from error
     gguf = target / "adapter.gguf"
     return store.insert_adapter(
@@ -137,5 +153,6 @@ def _keep_adapter(store: Store, round_: RoundInfo, model: ModelFile, folder: Pat
 
 
 def _finish(store: Store, round_: RoundInfo, summary: str, on_event: OnEvent) -> None:
+    """Store and report the summary of the stage."""
     store.finish_stage(round_.id, "train", summary)
     on_event(StageDone("train", summary))

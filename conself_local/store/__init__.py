@@ -1,1 +1,1 @@
-"""SQLite through sqlite-utils: the queue, the log and the truth of every round."""
+"""The store of a home, SQLite through sqlite-utils: queue, log and single source of truth of every round."""

@@ -1,4 +1,7 @@
-"""The schema, as numbered migrations: a store of any earlier version is brought up to date when it is opened."""
+"""Define the schema as numbered migrations: a store of any earlier version is brought up to date when it is opened.
+
+A store remembers which migrations it has had, so a change of the schema must be a new migration.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ create table problems (
   reference text, origin text not null, licence text not null
 );
 create table adapters (
-  id integer primary key, name text not null unique, round_id integer not null, parent_id integer references adapters(id),
+  id integer primary key, name text not null unique, round_id integer not null,
+  parent_id integer references adapters(id),
   peft_path text not null, gguf_path text not null, gguf_sha256 text not null,
   state text not null check (state in ('candidate', 'accepted', 'rejected')), created_at_utc text not null
 );
@@ -35,7 +39,8 @@ create table observations (
 );
 create table programs (id text primary key, problem_id text not null references problems(id), code text not null);
 create table samples (
-  id text primary key, round_id integer not null references rounds(id), problem_id text not null references problems(id),
+  id text primary key, round_id integer not null references rounds(id),
+  problem_id text not null references problems(id),
   observation integer not null, number integer not null, prompt_id text not null references prompts(id),
   program_id text references programs(id), text text not null, token_ids text not null, finish text not null,
   mean_nll real, mean_entropy_bits real, seed integer not null
@@ -57,7 +62,8 @@ create table sample_scores (
   sample_id text primary key references samples(id), cluster integer, consensus real not null
 );
 create table pairs (
-  id text primary key, round_id integer not null references rounds(id), problem_id text not null references problems(id),
+  id text primary key, round_id integer not null references rounds(id),
+  problem_id text not null references problems(id),
   position integer not null, chosen_id text not null references samples(id),
   rejected_id text not null references samples(id), prompt_id text not null references prompts(id),
   weight real not null, excluded integer not null default 0
@@ -89,6 +95,7 @@ create index evaluation_samples_by_round on evaluation_samples(round_id, benchma
 
 @migrations(name="0001_first_schema")
 def first_schema(db: Database) -> None:
+    """Create the tables and indices of the first version."""
     for statement in _SCHEMA.split(";"):
         if statement.strip():
             db.execute(statement)
@@ -96,7 +103,10 @@ def first_schema(db: Database) -> None:
 
 @migrations(name="0002_adapters_name_their_model")
 def adapters_name_their_model(db: Database) -> None:
-    """So that an adapter that no round of this home made (round 0: imported) belongs to a model too."""
+    """Add path and sha256 of its model to each adapter, taken from its round.
+
+    An adapter that no round of this home made (round 0: imported) then belongs to a model too.
+    """
     for column in ("model_path", "model_sha256"):
         db.execute(f"alter table adapters add column {column} text")
         db.execute(f"update adapters set {column} = (select r.{column} from rounds r where r.id = adapters.round_id)")
@@ -104,7 +114,7 @@ def adapters_name_their_model(db: Database) -> None:
 
 @migrations(name="0003_grown_inputs")
 def grown_inputs(db: Database) -> None:
-    """Test inputs that a round adds to its problems; `round_problems.grown`: how many, null while not decided."""
+    """Add the tables of augmented inputs; `round_problems.grown` is their number per problem, null while undecided."""
     key = "round_id integer not null references rounds(id), problem_id text not null references problems(id)"
     db.execute(f"create table asked_inputs ({key}, texts text not null, primary key (round_id, problem_id))")
     number = "number integer not null, text text not null, primary key (round_id, problem_id, number)"
@@ -114,6 +124,6 @@ def grown_inputs(db: Database) -> None:
 
 @migrations(name="0004_pairs_of_every_problem")
 def pairs_of_every_problem(db: Database) -> None:
-    """How many pairs a problem would give if it were selected; null where it was scored before."""
+    """Add the number of pairs that a problem gives if it is selected; null if it was scored by an earlier version."""
     db.execute("alter table metrics add column pairs integer")
     db.execute("create index samples_by_round_rowid on samples(round_id)")

@@ -1,4 +1,7 @@
-"""What the store says of a round, as plain JSON values: for the report, `status` and the screen. No decisions here."""
+"""Summarise a round from the store as plain JSON values, for the report, `conself status` and the screens.
+
+Nothing is written and nothing is decided here; single problems, programs and pairs are in `round/views.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,15 @@ from typing import Any
 from conself_local.store.store import Store
 
 HISTOGRAM_BINS = 8
+"""Number of bins of half a bit each: they reach up to 4 bits."""
 
 
 def round_report(store: Store, round_id: int) -> dict[str, Any]:
-    """Everything that a person is told of a round; stages that have not run leave empty parts."""
+    """Return everything that the report of a round shows.
+
+    A stage that has not run leaves its values at 0, None or empty. Crash rates and shares are in [0, 1].
+    Raises ConselfError if there is no such round.
+    """
     info = store.round(round_id)
     samples, with_program, programs = store.db.execute(
         "select count(*), count(program_id), count(distinct program_id) from samples where round_id = ?", [round_id]
@@ -65,7 +73,11 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
 
 
 def entropy_histogram(values: list[float | None]) -> list[dict[str, Any]]:
-    """Problems by entropy in half bits: first those at exactly 0, last those with no valid program."""
+    """Return bins {label, count} of problems by entropy in bits, each bin half a bit wide.
+
+    The first bin holds entropy 0, the last one the problems without a valid program (None).
+    `[0.0, 0.4, None]` -> count 1 in the bins "0", "0-0.5" and "none valid". Values above 4 bits are in no bin.
+    """
     known = [v for v in values if v is not None]
     bins = [{"label": "0", "count": sum(v == 0 for v in known)}]
     for i in range(HISTOGRAM_BINS):
@@ -76,7 +88,11 @@ def entropy_histogram(values: list[float | None]) -> list[dict[str, Any]]:
 
 
 def progress(store: Store, round_id: int) -> list[dict[str, Any]]:
-    """(stage, done, total) of the stages whose items are counted, for a screen that asks again and again."""
+    """Return {stage, done, total} for every stage whose items can be counted; a screen asks for it again and again.
+
+    The items are problems, samples, programs, pairs, optimiser steps or evaluation answers; a total of 0 means that it
+    is not known yet or that there is nothing to do. Raises ConselfError if there is no such round.
+    """
     info = store.round(round_id)
     problems = int(store.value("select count(*) from round_problems where round_id = ?", round_id))
     programs = "select program_id from samples where round_id = ? and program_id is not null"

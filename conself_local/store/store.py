@@ -1,7 +1,7 @@
-"""The one store: every stage reads here what is pending and writes here what it made, item by item.
+"""Open the one store of a home: every stage reads from it what is pending and writes to it what it made, item by item.
 
-Covered: transactions, foreign keys, a busy time-out for readers beside a running round. Not covered: what the
-rows mean (`stages/`), checking them (`verify.py`), tables for people (`reports.py`).
+Covered: transactions, foreign keys, and a time-out for readers while a round is writing. Not covered: the meaning of
+the rows (`stages/`), checking them (`round/verify.py`), and summaries for people (`reports.py`, `round/views.py`).
 """
 
 from __future__ import annotations
@@ -26,29 +26,40 @@ from conself_local.settings import Settings, settings_from_json, settings_to_jso
 from conself_local.store.migrations import migrations
 
 BUSY_SECONDS = 30.0
+"""How long a statement waits for another process to finish writing."""
 Row = dict[str, Any]
+"""One row of a table or a query: column name -> value."""
 
 
 IMPORTED = 0
-"""The round of an adapter that no round of this home made."""
+"""The value of `round_id` of an adapter that was imported, not trained in this home."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RoundInfo:
+    """The stored description of a round: the choices that were fixed when it started, and its state."""
+
     id: int
+    """Rounds of a home count from 1."""
     seed: int
     settings: Settings
     model_path: Path
     model_sha256: str
     base_adapter_id: int | None
+    """The adapter that the round started from; None: the base model."""
     request: dict[str, Any]
-    """What the user asked for: limit, problems, benchmarks."""
+    """The user's request: limit, problems, benchmarks; and the number of evaluation answers."""
     state: str
+    """`running` (also if it was interrupted), `done` or `abandoned`."""
     created_at_utc: str
+    """ISO 8601, to the second."""
 
 
 class Store:
-    """A context manager over one SQLite file."""
+    """A context manager over one SQLite file, which is created or brought up to date when it is opened.
+
+    Raises ConselfError if the file cannot be opened or is not a database.
+    """
 
     def __init__(self, path: Path) -> None:
         try:
@@ -61,10 +72,11 @@ class Store:
         except sqlite3.DatabaseError as error:
             raise ConselfError(
                 f"the store {path} cannot be opened: {error}",
-                "check the disk and the permissions, or use another --home",
+                "check the disk and the permissions, or use another home with --home DIR",
             ) from error
 
     def close(self) -> None:
+        """Close the connection; the store cannot be used afterwards."""
         self.db.close()
 
     def __enter__(self) -> Store:
@@ -76,24 +88,26 @@ class Store:
         self.close()
 
     def rows(self, sql: str, *parameters: object) -> list[Row]:
+        """Run one statement with `?` parameters and return all its rows."""
         cursor = self.db.execute(sql, list(parameters))
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
 
     def value(self, sql: str, *parameters: object) -> Any:
-        """The first column of the first row, or None."""
+        """Return the first column of the first row, or None if there is no row."""
         row = self.db.execute(sql, list(parameters)).fetchone()
         return row[0] if row else None
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
+        """Store everything of the block, or nothing if it raises."""
         with self.db.atomic():
             yield
 
     # -- problems -------------------------------------------------------------------------------------------
 
     def ensure_problems(self, problems: Iterable[Problem]) -> None:
-        """Store the problems that are new. Raises ConselfError where an id is taken by another content."""
+        """Store the problems that are new. Raises ConselfError if an id is stored with different content."""
         known = {row["id"]: row["content_hash"] for row in self.rows("select id, content_hash from problems")}
         with self.transaction():
             for problem in problems:
@@ -101,7 +115,7 @@ class Store:
                     if known[problem.id] != problem.content_hash():
                         raise ConselfError(
                             f"the problem {problem.id} has changed since it was stored",
-                            "give it a new id, or use another --home",
+                            "give it a new id, or use another home with --home DIR",
                         )
                     continue
                 row = dataclasses.asdict(problem) | {"content_hash": problem.content_hash()}
@@ -109,10 +123,13 @@ class Store:
                 self.db.table("problems").insert(row)
 
     def problem(self, problem_id: str) -> Problem:
+        """Return a stored problem. Raises IndexError if the id is not stored."""
         return self._problem(self.rows("select * from problems where id = ?", problem_id)[0])
 
     def round_problems(self, round_id: int) -> list[Problem]:
-        sql = "select p.* from problems p join round_problems r on r.problem_id = p.id where r.round_id = ? order by position"
+        """Return the training problems of a round, in their order."""
+        sql = """select p.* from problems p join round_problems r on r.problem_id = p.id
+                 where r.round_id = ? order by position"""
         return [self._problem(row) for row in self.rows(sql, round_id)]
 
     @staticmethod
@@ -137,6 +154,11 @@ class Store:
         request: dict[str, Any],
         problems: Sequence[Problem],
     ) -> RoundInfo:
+        """Store a new round in the state `running`, with its training problems, and return it.
+
+        `request` and `versions` must be JSON values. Raises ConselfError if a problem id is stored with different
+        content.
+        """
         self.ensure_problems(problems)
         with self.transaction():
             round_id = int(self.value("select coalesce(max(id), 0) + 1 from rounds"))
@@ -162,9 +184,12 @@ class Store:
         return self.round(round_id)
 
     def round(self, round_id: int) -> RoundInfo:
+        """Return a stored round. Raises ConselfError if there is none with this id."""
         found = self.rows("select * from rounds where id = ?", round_id)
         if not found:
-            raise ConselfError(f"there is no round {round_id}", "`conself status` lists the rounds of this home")
+            raise ConselfError(
+                f"there is no round {round_id}", "`conself status` without --round shows the latest round"
+            )
         row = found[0]
         return RoundInfo(
             row["id"],
@@ -179,17 +204,21 @@ class Store:
         )
 
     def latest_round(self) -> RoundInfo | None:
+        """Return the round with the highest id, whatever its state, or None if there is none."""
         round_id = self.value("select max(id) from rounds")
         return self.round(round_id) if round_id else None
 
     def finish_round(self, round_id: int) -> None:
+        """Mark the round as `done`."""
         self.db.table("rounds").update(round_id, {"state": "done"})
 
     def stage_summary(self, round_id: int, stage: str) -> str | None:
+        """Return the summary of a finished stage, or None if it has not finished."""
         summary: str | None = self.value("select summary from stages where round_id = ? and stage = ?", round_id, stage)
         return summary
 
     def finish_stage(self, round_id: int, stage: str, summary: str) -> None:
+        """Store the summary of a stage, one sentence for the user; an earlier one of the same stage is replaced."""
         self.db.table("stages").upsert(
             {"round_id": round_id, "stage": stage, "summary": summary}, pk=("round_id", "stage")
         )
@@ -197,6 +226,7 @@ class Store:
     # -- sampling -------------------------------------------------------------------------------------------
 
     def ensure_prompt(self, text: str, token_ids: Sequence[int]) -> str:
+        """Store a prompt if it is new; return its id, a hash of text and token ids."""
         key = prompt_id(text, token_ids)
         self.db.table("prompts").insert(
             {"id": key, "text": text, "token_ids": json.dumps(list(token_ids))}, ignore=True
@@ -204,13 +234,15 @@ class Store:
         return key
 
     def prompt_token_ids(self, key: str) -> tuple[int, ...]:
+        """Return the token ids of a stored prompt."""
         return tuple(json.loads(self.value("select token_ids from prompts where id = ?", key)))
 
     def set_plain_prompt(self, round_id: int, problem_id: str, key: str) -> None:
+        """Store which prompt is the plain prompt of a problem: the one without an observation, used for training."""
         self.db.table("round_problems").update((round_id, problem_id), {"plain_prompt_id": key})
 
     def insert_observations(self, round_id: int, problem_id: str, texts: Sequence[str | None], tries: int) -> None:
-        """All observations of a problem at once; None stands for a sample from the plain prompt."""
+        """Store all observations of a problem at once; None means that programs are sampled from the plain prompt."""
         with self.transaction():
             for number, text in enumerate(texts):
                 self.db.table("observations").insert(
@@ -225,31 +257,41 @@ class Store:
                 )
 
     def ensure_program(self, problem: Problem, code: str) -> str:
+        """Store a program if it is new; return its id, a hash of problem and code."""
         key = program_id(problem.content_hash(), code)
         self.db.table("programs").insert({"id": key, "problem_id": problem.id, "code": code}, ignore=True)
         return key
 
     def insert_sample(self, row: Row) -> None:
+        """Store one sample: a row of the table `samples`."""
         self.db.table("samples").insert(row)
 
     # -- executions -----------------------------------------------------------------------------------------
 
     def insert_execution(self, row: Row, outputs: Sequence[tuple[str, str | None, str]]) -> None:
-        """`row` without the behaviour; `outputs`: (status, canonical text, detail) an input."""
+        """Store one execution and its behaviour, in one transaction.
+
+        `row` is a row of `executions` without the behaviour; `outputs` has (status, canonical text, detail) per input.
+        """
         with self.transaction():
             key = behaviour_id(outputs)
             self.db.table("behaviours").insert({"id": key, "outputs": json.dumps(outputs)}, ignore=True)
             self.db.table("executions").insert({**row, "behaviour_id": key})
 
     def pending_programs(self, program_ids_sql: str, limits: str, *parameters: object) -> list[Row]:
-        """Programs of `program_ids_sql` that were not yet run under these limits."""
+        """Return (id, problem_id, code) of the programs that have no execution under these limits, oldest first.
+
+        `program_ids_sql` is a query for program ids, or a list of `?`; `parameters` belong to it.
+        """
         sql = f"""select p.id, p.problem_id, p.code from programs p where p.id in ({program_ids_sql})
-                  and not exists (select 1 from executions e where e.program_id = p.id and e.limits = ?) order by p.rowid"""
+                  and not exists (select 1 from executions e where e.program_id = p.id and e.limits = ?)
+                  order by p.rowid"""
         return self.rows(sql, *parameters, limits)
 
     # -- adapters -------------------------------------------------------------------------------------------
 
     def insert_adapter(self, row: Row) -> int:
+        """Store an adapter and return its id; its state is `candidate` unless `row` says otherwise."""
         with self.transaction():
             adapter_id = int(self.value("select coalesce(max(id), 0) + 1 from adapters"))
             self.db.table("adapters").insert(
@@ -258,19 +300,24 @@ class Store:
         return adapter_id
 
     def adapter(self, adapter_id: int) -> Row:
+        """Return the row of an adapter. Raises ConselfError if there is none with this id."""
         found = self.rows("select * from adapters where id = ?", adapter_id)
         if not found:
-            raise ConselfError(f"there is no adapter {adapter_id}", "`conself adapters` lists them")
+            raise ConselfError(f"there is no adapter {adapter_id}", "run `conself adapters` to list the adapters")
         return found[0]
 
     def latest_accepted(self, model_sha256: str) -> int | None:
-        """The adapter that the next round on this model begins with, or None: the base model."""
+        """Return the adapter that the next round on this model starts from: the latest accepted one, or None."""
         sql = "select id from adapters where state = 'accepted' and model_sha256 = ? order by id desc limit 1"
         adapter: int | None = self.value(sql, model_sha256)
         return adapter
 
     def adapter_file(self, adapter_id: int | None) -> Path | None:
-        """Its GGUF file, the sha256 checked: a changed file is not what was judged. None for the base model."""
+        """Return the GGUF file of an adapter, or None for None, the base model.
+
+        Raises ConselfError if there is no such adapter, or if its file is missing or has another sha256 than the one
+        that was judged.
+        """
         if adapter_id is None:
             return None
         row = self.adapter(adapter_id)
@@ -278,37 +325,43 @@ class Store:
         if not path.is_file() or file_sha256(path) != row["gguf_sha256"]:
             raise ConselfError(
                 f"the adapter file {path} is missing or has changed",
-                "put it back, or start from the base model with --from-base",
+                "restore the file, or start from the base model with --from-base",
             )
         return path
 
     def exclude_pair(self, pair_id: str, excluded: bool) -> None:
-        """Kept by its key: a pair that is built again stays excluded, and training leaves it out."""
+        """Exclude a pair from training, or include it again; a pair that is built again keeps this mark."""
         self.db.table("pairs").update(pair_id, {"excluded": excluded})
 
     def rename_adapter(self, adapter_id: int, name: str) -> None:
-        """Raises ConselfError for a name that is empty, long or taken."""
+        """Give an adapter a new name. Raises ConselfError if it is empty, longer than 80 characters or taken."""
         if not 0 < len(name.strip()) <= 80:
-            raise ConselfError("a name has 1 to 80 characters", "give another")
+            raise ConselfError("the name of an adapter must have 1 to 80 characters", "choose another name")
         if self.value("select 1 from adapters where name = ? and id != ?", name.strip(), adapter_id):
-            raise ConselfError(f"another adapter is called {name.strip()}", "give another name")
+            raise ConselfError(f"another adapter is called {name.strip()}", "choose another name")
         self.db.table("adapters").update(adapter_id, {"name": name.strip()})
 
     def delete_adapter(self, adapter_id: int) -> list[Path]:
-        """Forget it; returns its files, for the caller to delete. Raises ConselfError where a round or an adapter came from it."""
+        """Delete an adapter from the store and return its files, for the caller to delete.
+
+        Raises ConselfError if there is no such adapter, or if a later round or adapter started from it.
+        """
         row = self.adapter(adapter_id)
         if self.value("select 1 from adapters where parent_id = ?", adapter_id) or self.value(
             "select 1 from rounds where base_adapter_id = ?", adapter_id
         ):
             raise ConselfError(
-                f"adapter {adapter_id} is what a later round began with", "reject it instead: it is not used then"
+                f"adapter {adapter_id} cannot be deleted: it is what a later round began with",
+                "reject it instead; then the next round does not use it",
             )
         self.db.table("adapters").delete(adapter_id)
         return [Path(row[name]) for name in ("peft_path", "gguf_path") if row[name]]
 
     def set_adapter_state(self, adapter_id: int, state: str) -> None:
+        """Set the state to `candidate`, `accepted` or `rejected`; the database refuses any other."""
         self.db.table("adapters").update(adapter_id, {"state": state})
 
 
 def now_utc() -> str:
+    """Return the time in UTC as ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
