@@ -1,1 +1,4 @@
-"""From a problem to sampled programs: prompts, the Sampler protocol, and the engines behind it."""
+"""Sample programs for a problem: prompts, the `Sampler` protocol and the engines that implement it.
+
+Nothing is executed here: the sandbox runs the programs.
+"""

@@ -1,9 +1,9 @@
-"""llama.cpp's AMX kernels, which an older compiler spoils, stay off.
+"""Keep llama.cpp's AMX kernels off, because an older compiler miscompiles them.
 
-Where it was built for AMX it keeps quantized weights in buffers of their own and multiplies them by tiles. A GCC before
-13.3 leaves most of the tiles' configuration unwritten (its `_tile_loadconfig` declares eight of the 64 bytes as read), and
-the first batch ends the process with SIGSEGV. Which compiler it was cannot be asked, so the buffers stay off on such a
-processor: the AVX-512 kernels compute the same.
+A llama.cpp that was built for AMX keeps quantised weights in extra buffers and multiplies them in tiles. A GCC before
+13.3 leaves most of the tile configuration unwritten (its `_tile_loadconfig` declares only 8 of the 64 bytes as read),
+and the first batch ends the process with SIGSEGV. A build does not say which compiler made it, so every build for AMX
+runs without these buffers: the AVX-512 kernels compute the same. Builds without AMX are not changed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _default_params = ll.llama_model_default_params
 
 
 def model_params() -> ll.llama_model_params:
-    """llama.cpp's defaults, without the buffers where it was built for AMX."""
+    """Return llama.cpp's default model parameters, without the extra buffers if it was built for AMX."""
     params = _default_params()
     params.use_extra_bufts = "AMX_INT8 = 1" not in ll.llama_print_system_info().decode()
     return params
@@ -25,7 +25,7 @@ def model_params() -> ll.llama_model_params:
 
 @contextmanager
 def amx_is_off() -> Iterator[None]:
-    """For a `llama_cpp.Llama` that is made within: its constructor has no argument for the buffers."""
+    """Keep AMX off for every `llama_cpp.Llama` made in the block: its constructor has no argument for it."""
     ll.llama_model_default_params = model_params
     try:
         yield

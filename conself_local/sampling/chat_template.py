@@ -1,7 +1,7 @@
-"""Renders the chat template of a model file: untrusted Jinja, so in the immutable sandbox and against the clock.
+"""Render the chat template of a model file: untrusted Jinja, so in Jinja's immutable sandbox and with a time limit.
 
-Not covered: templates that call tools or need documents. Raises `ConselfError` for a template that is
-missing, broken, too slow or too long.
+Not covered: templates that call tools or need documents. Raises `ConselfError` if the template is broken or too slow,
+or if the prompt that it renders is too long. A model file without a template is refused by `load_model_file`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ MAX_PROMPT_CHARACTERS = 200_000
 
 
 def render_chat(template: str, messages: Sequence[ChatMessage], bos_token: str, eos_token: str) -> str:
-    """The prompt text with the generation prompt at its end. Only from a process's main thread (it sets an alarm)."""
+    """Return the text of the prompt, with the generation prompt at its end.
+
+    Call it from the main thread only: the time limit is an alarm signal.
+    """
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.globals["raise_exception"] = _refuse
     try:
@@ -51,8 +54,8 @@ def render_chat(template: str, messages: Sequence[ChatMessage], bos_token: str, 
         ) from error
     if len(text) > MAX_PROMPT_CHARACTERS:
         raise ConselfError(
-            f"the model's chat template made {len(text)} characters of one prompt",
-            f"at most {MAX_PROMPT_CHARACTERS} are taken; use another model file",
+            f"the model's chat template rendered a prompt of {len(text)} characters",
+            f"the limit is {MAX_PROMPT_CHARACTERS} characters; use another model file",
         )
     return text
 
@@ -63,13 +66,13 @@ def _refuse(message: str) -> NoReturn:
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    def ring(signum: int, frame: FrameType | None) -> NoReturn:
-        raise TimeoutError(f"longer than {seconds} s")
+    def on_alarm(signum: int, frame: FrameType | None) -> NoReturn:
+        raise TimeoutError(f"it took longer than {seconds} s")
 
-    before = signal.signal(signal.SIGALRM, ring)
+    previous_handler = signal.signal(signal.SIGALRM, on_alarm)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, previous_handler)

@@ -1,9 +1,10 @@
-"""The Sampler over any server that speaks OpenAI's `/v1/completions`: llama-server, LM Studio, Ollama, vLLM.
+"""Sample from any server that implements OpenAI's `/v1/completions`: llama-server, LM Studio, Ollama, vLLM.
 
-Prompts are rendered with the chat template of the GGUF file that is named for training, and sent as text; answers are
-tokenised with that file's vocabulary, since an endpoint tells no token ids. What it cannot give is told: no uncertainty
-of an answer, no log-probabilities, no adapters.
-Raises ConselfError for an address off this machine (unless accepted), a refusal, or a server that stays unreachable.
+Prompts are rendered with the chat template of the GGUF file that is named for training, and sent as text. Completions
+are tokenised with that file's vocabulary, since an endpoint returns no token ids. Not covered, because an endpoint does
+not offer them: the uncertainty of a completion (None), log-probabilities and adapters (both raise ConselfError).
+Raises ConselfError if the address is not on this machine (unless the user accepted that), if the server refuses a
+request, or if it remains unreachable.
 """
 
 from __future__ import annotations
@@ -28,13 +29,17 @@ from conself_local.sampling.extract import block_is_closed
 from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, Finish, SampleRequest
 
 _FENCE = "\n```"
-_WAITS_SECONDS = (1.0, 4.0, 15.0)
-_ANSWER_SECONDS = 600.0
-_MAX_ANSWER_BYTES = 4 * 2**20
+_RETRY_WAITS_SECONDS = (1.0, 4.0, 15.0)
+_REPLY_TIMEOUT_SECONDS = 600.0
+_MAX_REPLY_BYTES = 4 * 2**20
 
 
 class EndpointSampler:
-    """A `Sampler`; a context manager. `concurrent` requests are under way at once; `name` is the model's name there."""
+    """A `Sampler` and a context manager.
+
+    `url` is the base address, with or without `/v1`; `name` is the model's name on the server. At most `concurrent`
+    requests are in flight at once. `waits_seconds` are the waits before each retry; empty means no retry.
+    """
 
     def __init__(
         self,
@@ -44,40 +49,44 @@ class EndpointSampler:
         *,
         concurrent: int = 16,
         accept_remote: bool = False,
-        waits_seconds: Sequence[float] = _WAITS_SECONDS,
+        waits_seconds: Sequence[float] = _RETRY_WAITS_SECONDS,
     ) -> None:
-        self.url = _checked(url, accept_remote)
+        self.url = _base_url(url, accept_remote)
         self._name, self._concurrent, self._waits = name, concurrent, waits_seconds
-        # its weights are mapped, never read: only template and vocabulary are used
+        # the weights are memory-mapped but never read: only the template and the vocabulary are used
         self._vocabulary = LlamaProcess(model, slots=1, context_tokens=model.context_length, threads=1)
         self._texts: dict[tuple[int, ...], str] = {}
 
     def encode(self, messages: Sequence[ChatMessage], answer_prefix: str = "") -> EncodedPrompt:
+        """Render and tokenise the prompt as the model file does, and remember its text for `sample`."""
         prompt = self._vocabulary.encode(messages, answer_prefix)
         self._texts[prompt.token_ids] = prompt.text
         return prompt
 
     def sample(self, requests: Iterable[SampleRequest]) -> Iterator[Completion]:
-        """At most `concurrent` requests under way; completions in the order in which they end."""
+        """Yield one completion for every request, in the order in which they end, with at most `concurrent` in flight.
+
+        Every prompt must have been made by `encode` of this sampler.
+        """
         source = iter(requests)
         todo: queue.SimpleQueue[SampleRequest | None] = queue.SimpleQueue()
         done: queue.SimpleQueue[tuple[SampleRequest, str, Finish] | BaseException] = queue.SimpleQueue()
         threads = [threading.Thread(target=self._work, args=(todo, done), daemon=True) for _ in range(self._concurrent)]
         for thread in threads:
             thread.start()
-        under_way = 0
+        in_flight = 0
         try:
             while True:
-                while under_way < self._concurrent and (request := next(source, None)):
+                while in_flight < self._concurrent and (request := next(source, None)):
                     todo.put(request)
-                    under_way += 1
-                if not under_way:
+                    in_flight += 1
+                if not in_flight:
                     return
-                answer = done.get()
-                if isinstance(answer, BaseException):
-                    raise answer
-                under_way -= 1
-                request, text, finish = answer
+                outcome = done.get()
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                in_flight -= 1
+                request, text, finish = outcome
                 yield Completion(request.key, text, tuple(self._vocabulary.tokenize(text)), finish, None, None)
         finally:
             for _ in threads:
@@ -97,9 +106,12 @@ class EndpointSampler:
     def _answer(self, request: SampleRequest) -> tuple[str, Finish]:
         if request.adapter is not None:
             raise ConselfError(
-                "an endpoint cannot switch adapters", "sample with the GGUF file itself, or begin with --from-base"
+                "an endpoint cannot switch adapters",
+                "sample with the GGUF file, or start from the base model with --from-base",
             )
-        closes = request.stop_at_fence and not block_is_closed(request.answer_prefix) and "```" in request.answer_prefix
+        stops_at_fence = (
+            request.stop_at_fence and not block_is_closed(request.answer_prefix) and "```" in request.answer_prefix
+        )
         body = {
             "model": self._name,
             "prompt": self._texts[request.prompt_token_ids],
@@ -109,32 +121,32 @@ class EndpointSampler:
             "seed": request.seed,
             "stream": False,
         }
-        if closes:
+        if stops_at_fence:
             body["stop"] = [_FENCE]
-        answer = self._post(body)
+        reply = self._post(body)
         try:
-            choice = answer["choices"][0]
+            choice = reply["choices"][0]
             text, ended = str(choice["text"]), choice.get("finish_reason") == "stop"
         except (LookupError, TypeError, AttributeError) as error:
             raise ConselfError(
-                f"{self.url} answered in an unknown form", "check that it is an OpenAI-compatible server"
+                f"{self.url} replied in an unknown form", "check that the server is compatible with OpenAI's API"
             ) from error
-        if ended and closes:
+        if ended and stops_at_fence:
             return text + _FENCE, "fence"
         return text, "end-token" if ended else "length"
 
     def _post(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Tried again after a dropped connection or a server's error, not after a refusal."""
+        """Send a request; retry after a dropped connection, a server error or HTTP 429, but not after a refusal."""
         request = urllib.request.Request(
             f"{self.url}/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         for wait in (*self._waits, None):
             try:
                 with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-                    request, timeout=_ANSWER_SECONDS
+                    request, timeout=_REPLY_TIMEOUT_SECONDS
                 ) as response:
-                    answer = json.loads(response.read(_MAX_ANSWER_BYTES))
-                return answer if isinstance(answer, dict) else {}
+                    reply = json.loads(response.read(_MAX_REPLY_BYTES))
+                return reply if isinstance(reply, dict) else {}
             except urllib.error.HTTPError as error:
                 problem = f"{error.code} {error.reason}: {error.read(300).decode(errors='replace')}"
                 if error.code < 500 and error.code != 429:
@@ -147,15 +159,17 @@ class EndpointSampler:
                 time.sleep(wait)
         raise ConselfError(
             f"{self.url} does not answer: {problem}",
-            "start the server; what was sampled stays, and the next run goes on",
+            "start the server and try again: stored samples are kept, and the run continues",
         )
 
     def score(
         self, prompt_token_ids: Sequence[int], completion_token_ids: Sequence[int], adapter: Path | None = None
     ) -> list[float]:
-        raise ConselfError("an endpoint gives no log-probabilities", "use the GGUF file itself")
+        """Raise ConselfError, because an endpoint returns no log-probabilities."""
+        raise ConselfError("an endpoint returns no log-probabilities", "use the GGUF file instead")
 
     def close(self) -> None:
+        """End the process that renders and tokenises the prompts; the server continues to run."""
         self._vocabulary.close()
 
     def __enter__(self) -> EndpointSampler:
@@ -167,11 +181,11 @@ class EndpointSampler:
         self.close()
 
 
-def _checked(url: str, accept_remote: bool) -> str:
-    """The base address ending in `/v1`; refused where it leaves this machine without the user's word."""
+def _base_url(url: str, accept_remote: bool) -> str:
+    """Return the base address, ending in `/v1`; raise ConselfError if it is on another machine and not accepted."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConselfError(f"{url} is no address of a server", "give one like http://127.0.0.1:8080/v1")
+        raise ConselfError(f"{url} is not the address of a server", "give one like http://127.0.0.1:8080/v1")
     if not _is_this_machine(parts.hostname) and not accept_remote:
         raise ConselfError(
             f"{parts.hostname} is not this machine: your problems would be sent to it",

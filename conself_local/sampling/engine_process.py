@@ -1,8 +1,9 @@
-"""A Sampler in a process of its own: starts the engine, speaks JSON lines with it, and restarts it once if it dies.
+"""Run an engine in a separate process: start it, exchange JSON lines with it, and restart it once if it dies.
 
-`LlamaProcess` samples a GGUF file by llama.cpp, `MlxProcess` a folder of MLX weights by mlx-lm (Apple Silicon).
-A request that was under way when the engine died is asked again with the same seed. An engine that dies twice
-without an answer in between raises `EngineDiedError` with the last lines that it said.
+`LlamaProcess` samples from a GGUF file with llama.cpp, `MlxProcess` from a folder of MLX weights with mlx-lm (Apple
+Silicon). A request that was in flight when the engine died is sent again with the same seed. An engine that dies twice
+without a completion in between raises `EngineDiedError` with the last lines of its standard error.
+Not covered: decoding and batching (`llama_engine.py`, `mlx_engine.py`).
 """
 
 from __future__ import annotations
@@ -27,17 +28,19 @@ from conself_local.model_files.model_file import ModelFile, verify_adapter_file
 from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, SampleRequest
 
 QUEUED_PER_SLOT = 3
+"""Requests in flight per slot, so that a free slot finds the next request at once."""
 _CRASHES = (signal.SIGSEGV, signal.SIGILL)
 
 
-class _Gone(Exception):
-    """The engine process closed its end."""
+class _EngineClosed(Exception):
+    """The engine process closed its standard output."""
 
 
 class EngineProcess:
-    """A `Sampler`; a context manager. `arguments` are those of `engine_server.py`; an adapter is verified before its first use.
+    """A `Sampler` and a context manager around an engine process.
 
-    package: what the engine computes with, to install anew where it crashes.
+    `arguments` are those of `engine_server.py`. `package` is the Python package that computes, for the hint after a
+    crash. `verify_adapter` is called before the first use of each adapter and raises ConselfError to refuse it.
     """
 
     def __init__(
@@ -50,13 +53,14 @@ class EngineProcess:
         self._verified: set[Path] = set()
         self._stderr = tempfile.TemporaryFile()
         self._process: subprocess.Popen[str] | None = None
-        self._under_way: dict[str, SampleRequest] = {}
+        self._in_flight: dict[str, SampleRequest] = {}
         self._arrived: list[dict[str, Any]] = []
         self._deaths = 0
         self._start()
 
     @property
     def pid(self) -> int:
+        """Process id of the engine; a restart changes it."""
         assert self._process is not None, "the engine has been closed"
         return self._process.pid
 
@@ -70,30 +74,30 @@ class EngineProcess:
             env=child_environment(),
             start_new_session=True,
         )
-        with self._gone_is_an_error("did not start"):
+        with self._raise_engine_died("did not start"):
             self._read()
 
     @contextlib.contextmanager
-    def _gone_is_an_error(self, what: str) -> Iterator[None]:
+    def _raise_engine_died(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (_Gone, BrokenPipeError) as error:
-            raise EngineDiedError(f"the engine {what}: {self._last_words()}", self._way_out()) from error
+        except (_EngineClosed, BrokenPipeError) as error:
+            raise EngineDiedError(f"the engine {what}: {self._tail_log()}", self._fix_hint()) from error
 
-    def _way_out(self) -> str:
+    def _fix_hint(self) -> str:
         if self._process and -self._process.wait() in _CRASHES:
-            anew = f"pip install --force-reinstall --no-cache-dir {self._package}"
-            return f"{self._package} itself failed; build it for this processor: {anew}"
-        return "start again to go on; if it dies again, lower --slots, close other programs, or use a smaller model"
+            command = f"pip install --force-reinstall --no-cache-dir {self._package}"
+            return f"{self._package} crashed; rebuild it for this processor: {command}"
+        return "start again to continue; if it dies again, lower --slots, close other programs, or use a smaller model"
 
-    def _last_words(self) -> str:
+    def _tail_log(self) -> str:
         code = self._process.wait() if self._process else 0
         ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         size = self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, size - 2000))
         lines = self._stderr.read().decode(errors="replace").splitlines()
-        words = [line.strip() for line in lines if line.strip(" .")]  # llama.cpp draws its progress in dots
-        return f"{ended}; {' | '.join(words[-3:]) or 'it said nothing'}"
+        messages = [line.strip() for line in lines if line.strip(" .")]  # llama.cpp prints its progress as dots
+        return f"{ended}; {' | '.join(messages[-3:]) or 'it printed no message'}"
 
     def _send(self, call: dict[str, Any]) -> None:
         assert self._process is not None and self._process.stdin is not None, "the engine has been closed"
@@ -104,31 +108,31 @@ class EngineProcess:
         assert self._process is not None and self._process.stdout is not None, "the engine has been closed"
         line = self._process.stdout.readline()
         if not line.endswith("\n"):
-            raise _Gone
-        answer: dict[str, Any] = json.loads(line)
-        if "error" in answer:
-            raise ConselfError(f"{answer['error']} ({self._last_words()})", answer["hint"])
-        return answer
+            raise _EngineClosed
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise ConselfError(f"{reply['error']} ({self._tail_log()})", reply["hint"])
+        return reply
 
     def _ask(self, call: dict[str, Any]) -> dict[str, Any]:
-        """One call and its answer; completions that come in between are kept for `sample`."""
+        """Return the reply to a call; completions that arrive in between are kept for `sample`."""
         while True:
             try:
                 self._send(call)
-                while "key" in (answer := self._read()):
-                    self._arrived.append(answer)
-                return answer
-            except (_Gone, BrokenPipeError):
+                while "key" in (reply := self._read()):
+                    self._arrived.append(reply)
+                return reply
+            except (_EngineClosed, BrokenPipeError):
                 self._restart()
 
     def _restart(self) -> None:
-        """After a death: begin again with what was under way; a second death without an answer is told."""
+        """Start a new engine and send it the requests in flight; raise after a second death without a completion."""
         self._deaths += 1
         if self._deaths > 1:
-            raise EngineDiedError(f"the engine died twice: {self._last_words()}", self._way_out())
+            raise EngineDiedError(f"the engine died twice: {self._tail_log()}", self._fix_hint())
         self._start()
-        arrived = {answer["key"] for answer in self._arrived}
-        for key, request in self._under_way.items():
+        arrived = {completion["key"] for completion in self._arrived}
+        for key, request in self._in_flight.items():
             if key not in arrived:
                 self._submit(request)
 
@@ -136,22 +140,30 @@ class EngineProcess:
         self._send({"op": "sample", "request": dataclasses.asdict(request)})
 
     def encode(self, messages: Sequence[ChatMessage], answer_prefix: str = "") -> EncodedPrompt:
+        """Render the model's own chat template, append the answer prefix, and tokenise the text.
+
+        Raises ConselfError if the template cannot be rendered, EngineDiedError if the engine dies twice.
+        """
         call = {"op": "encode", "messages": [dataclasses.asdict(m) for m in messages], "answer_prefix": answer_prefix}
-        answer = self._ask(call)
-        return EncodedPrompt(answer["text"], tuple(answer["token_ids"]))
+        reply = self._ask(call)
+        return EncodedPrompt(reply["text"], tuple(reply["token_ids"]))
 
     def set_threads(self, threads: int) -> None:
-        """From the next batch on; returns when the engine has taken it."""
+        """Use this number of threads from the next batch on; return when the engine has set it."""
         self._ask({"op": "threads", "threads": threads})
 
     def tokenize(self, text: str) -> list[int]:
-        """The tokens of an answer: no beginning token, nothing read as special."""
+        """Return the tokens of a completion: no beginning-of-sequence token, and no text becomes a special token."""
         ids: list[int] = self._ask({"op": "tokenize", "text": text})["token_ids"]
         return ids
 
     def score(
         self, prompt_token_ids: Sequence[int], completion_token_ids: Sequence[int], adapter: Path | None = None
     ) -> list[float]:
+        """Return the log-probability (nats, temperature 1) of each completion token; call it only while idle.
+
+        Raises ConselfError if the adapter does not fit the model or the tokens do not fit the context.
+        """
         self._verify(adapter)
         call = {
             "op": "score",
@@ -163,7 +175,10 @@ class EngineProcess:
         return logps
 
     def measure(self, prompts: Sequence[EncodedPrompt], seconds: float, max_new_tokens: int) -> float:
-        """Tokens a second while every slot answers one of the prompts, over about so many seconds. Only while idle."""
+        """Return tokens per second while every slot works on one of the prompts, over about `seconds`.
+
+        Call it only while idle. Raises ConselfError for MLX weights.
+        """
         call = {
             "op": "measure",
             "prompts": [p.token_ids for p in prompts],
@@ -174,43 +189,48 @@ class EngineProcess:
         return rate
 
     def sample(self, requests: Iterable[SampleRequest]) -> Iterator[Completion]:
-        """One call at a time; making the requests may itself `encode`."""
+        """Yield one completion for every request, in the order in which they end.
+
+        Only one `sample` may run at a time. The iterable of requests may call `encode`.
+        Raises EngineDiedError if the engine dies twice without a completion in between.
+        """
         source = iter(requests)
-        self._under_way.clear()
+        self._in_flight.clear()
         self._arrived.clear()
         while True:
-            while len(self._under_way) < QUEUED_PER_SLOT * self._slots and (request := next(source, None)):
+            while len(self._in_flight) < QUEUED_PER_SLOT * self._slots and (request := next(source, None)):
                 self._verify(request.adapter)
-                self._under_way[request.key] = request
-                with contextlib.suppress(BrokenPipeError):  # the read below sees that it is gone
+                self._in_flight[request.key] = request
+                with contextlib.suppress(BrokenPipeError):  # the read below finds that the engine is closed
                     self._submit(request)
-            if not self._under_way:
+            if not self._in_flight:
                 return
-            answer = self._next_completion()
-            answer["token_ids"] = tuple(answer["token_ids"])
-            completion = Completion(**answer)
+            values = self._next_completion()
+            values["token_ids"] = tuple(values["token_ids"])
+            completion = Completion(**values)
             self._deaths = 0
-            del self._under_way[completion.key]
+            del self._in_flight[completion.key]
             yield completion
 
     def stream(self, requests: Sequence[SampleRequest]) -> Iterator[tuple[str, str]]:
-        """(key, the text that has come) as it comes, requests of one adapter after those of another; ends when all have ended.
+        """Yield (key, new text) as the text is sampled, until every request has ended.
 
-        A death of the engine is told at once: what was shown cannot be taken back.
+        Requests of one adapter follow those of another. If the engine dies, EngineDiedError is raised at once, because
+        text that was shown cannot be withdrawn.
         """
         texts = dict.fromkeys((request.key for request in requests), "")
         for request in requests:
             self._verify(request.adapter)
             self._submit(dataclasses.replace(request, stream=True))
         waiting = set(texts)
-        with self._gone_is_an_error("died"):
+        with self._raise_engine_died("died"):
             while waiting:
-                answer = self._read()
-                if "partial" in answer:
-                    key, new = answer["partial"], answer["text"]
+                reply = self._read()
+                if "partial" in reply:
+                    key, new = reply["partial"], reply["text"]
                 else:
-                    key = answer["key"]
-                    new = answer["text"][len(texts[key]) :]
+                    key = reply["key"]
+                    new = reply["text"][len(texts[key]) :]
                     waiting.remove(key)
                 texts[key] += new
                 if new:
@@ -220,7 +240,7 @@ class EngineProcess:
         while not self._arrived:
             try:
                 return self._read()
-            except _Gone:
+            except _EngineClosed:
                 self._restart()
         return self._arrived.pop(0)
 
@@ -230,6 +250,7 @@ class EngineProcess:
             self._verified.add(adapter)
 
     def close(self) -> None:
+        """Kill the engine process; a second call has no effect."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -250,7 +271,11 @@ class EngineProcess:
 
 
 class LlamaProcess(EngineProcess):
-    """llama.cpp over a GGUF file. `weights` is the file whose weights run, by default the model file itself."""
+    """Sample from a GGUF file with llama.cpp; adapters are GGUF LoRA files.
+
+    `weights` is the file whose weights are loaded, by default the model file itself; the chat template is always the
+    model file's. `gpu_layers` is the number of layers on the GPU.
+    """
 
     def __init__(
         self,
@@ -283,7 +308,10 @@ class LlamaProcess(EngineProcess):
 
 
 class MlxProcess(EngineProcess):
-    """mlx-lm over a folder of MLX weights with its own tokenizer and chat template; adapters are mlx-lm's folders."""
+    """Sample from a folder of MLX weights with mlx-lm; adapters are mlx-lm's folders.
+
+    Tokenizer and chat template are the folder's. Raises ConselfError if the folder cannot be used.
+    """
 
     def __init__(self, folder: Path, *, slots: int, context_tokens: int) -> None:
         verify_mlx_folder(folder)

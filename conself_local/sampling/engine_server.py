@@ -1,7 +1,8 @@
-"""The engine process: JSON lines in, JSON lines out, around `LlamaEngine` or `MlxEngine`. Started by `engine_process.py`.
+"""Run `LlamaEngine` or `MlxEngine` in a process that reads and writes JSON lines; `engine_process.py` starts it.
 
-Standard output is the channel (a copy of it: whatever a library prints goes to standard error); the end of
-standard input ends the process, so it never outlives its conductor.
+Replies go to a duplicate of standard output; everything that a library prints goes to standard error. The process exits
+at the end of standard input, so it never outlives its parent. Requests are not stored: `engine_process.py` sends them
+again after a restart.
 """
 
 from __future__ import annotations
@@ -24,35 +25,59 @@ from conself_local.sampling.generation import Generation
 from conself_local.sampling.sampler import ChatMessage, Completion, SampleRequest
 
 NICENESS = 5
-"""The laptop stays usable; the sandbox's fork servers have more (10), so that they never slow the engine's barriers."""
+"""Niceness of the engine, so that the laptop remains usable.
+
+The sandbox's fork servers have 10, so that they do not delay the engine's threads, which wait for one another.
+"""
 
 
 class Engine(Protocol):
-    """What the two engines share."""
+    """The interface of both engines."""
 
     @property
-    def busy(self) -> bool: ...
-    def tokenize(self, text: str, special: bool = True) -> list[int]: ...
-    def submit(self, request: SampleRequest) -> None: ...
-    def step(self) -> Iterator[Completion]: ...
-    def under_way(self) -> Iterator[Generation]: ...
-    def set_threads(self, threads: int) -> None: ...
-    def measure(self, prompts: Sequence[Sequence[int]], seconds: float, max_new_tokens: int) -> float: ...
-    def score(self, prompt: Sequence[int], completion: Sequence[int], adapter: Path | None) -> list[float]: ...
+    def busy(self) -> bool:
+        """Whether any request is waiting or in progress."""
+
+    def tokenize(self, text: str, special: bool = True) -> list[int]:
+        """Return the token ids; with `special`, the text of special tokens becomes those tokens."""
+
+    def submit(self, request: SampleRequest) -> None:
+        """Append a request to the queue; `step` works on it."""
+
+    def step(self) -> Iterator[Completion]:
+        """Advance the requests by one decode and yield the completions that ended."""
+
+    def under_way(self) -> Iterator[Generation]:
+        """Iterate over the completions in progress."""
+
+    def set_threads(self, threads: int) -> None:
+        """Use this number of threads from the next decode on."""
+
+    def measure(self, prompts: Sequence[Sequence[int]], seconds: float, max_new_tokens: int) -> float:
+        """Return tokens per second with every slot busy; call it only while idle."""
+
+    def score(self, prompt: Sequence[int], completion: Sequence[int], adapter: Path | None) -> list[float]:
+        """Return the log-probability (nats, temperature 1) of each completion token; call it only while idle."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Template:
+    """A chat template (Jinja) and the two special tokens that it may write."""
+
     text: str
     bos_token: str
     eos_token: str
 
 
 def main() -> None:
+    """Load the engine that the command line names and serve calls until standard input ends.
+
+    A ConselfError is written as a JSON line with `error` and `hint`, and ends the process.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("engine", choices=["llama", "mlx"])
-    parser.add_argument("--model", type=Path, required=True, help="the file or folder whose weights run")
-    parser.add_argument("--described-by", type=Path, help="llama: the file whose template renders")
+    parser.add_argument("--model", type=Path, required=True, help="GGUF file or MLX folder with the weights")
+    parser.add_argument("--described-by", type=Path, help="llama: GGUF file with the chat template")
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--context-tokens", type=int, required=True)
     parser.add_argument("--threads", type=int, default=1)

@@ -1,4 +1,4 @@
-"""From a completion's text to a program, to observations or to test inputs; nothing is run."""
+"""Extract a program, observations or test inputs from the text of a completion. Nothing is executed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ _OBSERVATION = re.compile(
     r"^\W*observation\s*#?\s*\d+\s*[:.\)-]?\W*?$|^\W*observation\s*#?\s*\d+\s*[:.\)-]\s*", re.IGNORECASE | re.MULTILINE
 )
 
-_MOST_CALL_LINES = 64
-_MOST_CALL_CHARACTERS = 2_000
+_MAX_CALL_LINES = 64
+_MAX_CALL_CHARACTERS = 2_000
 
 
 def extract_program(answer: str) -> str | None:
-    """The code of the first ```python block, or None where there is none; an unclosed block counts to its end.
+    """Return the code of the first ```python block, or None if there is none or it is empty.
 
+    An unclosed block extends to the end of the answer.
     `extract_program("Here:\\n```python\\nx = 1\\n```\\nDone.")` -> `"x = 1\\n"`.
     """
     opening = _OPENING.search(answer)
@@ -31,15 +32,15 @@ def extract_program(answer: str) -> str | None:
 
 
 def block_is_closed(answer: str) -> bool:
-    """Whether the first ```python block of the answer has its closing fence."""
+    """Return whether the answer has a ```python block and the first one has its closing fence."""
     opening = _OPENING.search(answer)
     return opening is not None and _CLOSING.search(answer, opening.end() - 1) is not None
 
 
 def parse_observations(text: str, wanted: int) -> list[str] | None:
-    """The first `wanted` observations of a text in the form `Observation 1:` newline text; None if there are fewer.
+    """Return the first `wanted` observations of the form `Observation 1:` newline text; None if there are fewer.
 
-    Code is no observation: what stands in a fence is left out. Each is cut at 600 characters.
+    Fenced code is removed, because code is not an observation. Each observation is cut at 600 characters.
     """
     marks = list(_OBSERVATION.finditer(text))
     bodies = []
@@ -53,15 +54,18 @@ def parse_observations(text: str, wanted: int) -> list[str] | None:
 
 
 def parse_calls(text: str, entry_point: str) -> list[tuple[object, ...]]:
-    """The arguments of the calls of a function in a text, one a line, that are literals; anything else is passed over.
+    """Return the arguments of the calls of a function in a text, at most one call per line.
 
+    Calls with keyword arguments or with arguments that are not literals are skipped. At most the first 64 lines are
+    read, and lines of more than 2,000 characters are skipped. The class of a method is ignored: `Solution.add` is found
+    as `add`.
     `parse_calls("1. add(1, 2)\\nadd(x)", "add")` -> `[(1, 2)]`.
     """
     name = entry_point.rpartition(".")[2]
     found = []
-    for line in text.splitlines()[:_MOST_CALL_LINES]:
+    for line in text.splitlines()[:_MAX_CALL_LINES]:
         start = line.find(f"{name}(")
-        if start < 0 or len(line) > _MOST_CALL_CHARACTERS:
+        if start < 0 or len(line) > _MAX_CALL_CHARACTERS:
             continue
         for end in (i + 1 for i in range(len(line) - 1, start, -1) if line[i] == ")"):
             try:

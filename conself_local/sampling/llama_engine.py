@@ -1,13 +1,13 @@
-"""Continuous batching over llama.cpp's low-level API: one decode a step for every slot, one queue over all prompts.
+"""Run continuous batching on llama.cpp's low-level API: one decode per step for all slots, one queue for all prompts.
 
-A slot is a llama.cpp sequence with its own stream of KV memory: the more of them, the fuller the matrix products.
-A free slot takes the next request at once; a prompt that another slot holds, or is about to hold, is copied from
-there instead of computed. Busy slots stay next to each other, since llama.cpp splits a batch at every gap. How long
-a slot is follows the queue: a request that needs more waits until the slots are empty, then they are laid out anew.
-With one slot nothing is shared and the memory is cleared before every prompt, so equal requests give equal answers
-whatever ran before.
+A slot is a llama.cpp sequence with its own stream of the KV cache; more slots give larger matrix products. A free slot
+takes the next request at once. Prefix sharing: the part of a prompt that another slot has cached, or will have cached
+soon, is copied from there instead of computed. Busy slots are kept adjacent, since llama.cpp splits a batch at every
+gap. The slot length follows the queue: a request that needs longer slots waits until all slots are empty, then the
+context is allocated again. With one slot nothing is shared and the KV cache is cleared before every prompt, so equal
+requests give equal completions whatever ran before.
 
-Runs in a process of its own (`engine_server.py`): a failed assertion of ggml ends the process.
+It runs in the engine process (`engine_server.py`), because a failed assertion of ggml ends the process.
 Not covered: prompts, templates, JSON. Source of the API: llama.h at llama-cpp-python 0.3.20 and later.
 """
 
@@ -34,8 +34,9 @@ from conself_local.sampling.token_choice import Logits, choose_token, token_unce
 
 BATCH_TOKENS = 512
 LAYOUT_STEP = 256
-"""Slots are a multiple of so many tokens long: llama.cpp pads to it."""
-_WORTH_COPYING = 16
+"""The slot length is a multiple of this number of tokens, because llama.cpp pads to it."""
+_MIN_COPIED_TOKENS = 16
+"""A shared prefix that saves fewer tokens than this is computed, not copied."""
 
 
 @ll.llama_log_callback  # type: ignore[untyped-decorator]
@@ -46,17 +47,21 @@ def _keep_warnings(level: int, text: bytes, user_data: object) -> None:
 
 @dataclass
 class Slot:
-    """One llama.cpp sequence: the answer that it works on and the tokens that its KV memory holds."""
+    """One llama.cpp sequence: the completion in progress and the tokens in its KV cache."""
 
     index: int
+    """Sequence id in llama.cpp."""
     cached_tokens: list[int] = field(default_factory=list)
+    """Tokens whose keys and values are in the KV cache."""
     generation: Generation | None = None
+    """Completion in progress; None while the slot is idle."""
     random: random.Random = field(default_factory=random.Random)
+    """Random numbers of the request in progress, seeded by it."""
     prefix_source: Slot | None = None
-    """The slot that is computing the beginning of this one's prompt just now."""
+    """Slot whose prefix is to be copied as soon as it is cached there."""
 
     def pending(self, generation: Generation) -> list[int]:
-        """The tokens that must be decoded before the next one can be sampled."""
+        """Return the tokens that must be decoded before the next one can be sampled."""
         prompt = generation.request.prompt_token_ids
         if len(self.cached_tokens) < len(prompt):
             return [*prompt[len(self.cached_tokens) :], *generation.token_ids]
@@ -64,16 +69,17 @@ class Slot:
 
     @property
     def expected_tokens(self) -> Sequence[int]:
-        """What it will hold sooner or later: what it has, or the prompt under way."""
+        """Tokens that are or will be cached: the prompt in progress if it is longer, else `cached_tokens`."""
         prompt = self.generation.request.prompt_token_ids if self.generation else ()
         return prompt if len(prompt) > len(self.cached_tokens) else self.cached_tokens
 
 
 class LlamaEngine:
-    """The model in memory, its slots and its queue. Raises ConselfError where llama.cpp returns null.
+    """The model in memory, its slots and its queue.
 
-    slots: at most so many sequences at once; context_tokens: the KV memory of all of them, in tokens; gpu_layers: how many
-    layers go on the graphics card, where llama.cpp was built for one (it chooses flash attention by itself there).
+    `slots` is the maximum number of sequences at once. `context_tokens` is the KV cache of all slots together, in
+    tokens. `gpu_layers` is the number of layers on the GPU, if llama.cpp was built for one; there llama.cpp decides
+    whether to use flash attention. Raises ConselfError if llama.cpp cannot load the model.
     """
 
     def __init__(self, model_path: Path, *, slots: int, context_tokens: int, threads: int, gpu_layers: int = 0) -> None:
@@ -90,7 +96,7 @@ class LlamaEngine:
             )
         self._vocab = ll.llama_model_get_vocab(self._model)
         self._vocab_size = ll.llama_vocab_n_tokens(self._vocab)
-        self._most_slots, self._threads = slots, threads
+        self._max_slots, self._threads = slots, threads
         self._context_tokens = context_tokens
         self._longest = min(context_tokens, int(ll.llama_model_n_ctx_train(self._model)))
         self._batch = ll.llama_batch_init(BATCH_TOKENS, 0, 1)
@@ -101,14 +107,14 @@ class LlamaEngine:
         self._adapters: dict[Path, ctypes.c_void_p] = {}
         self._adapter: Path | None = None
         self.sampled_tokens = 0
-        """Since it was made."""
+        """Number of tokens sampled since the engine was made."""
 
     def _allocate_context(self, slot_tokens: int) -> None:
-        """A new context whose slots hold at least `slot_tokens` each, as many as the KV memory has room for."""
+        """Make a new context with as many slots of at least `slot_tokens` tokens as the KV cache has room for."""
         if self._context:
             ll.llama_free(self._context)
         rounded = -(-slot_tokens // LAYOUT_STEP) * LAYOUT_STEP
-        slots = max(1, min(self._most_slots, self._context_tokens // rounded))
+        slots = max(1, min(self._max_slots, self._context_tokens // rounded))
         params = ll.llama_context_default_params()
         params.n_ctx = slots * rounded
         params.n_batch = params.n_ubatch = BATCH_TOKENS
@@ -118,7 +124,7 @@ class LlamaEngine:
         params.no_perf = True
         self._context = ll.llama_init_from_model(self._model, params)
         if not self._context:
-            raise ConselfError("llama.cpp cannot make room for the context", "lower --slots or use a smaller model")
+            raise ConselfError("llama.cpp cannot allocate the context", "lower --slots or use a smaller model")
         self._memory = ll.llama_get_memory(self._context)
         self._slots = [Slot(i) for i in range(slots)]
         self._slot_tokens = rounded
@@ -127,7 +133,11 @@ class LlamaEngine:
     # -- tokens ---------------------------------------------------------------------------------------------
 
     def tokenize(self, text: str, special: bool = True) -> list[int]:
-        """`special`: tokens of the template are read as such, and a beginning token is added where the vocabulary asks."""
+        """Return the token ids of a text.
+
+        With `special`, the text of special tokens becomes those tokens, and a beginning-of-sequence token is added if
+        the vocabulary asks for one and the text does not begin with it. Raises ConselfError if the tokenizer fails.
+        """
         raw = text.encode()
         room = len(raw) + 8
         buffer = (ll.llama_token * room)()
@@ -150,19 +160,24 @@ class LlamaEngine:
     # -- the queue ------------------------------------------------------------------------------------------
 
     def submit(self, request: SampleRequest) -> None:
+        """Append a request to the queue; `step` works on it."""
         self._queue.add(request)
 
     @property
     def waiting(self) -> int:
-        """Requests that have no slot yet."""
+        """Number of requests that have no slot yet."""
         return len(self._queue)
 
     @property
     def busy(self) -> bool:
+        """Whether any request is waiting or in progress."""
         return bool(self.waiting) or any(s.generation for s in self._slots)
 
     def step(self) -> Iterator[Completion]:
-        """Fill free slots, decode one batch, sample one token for every row that asked; yield what has ended."""
+        """Fill free slots, decode one batch, sample one token per requested row of logits; yield what has ended.
+
+        Raises ConselfError if llama.cpp cannot decode the batch.
+        """
         yield from self._admit()
         self._close_gaps()
         rows = self._fill_batch()
@@ -176,35 +191,38 @@ class LlamaEngine:
                 yield self._release(slot, generation, finish)
 
     def under_way(self) -> Iterator[Generation]:
-        """The answers that are growing."""
+        """Iterate over the completions in progress."""
         return (slot.generation for slot in self._slots if slot.generation)
 
     def set_threads(self, threads: int) -> None:
-        """From the next decode on."""
+        """Use this number of threads from the next decode on."""
         self._threads = threads
         if self._context:
             ll.llama_set_n_threads(self._context, threads, threads)
 
     def measure(self, prompts: Sequence[Sequence[int]], seconds: float, max_new_tokens: int) -> float:
-        """Tokens a second with every slot busy, over about `seconds` after the first full step. Only while idle."""
+        """Return tokens per second with every slot busy, over about `seconds` from the first full step on.
+
+        The KV cache is cleared at the end. Call it only while idle.
+        """
         requests = (
             SampleRequest(
                 f"probe {i}", tuple(prompts[i // 5 % len(prompts)]), 1.0, 0.8, max_new_tokens, i, adapter=self._adapter
             )
             for i in itertools.count()
         )
-        tokens, since = 0, 0.0
-        while not since or time.monotonic() - since < seconds:
-            while len(self._queue) < self._most_slots:
+        tokens, started = 0, 0.0
+        while not started or time.monotonic() - started < seconds:
+            while len(self._queue) < self._max_slots:
                 self.submit(next(requests))
             before = self.sampled_tokens
             for _ in self.step():
                 continue
-            if since:
+            if started:
                 tokens += self.sampled_tokens - before
             elif all(s.generation and s.generation.token_ids for s in self._slots):
-                since = time.monotonic()
-        rate = tokens / (time.monotonic() - since)
+                started = time.monotonic()
+        rate = tokens / (time.monotonic() - started)
         self._queue.clear()
         for slot in self._slots:
             slot.generation = slot.prefix_source = None
@@ -242,7 +260,7 @@ class LlamaEngine:
             self._clear()
         own = max(free, key=lambda s: (_common_prefix(s.cached_tokens, prompt), -len(s.cached_tokens)))
         prefix_source = max(self._slots, key=lambda s: _common_prefix(s.expected_tokens, prompt))
-        kept = _shareable(own.cached_tokens, prompt)
+        kept = _reusable_tokens(own.cached_tokens, prompt)
         ll.llama_memory_seq_rm(self._memory, own.index, kept, -1)
         del own.cached_tokens[kept:]
         own.generation, own.random = Generation(request), random.Random(request.seed)
@@ -250,13 +268,13 @@ class LlamaEngine:
         self._copy_shared_prefix(own, own.generation)
 
     def _copy_shared_prefix(self, slot: Slot, generation: Generation) -> None:
-        """Copy the beginning of the prompt as soon as the donor holds it; a donor that has moved on is forgotten."""
+        """Copy the shared prefix as soon as its source has cached it; forget a source that no longer has it."""
         prefix_source = slot.prefix_source
         if prefix_source is None:
             return
         prompt = generation.request.prompt_token_ids
-        shared = _shareable(prefix_source.expected_tokens, prompt)
-        if shared < len(slot.cached_tokens) + _WORTH_COPYING:
+        shared = _reusable_tokens(prefix_source.expected_tokens, prompt)
+        if shared < len(slot.cached_tokens) + _MIN_COPIED_TOKENS:
             slot.prefix_source = None
         elif len(prefix_source.cached_tokens) >= shared:
             self._copy(prefix_source, slot)
@@ -265,7 +283,7 @@ class LlamaEngine:
             slot.prefix_source = None
 
     def _copy(self, source: Slot, target: Slot) -> None:
-        """All of it: llama.cpp copies a stream whole, at the beginning of the next decode."""
+        """Copy the whole sequence: llama.cpp copies a stream as a whole, at the beginning of the next decode."""
         ll.llama_memory_seq_rm(self._memory, target.index, -1, -1)
         ll.llama_memory_seq_cp(self._memory, source.index, target.index, -1, -1)
         target.cached_tokens = list(source.cached_tokens)
@@ -289,7 +307,7 @@ class LlamaEngine:
 
     def _fill_batch(self) -> list[tuple[Slot, Generation]]:
         busy = [(s, s.generation) for s in self._slots if s.generation]
-        for slot, generation in busy:  # before anything is added: what a slot holds now has been decoded
+        for slot, generation in busy:  # before tokens are added: until then, all cached tokens are decoded
             self._copy_shared_prefix(slot, generation)
         rows: list[tuple[Slot, Generation]] = []
         batch, n = self._batch, 0
@@ -311,7 +329,7 @@ class LlamaEngine:
         return rows
 
     def _wanted_logits(self, n: int) -> Logits:
-        """Of the `n` tokens of the batch that asked for them, in its order: (n, V)."""
+        """Return the logits of the `n` tokens of the batch that asked for them, in batch order: (n, V)."""
         if not n:
             return np.empty((0, self._vocab_size), dtype=np.float32)
         return np.ctypeslib.as_array(ll.llama_get_logits(self._context), shape=(n, self._vocab_size))
@@ -335,14 +353,19 @@ class LlamaEngine:
     # -- adapters and scores --------------------------------------------------------------------------------
 
     def use_adapter(self, path: Path | None) -> None:
-        """Switch the whole context to a GGUF LoRA or to the base; KV memory is cleared. Only while idle."""
+        """Switch the whole context to a GGUF LoRA, or to the base for None, and clear the KV cache.
+
+        Call it only while idle. Raises ConselfError if llama.cpp cannot load the adapter.
+        """
         if path == self._adapter:
             return
         assert not any(s.generation for s in self._slots), "an adapter is switched only between requests"
         if path and path not in self._adapters:
             adapter = ll.llama_adapter_lora_init(self._model, str(path).encode())
             if not adapter:
-                raise ConselfError(f"llama.cpp refuses the adapter {path}", "it was made for another model")
+                raise ConselfError(
+                    f"llama.cpp cannot load the adapter {path}", "use an adapter that was trained on this model"
+                )
             self._adapters[path] = adapter
         self._adapter = path
         if self._context:
@@ -354,7 +377,9 @@ class LlamaEngine:
         pointers = (ll.llama_adapter_lora_p_ctypes * len(loaded))(*loaded) if loaded else None
         scales = (ctypes.c_float * 1)(1.0) if loaded else None
         if ll.llama_set_adapters_lora(self._context, pointers, len(loaded), scales) != 0:
-            raise ConselfError(f"llama.cpp cannot switch to the adapter {path}", "it was made for another model")
+            raise ConselfError(
+                f"llama.cpp cannot switch to the adapter {path}", "use an adapter that was trained on this model"
+            )
 
     def _clear(self) -> None:
         ll.llama_memory_clear(self._memory, True)
@@ -362,10 +387,15 @@ class LlamaEngine:
             slot.cached_tokens = []
 
     def score(self, prompt: Sequence[int], completion: Sequence[int], adapter: Path | None) -> list[float]:
-        """Log-probability (nats, temperature 1) of each completion token after the prompt. Only while idle."""
+        """Return the log-probability (nats, temperature 1) of each completion token; call it only while idle.
+
+        Raises ConselfError if the prompt has no tokens, or prompt and completion do not fit the context.
+        """
         tokens = [*prompt, *completion]
         if not prompt or len(tokens) > self._longest:
-            raise ConselfError(f"{len(tokens)} tokens do not fit the context of {self._longest}", "raise the context")
+            raise ConselfError(
+                f"{len(tokens)} tokens do not fit the context of {self._longest}", "use a larger context"
+            )
         if len(tokens) > self._slot_tokens:
             self._allocate_context(len(tokens))
         self.use_adapter(adapter)
@@ -381,15 +411,15 @@ class LlamaEngine:
             self._batch.n_tokens = len(chunk)
             if ll.llama_decode(self._context, self._batch) != 0:
                 raise ConselfError("llama.cpp could not decode a batch", "close other programs and start again")
-            answered = [start + n + 1 for n in range(len(chunk)) if self._batch.logits[n]]
-            for position, logits in zip(answered, self._wanted_logits(len(answered)), strict=True):
+            scored = [start + n + 1 for n in range(len(chunk)) if self._batch.logits[n]]
+            for position, logits in zip(scored, self._wanted_logits(len(scored)), strict=True):
                 scores.append(-token_uncertainty(logits, tokens[position])[0])
         self._clear()
         return scores
 
 
-def _shareable(cached_tokens: Sequence[int], prompt: Sequence[int]) -> int:
-    """How many tokens of the prompt need not be decoded again; its last one always is, since its logits are wanted."""
+def _reusable_tokens(cached_tokens: Sequence[int], prompt: Sequence[int]) -> int:
+    """Return how many prompt tokens need not be decoded; the last one always is, because its logits are needed."""
     return min(_common_prefix(cached_tokens, prompt), len(prompt) - 1)
 
 

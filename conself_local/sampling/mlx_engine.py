@@ -1,7 +1,8 @@
-"""Continuous batching by mlx-lm's BatchGenerator: the MLX side of `engine_process.py` (Apple Silicon; tested on Linux's CPU).
+"""Run continuous batching with mlx-lm's BatchGenerator (Apple Silicon; tested on the CPU under Linux).
 
-A request draws with its own random key, so its answer does not hang on which other requests there are, up to rounding.
-Runs in a process of its own. Not covered: sharing of prompts between slots (mlx-lm has no such thing), `measure` and threads.
+Each request draws with its own random key, so its completion does not depend on the other requests, up to rounding.
+It runs in the engine process (`engine_server.py`). Not covered: prefix sharing between slots (mlx-lm has none),
+`measure` and threads.
 """
 
 from __future__ import annotations
@@ -30,12 +31,16 @@ _PREFILL_PROMPTS = 8
 @dataclass
 class _Running:
     generation: Generation
-    text: Any
-    """mlx-lm's streaming detokenizer."""
+    detokenizer: Any
+    """mlx-lm's streaming detokenizer for this request."""
 
 
 class MlxEngine:
-    """The model in memory and its queue. Raises ConselfError where mlx-lm does not know the model."""
+    """The model in memory and its queue.
+
+    `slots` is the maximum number of sequences at once; each may have `context_tokens // slots` tokens of prompt and
+    completion. Raises ConselfError if mlx-lm cannot load the model, or if it has no chat template or no end token.
+    """
 
     def __init__(self, folder: Path, *, slots: int, context_tokens: int) -> None:
         if slots < 1 or context_tokens < 64:
@@ -44,7 +49,7 @@ class MlxEngine:
             self._model, self._tokenizer = load(str(folder))[:2]
         except (ValueError, KeyError, OSError, RuntimeError) as error:
             raise ConselfError(
-                f"mlx-lm cannot load {folder}: {str(error)[:300]}", "use a model that mlx-lm knows"
+                f"mlx-lm cannot load {folder}: {str(error)[:300]}", "use a model that mlx-lm supports"
             ) from error
         self.chat_template = str(self._tokenizer.chat_template or "")
         self.bos_token, self.eos_token = (str(t or "") for t in (self._tokenizer.bos_token, self._tokenizer.eos_token))
@@ -70,25 +75,30 @@ class MlxEngine:
         )
 
     def tokenize(self, text: str, special: bool = True) -> list[int]:
-        """`special`: as the template's text; else as an answer. A beginning token is what the template writes."""
+        """Return the token ids of a text; `special` has no effect here.
+
+        No beginning-of-sequence token is added: the chat template writes it.
+        """
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
     def submit(self, request: SampleRequest) -> None:
+        """Append a request to the queue; `step` works on it."""
         self._queue.add(request)
 
     @property
     def busy(self) -> bool:
+        """Whether any request is waiting or in progress."""
         return bool(len(self._queue) or self._running)
 
     def step(self) -> Iterator[Completion]:
-        """Hand free places to the queue, then one token for every request under way; yield what has ended."""
+        """Fill free slots from the queue, sample one token per request in progress, and yield what has ended."""
         yield from self._admit()
         if not self._running:
             return
         _, responses = self._generator.next()
         for response in responses:
-            finish = self._take(self._running[response.uid], response)
+            finish = self._add_token(self._running[response.uid], response)
             if finish:
                 running = self._running.pop(response.uid)
                 if response.finish_reason is None:
@@ -96,7 +106,7 @@ class MlxEngine:
                 yield running.generation.completion(finish)
 
     def under_way(self) -> Iterator[Generation]:
-        """The answers that are growing."""
+        """Iterate over the completions in progress."""
         return (running.generation for running in self._running.values())
 
     def _admit(self) -> Iterator[Completion]:
@@ -118,21 +128,24 @@ class MlxEngine:
             )
             self._running[uid] = _Running(Generation(request), self._tokenizer.detokenizer)
 
-    def _take(self, running: _Running, response: Any) -> Finish | None:
+    def _add_token(self, running: _Running, response: Any) -> Finish | None:
         token = int(response.token)
         running.generation.add(token, *token_uncertainty(np.array(response.logprobs.astype(mx.float32)), token))
         if response.finish_reason == "stop":
-            running.text.finalize()
-            running.generation.text += running.text.last_segment.encode()
+            running.detokenizer.finalize()
+            running.generation.text += running.detokenizer.last_segment.encode()
             return "end-token"
-        running.text.add_token(token)
+        running.detokenizer.add_token(token)
         if response.finish_reason == "length":
-            running.text.finalize()
-        finish = running.generation.finish_with(running.text.last_segment.encode(), self._longest)
+            running.detokenizer.finalize()
+        finish = running.generation.finish_with(running.detokenizer.last_segment.encode(), self._longest)
         return finish or ("length" if response.finish_reason else None)
 
     def use_adapter(self, path: Path | None) -> None:
-        """Put the LoRA layers of a folder in place of those that are there. Only while idle."""
+        """Replace the LoRA layers by those of an adapter folder, or remove them for None; call it only while idle.
+
+        Raises ConselfError if mlx-lm cannot load the adapter.
+        """
         if path == self._adapter:
             return
         assert not self._running, "an adapter is switched only between requests"
@@ -142,7 +155,8 @@ class MlxEngine:
                 self._model = load_adapters(self._model, str(path))
             except (ValueError, KeyError, OSError, RuntimeError, AttributeError) as error:
                 raise ConselfError(
-                    f"mlx-lm refuses the adapter {path}: {str(error)[:300]}", "it was made for another model"
+                    f"mlx-lm cannot load the adapter {path}: {str(error)[:300]}",
+                    "use an adapter that was trained on this model",
                 ) from error
         self._model.eval()
         self._adapter = path
@@ -150,24 +164,31 @@ class MlxEngine:
         self._generator = self._new_generator()
 
     def score(self, prompt: Sequence[int], completion: Sequence[int], adapter: Path | None) -> list[float]:
-        """Log-probability (nats, temperature 1) of each completion token after the prompt. Only while idle."""
+        """Return the log-probability (nats, temperature 1) of each completion token; call it only while idle.
+
+        Raises ConselfError if the prompt has no tokens or the adapter cannot be loaded.
+        """
         if not prompt:
             raise ConselfError("a prompt without tokens cannot be scored", "give a prompt")
         self.use_adapter(adapter)
         logits = self._model(mx.array([[*prompt, *completion][:-1]]))[0, len(prompt) - 1 :].astype(mx.float32)
         logps = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-        taken = mx.take_along_axis(logps, mx.array(list(completion))[:, None], axis=-1)[:, 0]
-        return [float(x) for x in np.array(taken)]
+        chosen = mx.take_along_axis(logps, mx.array(list(completion))[:, None], axis=-1)[:, 0]
+        return [float(x) for x in np.array(chosen)]
 
     def set_threads(self, threads: int) -> None:
-        """Nothing to set: MLX computes on the graphics processor."""
+        """Do nothing: MLX computes on the GPU."""
 
     def measure(self, prompts: Sequence[Sequence[int]], seconds: float, max_new_tokens: int) -> float:
+        """Raise ConselfError, because the speed of MLX weights is not measured."""
         raise ConselfError("speed is measured for GGUF files only", "give a GGUF file")
 
 
 def _sampler_of(request: SampleRequest) -> Callable[[mx.array], mx.array]:
-    """Temperature, then top-p, then a draw with the request's own key. (1, V) log-probabilities -> (1,) token."""
+    """Return a function from log-probabilities (1, V) to a token (1,): temperature, then top-p, then a draw.
+
+    The draw uses the request's own random key.
+    """
     if request.temperature <= 0:
         return lambda logprobs: mx.argmax(logprobs, axis=-1)
     keys = [mx.random.key(request.seed)]

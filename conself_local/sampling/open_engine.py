@@ -1,4 +1,7 @@
-"""Opens the engine over a model: its converted weights, KV memory, graphics card; memory is checked before anything loads."""
+"""Open the llama.cpp engine for a model: converted weights, KV cache, GPU layers.
+
+The memory is checked before anything is loaded. Not covered: endpoints (`endpoint.py`) and MLX folders (`MlxProcess`).
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,11 @@ from conself_local.sampling.engine_process import LlamaProcess
 def open_llama(
     model: ModelFile, weights_format: str, cache: Path, *, slots: int, threads: int, longest: int, use_gpu: bool
 ) -> LlamaProcess:
-    """weights_format: one of `FORMATS`, converted now if the cache has none; longest: tokens of prompt and answer together.
+    """Start an engine process, which the caller closes; it has fewer than `slots` slots if the KV cache is too small.
 
-    Raises ConselfError where the copy, the memory or the model is not to be had.
+    `weights_format` is one of `FORMATS`; weights that the cache does not have are converted now. `longest` is the
+    maximum number of tokens of prompt and completion together.
+    Raises ConselfError if the weights cannot be converted, the memory is too small, or the model cannot be loaded.
     """
     weights = ensure_converted_weights(model, weights_format, cache)
     context_tokens = kv_tokens(model, slots, min(model.context_length, longest))

@@ -1,8 +1,8 @@
-"""The prompts of a round: observations, a program with an observation in mind, a program from the plain problem.
+"""Write the prompts of a round: for observations, for a program with or without an observation, for test inputs.
 
-Source: section 1 of the method (ConSelf, arXiv 2603.29292): an observation is a key point, a constraint, a
-pitfall or a strategy, never code; the answer to a program prompt is one ```python block. The *plain* prompt is
-also the one that training sees.
+An observation is a key point, a constraint, a pitfall or a strategy, never code. The answer to a program prompt is one
+```python block. The *plain* prompt, without an observation, is also the prompt of the training pairs. The chat template
+is not applied here (`chat_template.py`). Source: section 1 of the method (ConSelf, arXiv 2603.29292).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from conself_local.sampling.sampler import ChatMessage
 
 
 def observation_messages(problem: Problem, wanted: int) -> list[ChatMessage]:
-    """Ask for at least `wanted` observations in the form `Observation 1:` newline text."""
+    """Return the prompt for at least `wanted` observations, each in the form `Observation 1:` newline text."""
     form = "\n".join(f"Observation {i}:\n(one or two sentences)" for i in range(1, wanted + 1))
     return [
         ChatMessage(
@@ -25,7 +25,7 @@ def observation_messages(problem: Problem, wanted: int) -> list[ChatMessage]:
 
 
 def program_messages(problem: Problem, observation: str | None = None) -> list[ChatMessage]:
-    """Ask for one program; without an observation this is the plain prompt."""
+    """Return the prompt for one program; without an observation it is the plain prompt."""
     parts = [problem.statement]
     if observation:
         parts.append(f"Keep this in mind: {observation}")
@@ -40,7 +40,7 @@ def program_messages(problem: Problem, observation: str | None = None) -> list[C
 
 
 def input_messages(problem: Problem, wanted: int) -> list[ChatMessage]:
-    """Ask for calls with other arguments, one a line; the given calls show the form."""
+    """Return the prompt for `wanted` calls with other arguments, one per line; up to three given calls are examples."""
     calls = [
         f"{problem.entry_point.rpartition('.')[2]}({', '.join(map(repr, i))})"
         for i in problem.inputs[:3]
@@ -51,14 +51,14 @@ def input_messages(problem: Problem, wanted: int) -> list[ChatMessage]:
             "user",
             f"Here is a programming problem.\n\n{problem.statement}\n\nThese are calls that test a solution:\n"
             + "\n".join(calls)
-            + f"\n\nWrite {wanted} more calls that test other cases and edge cases, one on each line, with literal arguments. "
-            "Write only the calls.",
+            + f"\n\nWrite {wanted} more calls that test other cases and edge cases, one on each line, "
+            "with literal arguments. Write only the calls.",
         )
     ]
 
 
 def answer_prefix(problem: Problem) -> str:
-    """The beginning of the answer that `laptop` writes for the model: the fence and the starter code.
+    """Return the beginning of the answer that the `laptop` settings give to the model: the fence and the starter code.
 
     It ends without a newline, so that the model samples the newline and the indent in its own tokens.
     """

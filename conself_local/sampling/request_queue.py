@@ -1,4 +1,7 @@
-"""What waits for a slot: in order of arrival, but all of one adapter together, since a switch needs the slots empty."""
+"""Queue the requests that wait for a slot: in order of arrival, but all requests of one adapter together.
+
+The engine can switch adapters only while all slots are empty. Which slot a request gets is not decided here.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from conself_local.sampling.sampler import Completion, SampleRequest
 
 
 class RequestQueue:
-    """Requests of the base model and of adapters may be mixed as one likes."""
+    """A queue in which requests for the base model and for adapters may be mixed in any order."""
 
     def __init__(self) -> None:
         self._waiting: dict[Path | None, deque[SampleRequest]] = {}
@@ -19,30 +22,38 @@ class RequestQueue:
         return sum(len(waiting) for waiting in self._waiting.values())
 
     def __iter__(self) -> Iterator[SampleRequest]:
-        """Those of one adapter after those of another."""
+        """Yield the waiting requests, those of one adapter after those of another."""
         for waiting in self._waiting.values():
             yield from waiting
 
     def add(self, request: SampleRequest) -> None:
+        """Append a request to those of its adapter."""
         self._waiting.setdefault(request.adapter, deque()).append(request)
 
     def first(self, adapter: Path | None, idle: bool) -> SampleRequest | None:
-        """The next one for the adapter in use; of another one only when all slots are idle. It stays in the queue."""
+        """Return the next request for the adapter in use, or None; it remains in the queue.
+
+        A request for another adapter is returned only if all slots are idle.
+        """
         waiting = self._waiting.get(adapter)
         if not waiting and idle:
             waiting = next((others for others in self._waiting.values() if others), None)
         return waiting[0] if waiting else None
 
     def take(self, request: SampleRequest) -> None:
-        """Out of the queue with what `first` named."""
+        """Remove a request from the queue; it must be the one that `first` returned."""
         taken = self._waiting[request.adapter].popleft()
         assert taken is request, "only the first of its adapter is taken"
 
     def clear(self) -> None:
+        """Remove all requests."""
         self._waiting.clear()
 
 
 def does_not_fit(request: SampleRequest, longest: int) -> Completion | None:
-    """The answer to a prompt that is empty, or leaves no room for a token in a context of `longest`."""
+    """Return the `too-long` completion if the prompt is empty or leaves no room for a token, else None.
+
+    `longest` is the length of the context in tokens.
+    """
     size = len(request.prompt_token_ids)
     return None if size and size + 1 <= longest else Completion(request.key, "", (), "too-long", None, None)

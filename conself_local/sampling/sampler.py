@@ -1,7 +1,7 @@
-"""The seam between the round and whatever samples text: plain values in, plain values out.
+"""Define the interface between a round and an engine that samples text: plain values in, plain values out.
 
-Covered: what an engine is asked and what it answers. Not covered: prompts (`prompts.py`) and what is
-made of an answer (`extract.py`).
+Covered: the requests to an engine and the completions that it returns. Not covered: prompts (`prompts.py`) and the
+extraction of programs from completions (`extract.py`).
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 Finish = Literal["end-token", "fence", "length", "repetition", "too-long"]
-"""Why a completion ended; `too-long` means that the prompt did not fit and nothing was sampled."""
+"""Why a completion ended; `too-long` means that the prompt did not fit the context and nothing was sampled."""
 
 
 @dataclass(frozen=True)
 class ChatMessage:
+    """One message of a chat, before the chat template is applied."""
+
     role: Literal["system", "user", "assistant"]
     content: str
 
 
 @dataclass(frozen=True)
 class EncodedPrompt:
+    """A prompt as text and as token ids."""
+
     text: str
     """The rendered chat template and, after it, the answer prefix."""
     token_ids: tuple[int, ...]
@@ -30,55 +34,65 @@ class EncodedPrompt:
 
 @dataclass(frozen=True)
 class SampleRequest:
+    """One completion to sample, with its sampling settings."""
+
     key: str
-    """Names the answer; unique among the requests under way."""
+    """Name of the completion; unique among the requests in flight."""
     prompt_token_ids: tuple[int, ...]
     temperature: float
-    """0 is greedy."""
+    """Sampling temperature; 0 is greedy."""
     top_p: float
     max_new_tokens: int
     seed: int
-    """32 bits; drawn from (round seed, problem, observation, index), never from slot or order."""
+    """32 bits, derived from (round seed, problem, observation, sample index), never from slot or order."""
     answer_prefix: str = ""
-    """The part of the answer that the prompt already holds; only read to see where a code block ends."""
+    """Beginning of the answer that the prompt holds already; it is read only to find where a code block ends."""
     stop_at_fence: bool = False
-    """End at the fence that closes the first code block."""
+    """Whether to stop at the fence that closes the first code block."""
     stop_at_repetition: bool = False
+    """Whether to stop at a loop (`generation.is_repeating`)."""
     adapter: Path | None = None
-    """A GGUF LoRA file, or the base model."""
+    """LoRA adapter: a GGUF file for llama.cpp, a folder for mlx-lm; None for the base model."""
     stream: bool = False
-    """Tell the text while it grows (`EngineProcess.stream`)."""
+    """Whether to send the text while it is generated (`EngineProcess.stream`)."""
 
 
 @dataclass(frozen=True)
 class Completion:
+    """A sampled completion and the model's uncertainty about it."""
+
     key: str
     text: str
     """The sampled text, without the answer prefix and without the end token."""
     token_ids: tuple[int, ...]
-    """The sampled ids, the end token included where it was sampled."""
+    """The sampled token ids, including the end token if it was sampled."""
     finish: Finish
     mean_nll: float | None
-    """Nats a token, mean over the completion, untruncated distribution at temperature 1; None when empty."""
+    """Negative log-likelihood in nats per token: mean over the completion, untruncated distribution at temperature 1.
+
+    None if the completion is empty or the engine does not report it.
+    """
     mean_entropy_bits: float | None
-    """Mean over the tokens of the entropy of the 15 likeliest, renormalised; None when empty."""
+    """Entropy of the 15 likeliest tokens, renormalised, in bits: mean over the completion; None as for `mean_nll`."""
 
 
 class Sampler(Protocol):
-    """What a round needs of an engine."""
+    """The methods of an engine that a round uses."""
 
     def encode(self, messages: Sequence[ChatMessage], answer_prefix: str = "") -> EncodedPrompt:
-        """Render the model's own chat template, add the prefix, tokenise."""
+        """Render the model's own chat template, append the answer prefix, and tokenise the text."""
         ...
 
     def sample(self, requests: Iterable[SampleRequest]) -> Iterator[Completion]:
-        """Answer every request once, in order of completion."""
+        """Yield one completion for every request, in the order in which they end."""
         ...
 
     def score(
         self, prompt_token_ids: Sequence[int], completion_token_ids: Sequence[int], adapter: Path | None = None
     ) -> list[float]:
-        """Log-probability (nats) of each completion token at temperature 1."""
+        """Return the log-probability (nats, temperature 1) of each completion token after the prompt."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End the engine; it cannot be used afterwards."""
+        ...

@@ -1,7 +1,8 @@
-"""What samples fastest on this computer: number format, slots, threads; probed once for a model, kept in the cache.
+"""Find the fastest sampling configuration on this computer: weights format, number of slots, number of threads.
 
-A probe is a few seconds of real sampling with every slot busy. A format that loses quality is tried only where the
-user allows it; how far it moves the log-probabilities from the shipped file's is measured and kept beside the speed.
+It is probed once per model and stored in the cache. A probe is a few seconds of real sampling with every slot busy. A
+format that loses quality is tried only if the user allows it; the difference of its log-probabilities from those of the
+original file is measured and stored with the speed. Not tuned: the number of layers on the GPU and the batch size.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ from conself_local.sampling.prompts import program_messages
 from conself_local.sampling.sampler import EncodedPrompt, SampleRequest
 
 SLOTS = 64
-"""Without a probe. More may pay: the probe tries them."""
+"""Number of slots without a probe. Another number may be faster; the probe tries `_SLOTS_TRIED`."""
 _SLOTS_TRIED = (32, 128)
 _PROBE_SECONDS = 3.0
-_TOKENS_A_SLOT = 512
+_TOKENS_PER_SLOT = 512
 _PROBE_PROBLEMS = 24
 _PROBE_TOKENS = 96
 _GAP_PROMPTS = 3
@@ -51,9 +52,10 @@ _CLEARLY_FASTER = 1.03
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """What the engine samples with."""
+    """The settings of the engine that change its speed."""
 
     format: str
+    """One of `converted_weights.FORMATS`."""
     slots: int
     threads: int
 
@@ -63,16 +65,16 @@ class SamplingConfig:
 
 @dataclass(frozen=True)
 class TuningResult(SamplingConfig):
-    """The fastest, and what was measured."""
+    """The fastest configuration and the measurements behind it."""
 
     tokens_per_second: dict[str, float]
-    """By what was tried, e.g. `BF16, 64 slots, 2 threads`."""
+    """Measured speed by configuration, e.g. `BF16, 64 slots, 2 threads`."""
     logp_gap: dict[str, float]
-    """By format: mean absolute difference of log-probability to the shipped file, nats a token."""
+    """Mean absolute difference of log-probability from the original file, nats per token, by format."""
 
 
 def load_tuning(model: ModelFile, cache: Path) -> TuningResult | None:
-    """What `tune_model` found for this model on this computer; None where it was never asked, or the file is damaged."""
+    """Return the stored result of `tune_model` for this model on this computer; None if it is missing or damaged."""
     try:
         return TuningResult(**json.loads(_tuning_path(model, cache).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -80,7 +82,10 @@ def load_tuning(model: ModelFile, cache: Path) -> TuningResult | None:
 
 
 def sampling_config(model: ModelFile, cache: Path) -> SamplingConfig:
-    """As probed, or without a probe what is likely fast; from the file as it is where memory or disk are short of a copy."""
+    """Return the probed configuration, or without a probe one that is likely fast.
+
+    The format is the original file's if memory or disk is too small for the converted weights.
+    """
     tuning = load_tuning(model, cache)
     if tuning:
         found = SamplingConfig(tuning.format, tuning.slots, tuning.threads)
@@ -92,7 +97,10 @@ def sampling_config(model: ModelFile, cache: Path) -> SamplingConfig:
 
 
 def tune_model(model: ModelFile, cache: Path, allow_loss: bool, say: Callable[[str], None]) -> TuningResult:
-    """Probe formats, then slots, then threads; store and return the fastest. Copies that lost are deleted."""
+    """Probe formats, then slots, then threads; store and return the fastest configuration.
+
+    `say` receives one line per probe. Converted weights that were made here and are not the fastest are deleted.
+    """
     cores = usable_cores()
     prober = _Prober(model, cache, say)
     weights_formats = [
@@ -101,7 +109,7 @@ def tune_model(model: ModelFile, cache: Path, allow_loss: bool, say: Callable[[s
     ]
     best = prober.fastest([SamplingConfig(weights_format, SLOTS, cores) for weights_format in weights_formats])
     best = prober.fastest([best, *(SamplingConfig(best.format, slots, cores) for slots in _SLOTS_TRIED)])
-    if cores > 2:  # half of them: processors that count each core twice
+    if cores > 2:  # half of them, for processors that report each core twice
         best = prober.fastest([best, SamplingConfig(best.format, best.slots, cores // 2)])
     prober.clean_up(best.format)
     tuning = TuningResult(
@@ -116,12 +124,12 @@ def tune_model(model: ModelFile, cache: Path, allow_loss: bool, say: Callable[[s
 
 
 class _Prober:
-    """Measures setups, each once, and remembers."""
+    """Measures each configuration once and remembers its speed."""
 
     def __init__(self, model: ModelFile, cache: Path, say: Callable[[str], None]) -> None:
         self._model, self._cache, self._say = model, cache, say
         self._problems = load_starter(("train",))[:_PROBE_PROBLEMS]
-        self._made: set[str] = set()
+        self._converted: set[str] = set()
         self._reference: list[tuple[EncodedPrompt, tuple[int, ...], list[float]]] = []
         self.rates: dict[SamplingConfig, float] = {}
         self.gaps: dict[str, float] = {}
@@ -130,12 +138,13 @@ class _Prober:
         fits = conversion_fits(self._model, weights_format, self._cache, available_memory_bytes())
         if not fits:
             self._say(
-                f"{weights_format}: left out, a copy of {gib(converted_bytes(self._model, weights_format))} is too large for the free memory or disk"
+                f"{weights_format}: skipped, converted weights of {gib(converted_bytes(self._model, weights_format))} "
+                "are too large for the free memory or disk"
             )
         return fits
 
     def fastest(self, configs: Sequence[SamplingConfig]) -> SamplingConfig:
-        """The first is kept unless another one is clearly faster."""
+        """Return the fastest configuration; the first one is kept unless another is clearly faster."""
         best = configs[0]
         for config in configs:
             if config not in self.rates and not self._probe(config):
@@ -147,7 +156,7 @@ class _Prober:
     def _probe(self, config: SamplingConfig) -> bool:
         model = self._model
         if config.format != ORIGINAL and not converted_path(model, config.format, self._cache).is_file():
-            self._made.add(config.format)
+            self._converted.add(config.format)
         try:
             opened = open_llama(
                 model,
@@ -155,22 +164,22 @@ class _Prober:
                 self._cache,
                 slots=config.slots,
                 threads=config.threads,
-                longest=_TOKENS_A_SLOT,
+                longest=_TOKENS_PER_SLOT,
                 use_gpu=True,
             )
         except ConselfError as error:
-            self._say(f"{config}: left out, {error.message}")
+            self._say(f"{config}: skipped, {error.message}")
             return False
         with opened as engine:
             prompts = [engine.encode(program_messages(p)) for p in self._problems]
             rate = self.rates[config] = engine.measure(prompts, _PROBE_SECONDS, _PROBE_TOKENS)
-            told = f"{config}: {rate:.0f} tokens/s"
+            line = f"{config}: {rate:.0f} tokens/s"
             if config.format == ORIGINAL and not self._reference:
                 self._take_reference(engine, prompts[:_GAP_PROMPTS])
             elif config.format not in self.gaps and config.format != ORIGINAL:
                 self.gaps[config.format] = round(self._gap(engine), 5)
-                told += f"; {self.gaps[config.format]:.4f} nats a token from the shipped file"
-            self._say(told)
+                line += f"; {self.gaps[config.format]:.4f} nats per token from the original file"
+            self._say(line)
         return True
 
     def _take_reference(self, engine: LlamaProcess, prompts: Sequence[EncodedPrompt]) -> None:
@@ -187,7 +196,7 @@ class _Prober:
         )
 
     def clean_up(self, kept: str) -> None:
-        for weights_format in self._made - {kept}:
+        for weights_format in self._converted - {kept}:
             converted_path(self._model, weights_format, self._cache).unlink(missing_ok=True)
 
 
@@ -196,7 +205,7 @@ def _tuning_path(model: ModelFile, cache: Path) -> Path:
 
 
 def _machine_key() -> str:
-    """Names this computer as far as speed depends on it: processor, cores, the build of llama.cpp."""
+    """Return a hash of what the speed depends on: processor, usable cores, version of llama-cpp-python."""
     parts = [platform.machine(), _processor(), str(usable_cores()), importlib.metadata.version("llama-cpp-python")]
     return hashlib.sha256("/".join(parts).encode()).hexdigest()[:12]
 

@@ -1,1 +1,4 @@
-"""Con-DPO training of a LoRA adapter in a process of its own, and adapter files."""
+"""Train a LoRA adapter by Con-DPO in a separate process.
+
+Adapter files are read and written in `conself_local.adapters`.
+"""

@@ -1,7 +1,8 @@
-"""Checkpoints of a training run: adapter and optimiser state as safetensors, progress as JSON; never a pickle.
+"""Write and read checkpoints of a training run: adapter and optimiser state as safetensors, progress as JSON.
 
-Written beside and renamed, so that there is always one whole checkpoint or none. Nothing random is left after the adapter
-was made: the order of pairs comes from the seed and the step.
+A checkpoint is written to a folder beside the old one and renamed, so that there is always one complete checkpoint or
+none. Never written: a pickle, and the state of a random generator, because nothing is random after the adapter is made
+(the order of the pairs follows from the seed and the step).
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Progress:
+    """How far a training run is."""
+
     step: int
-    """Optimiser steps done."""
+    """Number of optimiser steps done."""
     job_hash: str
+    """`TrainingJob.content_hash` of the run."""
     recent_shifts: tuple[float, ...]
-    """`chosen_logp_shift` of the last steps, newest last: what the early stop looks at."""
+    """`chosen_logp_shift` of the last steps, newest last, for the early stop."""
 
 
 def write_checkpoint(folder: Path, progress: Progress, write_state: Callable[[Path], None]) -> None:
-    """`write_state` writes the tensors to the safetensors file that it is given."""
+    """Replace the checkpoint in `folder`; `write_state` writes the tensors to the safetensors path that it receives."""
     part = folder.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -38,7 +42,7 @@ def write_checkpoint(folder: Path, progress: Progress, write_state: Callable[[Pa
 
 
 def read_checkpoint(folder: Path, job_hash: str) -> tuple[Progress, Path | None]:
-    """Where the run was and the file with its tensors; step 0 and None when there is no checkpoint of this very job."""
+    """Return the progress and the path of the tensors; step 0 and None if there is no checkpoint of this job."""
     source = folder if folder.exists() else folder.with_suffix(".old")
     if (source / "progress.json").is_file():
         values = json.loads((source / "progress.json").read_text())

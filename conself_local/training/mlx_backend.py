@@ -1,7 +1,8 @@
-"""Training by MLX (Apple Silicon; tested on Linux's CPU): the same loss, the same adapter, from the same file.
+"""Train with MLX (Apple Silicon; tested on the CPU under Linux): the same loss and adapter as with torch.
 
-A GGUF file's dequantised values are put into mlx-lm's own model of the architecture; a folder of MLX weights, 4-bit ones
-too, is loaded as it is. Every completion is a row of its own behind its prompt: mlx-lm's layers count positions by themselves.
+The dequantised values of a GGUF file are put into mlx-lm's model of the architecture; a folder of MLX weights (4-bit
+weights too) is loaded unchanged. Not covered: prefix sharing. Each completion is a separate row after its prompt,
+because mlx-lm's layers number the positions themselves.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ def _flat(tree: Any) -> dict[str, Any]:
 
 
 def load_mlx_model(model: ModelFile, dtype: mx.Dtype) -> Any:
-    """mlx-lm's model with the file's dequantised values. Raises ConselfError for what is not known."""
+    """Return mlx-lm's model with the file's dequantised values in `dtype`.
+
+    Raises ConselfError if the architecture or a tensor is not supported, or the tensors do not fit the architecture.
+    """
     weights = read_weights(model)
     values = [(tensor.model_name, mx.array(tensor.dense()).astype(dtype)) for tensor in weights.tensors]
     module = importlib.import_module(f"mlx_lm.models.{model.architecture}")
@@ -49,24 +53,27 @@ def load_mlx_model(model: ModelFile, dtype: mx.Dtype) -> Any:
         built.load_weights(values, strict=True)
     except ValueError as error:
         raise ConselfError(
-            f"{model.path.name} does not fit its architecture: {str(error)[:200]}", "the file is damaged"
+            f"{model.path.name} does not fit its architecture: {str(error)[:200]}", "the file is damaged; get it again"
         ) from error
     return built
 
 
 class MlxBackend:
-    """A `Backend`."""
+    """A `Backend` on MLX: bfloat16 on the GPU, float32 on a CPU, unless `dtype` is given.
+
+    Raises ConselfError if the model cannot be loaded.
+    """
 
     def __init__(self, job: TrainingJob, dtype: mx.Dtype | None = None) -> None:
         self._job = job
         path = Path(job.model_path)
-        kind = dtype or (mx.bfloat16 if mx.metal.is_available() else mx.float32)
+        dtype = dtype or (mx.bfloat16 if mx.metal.is_available() else mx.float32)
         self.model_file = None if path.is_dir() else load_model_file(path)
         if self.model_file is None:
             verify_mlx_folder(path)
             self._model = load_folder(str(path))[0]
         else:
-            self._model = load_mlx_model(self.model_file, kind)
+            self._model = load_mlx_model(self.model_file, dtype)
         self._model.freeze()
         mx.random.seed(job.seed)
         parent = read_peft(Path(job.parent_adapter)) if job.parent_adapter else None
@@ -79,16 +86,19 @@ class MlxBackend:
         }
         linear_to_lora_layers(self._model, len(self._model.layers), parameters)
         if parent:
-            sides = [
+            factors = [
                 (f"{name}.lora_{side}", both[n].T) for name, both in parent.maps.items() for n, side in enumerate("ab")
             ]
-            self._model.load_weights([(name, mx.array(value)) for name, value in sides], strict=False)
+            self._model.load_weights([(name, mx.array(value)) for name, value in factors], strict=False)
         self._optimizer = optim.AdamW(job.learning_rate, weight_decay=0.0, bias_correction=True)
         self._optimizer.init(self._model.trainable_parameters())
         self._gradients: Any = None
 
     def plan(self) -> Forecast:
-        """Weights lie in memory already; what the longest pair needs is asked of MLX by trying it."""
+        """Measure the peak memory of the longest pair by running it; raise ConselfError if it does not fit.
+
+        The weights are in memory already. The time is not forecast.
+        """
         longest = max(self._job.pairs, key=lambda p: len(p.prompt) + max(len(p.chosen), len(p.rejected)))
         mx.reset_peak_memory()
         self.backward([longest], [(0.0, 0.0)], 0.0)
@@ -97,38 +107,44 @@ class MlxBackend:
         if free is not None and peak > free:
             raise ConselfError(
                 f"training needs about {gib(peak)}, and {gib(free)} are free",
-                "close other programs, train a smaller model, or lower max_tokens so that the longest pairs are left out",
+                "close other programs, train a smaller model, or lower max_tokens "
+                "so that the longest pairs are excluded",
             )
         adapter_bytes = sum(value.nbytes for value in _flat(self._model.trainable_parameters()).values())
         return Forecast(f"about {gib(peak)} of memory at the longest pair", peak, DISK_ADAPTERS * adapter_bytes)
 
     def _token_logps(self, model: Any, pairs: Sequence[TokenPair]) -> tuple[mx.array, mx.array]:
-        """(rows, T) log-probabilities of the next token, and which of them belong to a completion; a row a completion."""
+        """Return (rows, T) log-probabilities of the next token, and a mask (rows, T) of those in a completion.
+
+        There is one row per completion: chosen, then rejected, pair by pair.
+        """
         rows = [((*p.prompt, *c), len(p.prompt)) for p in pairs for c in (p.chosen, p.rejected)]
         size = max(len(tokens) for tokens, _ in rows)
-        ids, counted = np.zeros((len(rows), size), dtype=np.int32), np.zeros((len(rows), size - 1), dtype=np.float32)
+        ids, mask = np.zeros((len(rows), size), dtype=np.int32), np.zeros((len(rows), size - 1), dtype=np.float32)
         for i, (tokens, begin) in enumerate(rows):
             ids[i, : len(tokens)] = tokens
-            counted[i, begin - 1 : len(tokens) - 1] = 1
-        first = min(begin for _, begin in rows) - 1  # no logits over what is prompt in every row
+            mask[i, begin - 1 : len(tokens) - 1] = 1
+        first = min(begin for _, begin in rows) - 1  # no logits where every row is still in its prompt
         hidden = model.model(mx.array(ids[:, :-1]))[:, first:]
         tied = model.args.tie_word_embeddings
         logits = (model.model.embed_tokens.as_linear(hidden) if tied else model.lm_head(hidden)).astype(mx.float32)
-        taken = mx.take_along_axis(logits, mx.array(ids[:, 1 + first :])[..., None], axis=-1)[..., 0]
-        return taken - mx.logsumexp(logits, axis=-1), mx.array(counted[:, first:])
+        chosen = mx.take_along_axis(logits, mx.array(ids[:, 1 + first :])[..., None], axis=-1)[..., 0]
+        return chosen - mx.logsumexp(logits, axis=-1), mx.array(mask[:, first:])
 
     def _completion_logps(self, model: Any, pairs: Sequence[TokenPair]) -> mx.array:
-        """(pairs, 2)"""
-        logps, counted = self._token_logps(model, pairs)
-        return (logps * counted).sum(-1).reshape(-1, 2)
+        """Return (pairs, 2) log-probabilities, chosen and rejected, in nats, summed over tokens."""
+        logps, mask = self._token_logps(model, pairs)
+        return (logps * mask).sum(-1).reshape(-1, 2)
 
     def completion_logps(self, pairs: Sequence[TokenPair]) -> list[PairLogps]:
+        """Return (chosen, rejected) log-probabilities per pair in nats, summed over tokens; no gradient."""
         return [
             (float(chosen), float(rejected))
             for chosen, rejected in np.array(self._completion_logps(self._model, pairs))
         ]
 
     def backward(self, pairs: Sequence[TokenPair], references: Sequence[PairLogps], share: float) -> list[PairMetrics]:
+        """Accumulate the gradient of `share` times the sum of the pairs' losses, and return each pair's metrics."""
         job = self._job
         reference, weights = mx.array(np.array(references)), mx.array([p.weight for p in pairs])
         lengths = mx.array([len(p.chosen) for p in pairs])
@@ -151,6 +167,7 @@ class MlxBackend:
         ]
 
     def step(self, learning_rate: float) -> float:
+        """Take one AdamW step with the clipped gradients, reset them, and return the gradient norm before clipping."""
         gradients, norm = optim.clip_grad_norm(self._gradients, self._job.max_gradient_norm)
         self._optimizer.learning_rate = learning_rate
         self._optimizer.update(self._model, gradients)
@@ -159,11 +176,13 @@ class MlxBackend:
         return float(norm)
 
     def save(self, folder: Path, progress: Progress) -> None:
+        """Write LoRA weights, the state of the optimiser and the progress as the checkpoint in `folder`."""
         tensors = {f"weight/{name}": value for name, value in _flat(self._model.trainable_parameters()).items()}
         tensors |= {f"optimizer/{name}": value for name, value in _flat(self._optimizer.state).items()}
         write_checkpoint(folder, progress, lambda path: mx.save_safetensors(str(path), tensors))
 
     def load(self, folder: Path, job_hash: str) -> Progress:
+        """Restore the checkpoint in `folder` and return its progress; step 0 if there is none of this job."""
         progress, path = read_checkpoint(folder, job_hash)
         if path:
             tensors: Any = mx.load(str(path))
@@ -180,6 +199,7 @@ class MlxBackend:
         return progress
 
     def adapter(self) -> Adapter:
+        """Return the current LoRA weights in float32."""
         tensors = {
             name: np.array(value.astype(mx.float32))
             for name, value in _flat(self._model.trainable_parameters()).items()

@@ -1,7 +1,8 @@
-"""Prompts with their completions as one sequence, each prompt once: what both trainers compute log-probabilities on.
+"""Pack prompts with their completions into one sequence, each prompt once, and split pairs into micro-batches.
 
-A completion sees its prompt and itself, never another completion or another prompt; its positions go on from its prompt's.
-So chosen and rejected share the prompt's keys and values, and nothing is padded. Plain numpy, no model.
+A completion attends to its prompt and to itself, never to another completion or prompt; its positions continue those
+of its prompt. So chosen and rejected share the prompt's keys and values, and nothing is padded. Both backends train on
+these micro-batches; only the torch backend uses the packed sequence. Plain numpy; no model is loaded here.
 """
 
 from __future__ import annotations
@@ -15,51 +16,52 @@ import numpy.typing as npt
 from conself_local.training.job import TokenPair
 
 MICRO_BATCH_TOKENS = 512
-"""Pairs are packed up to so many tokens: enough for full matrix products, little enough for a laptop's memory."""
+"""Maximum tokens of a micro-batch: enough for large matrix products, few enough for a laptop's memory."""
 Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Group:
-    """A prompt and what was answered to it; neither is empty."""
+    """A prompt and its completions; none of them is empty."""
 
     prompt: Sequence[int]
     completions: Sequence[Sequence[int]]
 
     @property
     def size(self) -> int:
-        """Tokens in the packed sequence: the last one of each completion is only predicted."""
+        """Number of tokens in the packed sequence; the last token of each completion is predicted, but not an input."""
         return len(self.prompt) + sum(len(c) - 1 for c in self.completions)
 
 
 @dataclass(frozen=True)
 class Packed:
-    """T tokens in the sequence, N completion tokens to predict, C completions in the order of the groups."""
+    """One packed sequence: T input tokens, N completion tokens to predict, C completions in the order of the groups."""
 
     token_ids: Integers
-    """(T,)"""
+    """(T,) input tokens."""
     positions: Integers
-    """(T,)"""
+    """(T,) positions; those of a completion continue those of its prompt."""
     group: Integers
-    """(T,) index of the group"""
+    """(T,) index of the group."""
     branch: Integers
-    """(T,) 0 for the prompt, 1 and up for its completions"""
+    """(T,) 0 for the prompt, 1 and higher for its completions."""
     rows: Integers
-    """(N,) the place in the sequence that predicts each completion token"""
+    """(N,) index of the input token whose logits predict each completion token."""
     targets: Integers
-    """(N,) the completion tokens"""
+    """(N,) completion tokens."""
     owner: Integers
-    """(N,) index of the completion, 0 .. C - 1"""
+    """(N,) index of the completion, from 0 to C - 1."""
     lengths: Integers
-    """(C,) tokens of each completion"""
+    """(C,) number of tokens of each completion."""
 
     def attention_mask(self) -> npt.NDArray[np.bool_]:
-        """(T, T): whether the token of the row sees that of the column."""
-        sees = (self.branch[None, :] == 0) | (self.branch[:, None] == self.branch[None, :])
-        return np.tril(sees & (self.group[:, None] == self.group[None, :]))
+        """Return (T, T): whether the token of the row attends to that of the column."""
+        visible = (self.branch[None, :] == 0) | (self.branch[:, None] == self.branch[None, :])
+        return np.tril(visible & (self.group[:, None] == self.group[None, :]))
 
 
 def pack(groups: Sequence[Group]) -> Packed:
+    """Return the groups as one sequence: each prompt, followed by its completions without their last tokens."""
     tokens: list[int] = []
     positions: list[int] = []
     group: list[int] = []
@@ -69,22 +71,22 @@ def pack(groups: Sequence[Group]) -> Packed:
     owner: list[int] = []
     lengths: list[int] = []
 
-    def add(ids: Sequence[int], first_position: int, of_group: int, of_branch: int) -> None:
+    def add(ids: Sequence[int], first_position: int, group_index: int, branch_index: int) -> None:
         tokens.extend(ids)
         positions.extend(range(first_position, first_position + len(ids)))
-        group.extend([of_group] * len(ids))
-        branch.extend([of_branch] * len(ids))
+        group.extend([group_index] * len(ids))
+        branch.extend([branch_index] * len(ids))
 
-    for index, one in enumerate(groups):
-        add(one.prompt, 0, index, 0)
-        last_of_prompt = len(tokens) - 1
-        for number, completion in enumerate(one.completions, start=1):
-            rows.append(last_of_prompt)
+    for index, source in enumerate(groups):
+        add(source.prompt, 0, index, 0)
+        last_prompt_row = len(tokens) - 1
+        for completion_branch, completion in enumerate(source.completions, start=1):
+            rows.append(last_prompt_row)
             rows.extend(range(len(tokens), len(tokens) + len(completion) - 1))
             targets.extend(completion)
             owner.extend([len(lengths)] * len(completion))
             lengths.append(len(completion))
-            add(completion[:-1], len(one.prompt), index, number)
+            add(completion[:-1], len(source.prompt), index, completion_branch)
     return Packed(
         *(
             np.array(values, dtype=np.int64)
@@ -94,16 +96,20 @@ def pack(groups: Sequence[Group]) -> Packed:
 
 
 def group_of(pair: TokenPair) -> Group:
+    """Return the pair's prompt with its two completions, first chosen, then rejected."""
     return Group(pair.prompt, (pair.chosen, pair.rejected))
 
 
-def micro_batches(pairs: Sequence[TokenPair], indices: Sequence[int], most_tokens: int) -> list[list[int]]:
-    """Parts of `indices`, shortest pairs first, of at most `most_tokens` packed tokens each; a longer pair stands alone."""
+def micro_batches(pairs: Sequence[TokenPair], indices: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Split `indices` into micro-batches of at most `max_tokens` packed tokens each, shortest pairs first.
+
+    A pair with more tokens is a micro-batch alone.
+    """
     parts: list[list[int]] = []
-    filled = most_tokens
+    filled = max_tokens
     for index in sorted(indices, key=lambda i: (group_of(pairs[i]).size, i)):
         size = group_of(pairs[index]).size
-        if filled + size > most_tokens:
+        if filled + size > max_tokens:
             parts.append([])
             filled = 0
         parts[-1].append(index)

@@ -1,10 +1,10 @@
-"""The trainer process: `python -m conself_local.training.trainer FOLDER`; JSON lines out, one a step.
+"""Train an adapter from a job: `python -m conself_local.training.trainer FOLDER` prints one JSON line per report.
 
 FOLDER holds `job.json`; checkpoints and, at the end, `adapter/` (PEFT) and `adapter.gguf` are written there.
-Reference log-probabilities are computed once, before the first step, and kept in `reference.json`. The model and its
-arithmetic are a `Backend`: torch, or MLX on Apple Silicon; the loop is the same.
-Covered: exact resume from the last step's checkpoint; a stop at the first loss that is no number; an early stop.
-Not covered: deciding whether the adapter is any good (`evaluation/`).
+Log-probabilities of the reference are computed once, before the first step, and stored in `reference.json`. The model
+and its arithmetic are a `Backend`: torch, or MLX on Apple Silicon; the loop is the same for both.
+Covered: exact resume from the last step's checkpoint; a stop at the first loss or gradient norm that is not finite; an
+early stop. Not covered: the decision whether the adapter is better (`evaluation/`).
 """
 
 from __future__ import annotations
@@ -44,32 +44,48 @@ Report = Callable[[dict[str, Any]], object]
 
 
 class Backend(Protocol):
-    """The model under a LoRA adapter, its optimiser, and what one micro-batch of pairs is."""
+    """The model with a LoRA adapter, its optimiser, and the computation of one micro-batch of pairs."""
 
     @property
     def model_file(self) -> ModelFile | None:
-        """None where the weights are no GGUF file: then there is no GGUF adapter either."""
+        """The GGUF file; None if the weights are another kind of file, and then no GGUF adapter is written."""
 
     def plan(self) -> Forecast:
-        """How the run will go; raises ConselfError where it would not fit the machine."""
+        """Return the expected cost of the run; raise ConselfError if it does not fit the memory."""
 
     def completion_logps(self, pairs: Sequence[TokenPair]) -> list[PairLogps]:
-        """(chosen, rejected) log-probabilities summed over tokens, nats, as the adapter is now; no gradient."""
+        """Return (chosen, rejected) log-probabilities per pair under the current adapter, without a gradient.
+
+        In nats, summed over the tokens of the completion.
+        """
 
     def backward(self, pairs: Sequence[TokenPair], references: Sequence[PairLogps], share: float) -> list[PairMetrics]:
-        """Add the gradient of `share` times the sum of the pairs' losses."""
+        """Accumulate the gradient of `share` times the sum of the pairs' losses, and return the metrics of each pair.
+
+        `references` holds the reference's log-probabilities in the order of the pairs, in nats.
+        """
 
     def step(self, learning_rate: float) -> float:
-        """One AdamW step with the gradients added up, their norm cut; returns the norm before the cut, and forgets them."""
+        """Take one AdamW step with the accumulated gradients, clipped by their norm, and reset them.
 
-    def save(self, folder: Path, progress: Progress) -> None: ...
+        Returns the gradient norm before clipping.
+        """
 
-    def load(self, folder: Path, job_hash: str) -> Progress: ...
+    def save(self, folder: Path, progress: Progress) -> None:
+        """Replace the checkpoint in `folder` by the adapter, the state of the optimiser and the progress."""
 
-    def adapter(self) -> Adapter: ...
+    def load(self, folder: Path, job_hash: str) -> Progress:
+        """Restore the checkpoint in `folder` if it is of this job, and return its progress; else return step 0."""
+
+    def adapter(self) -> Adapter:
+        """Return the current LoRA weights."""
 
 
 def main() -> None:
+    """Train the job in the folder that the command line names; an end of standard input ends the process.
+
+    A ConselfError is printed as a JSON line with `error` and `hint`.
+    """
     folder = Path(sys.argv[1])
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
@@ -87,7 +103,7 @@ def _exit_with_parent() -> None:
 
 
 def open_backend(job: TrainingJob) -> Backend:
-    """MLX on Apple Silicon, torch elsewhere."""
+    """Return the MLX backend on Apple Silicon, the torch backend elsewhere."""
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         from conself_local.training.mlx_backend import MlxBackend
 
@@ -98,11 +114,15 @@ def open_backend(job: TrainingJob) -> Backend:
 
 
 def train(job: TrainingJob, folder: Path, backend: Backend, report: Report) -> None:
-    """All steps from the last checkpoint on; `report` takes the forecast, then one dict a step and one at the end."""
+    """Run all steps from the last checkpoint on and write the adapter.
+
+    `report` receives one dict for the forecast, one per micro-batch of log-probabilities, one per step and one at the
+    end. Raises ConselfError if memory or disk is too small, or if a loss or gradient norm is not finite.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     forecast = backend.plan()
     verify_disk(folder, "training", forecast.disk_bytes)
-    report({"forecast": forecast.words, "forecast_peak_bytes": forecast.peak_bytes})
+    report({"forecast": forecast.summary, "forecast_peak_bytes": forecast.peak_bytes})
     job_hash = job.content_hash()
     references = _ensure_references(job, job_hash, backend, folder, report)
     progress = backend.load(folder / "checkpoint", job_hash)
@@ -110,7 +130,7 @@ def train(job: TrainingJob, folder: Path, backend: Backend, report: Report) -> N
         event = _step(job, progress.step, backend, references)
         if not math.isfinite(event["loss"]) or not math.isfinite(event["gradient_norm"]):
             raise ConselfError(
-                f"the loss is no number at step {event['step']}; the checkpoint before it is kept",
+                f"the loss is not a number at step {event['step']}; the checkpoint before it is kept",
                 "train again with a lower learning rate",
             )
         recent = (*progress.recent_shifts, event["chosen_logp_shift"])[-displacement_window(job) :]
@@ -130,9 +150,9 @@ def _ensure_references(
 ) -> list[PairLogps]:
     path = folder / "reference.json"
     if path.is_file():
-        kept = json.loads(path.read_text())
-        if kept["job_hash"] == job_hash:
-            return [(c, r) for c, r in kept["logps"]]
+        stored = json.loads(path.read_text())
+        if stored["job_hash"] == job_hash:
+            return [(c, r) for c, r in stored["logps"]]
     logps = _pair_logps(
         job, range(len(job.pairs)), backend, lambda done: report({"reference": done, "pairs": len(job.pairs)})
     )
@@ -146,7 +166,7 @@ def _ensure_references(
 def _pair_logps(
     job: TrainingJob, indices: Iterable[int], backend: Backend, on_progress: Callable[[int], object]
 ) -> dict[int, PairLogps]:
-    """`on_progress` is called with the number of pairs that are done."""
+    """Return the log-probabilities by index; `on_progress` is called with the number of pairs done."""
     logps: dict[int, PairLogps] = {}
     for part in micro_batches(job.pairs, list(indices), MICRO_BATCH_TOKENS):
         logps |= zip(part, backend.completion_logps([job.pairs[i] for i in part]), strict=True)
@@ -155,15 +175,21 @@ def _pair_logps(
 
 
 def pairs_of_step(job: TrainingJob, step: int) -> list[int]:
-    """Which pairs step `step` trains on: every epoch its own order, drawn from the seed."""
-    epoch, place = divmod(step, job.steps_per_epoch)
+    """Return the indices of the pairs of step `step`, counted from 0.
+
+    Each epoch has its own order, drawn from the seed.
+    """
+    epoch, step_in_epoch = divmod(step, job.steps_per_epoch)
     order = list(range(len(job.pairs)))
     random.Random(f"{job.seed}/{epoch}").shuffle(order)
-    return order[place * job.batch_pairs : (place + 1) * job.batch_pairs]
+    return order[step_in_epoch * job.batch_pairs : (step_in_epoch + 1) * job.batch_pairs]
 
 
 def learning_rate_at(job: TrainingJob, step: int) -> float:
-    """Linear warm-up over `warmup_share` of the steps, then half a cosine to 0."""
+    """Return the learning rate of step `step`, counted from 0.
+
+    It rises linearly over `warmup_share` of the steps, then falls by half a cosine towards 0.
+    """
     warmup = max(1, round(job.warmup_share * job.steps))
     if step < warmup:
         return job.learning_rate * (step + 1) / warmup
@@ -182,10 +208,10 @@ def _step(job: TrainingJob, step: int, backend: Backend, references: Sequence[Pa
     return {
         "step": step + 1,
         "steps": job.steps,
-        "loss": fmean(f.loss for f in metrics),
-        "margin": fmean(f.margin for f in metrics),
-        "reward_accuracy": fmean(f.margin > 0 for f in metrics),
-        "chosen_logp_shift": fmean(f.chosen_shift for f in metrics),
+        "loss": fmean(m.loss for m in metrics),
+        "margin": fmean(m.margin for m in metrics),
+        "reward_accuracy": fmean(m.margin > 0 for m in metrics),
+        "chosen_logp_shift": fmean(m.chosen_shift for m in metrics),
         "learning_rate": rate,
         "gradient_norm": norm,
         "memory_bytes": peak_bytes(),
@@ -194,7 +220,10 @@ def _step(job: TrainingJob, step: int, backend: Backend, references: Sequence[Pa
 
 
 def _mean_change(job: TrainingJob, backend: Backend, references: Sequence[PairLogps], report: Report) -> float:
-    """Mean absolute change of log-probability, nats a token, over both completions of at most MEASURED_PAIRS pairs."""
+    """Return the mean absolute change of log-probability, in nats per token.
+
+    The mean is over both completions of at most MEASURED_PAIRS pairs.
+    """
     measured = range(0, len(job.pairs), -(-len(job.pairs) // MEASURED_PAIRS))
     logps = _pair_logps(job, measured, backend, lambda done: report({"measured": done, "pairs": len(measured)}))
     return fmean(

@@ -1,4 +1,7 @@
-"""Runs the trainer as a child process and hands on what it reports; an adapter, or an error with a way out."""
+"""Run the trainer as a child process and yield its reports; the result is an adapter, or an error with a hint.
+
+The training is not done here (`trainer.py`).
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,10 @@ from conself_local.training.job import TrainingJob
 
 
 def run_trainer(job: TrainingJob, folder: Path) -> Generator[dict[str, Any]]:
-    """The trainer's reports, the last one with `done`. Going on from the last checkpoint is the trainer's own work.
+    """Write the job to `folder`, start the trainer there and yield its reports; the last one has `done`.
 
-    Raises ConselfError in the trainer's words, TrainingFailedError when it died.
+    The trainer itself continues from its last checkpoint. Closing the generator kills it. Raises the ConselfError that
+    the trainer reports, or TrainingFailedError if it ends without a result.
     """
     folder.mkdir(parents=True, exist_ok=True)
     job.write(folder / "job.json")
@@ -35,7 +39,7 @@ def run_trainer(job: TrainingJob, folder: Path) -> Generator[dict[str, Any]]:
             env=child_environment(),
             start_new_session=True,
         )
-        _be_first_to_go(process.pid)
+        _prefer_as_oom_victim(process.pid)
         finished = False
         try:
             assert process.stdout is not None, "the child's output is a pipe"
@@ -51,14 +55,15 @@ def run_trainer(job: TrainingJob, folder: Path) -> Generator[dict[str, Any]]:
             process.wait()
         if not finished:
             stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - 2000))
-            words = stderr.read().decode(errors="replace").strip().splitlines()[-2:]
+            messages = stderr.read().decode(errors="replace").strip().splitlines()[-2:]
             raise TrainingFailedError(
-                f"the trainer ended with status {process.returncode}: {' | '.join(words) or 'it said nothing'}",
-                "start again: it goes on from its last checkpoint; if it was killed for memory, close other programs",
+                f"the trainer ended with status {process.returncode}: "
+                f"{' | '.join(messages) or 'it printed no message'}",
+                "start again: it continues from its last checkpoint; if it ran out of memory, close other programs",
             )
 
 
-def _be_first_to_go(pid: int) -> None:
-    """Where memory runs out all the same, the system ends the trainer, which resumes, and not the user's desktop (Linux)."""
+def _prefer_as_oom_victim(pid: int) -> None:
+    """Let Linux kill the trainer first if memory runs out: it can resume, and the user's desktop cannot."""
     with contextlib.suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text("1000")

@@ -1,1 +1,1 @@
-"""Training with torch and peft: the only package that imports them."""
+"""Train with torch and peft; no other package imports them."""

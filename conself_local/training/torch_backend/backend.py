@@ -1,4 +1,7 @@
-"""Training by torch and peft: the processor, or a CUDA card."""
+"""Implement the training `Backend` with torch and peft, on the CPU or a CUDA GPU.
+
+The training loop is not here (`trainer.py`), nor the model and its log-probabilities (`model.py`).
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,10 @@ from conself_local.training.torch_backend.plan import plan_training
 
 
 class TorchBackend:
-    """A `Backend`. Raises ConselfError for a model that is not known."""
+    """A `Backend` on torch. Raises ConselfError if the model cannot be loaded or is not supported."""
 
     def __init__(self, job: TrainingJob) -> None:
-        # torch's own number leaves out the second thread of a core, which products of matrices gain nothing from
+        # torch's default does not count the second thread of a core, from which matrix products gain nothing
         torch.set_num_threads(min(job.threads, torch.get_num_threads()))
         self._job = job
         self._device = pick_device()
@@ -48,12 +51,16 @@ class TorchBackend:
         self._optimizer = torch.optim.AdamW(self._parameters, lr=job.learning_rate, weight_decay=0.0)
 
     def plan(self) -> Forecast:
+        """Return the forecast of the run; on a GPU only the disk space is forecast, and the weights are unpacked.
+
+        Raises ConselfError if the longest micro-batch does not fit the free memory (checked on a CPU only).
+        """
         adapter_bytes = sum(p.numel() * p.element_size() for p in self._parameters)
         if self._device.type != "cpu":
-            # its memory is not what is measured here, and weights are unpacked by the processor; not run in CI
+            # only CPU memory is measured here, and the CPU unpacks the weights; CI does not run this branch
             keep_dense(self._model, True)
-            told = f"on {torch.cuda.get_device_name(self._device)}; its time and memory are not forecast"
-            return Forecast(told, None, DISK_ADAPTERS * adapter_bytes)
+            summary = f"on {torch.cuda.get_device_name(self._device)}; its time and memory are not forecast"
+            return Forecast(summary, None, DISK_ADAPTERS * adapter_bytes)
 
         def run(groups: Sequence[Group]) -> None:
             token_logps(self._model, pack(groups)).sum().backward()  # type: ignore[no-untyped-call]
@@ -62,15 +69,17 @@ class TorchBackend:
         return plan_training(self._job, self._model, run, adapter_bytes)
 
     def _completion_logps(self, pairs: Sequence[TokenPair]) -> torch.Tensor:
-        """(pairs, 2)"""
+        """Return (pairs, 2) log-probabilities, chosen and rejected, in nats, summed over tokens."""
         packed = pack([group_of(pair) for pair in pairs])
         return sum_completion_logps(token_logps(self._model, packed), packed).reshape(-1, 2)
 
     def completion_logps(self, pairs: Sequence[TokenPair]) -> list[PairLogps]:
+        """Return (chosen, rejected) log-probabilities per pair in nats, summed over tokens; no gradient."""
         with torch.no_grad():
             return [(chosen, rejected) for chosen, rejected in self._completion_logps(pairs).tolist()]
 
     def backward(self, pairs: Sequence[TokenPair], references: Sequence[PairLogps], share: float) -> list[PairMetrics]:
+        """Accumulate the gradient of `share` times the sum of the pairs' losses, and return each pair's metrics."""
         logps = self._completion_logps(pairs)
         total = logps.new_zeros(())
         metrics = []
@@ -84,6 +93,7 @@ class TorchBackend:
         return metrics
 
     def step(self, learning_rate: float) -> float:
+        """Take one AdamW step with the clipped gradients, reset them, and return the gradient norm before clipping."""
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._job.max_gradient_norm))
@@ -93,6 +103,7 @@ class TorchBackend:
         return norm
 
     def save(self, folder: Path, progress: Progress) -> None:
+        """Write LoRA weights, the state of the optimiser and the progress as the checkpoint in `folder`."""
         tensors = {f"weight/{name}": p.detach().cpu().contiguous() for name, p in self._named.items()}
         for name, p in self._named.items():
             for key, value in self._optimizer.state.get(p, {}).items():
@@ -100,6 +111,7 @@ class TorchBackend:
         write_checkpoint(folder, progress, lambda path: save_file(tensors, path))
 
     def load(self, folder: Path, job_hash: str) -> Progress:
+        """Restore the checkpoint in `folder` and return its progress; step 0 if there is none of this job."""
         progress, path = read_checkpoint(folder, job_hash)
         tensors = load_file(path) if path else {}
         with torch.no_grad():
@@ -114,6 +126,7 @@ class TorchBackend:
         return progress
 
     def adapter(self) -> Adapter:
+        """Return the current LoRA weights in float32."""
         config: Any = self._model.peft_config["default"]
         tensors = {
             name.replace(".default.weight", ".weight"): p.detach().float().cpu().numpy()

@@ -1,7 +1,8 @@
-"""The norm and the gated layer of the llama family, for frozen weights: same values, fewer of them kept for the way back.
+"""Replace the norm and the gated MLP of the llama family by versions that keep less memory for the backward pass.
 
-transformers' norm keeps a float32 copy of its input and its gated layer keeps the activation beside its two factors; these
-keep what cannot be made again cheaply. Held to transformers' own by test.
+transformers' norm keeps a float32 copy of its input, and its gated MLP keeps the activation beside its two factors;
+these versions keep only what is expensive to compute again. A test compares them with those of transformers. The
+weights must be frozen: gradients of the norm's weight are not computed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class LeanNorm(torch.nn.Module):
         self._epsilon = epsilon
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the normed `x`, with its shape and dtype."""
         normed: torch.Tensor = _Norm.apply(x, self.weight, self._epsilon)  # type: ignore[no-untyped-call]
         return normed
 
@@ -36,19 +38,20 @@ class _Norm(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         x, weight, scale = ctx.saved_tensors
         normed = x.float().mul_(scale)
-        slope = (gradients[0] * weight).float()
-        drift = (slope * normed).mean(-1, keepdim=True)
-        return slope.sub_(normed.mul_(drift)).mul_(scale).to(x.dtype), None, None
+        grad_normed = (gradients[0] * weight).float()
+        projection = (grad_normed * normed).mean(-1, keepdim=True)
+        return grad_normed.sub_(normed.mul_(projection)).mul_(scale).to(x.dtype), None, None
 
 
 class LeanGatedMlp(torch.nn.Module):
-    """down(silu(gate(x)) * up(x))"""
+    """The gated MLP: down(silu(gate(x)) * up(x))."""
 
     def __init__(self, gate: torch.nn.Module, up: torch.nn.Module, down: torch.nn.Module) -> None:
         super().__init__()
         self.gate_proj, self.up_proj, self.down_proj = gate, up, down
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (..., size) for `x` (..., size)."""
         out: torch.Tensor = self.down_proj(_Gated.apply(self.gate_proj(x), self.up_proj(x)))  # type: ignore[no-untyped-call]
         return out
 
@@ -62,13 +65,13 @@ class _Gated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         gate, up = ctx.saved_tensors
-        of_up = torch.nn.functional.silu(gate).mul_(gradients[0])
-        of_gate = torch.ops.aten.silu_backward(gradients[0] * up, gate)
-        return of_gate, of_up
+        grad_up = torch.nn.functional.silu(gate).mul_(gradients[0])
+        grad_gate = torch.ops.aten.silu_backward(gradients[0] * up, gate)
+        return grad_gate, grad_up
 
 
 def use_lean_layers(base: Any) -> None:
-    """In place of those of a llama or qwen2 model; nothing else changes, names neither."""
+    """Replace all norms and MLPs of a llama or qwen2 model; the names of its parameters do not change."""
     epsilon = base.config.rms_norm_eps
     for layer in base.model.layers:
         layer.input_layernorm = LeanNorm(layer.input_layernorm.weight, epsilon)

@@ -1,4 +1,7 @@
-"""The Con-DPO loss in tensors. Tested against `method.con_dpo.con_dpo_loss`. Source: arXiv 2603.29292."""
+"""Compute the Con-DPO loss of a pair in tensors; a test compares it with `method.con_dpo.con_dpo_loss`.
+
+The SFT term is not added here (`backend.py`). Source: arXiv 2603.29292.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,10 @@ def con_dpo_pair_loss(
     weight: float,
     beta: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(loss, margin) of one pair, scalars; log-probabilities in nats, summed over the completion's tokens."""
+    """Return (loss, margin) of one pair, both of shape ().
+
+    Log-probabilities are in nats, summed over the tokens of the completion.
+    margin = beta * [(chosen - ref_chosen) - (rejected - ref_rejected)], loss = weight * -log sigmoid(margin).
+    """
     margin = beta * ((chosen_logps_sum - ref_chosen) - (rejected_logps_sum - ref_rejected))
     return -weight * torch.nn.functional.logsigmoid(margin), margin

@@ -1,7 +1,7 @@
-"""The GGUF that samples, as a torch model under LoRA layers, and the log-probabilities of completions.
+"""Load the original GGUF file as a torch model with LoRA layers, and compute log-probabilities of completions.
 
-The base has the dequantised values of the file as shipped, dense or left in their blocks (`packed_linear.py`), computed
-in BF16 where the processor or GPU does that, else in float32; LoRA weights are float32. Nothing is looked up on a hub.
+The base model has the dequantised values of the original file, dense or in quantised blocks (`packed_linear.py`). It
+computes in BF16 if the CPU or GPU supports it, else in float32; LoRA weights are float32. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -31,23 +31,26 @@ from conself_local.training.torch_backend.packed_linear import PackedLinear
 
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 _LOGIT_ROWS = 128
-"""Rows of logits over the vocabulary in memory at once."""
+"""Number of rows of logits (V,) in memory at once."""
 
 
 def pick_device() -> torch.device:
+    """Return the CUDA device if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def pick_dtype(device: torch.device) -> torch.dtype:
+    """Return bfloat16 if the device computes it in hardware, else float32."""
     native = torch.cuda.is_bf16_supported() if device.type == "cuda" else processor_has_bf16()
     return torch.bfloat16 if native else torch.float32
 
 
 def load_base(model: ModelFile, dtype: torch.dtype, device: torch.device) -> Any:
-    """A frozen causal language model of the file's dequantised values. Raises ConselfError for what is not known.
+    """Return a frozen causal language model with the file's dequantised values.
 
-    The linear maps of the layers are left in the file's blocks (`packed_linear.keep_dense` unpacks them for good);
-    embeddings, norms and the output head are dense.
+    The linear maps of the layers remain in the file's blocks (`packed_linear.keep_dense` unpacks them permanently);
+    embeddings, norms and the output head are dense. Raises ConselfError if the architecture or a tensor is not
+    supported, or if a tensor is missing, unexpected or of another shape.
     """
     weights = read_weights(model)
     values = weights.config
@@ -81,7 +84,7 @@ def _bias(tensors: dict[str, GgufTensor], name: str, dtype: torch.dtype) -> torc
 
 
 def _put(base: Any, name: str, value: Any) -> None:
-    """A parameter or module in its place; a place that the model does not have, or of another shape, is a damaged file."""
+    """Set a parameter or module by name; raise ConselfError if the model lacks the name or has another shape there."""
     parent_name, _, leaf = name.rpartition(".")
     try:
         parent = base.get_submodule(parent_name)
@@ -95,25 +98,26 @@ def _put(base: Any, name: str, value: Any) -> None:
     setattr(parent, leaf, value)
 
 
-def _shape(place: Any) -> tuple[int, ...] | None:
-    if isinstance(place, torch.nn.Linear):
-        return (place.out_features, place.in_features, place.bias is not None)
-    return None if place is None else tuple(place.shape)
+def _shape(value: Any) -> tuple[int, ...] | None:
+    if isinstance(value, torch.nn.Linear):
+        return (value.out_features, value.in_features, value.bias is not None)
+    return None if value is None else tuple(value.shape)
 
 
 def add_lora(model: Any, rank: int, alpha: int, seed: int) -> Any:
-    """A fresh adapter on all linear layers but the output head: A random from `seed`, B zero, no dropout."""
+    """Add a new adapter to all linear layers except the output head: A random from `seed`, B zero, no dropout."""
     torch.manual_seed(seed)
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=LORA_TARGETS, task_type="CAUSAL_LM")
     return _cast_by_autocast(get_peft_model(model, config))
 
 
 def load_lora(model: Any, folder: Path) -> Any:
+    """Add the adapter of a PEFT folder to the model, to be trained further."""
     return _cast_by_autocast(PeftModel.from_pretrained(model, str(folder), is_trainable=True))
 
 
 def _cast_by_autocast(model: Any) -> Any:
-    """LoRA layers take their input as it is: peft would copy it to float32 for each of them, only to have it cast back."""
+    """Let autocast cast the inputs of LoRA layers: peft would copy each to float32, and autocast would cast it back."""
     for module in model.modules():
         if isinstance(module, BaseTunerLayer):
             module.cast_input_dtype_enabled = False
@@ -121,9 +125,10 @@ def _cast_by_autocast(model: Any) -> Any:
 
 
 def token_logps(model: Any, packed: Packed) -> torch.Tensor:
-    """Log-probability (nats, temperature 1) of every completion token: (N,) float32, as `packed.targets` has them.
+    """Return the log-probability (nats, temperature 1) of every completion token: (N,) float32, aligned with `targets`.
 
-    Logits are made only where a completion token is predicted, some rows at a time, in float32.
+    Logits are computed only for positions that predict a completion token, `_LOGIT_ROWS` at a time; the softmax is in
+    float32.
     """
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     weight = base.lm_head.weight
@@ -132,11 +137,14 @@ def token_logps(model: Any, packed: Packed) -> torch.Tensor:
     def tensor(values: Any) -> torch.Tensor:
         return torch.from_numpy(values).to(device)
 
-    sees = tensor(packed.attention_mask())
-    mask = torch.zeros(sees.shape, dtype=weight.dtype, device=device).masked_fill_(~sees, torch.finfo(weight.dtype).min)
+    visible = tensor(packed.attention_mask())
+    lowest = torch.finfo(weight.dtype).min
+    mask = torch.zeros(visible.shape, dtype=weight.dtype, device=device).masked_fill_(~visible, lowest)
 
-    mixed = torch.autocast(device.type, weight.dtype) if weight.dtype == torch.bfloat16 else contextlib.nullcontext()
-    with mixed:
+    precision = (
+        torch.autocast(device.type, weight.dtype) if weight.dtype == torch.bfloat16 else contextlib.nullcontext()
+    )
+    with precision:
         hidden = base.model(
             input_ids=tensor(packed.token_ids)[None],
             position_ids=tensor(packed.positions)[None],
@@ -149,36 +157,39 @@ def token_logps(model: Any, packed: Packed) -> torch.Tensor:
 
 
 class _FrozenHeadLogps(torch.autograd.Function):
-    """log softmax(hidden @ weight.T)[target]; the gradient of a frozen head is taken at once, so no logits are kept."""
+    """log softmax(hidden @ weight.T)[target], with the gradient computed in the forward pass, so no logits are kept.
+
+    hidden: (N, D); weight: (V, D), frozen, without a gradient; targets: (N,). -> (N,)
+    """
 
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logps = torch.empty(len(targets), device=hidden.device)
-        slopes = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        hidden_grads = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for start in range(0, len(targets), _LOGIT_ROWS):
             part = slice(start, start + _LOGIT_ROWS)
-            of_part = targets[part]
+            part_targets = targets[part]
             all_logps = torch.log_softmax(hidden[part] @ weight.T, dim=-1, dtype=torch.float32)
-            logps[part] = all_logps.gather(1, of_part[:, None])[:, 0]
-            if slopes is not None:
-                slopes[part] = weight[of_part] - all_logps.exp_().to(weight.dtype) @ weight
-        if slopes is not None:
-            ctx.save_for_backward(slopes)
+            logps[part] = all_logps.gather(1, part_targets[:, None])[:, 0]
+            if hidden_grads is not None:
+                hidden_grads[part] = weight[part_targets] - all_logps.exp_().to(weight.dtype) @ weight
+        if hidden_grads is not None:
+            ctx.save_for_backward(hidden_grads)
         return logps
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        (slopes,) = ctx.saved_tensors
-        return (gradients[0][:, None] * slopes).to(slopes.dtype), None, None
+        (hidden_grads,) = ctx.saved_tensors
+        return (gradients[0][:, None] * hidden_grads).to(hidden_grads.dtype), None, None
 
 
 def sum_completion_logps(logps: torch.Tensor, packed: Packed) -> torch.Tensor:
-    """(N,) of tokens -> (C,) of completions."""
+    """Return (C,) log-probabilities of completions: the sums of those of their tokens, (N,)."""
     owner = torch.from_numpy(packed.owner).to(logps.device)
     return torch.zeros(len(packed.lengths), device=logps.device).index_add(0, owner, logps)
 
 
 def completion_logps(model: Any, prompt: Sequence[int], completions: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-    """Log-probabilities of each completion's tokens after the shared prompt: [(T_i,), ...]."""
+    """Return the log-probabilities (nats) of each completion's tokens after the shared prompt: [(T_i,), ...]."""
     packed = pack([Group(prompt, completions)])
     return list(torch.split(token_logps(model, packed), packed.lengths.tolist()))

@@ -1,7 +1,8 @@
-"""Attention over one packed sequence on a processor: plain batched matrix products, all heads that share keys as one.
+"""Compute attention over one packed sequence on a CPU by batched matrix products; heads that share keys are one matrix.
 
-Faster than torch's fused attention with a mask. Of the T x T numbers only the attention weights are kept for the backward
-pass, in the model's own precision; for long sequences not even they, but they are made again (as in arXiv 2205.14135).
+It is faster than torch's fused attention with a mask. The only T x T values that are kept for the backward pass are the
+attention weights, in the model's precision; for long sequences they are recomputed too (as in arXiv 2205.14135).
+Not covered: dropout, which is ignored.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from transformers import AttentionInterface
 
 NAME = "conself_packed"
 KEPT_TOKENS = 768
-"""Past it the attention weights of all layers would take too much memory."""
+"""Maximum T at which attention weights are kept; those of all layers of a longer sequence take too much memory."""
 
 
 def packed_attention(
@@ -26,7 +27,11 @@ def packed_attention(
     dropout: float = 0.0,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """query: (1, H, T, D); key, value: (1, K, T, D), H a multiple of K; mask: (1, 1, T, T), added. -> (1, T, H, D)"""
+    """Return the attention output (1, T, H, D), and None for the weights.
+
+    query: (1, H, T, D); key, value: (1, K, T, D), with H a multiple of K; attention_mask: (1, 1, T, T), added to the
+    scores. `scaling` is D ** -0.5 by default.
+    """
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     heads, size = query.shape[1], query.shape[-1]
     grouped = query[0].reshape(key.shape[1], -1, size)
@@ -35,7 +40,10 @@ def packed_attention(
 
 
 class _Attention(torch.autograd.Function):
-    """query: (K, G * T, D), the G heads that share keys one after the other; key, value: (K, T, D); mask: (T, T)."""
+    """Attention of (K, G * T, D) queries, the G heads that share keys one after the other.
+
+    key, value: (K, T, D); mask: (T, T).
+    """
 
     @staticmethod
     def forward(
@@ -50,17 +58,17 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None, None]:
         query, key, value, mask, *kept = ctx.saved_tensors
         weights = kept[0] if kept else _weights(query, key, mask, ctx.scale)
-        of_out = gradients[0].to(value.dtype)
-        of_value = weights.transpose(1, 2) @ of_out
-        of_weights = of_out @ value.transpose(1, 2)
-        of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-        of_query = (of_scores @ key).mul_(ctx.scale)
-        of_key = (of_scores.transpose(1, 2) @ query).mul_(ctx.scale)
-        return of_query, of_key, of_value, None, None
+        grad_out = gradients[0].to(value.dtype)
+        grad_value = weights.transpose(1, 2) @ grad_out
+        grad_weights = grad_out @ value.transpose(1, 2)
+        grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+        grad_query = (grad_scores @ key).mul_(ctx.scale)
+        grad_key = (grad_scores.transpose(1, 2) @ query).mul_(ctx.scale)
+        return grad_query, grad_key, grad_value, None, None
 
 
 def _weights(query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor, scale: float) -> torch.Tensor:
-    """(K, G * T, T), rows sum to 1"""
+    """Return the attention weights (K, G * T, T); each row sums to 1."""
     masks = mask.repeat(query.shape[1] // mask.shape[0], 1).expand(len(key), -1, -1)
     return torch.softmax(torch.baddbmm(masks, query, key.transpose(1, 2), alpha=scale), dim=-1)
 

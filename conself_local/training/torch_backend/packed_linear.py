@@ -1,7 +1,7 @@
-"""A frozen linear map over the blocks of the GGUF file: unpacked for each use, or once for all.
+"""Provide a frozen linear map over the blocks of the GGUF file that is unpacked for each use, or once for all.
 
-Left packed it takes the memory of the file (QLoRA on the user's own quantisation) and the time of unpacking, forward and
-backward; both ways compute with the same values.
+A packed map takes the memory of the file (QLoRA on the user's own quantisation) and the time to unpack it in the
+forward and in the backward pass; both ways compute with the same values. Nothing is quantised here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from conself_local.model_files.gguf_weights import GgufTensor
 
 
 class PackedLinear(torch.nn.Linear):
-    """In place of a frozen `torch.nn.Linear`; `weight` is empty while it is packed, and tells the dtype and the device."""
+    """A replacement of a frozen `torch.nn.Linear`.
+
+    `weight` is empty while the map is packed; its dtype and device are those of the computation.
+    """
 
     def __init__(self, tensor: GgufTensor, bias: torch.Tensor | None, dtype: torch.dtype) -> None:
         torch.nn.Module.__init__(self)
@@ -28,31 +31,35 @@ class PackedLinear(torch.nn.Linear):
         self._blocks = tensor.rows_in_order().reshape(-1)
 
     def keep_dense(self, dense: bool) -> None:
-        """Unpack once for all, or give that memory back."""
+        """Unpack the weight permanently, or release that memory."""
         self.weight.data = self.dense_weight() if dense else self.weight.new_empty(0)
 
     @property
     def file(self) -> mmap.mmap | None:
-        """The mapped file that the blocks are a view of; None where they were copied into another order."""
+        """The memory-mapped file that the blocks are a view of; None if they were copied into another order."""
         view: Any = self._blocks
         while isinstance(view, np.ndarray):
             view = view.base
         return view if isinstance(view, mmap.mmap) else None
 
     def dense_weight(self) -> torch.Tensor:
-        """(out, in)"""
+        """Return the weight (out, in), unpacked now if it is packed."""
         if self.weight.numel():
             return self.weight.data
         values = unpack(self._quant_type, self._blocks, self.out_features, self.in_features)
         return torch.from_numpy(values).to(self.weight.device, self.weight.dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (..., out) for `x` (..., in), which is cast to the weight's dtype."""
         y: torch.Tensor = _UnpackedForEachUse.apply(x.to(self.weight.dtype), self)  # type: ignore[no-untyped-call]
         return y if self.bias is None else y + self.bias
 
 
 def keep_dense(model: torch.nn.Module, dense: bool) -> None:
-    """All packed maps of a model. The pages of the file that they were read from are given back to the system."""
+    """Unpack all packed maps of a model permanently, or release that memory.
+
+    The pages of the file that the blocks were read from are released to the system.
+    """
     packed = _packed_maps(model)
     for module in packed:
         module.keep_dense(dense)
@@ -62,7 +69,7 @@ def keep_dense(model: torch.nn.Module, dense: bool) -> None:
 
 
 def dense_bytes(model: torch.nn.Module) -> int:
-    """What `keep_dense` would take."""
+    """Return the bytes that the weights of all packed maps take after `keep_dense(model, True)`."""
     return sum(m.out_features * m.in_features * m.weight.element_size() for m in _packed_maps(model))
 
 
