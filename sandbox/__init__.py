@@ -1,8 +1,9 @@
-"""Runs untrusted programs on the user's own laptop; standard library and kernel only. Start at `controller.py`.
+"""Run untrusted programs on the user's own laptop, with the standard library and the kernel only.
 
+Start reading at `pool.py`.
 Covered: endless loops, memory, floods of output, files, network, processes, signals, forged status.
 Not covered: what a program says about its own answers; side channels between processes of one machine; a bug in
-the kernel; macOS and Windows (refused, unless the user accepts less by name).
+the kernel; macOS and Windows (refused, unless the user accepts the missing layers by name).
 """
 
 from sandbox.guarantees import Guarantee, guarantees

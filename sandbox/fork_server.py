@@ -1,6 +1,7 @@
-"""Parent side: starts a fork server, asks it for children, signals and reaps them. Knows no program text.
+"""Parent side: start a fork server, ask it for children, signal and reap them.
 
-Raises `SandboxError` where the server cannot lock itself down, `ServerGoneError` where it has vanished.
+This module never sees the text of a program.
+Raises `SandboxError` if the server cannot lock itself down, `ServerGoneError` if it has ended.
 """
 
 from __future__ import annotations
@@ -29,19 +30,23 @@ _CLOSE_SECONDS = 1.0
 
 
 class ServerGoneError(Exception):
-    """The fork server died or does not answer."""
+    """The fork server has died or does not answer."""
 
 
 @dataclass(frozen=True)
 class ChildEnd:
+    """How a child ended, as the kernel reported it when the server reaped it."""
+
     exit_status: int
-    """As by waitpid."""
+    """The encoded status, as `os.waitpid` returns it."""
     cpu_s: float
+    """CPU seconds, user and system together."""
     peak_bytes: int
+    """The largest resident memory."""
 
 
 class Child:
-    """One forked process and the socket on which it speaks."""
+    """One forked process and the socket through which the parent talks to it."""
 
     def __init__(self, server: ForkServer, channel: socket.socket) -> None:
         self._server = server
@@ -49,11 +54,11 @@ class Child:
 
     @cached_property
     def pid(self) -> int:
-        """Waits until the server has forked. Raises ServerGoneError."""
+        """The process id; waits until the server has forked. Raises ServerGoneError."""
         return self._server.pid_of(self)
 
     def cpu_s(self) -> float:
-        """CPU seconds so far; 0.0 where the system does not tell."""
+        """Return the CPU seconds used so far; 0.0 on systems other than Linux, or if the child is gone."""
         if sys.platform != "linux":
             return 0.0
         try:
@@ -63,9 +68,9 @@ class Child:
 
 
 class ForkServer:
-    """One process of `child/server.py`, locked down with `layers`, its hash seed fixed.
+    """One process of `child/server.py`, locked down with `layers`, with a fixed hash seed.
 
-    Raises SandboxError where a layer is not taken, ServerGoneError where the process died while it started.
+    Raises SandboxError if the kernel does not accept a layer, ServerGoneError if the process dies while it starts.
     """
 
     def __init__(
@@ -102,15 +107,16 @@ class ForkServer:
             self.close()
             if not answer:
                 raise ServerGoneError
-            raise SandboxError(f"the sandbox cannot be set up here: {reason.decode(errors='replace')}")
+            raise SandboxError(f"the sandbox cannot be set up on this computer: {reason.decode(errors='replace')}")
         self._control.settimeout(_REAP_SECONDS)
 
     @property
     def pid(self) -> int:
+        """The process id of the server."""
         return self._process.pid
 
     def fork(self) -> Child:
-        """A locked-down child that waits for its program; the next one is forked while this one works."""
+        """Return a locked-down child that waits for its program; the next one is forked while this one works."""
         child = self._spare or self._ask_for_child()
         self._spare = None
         self._spare = self._ask_for_child()
@@ -130,12 +136,13 @@ class ForkServer:
         return child
 
     def pid_of(self, child: Child) -> int:
+        """Read replies until the child's process id is known, and return it. Raises ServerGoneError."""
         while child in self._unnamed:
             self._receive()
         return child.pid
 
     def _receive(self) -> ChildEnd | None:
-        """The next reply: a new child's pid is noted, a child's end is returned."""
+        """Read the next reply: store a new child's pid and return None, or return how a child ended."""
         try:
             message = self._control.recv(_REPLY.size, socket.MSG_WAITALL)
         except OSError as error:
@@ -149,7 +156,10 @@ class ForkServer:
         return None
 
     def end(self, child: Child) -> ChildEnd:
-        """Kill the child (it may be dead already: its pid is kept by the server) and reap it."""
+        """Kill the child and reap it. Raises ServerGoneError.
+
+        The child may be dead already: the server has not reaped it yet, so no other process has its pid.
+        """
         try:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
@@ -165,7 +175,10 @@ class ForkServer:
                 return end
 
     def close(self) -> None:
-        """The server kills and reaps its children when the control socket closes; it is killed where it does not."""
+        """Close the control socket, at which the server kills and reaps its children and exits.
+
+        The server is killed if it has not exited after one second.
+        """
         if self._spare:
             self._spare.channel.close()
             self._spare = None

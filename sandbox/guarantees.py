@@ -1,7 +1,7 @@
-"""What the sandbox protects from on this computer, each protection tried and told in plain words.
+"""Report what the sandbox protects from on this computer, in plain words, after trying each kernel layer.
 
-`enforced`, `partial` or `missing`, how, and why not. Nothing is guessed from versions: a layer counts where it
-was taken by a process of its own in a probe.
+Each protection is `enforced`, `partial` or `missing`, with how it works or why it is missing. Nothing is guessed from
+version numbers: a layer counts if a separate probe process could install it.
 """
 
 from __future__ import annotations
@@ -17,21 +17,25 @@ from sandbox.types import SandboxError
 
 Level = Literal["enforced", "partial", "missing"]
 ALL_LAYERS = ("seatbelt",) if sys.platform == "darwin" else ("capabilities", "landlock", "seccomp")
-"""In the order in which they are installed."""
+"""The kernel layers that a full sandbox needs on this system, in the order of installation."""
 
 
 @dataclass(frozen=True)
 class Guarantee:
+    """One protection of the sandbox on this computer."""
+
     name: str
+    """The short name that `conself doctor` prints."""
     what: str
-    """What a program is kept from, in plain words."""
+    """The danger in plain words, to be read after "the sandbox keeps programs from"."""
     level: Level
     how: str
+    """The means that enforces it, or the reason why it is missing."""
 
 
 @lru_cache(maxsize=1)
 def available_layers() -> tuple[str, ...]:
-    """The kernel layers that a probe process could really take here."""
+    """Return the kernel layers that a probe process could really install on this computer."""
     if sys.platform not in ("linux", "darwin"):
         return ()
     found = []
@@ -45,11 +49,19 @@ def available_layers() -> tuple[str, ...]:
 
 
 def guarantees() -> list[Guarantee]:
-    """Every protection on this computer, with its level and how it is reached."""
+    """Return every protection on this computer, with its level and how it is enforced."""
     time_and_output = [
-        Guarantee("time", "a program that never ends", "enforced", "deadline and SIGKILL by the parent, RLIMIT_CPU"),
         Guarantee(
-            "output", "a flood of output", "enforced", "counted and cut by the parent; descriptors 1 and 2 go nowhere"
+            "time",
+            "running without end",
+            "enforced",
+            "a deadline and SIGKILL by the parent process, a limit on CPU time (RLIMIT_CPU)",
+        ),
+        Guarantee(
+            "output",
+            "flooding you with output",
+            "enforced",
+            "counted and cut by the parent process; descriptors 1 and 2 lead nowhere",
         ),
     ]
     if sys.platform == "linux":
@@ -58,7 +70,7 @@ def guarantees() -> list[Guarantee]:
 
 
 def _on_linux(layers: tuple[str, ...]) -> list[Guarantee]:
-    missing = "this kernel did not take it"
+    missing = "this kernel did not accept it when it was tried"
     seccomp, landlock, root = "seccomp" in layers, "landlock" in layers, os.geteuid() == 0
 
     def by_seccomp(name: str, what: str, how: str) -> Guarantee:
@@ -66,40 +78,53 @@ def _on_linux(layers: tuple[str, ...]) -> list[Guarantee]:
 
     how_files, how_names = missing, missing
     if landlock:
-        how_files = "only Python's and the system's libraries can be opened, nothing written (Landlock)"
-        how_names = "a path can be asked after, never opened or listed; strict mode closes that"
+        how_files = "only libraries of Python and of the system can be opened, nothing can be written (Landlock)"
+        how_names = "a program can ask about a path, but not open or list it; strict mode denies the question as well"
     elif seccomp:
-        how_files = how_names = "strict mode: no file at all once a program runs (seccomp); this kernel has no Landlock"
+        how_files = how_names = (
+            "strict mode: no file can be opened once a program runs (seccomp); this kernel has no Landlock"
+        )
     files: Level = "enforced" if landlock or seccomp else "missing"
     return [
-        Guarantee("memory", "a program that eats memory", "enforced", "RLIMIT_AS a process, no shared memory"),
-        by_seccomp("network", "any connection, in or out", "no socket of any family"),
-        by_seccomp("processes", "new processes, other programs started", "fork and exec denied"),
-        by_seccomp("signals", "signals to other processes, looking into them", "only itself"),
+        Guarantee(
+            "memory",
+            "using too much memory",
+            "enforced",
+            "a limit per process (RLIMIT_AS), no shared memory",
+        ),
+        by_seccomp("network", "making or accepting any connection", "no socket of any family"),
+        by_seccomp("processes", "starting processes or other programs", "fork and exec are denied"),
+        by_seccomp("signals", "signalling or inspecting other processes", "a program can signal only itself"),
         Guarantee("files", "reading your files, writing anywhere", files, how_files),
         Guarantee(
-            "file names", "whether a path exists, its size and times", "partial" if landlock else files, how_names
+            "file names",
+            "finding out whether a path exists, its size and times",
+            "partial" if landlock else files,
+            how_names,
         ),
-        by_seccomp("kernel", "the kernel's rarer system calls", "an allow-list"),
+        by_seccomp("kernel", "using rarely needed system calls", "an allow-list"),
         Guarantee(
             "privileges",
-            "the power of the administrator",
+            "using administrator rights",
             "partial" if root else "enforced",
-            "runs as root: every capability is dropped, the user id stays root"
+            "runs as root: every capability is dropped, but the user id stays root"
             if root
-            else "runs as you, and can gain no privileges (no_new_privs)",
+            else "runs as you and cannot gain privileges (no_new_privs)",
         ),
     ]
 
 
 def _elsewhere(seatbelt: bool) -> list[Guarantee]:
-    how = "sandbox-exec; this profile has never been run by its authors" if seatbelt else "not on this system"
+    how = "sandbox-exec; the authors have never run this profile" if seatbelt else "not available on this system"
     level: Level = "partial" if seatbelt else "missing"
     return [
         Guarantee(
-            "memory", "a program that eats memory", "partial", "a limit of the data segment is not dependable here"
+            "memory",
+            "using too much memory",
+            "partial",
+            "only the data segment is limited, which is not reliable on this system",
         ),
-        Guarantee("network", "any connection, in or out", level, how),
-        Guarantee("processes", "new processes, signals to others, other programs started", level, how),
+        Guarantee("network", "making or accepting any connection", level, how),
+        Guarantee("processes", "starting processes or other programs, signalling others", level, how),
         Guarantee("files", "reading your files, writing anywhere", level, how),
     ]

@@ -1,7 +1,7 @@
-"""Parent side: the `Sandbox`, a pool of workers with fork servers, a self-test at the start, results as they come.
+"""Parent side: the `Sandbox`, a pool of workers with fork servers that tests itself and yields results as they come.
 
-Covered: running thousands of hostile programs a minute; a program that ends its fork server costs a restart.
-Not covered: what a program answers about itself (it may lie); side channels; a bug in the kernel.
+Covered: running thousands of hostile programs per minute; a program that ends its fork server costs one restart.
+Not covered: whether a program's own answers are honest (it may lie); side channels; a bug in the kernel.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ _TRIES = 3
 
 
 class Sandbox:
-    """Runs untrusted programs; a context manager. Raises SandboxError where this computer cannot protect itself.
+    """A pool that runs untrusted programs; use it as a context manager.
 
     `accept_weaker` names the layers (`landlock`, `seccomp`, `capabilities`; on macOS `seatbelt`) that may be missing;
-    only what the user has agreed to by name belongs there. `strict` lets a program open no file at all once it runs;
-    None is strict where Landlock is missing. `layers` is for tests and benchmarks: exactly these, no refusal.
+    pass only names that the user has agreed to. With `strict`, a program can open no file at all once it runs; None
+    means strict if Landlock is missing. Strict mode needs seccomp and is off without it. `layers` is for tests and
+    benchmarks: exactly these are installed, and none is required.
+    Raises SandboxError if this computer lacks a layer that was not accepted, or if the self-test fails; ValueError for
+    fewer than one worker.
     """
 
     def __init__(
@@ -43,32 +46,39 @@ class Sandbox:
             raise ValueError(f"workers must be at least 1, not {workers}")
         taken = available_layers() if layers is None else tuple(layers)
         strict = "seccomp" in taken and ("landlock" not in taken if strict is None else strict)
-        stands_in = ("landlock",) if strict else ()
-        missing = [layer for layer in ALL_LAYERS if layer not in (*taken, *stands_in)]
+        replaced = ("landlock",) if strict else ()  # strict mode opens no file, so Landlock has nothing left to deny
+        missing = [layer for layer in ALL_LAYERS if layer not in (*taken, *replaced)]
         refused = [layer for layer in missing if layer not in accept_weaker]
         if refused and layers is None:
             raise SandboxError(
-                f"this computer lacks {', '.join(refused)}, which keeps programs from your files and network"
+                f"this computer lacks {', '.join(refused)}, which would keep programs away from your files and network"
             )
         self._workers = [_Worker(taken, limits or Limits(), inputs, repeat, strict) for _ in range(workers)]
         try:
             if not missing:
-                self._test_itself()
+                self._run_self_test()
         except BaseException:
             self.close()
             raise
 
     @property
     def server_pids(self) -> list[int]:
+        """The process ids of the fork servers that this pool keeps now."""
         return [pid for worker in self._workers for pid in worker.server_pids]
 
-    def _test_itself(self) -> None:
+    def _run_self_test(self) -> None:
+        """Run a program that tries what no program may do. Raises SandboxError if it could do any of it."""
         result = self._workers[0].run(SELF_TEST)
         if result.outputs[0].text != "[]":
-            raise SandboxError(f"the sandbox failed its own test: {result.outputs[0].text or result.outputs[0].detail}")
+            found = result.outputs[0].text or result.outputs[0].detail
+            raise SandboxError(f"the sandbox failed its self-test and refuses to run programs: {found}")
 
     def run(self, programs: Iterable[Program]) -> Generator[ProgramResult]:
-        """Results in order of completion; the iterable is read by the workers' threads, one at a time, as they need."""
+        """Run every program and yield the results in the order of completion.
+
+        The workers' threads read the iterable one program at a time, when they need it; an error that it raises is
+        raised here.
+        """
         source = _Source(programs)
         results: queue.SimpleQueue[ProgramResult | BaseException | None] = queue.SimpleQueue()
         threads = [threading.Thread(target=_work, args=(w, source, results), daemon=True) for w in self._workers]
@@ -90,6 +100,7 @@ class Sandbox:
                 thread.join()
 
     def close(self) -> None:
+        """End all fork servers and their children."""
         for worker in self._workers:
             worker.close()
 
@@ -103,11 +114,11 @@ class Sandbox:
 
 
 MakeSandbox = Callable[[Limits], Sandbox]
-"""How a caller is given a sandbox: workers and consent are decided once, limits by each use."""
+"""A function that makes a sandbox with the given limits; number of workers and consent are already decided."""
 
 
 class _Source:
-    """The programs still to run, handed to one thread at a time."""
+    """The programs that are still to run, handed to one thread at a time."""
 
     def __init__(self, programs: Iterable[Program]) -> None:
         self._programs = iter(programs)
@@ -118,7 +129,7 @@ class _Source:
         self._stopped = True
 
     def take(self) -> Program | None:
-        """None at the end."""
+        """Return the next program, or None at the end or after `stop`."""
         with self._lock:
             return None if self._stopped else next(self._programs, None)
 
@@ -133,7 +144,7 @@ def _work(worker: _Worker, source: _Source, results: queue.SimpleQueue[ProgramRe
 
 
 class _Worker:
-    """Two fork servers with different hash seeds: one for evidence, one for the repetition."""
+    """One or two fork servers with different hash seeds: one for the results, one for the repetition."""
 
     def __init__(self, layers: tuple[str, ...], limits: Limits, inputs: Inputs, repeat: bool, strict: bool) -> None:
         self._strict, self._layers, self._limits, self._inputs = strict, layers, limits, inputs
@@ -147,7 +158,7 @@ class _Worker:
         forward = range(len(program.inputs))
         first = self._run_once(0, program, forward)
         if first is None:
-            lost = Output(Status.SANDBOX_FAILED, None, "the fork server died again and again", 0.0, 0.0)
+            lost = Output(Status.SANDBOX_FAILED, None, f"the fork server died {_TRIES} times in a row", 0.0, 0.0)
             return ProgramResult(program.id, lost, tuple(lost for _ in forward), None)
         deterministic: bool | None = None
         if len(self._servers) == 2 and any(o.status is Status.OK for o in first.outputs):
@@ -178,7 +189,7 @@ class _Worker:
 
 
 def _agree(first: Run, second: Run) -> bool:
-    """A time-out on one side says nothing: the machine may have been busy."""
+    """Return whether both runs agree; a time-out on one side proves nothing, since the machine may have been busy."""
     unclear = (Status.TIMEOUT, Status.SANDBOX_FAILED)
     return all(
         a.status in unclear or b.status in unclear or (a.status, a.text) == (b.status, b.text)

@@ -1,8 +1,9 @@
-"""Parent side: one program, run from first input to last, over as many children as it needs.
+"""Parent side: run one program from its first input to its last, with as many children as it needs.
 
-The parent alone decides the status: from its own clock, from what the kernel says of the child's end, and from
-frames that arrive exactly when they are due. A frame before its input was sent, a wrong length or an unknown
-status is `refused` for the whole program. After a death at input i a fresh child goes on with i + 1.
+The parent alone decides the status: from its own clock, from how the kernel says that the child ended, and from
+frames that arrive exactly when they are due. After a frame that comes before its input was sent, a wrong length or an
+unknown status, the whole program is `refused`. If a child dies at input i, a fresh child continues with input i + 1.
+Callers store and hash the texts of `Output.detail`, so changing one of them changes stored ids.
 """
 
 from __future__ import annotations
@@ -38,21 +39,29 @@ class _ProtocolBroken(Exception):
 
 
 class _ChildClosed(Exception):
-    """The child closed its end."""
+    """The child closed its end of the channel."""
 
 
 class _DeadlineExceeded(Exception):
-    """The deadline passed."""
+    """The child did not answer before its deadline."""
 
 
 @dataclass(frozen=True)
 class Run:
+    """One run of a program over all its inputs."""
+
     load: Output
+    """How compiling and running the module ended."""
     outputs: tuple[Output, ...]
+    """One output per input, in the order of `Program.inputs`."""
 
 
 def run_program(server: ForkServer, program: Program, order: Sequence[int], limits: Limits, inputs: Inputs) -> Run:
-    """Run `program` on its inputs in the given order; `outputs` stand in the order of the inputs."""
+    """Run `program` on the inputs that `order` lists, in that order; the outputs are in the order of the inputs.
+
+    `order` must name every input once. Raises ServerGoneError if the fork server ends, ValueError for an input that
+    cannot be packed.
+    """
     answers: dict[int, Output] = {}
     load: Output | None = None
     pending = list(order)
@@ -87,7 +96,7 @@ def _refused() -> Output:
 
 
 class _ProgramSession:
-    """One child: loads the program, answers inputs until it ends or they do."""
+    """One child that loads the program and answers inputs until it ends or no input is left."""
 
     def __init__(
         self, server: ForkServer, program: Program, batch: Sequence[int], limits: Limits, together: bool
@@ -101,6 +110,10 @@ class _ProgramSession:
         self._raw = [pack_input(program.inputs[i]) for i in batch]
 
     def run(self) -> tuple[Output, list[Output]]:
+        """Return how loading ended, and the outputs of the first inputs; they may be fewer than the batch.
+
+        Raises ServerGoneError if the fork server ends.
+        """
         child = self._server.fork()
         outputs: list[Output] = []
         load: Output | None = None
@@ -108,9 +121,9 @@ class _ProgramSession:
         started = time.monotonic()
         try:
             self._send_program(child)
-            load = self._frame(child, started, _LOADING)
+            load = self._read_frame(child, started, _LOADING)
             if load.status is Status.OK:
-                self._answers(child, outputs)
+                self._collect_outputs(child, outputs)
         except (_ProtocolBroken, _ChildClosed, _DeadlineExceeded, OSError) as error:
             failure = error
         end = self._server.end(child)
@@ -126,13 +139,13 @@ class _ProgramSession:
         assert load is not None, "either a load frame came or its absence was explained"
         return load, outputs
 
-    def _answers(self, child: Child, outputs: list[Output]) -> None:
+    def _collect_outputs(self, child: Child, outputs: list[Output]) -> None:
         for raw in self._raw:
             started = time.monotonic()
             if not self._sent_at_once:
                 self._check_silence(child)
                 self._send_input(child, raw)
-            outputs.append(self._frame(child, started, 0))
+            outputs.append(self._read_frame(child, started, 0))
         with contextlib.suppress(_ChildClosed):
             self._check_silence(child)
 
@@ -144,7 +157,10 @@ class _ProgramSession:
         child.channel.sendall(struct.pack("!I", len(raw)) + raw)
 
     def _check_silence(self, child: Child) -> None:
-        """Nothing may have been said since the last answer. Raises _Refused, or _Ended where the child is gone."""
+        """Check that the child has sent nothing since its last answer.
+
+        Raises _ProtocolBroken if it has, _ChildClosed if it has closed the channel.
+        """
         if self._buffer:
             raise _ProtocolBroken
         if select.select([child.channel], [], [], 0)[0]:
@@ -157,13 +173,14 @@ class _ProgramSession:
         block = marshal.dumps((*how, self._program.entry_point, self._program.source, *sent_now))
         child.channel.sendall(struct.pack("!I", len(block)) + block)
 
-    def _frame(self, child: Child, started: float, about: int) -> Output:
+    def _read_frame(self, child: Child, started: float, expected_flag: int) -> Output:
+        """Read one frame; `expected_flag` is `_LOADING` for the frame about loading, else 0."""
         deadline = started + self._limits.wall_s
-        status, length = _FRAME.unpack(self._exactly(child, _FRAME.size, deadline))
-        status ^= about
+        status, length = _FRAME.unpack(self._read_exactly(child, _FRAME.size, deadline))
+        status ^= expected_flag
         if length > self._limits.output_bytes * 4 or status > 5:
             raise _ProtocolBroken
-        payload = self._exactly(child, length, deadline)
+        payload = self._read_exactly(child, length, deadline)
         if self._together:
             return self._output(status, payload, 0.0, 0.0)
         wall = time.monotonic() - started
@@ -171,13 +188,13 @@ class _ProgramSession:
         spent, self._cpu_before = max(0.0, cpu - self._cpu_before), cpu
         return self._output(status, payload, wall, spent)
 
-    def _exactly(self, child: Child, size: int, deadline: float) -> bytes:
+    def _read_exactly(self, child: Child, size: int, deadline: float) -> bytes:
         while len(self._buffer) < size:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise _DeadlineExceeded
             if self._sent_at_once:
-                self._wait_for_the_end(child, left)
+                self._wait_for_close(child, left)
             child.channel.settimeout(left)
             try:
                 part = child.channel.recv(_RECEIVE_BYTES)
@@ -189,8 +206,8 @@ class _ProgramSession:
         taken, self._buffer = self._buffer[:size], self._buffer[size:]
         return taken
 
-    def _wait_for_the_end(self, child: Child, left: float) -> None:
-        """Sleep until the child has closed its end, or a moment: bulk frames need not wake the parent one by one."""
+    def _wait_for_close(self, child: Child, left: float) -> None:
+        """Sleep until the child has closed its end, but at most 20 ms: single frames need not wake the parent."""
         poller = select.poll()
         poller.register(child.channel, 0)  # POLLHUP is always reported
         poller.poll(min(left, _BULK_TICK_SECONDS) * 1000)
@@ -227,7 +244,7 @@ class _ProgramSession:
 
 
 def _send_file(channel: socket.socket, raw: bytes) -> None:
-    """Hand the child an unlinked in-memory file with the input, for its descriptor 0."""
+    """Send the child a file without a name that holds the input (in memory on Linux), for its descriptor 0."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("stdin")
     else:

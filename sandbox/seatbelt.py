@@ -1,7 +1,7 @@
-"""macOS: the profile under which a fork server is started by `sandbox-exec`; children inherit it.
+"""Build the macOS profile under which `sandbox-exec` starts a fork server; its children inherit the profile.
 
-Written from the profile language as other tools use it, and never run: nobody who wrote this had a Mac. The probe at
-the start decides; where it fails, the sandbox refuses. Memory is the weak side there (RLIMIT_DATA only).
+The profile follows the language as other tools use it, but it has never been run: its authors had no Mac. The probe
+at the start decides: if it fails, the sandbox refuses to run. Memory is limited only weakly there (RLIMIT_DATA).
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ def _quoted(path: str) -> str:
 
 
 def seatbelt_profile(readable: list[str], interpreter: str) -> str:
-    """All denied but: reading `readable`, starting the interpreter once, forking (the server needs it), signals to itself."""
+    """Return the profile's text; it denies everything except the following.
+
+    Allowed are: reading the paths in `readable`, starting `interpreter`, forking (the server needs it), and signals to
+    the process itself and its children.
+    """
     reads = " ".join(f"(subpath {_quoted(path)})" for path in readable)
     return "\n".join(
         [
@@ -37,7 +41,7 @@ def seatbelt_profile(readable: list[str], interpreter: str) -> str:
 
 
 def seatbelt_prefix() -> list[str]:
-    """What stands before the interpreter's command line."""
+    """Return the arguments to put before the interpreter's command line."""
     interpreter = str(Path(sys.executable).resolve())
     paths = sysconfig.get_paths()
     readable = {

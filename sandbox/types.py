@@ -1,4 +1,4 @@
-"""What goes into the sandbox and what comes out: frozen values, decided by the parent, never by the program."""
+"""Define what goes into the sandbox and what it returns: frozen values that the parent decides, never the program."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ ProgramKind = Literal["function", "stdin"]
 
 
 class SandboxError(Exception):
-    """The sandbox itself cannot do what it promises on this computer; nothing was run unprotected."""
+    """The sandbox cannot do on this computer what it promises; nothing was run unprotected."""
 
 
 class Status(str, Enum):
-    """How one input ended."""
+    """How the run on one input ended."""
 
     OK = "ok"
     ERROR = "error"
@@ -25,60 +25,72 @@ class Status(str, Enum):
     MEMORY_LIMITED = "memory-limited"
     OUTPUT_LIMITED = "output-limited"
     CRASHED = "crashed"
-    """A signal, or the process vanished."""
+    """A signal ended the process, or it exited without an answer."""
     REFUSED = "refused"
-    """It broke the protocol, or returned a value that has no canonical text."""
+    """The program broke the protocol, or returned a value that has no canonical text."""
     SANDBOX_FAILED = "sandbox-failed"
-    """Our fault; never counted as the program's."""
+    """The sandbox is at fault; this never counts against the program."""
 
 
 @dataclass(frozen=True)
 class Limits:
+    """The limits for one program.
+
+    Raises ValueError unless wall_s > 0, memory_bytes >= 64 MiB, output_bytes >= 16 and open_files >= 16.
+    """
+
     wall_s: float = 3.0
-    """Seconds of wall time an input; loading the module has as much."""
+    """Seconds of wall time per input, and as much again for loading the module."""
     cpu_s: float | None = None
-    """Seconds of CPU a program; None derives it from `wall_s` and the number of inputs."""
+    """Seconds of CPU time per process; None means `wall_s` for loading and for each input."""
     memory_bytes: int = 512 * 2**20
-    """Address space of a program's process."""
+    """The address space of a program's process."""
     output_bytes: int = 64 * 2**10
-    """Canonical text an input."""
+    """Bytes of canonical text, or of printed output, per input."""
     open_files: int = 64
+    """The number of open file descriptors per process."""
     max_timeouts: int | None = 2
-    """After so many time-outs the rest of a program's inputs is `timeout` unrun; None runs them all."""
+    """After this number of time-outs the remaining inputs are not run and count as `timeout`; None runs them all."""
 
     def __post_init__(self) -> None:
         if self.wall_s <= 0 or self.memory_bytes < 64 * 2**20 or self.output_bytes < 16 or self.open_files < 16:
-            raise ValueError("wall_s > 0, memory_bytes >= 64 MiB, output_bytes >= 16 and open_files >= 16 are needed")
+            raise ValueError("limits need wall_s > 0, memory_bytes >= 64 MiB, output_bytes >= 16 and open_files >= 16")
 
 
 @dataclass(frozen=True)
 class Program:
+    """One untrusted program with the inputs that it is run on."""
+
     id: str
     source: str
     kind: ProgramKind
     entry_point: str
-    """`function`: a name, or `Class.method` with the class made without arguments; `stdin`: empty."""
+    """`function`: a name, or `Class.method`, whose class is created without arguments; `stdin`: empty."""
     inputs: Sequence[object]
-    """`function`: tuples of plain values; `stdin`: text."""
+    """`function`: one tuple of plain values per input; `stdin`: one text per input."""
 
 
 @dataclass(frozen=True)
 class Output:
+    """The result of one input, or of loading the program."""
+
     status: Status
     text: str | None
-    """The canonical text; None unless `status` is ok."""
+    """The canonical text of the value, or what the script printed; None unless `status` is ok."""
     detail: str
-    """For people: our own words, and at most the name of a built-in exception."""
+    """A reason for people to read; of the program's own text it holds at most the name of a built-in exception."""
     wall_s: float
     cpu_s: float
 
 
 @dataclass(frozen=True)
 class ProgramResult:
+    """The results of one program on all its inputs."""
+
     program_id: str
     load: Output
-    """Of compiling and running the module (stdin: compiling)."""
+    """How compiling and running the module ended (for `stdin`: compiling only)."""
     outputs: tuple[Output, ...]
-    """One an input, in order."""
+    """One output per input, in the order of the inputs."""
     deterministic: bool | None
-    """Whether a second run with inputs reversed and another hash seed agreed; None where it was not repeated."""
+    """Whether a second run agreed, with the inputs reversed and another hash seed; None if there was none."""

@@ -1,6 +1,6 @@
-"""Test inputs packed for the child: plain values by marshal, text as it is; types, depth and size are checked first.
+"""Pack test inputs for the child: plain values with marshal, text as UTF-8, after checks of type, depth and size.
 
-Marshal goes from the parent to the child only. Nothing that a child sends is ever unpacked.
+Marshalled data goes from the parent to the child only. Nothing that a child sends is ever unpacked.
 Covered types: None, bool, int, float, str, bytes, list, tuple, dict, set (sets are packed in a fixed order).
 """
 
@@ -12,11 +12,11 @@ MAX_INPUT_BYTES = 4 * 2**20
 MAX_DEPTH = 50
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 _NO_SHARING = 2
-"""The version of marshal that writes no references: two equal arguments never become one object."""
+"""The marshal version that writes no references, so that two equal arguments never become one object."""
 
 
 def pack_input(value: object) -> bytes:
-    """The bytes of one input. Raises ValueError for a type that is not plain, or for a value that is too large."""
+    """Return the bytes of one input. Raises ValueError for a type that is not plain or a value that is too large."""
     if isinstance(value, str):
         raw = value.encode("utf-8", "surrogatepass")
     else:
@@ -27,18 +27,18 @@ def pack_input(value: object) -> bytes:
 
 
 def check_size(raw: bytes) -> None:
-    """Raises ValueError for more bytes than an input may have."""
+    """Check the size of a packed input. Raises ValueError for more than 4 MiB."""
     if len(raw) > MAX_INPUT_BYTES:
-        raise ValueError(f"an input of {len(raw)} bytes is larger than {MAX_INPUT_BYTES}")
+        raise ValueError(f"an input of {len(raw)} bytes is larger than the limit of {MAX_INPUT_BYTES} bytes")
 
 
 def check_plain(value: object, depth: int = 0) -> None:
-    """Raises ValueError unless `value` is made of plain values by exact type, at most 50 deep."""
+    """Check that `value` is made of plain values by exact type, nested at most 50 deep. Raises ValueError if not."""
     kind = type(value)
     if kind in _PLAIN:
         return
     if depth > MAX_DEPTH:
-        raise ValueError("an input is nested more than 50 deep")
+        raise ValueError(f"an input is nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, dict) and kind is dict:
         for key, item in value.items():
             check_plain(key, depth + 1)
@@ -47,4 +47,4 @@ def check_plain(value: object, depth: int = 0) -> None:
         for item in value:
             check_plain(item, depth + 1)
     else:
-        raise ValueError(f"an input holds a {kind.__name__}; plain Python values only")
+        raise ValueError(f"an input holds a value of type {kind.__name__}; inputs may hold plain Python values only")

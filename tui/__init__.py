@@ -1,1 +1,1 @@
-"""The face: shows what the store says and asks the core to work. No SQL, no subprocess, no model call here."""
+"""Terminal screens: show what the store holds and ask the core to work. No SQL, no subprocess, no model call here."""

@@ -1,4 +1,4 @@
-"""`python -m tui --home DIR`: what `conself tui` becomes."""
+"""Start the screens with `python -m tui --home DIR`; `conself tui` runs this module."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tui.app_state import AppState
 
 
 def main() -> None:
+    """Run the screens on the given home; print a ConselfError with its hint to stderr and exit with EXIT_USAGE."""
     parser = argparse.ArgumentParser(prog="conself tui")
     parser.add_argument("--home", type=Path)
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The app: theme, screens, global keys. It wires and does not work."""
+"""Wire the app: its screens and the keys that work on every screen. The screens and the core do the work."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SCREEN_TYPES: tuple[type[BaseScreen], ...] = (
 
 
 class ConselfApp(App[None]):
-    """Shows one home; closing it stops nothing unless it is asked to."""
+    """The app on one home; closing it does not stop a running round unless the user asks for that."""
 
     TITLE = "conself"
     CSS_PATH = "app.tcss"
@@ -59,9 +59,9 @@ class ConselfApp(App[None]):
             self.add_mode(screen.NAME, lambda screen=screen: screen(self.app_state))  # type: ignore[misc]
 
     def on_mount(self) -> None:
-        """Asked to end, or without its terminal, it ends like by q; a round goes on."""
-        for asked in (signal.SIGTERM, signal.SIGHUP):
-            asyncio.get_running_loop().add_signal_handler(asked, self.exit)
+        """Open the first screen, and exit cleanly on SIGTERM or a lost terminal; a running round continues."""
+        for signal_number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(signal_number, self.exit)
         self.switch_mode("round" if round_process.running(self.app_state.home) else "start")
 
     def action_go(self, name: str) -> None:
@@ -74,17 +74,20 @@ class ConselfApp(App[None]):
         self.push_screen(HelpScreen([*SCREEN_TYPES, ProblemScreen]))
 
     def action_leave(self) -> None:
-        """While a round runs, ask whether it goes on; it does unless it is stopped here."""
+        """Quit; if a round is running, ask first whether to keep it running or to stop it."""
         if not round_process.running(self.app_state.home):
             self.exit()
             return
 
-        def answered(goes_on: bool | None) -> None:
-            if goes_on is False:
+        def answered(keep_running: bool | None) -> None:
+            if keep_running is False:
                 round_process.stop(self.app_state.home)
             self.exit()
 
-        self.push_screen(Confirm("A round is running. Shall it go on without this screen?"), answered)
+        question = (
+            "A round is running. Keep it running after this program closes?\nNo (or Esc) stops it; nothing is lost."
+        )
+        self.push_screen(Confirm(question), answered)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)

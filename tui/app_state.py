@@ -1,4 +1,7 @@
-"""What every screen works at: the home, its store, and what the user has chosen. One connection, used by one thread at a time."""
+"""Hold what all screens share: the home, its store, and what the user has chosen.
+
+There is one database connection, and one thread at a time uses it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ BUSY, UNREADABLE = -1.0, -2.0
 
 
 class AppState:
-    """`round_id` is the round that is looked at; None: the latest."""
+    """The state that all screens share."""
 
     def __init__(self, home: Home, store: Store) -> None:
         self.home = home
@@ -23,13 +26,16 @@ class AppState:
         self._lock = threading.Lock()
         self._broken = False
         self.model: Path | None = None
-        """For playground and next round; None: the bundled model."""
+        """The model for the playground and the next round; None means the bundled model."""
         self.adapter_id: int | None = None
-        """For the playground; None: the latest accepted one."""
+        """The adapter for the playground; None means the latest accepted one."""
 
     @contextmanager
     def reading(self) -> Iterator[Store]:
-        """The store, for as long as the block lasts; after an error of the database it is opened anew."""
+        """Lend the store for the length of the block, to one thread at a time.
+
+        After a database error the next caller gets a newly opened connection.
+        """
         with self._lock:
             if self._broken:
                 self._store.close()
@@ -42,7 +48,10 @@ class AppState:
                 raise
 
     def version(self) -> float:
-        """Another number after another process has written to the store; BUSY while it is in use here, UNREADABLE after an error."""
+        """Return a number that changes when another process has written to the store.
+
+        Returns BUSY while another thread uses the store, UNREADABLE if the database cannot be read.
+        """
         if not self._lock.acquire(blocking=False):
             return BUSY
         try:
@@ -53,6 +62,7 @@ class AppState:
             self._lock.release()
 
     def latest_round(self) -> int | None:
+        """Return the id of the latest round, or None if there is none."""
         with self.reading() as store:
             latest = store.latest_round()
         return latest.id if latest else None

@@ -1,8 +1,8 @@
-"""Child side: the canonical text of a value, by exact type, with caps; a Python literal wherever one exists.
+"""Child side: write a value as canonical text, by exact type and with limits; a Python literal if there is one.
 
-`canonical_text({'b': (1, -0.0)}, 64)` -> `"{'b': (1, -0.0)}"`. The names it needs are bound at import, before
-any program text runs: a program that patches builtins changes its own values, not this code's tools.
-Not covered: subclasses, cycles, endless iterables and objects of its own classes: all of them are refused.
+`canonical_text({'b': (1, -0.0)}, 64)` -> `"{'b': (1, -0.0)}"`. The names that this code needs are bound at import,
+before any program text runs: a program that patches builtins changes its own values, but not this code.
+Not covered, and therefore refused: subclasses, cycles, endless iterables and objects of the program's classes.
 """
 
 _type, _ascii, _sorted, _len, _str = type, ascii, sorted, len, str
@@ -15,17 +15,20 @@ MAX_DEPTH = 50
 MAX_CALL_BITS = 10_000
 
 
-_WRITTEN_BY = {}
-"""Exact type -> how its value is written; of the standard types whose modules the program mentions."""
+_WRITERS = {}
+"""Exact type -> the function that writes its values, for standard types whose modules the program mentions."""
 
 
 def bind_standard_types(source):
-    """Before any program text runs. A module that the source does not lead to costs nothing."""
+    """Register writers for dates, decimals and fractions if `source` mentions their modules; others cost nothing.
+
+    Call this before any program text runs.
+    """
     if "datetime" in source or "calendar" in source:
         import datetime
 
         for kind in (datetime.date, datetime.datetime, datetime.time, datetime.timedelta):
-            _WRITTEN_BY[kind] = kind.__repr__
+            _WRITERS[kind] = kind.__repr__
     if "decimal" in source or "fractions" in source or "statistics" in source:
         import decimal
         import fractions
@@ -35,8 +38,8 @@ def bind_standard_types(source):
             fractions.Fraction.numerator,
             fractions.Fraction.denominator,
         )
-        _WRITTEN_BY[decimal.Decimal] = lambda value: "Decimal('" + to_text(value) + "')"
-        _WRITTEN_BY[fractions.Fraction] = lambda value: (
+        _WRITERS[decimal.Decimal] = lambda value: "Decimal('" + to_text(value) + "')"
+        _WRITERS[fractions.Fraction] = lambda value: (
             "Fraction(" + _small(numerator.fget(value)) + ", " + _small(denominator.fget(value)) + ")"
         )
 
@@ -48,7 +51,7 @@ def _small(number):
 
 
 class NoCanonicalText(Exception):
-    """The value's type has none, or it is nested too deep."""
+    """The value's type has no canonical text, or the value is nested too deep."""
 
 
 class TooLong(Exception):
@@ -56,7 +59,7 @@ class TooLong(Exception):
 
 
 def canonical_text(value, limit):
-    """Raises NoCanonicalText or TooLong; the text has at most `limit` characters, all ASCII."""
+    """Return the canonical text of `value`: at most `limit` characters, all ASCII. Raises NoCanonicalText, TooLong."""
     budget = [limit]
     text = _text(value, 0, budget)
     if _len(text) > limit:
@@ -121,7 +124,7 @@ def _call_text(value, kind, depth, budget):
         return "complex(" + _float_repr(value.real) + ", " + _float_repr(value.imag) + ")"
     if kind is _range:
         return "range(" + ", ".join([_text(v, depth, budget) for v in (value.start, value.stop, value.step)]) + ")"
-    write = _WRITTEN_BY.get(kind)
+    write = _WRITERS.get(kind)
     if write is None or _getattr(value, "tzinfo", None) is not None:
         raise NoCanonicalText
     text = write(value)

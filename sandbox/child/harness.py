@@ -1,10 +1,10 @@
-"""Child side: reads one program and its inputs from the parent, runs them, and answers in frames.
+"""Child side: read one program and its inputs from the parent, run it on them, and answer in frames.
 
-Wire, from the parent: `!I` length + marshal of (kind, together, number of inputs, CPU seconds, output bytes, entry
+Protocol, from the parent: `!I` length + marshal of (kind, together, number of inputs, CPU seconds, output bytes, entry
 point, source, inputs sent together), then each further input with its length.
-Wire, to the parent: 2-byte status, 4-byte length, payload; one frame for loading, then one an input.
-The names it needs are bound before any program text runs. A program can still lie about its own answers: it could
-as well just return the lie. What it cannot reach is other inputs' right answers (there are none here), its
+Protocol, to the parent: 2-byte status, 4-byte length, payload; one frame for loading, then one frame per input.
+The names that this code needs are bound before any program text runs. A program can still lie about its own answers,
+but it could as well return the lie. It cannot reach the right answers of other inputs (there are none here), its
 status of time and memory, or other programs.
 """
 
@@ -25,7 +25,7 @@ _exec, _compile, _BaseException, _MemoryError, _SystemExit = exec, compile, Base
 _type, _getattr, _isinstance, _pack, _unpack, _len = type, getattr, isinstance, struct.pack, struct.unpack, len
 _read, _write, _dup2, _close, _lseek = os.read, os.write, os.dup2, os.close, os.lseek
 _recvmsg = _socket.socket.recvmsg
-_decode = marshal.loads  # from the parent, never to it
+_decode = marshal.loads  # for data from the parent only
 _BytesIO, _FileIO, _BufferedReader, _TextIOWrapper = io.BytesIO, io.FileIO, io.BufferedReader, io.TextIOWrapper
 _BUILTIN_EXCEPTIONS = {
     value: name
@@ -37,11 +37,11 @@ _random_seed = 0
 
 
 class _Flood(BaseException):
-    """More was printed than the limit allows."""
+    """The program printed more than the limit allows."""
 
 
 class _CappedBytes(_BytesIO):
-    """What a script prints, as text or through `sys.stdout.buffer`; closing it loses nothing."""
+    """The buffer for the output of a script, as text or through `sys.stdout.buffer`; closing it loses nothing."""
 
     def __init__(self, limit):
         super().__init__()
@@ -60,13 +60,13 @@ class _CappedBytes(_BytesIO):
 
 
 def receive_descriptor(channel, size):
-    """(message, descriptor or None) as it came with SCM_RIGHTS."""
+    """Receive (message, the descriptor that came with SCM_RIGHTS or None)."""
     message, ancillary, _, _ = _recvmsg(channel, size, 24)
     return message, _unpack("i", ancillary[0][2][:4])[0] if ancillary else None
 
 
 def _read_block(channel):
-    """One block as sent; the parent sends nothing after it until it is answered."""
+    """Read one block of the parent, which sends nothing more until it has an answer; exit at the end of the channel."""
     block, size = b"", 4
     while _len(block) < size:
         part = _read(channel, 1 << 20)
@@ -93,7 +93,10 @@ def _failure(error):
 
 
 def prepare(hash_seed):
-    """Once in the fork server, for all children: seed, names, and the code that runs first cached and specialised."""
+    """Prepare the fork server once for all its children.
+
+    Keep the seed, add the names that `site` would add, and run the first code paths so that Python specialises them.
+    """
     global _random_seed
     _random_seed = hash_seed
     builtins.exit = builtins.quit = sys.exit  # as `site` would give them
@@ -106,9 +109,10 @@ def prepare(hash_seed):
 
 
 def serve(channel, limit_cpu, lock_paths=None):
-    """The whole life of a child after it has been locked down; `channel` is a descriptor.
+    """Load one program and answer its inputs: all that a locked-down child does. `channel` is a descriptor.
 
-    `lock_paths` is called before any program text runs, after the modules that it names are imported (strict mode).
+    In strict mode `lock_paths` is called after the modules that the program names are imported, and before any program
+    text runs.
     """
     kind, together, n_inputs, cpu_seconds, output_bytes, entry_point, source, *inputs = _decode(_read_block(channel))
     limit_cpu(cpu_seconds)
@@ -166,9 +170,9 @@ def _call(function, raw, output_bytes):
 
 
 def _serve_stdin(channel, code, output_bytes, n_inputs):
-    speaking = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=channel)
+    parent_socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=channel)
     for _ in range(n_inputs):
-        _, descriptor = receive_descriptor(speaking, 1)
+        _, descriptor = receive_descriptor(parent_socket, 1)
         if descriptor is None:
             os._exit(0)
         _dup2(descriptor, 0)
@@ -178,7 +182,7 @@ def _serve_stdin(channel, code, output_bytes, n_inputs):
 
 
 def _import_named(source):
-    """Strict mode: import the standard modules that a program names, while files can still be opened."""
+    """Import the standard modules that a program names, while files can still be opened (strict mode)."""
     import ast
 
     try:

@@ -1,10 +1,10 @@
-"""Child side: the kernel layers of the sandbox (Linux): capabilities, Landlock, seccomp, resource limits.
+"""Child side: install the kernel layers of the sandbox (Linux): capabilities, Landlock, seccomp, resource limits.
 
-`lock_server` is called once in a fork server and inherited by every child; `lock_child` in every child on top.
+A fork server calls `lock_server` once, and every child inherits it; every child then calls `lock_child` as well.
 Covered: files (read the standard library only, write nothing), network (no socket of any family), processes (no
-fork, no exec, signals to itself only), the kernel's rarer doors (an allow-list of system calls).
+fork, no exec, signals to itself only), rarely used system calls (only those of an allow-list are possible).
 Not covered: time and memory of the whole machine (the parent's deadlines and RLIMIT_AS do that), side channels.
-Source of numbers: the kernel's unistd tables and include/uapi/linux/{landlock,seccomp,capability}.h.
+Source of the numbers: the kernel's unistd tables and include/uapi/linux/{landlock,seccomp,capability}.h.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _prctl = getattr(_libc, "prctl", None)
 _ARCHES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 
-# name: (x86-64, aarch64); -1 where the architecture has no such call
+# name: (x86-64, aarch64); -1 if the architecture has no such call
 _ALLOWED = {
     "read": (0, 63), "write": (1, 64), "close": (3, 57), "fstat": (5, 80), "lseek": (8, 62), "mmap": (9, 222),
     "mprotect": (10, 226), "munmap": (11, 215), "brk": (12, 214), "rt_sigaction": (13, 134),
@@ -61,11 +61,11 @@ _PATH_CALLS = {
     "statfs": (137, 43), "openat": (257, 56), "newfstatat": (262, 79), "readlinkat": (267, 78), "faccessat": (269, 48),
     "faccessat2": (439, 439), "statx": (332, 291), "getcwd": (79, 17), "getdents": (78, -1), "getdents64": (217, 61),
 }  # fmt: skip
-"""Every allowed call that takes a path, or lists what a path led to: what strict mode takes away."""
+"""Every allowed call that takes a path or lists an opened folder; strict mode denies them."""
 _PRCTL, _PRCTL_OPTIONS = (
     (157, 167),
     (3, 15, 16, 22),
-)  # GET_DUMPABLE, SET_NAME, GET_NAME, SET_SECCOMP (only ever stricter)
+)  # GET_DUMPABLE, SET_NAME, GET_NAME, SET_SECCOMP (filters can only become stricter)
 _KILL, _TGKILL = (62, 129), (234, 131)
 
 _ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
@@ -96,7 +96,7 @@ def _equal(k, jt, jf):
 def _machine():
     machine = os.uname().machine
     if machine not in _ARCHES:
-        raise OSError(f"no table of system calls for {machine}")
+        raise OSError(f"the sandbox has no table of system calls for the processor type {machine}")
     return machine, (0 if machine == "x86_64" else 1)
 
 
@@ -112,7 +112,7 @@ def _rule(number, action):
 
 
 def _only_with_argument(number, argument, values, otherwise):
-    """Allow the call where its argument is one of `values`; the numbers of other calls fall through."""
+    """Allow the call if its argument is one of `values`, else return `otherwise`; other calls fall through."""
     return _for_call(number, _decide_by(argument, values, otherwise))
 
 
@@ -121,7 +121,7 @@ def _for_call(number, body):
 
 
 def _decide_by(argument, values, otherwise):
-    """An end of the program: allowed where the argument is one of `values`."""
+    """End the filter: allow if the argument is one of `values`, else return `otherwise`."""
     body = [_argument(argument)]
     for value in values:
         body += [_equal(value, 0, 1), _return(_ALLOW)]
@@ -139,7 +139,7 @@ def _server_filter():
     program += _only_with_argument(_FCNTL[column], 1, _FCNTL_COMMANDS, _ERRNO | _EPERM)
     program += _only_with_argument(_IOCTL[column], 1, _IOCTL_COMMANDS, _ERRNO | _EPERM)
     program += _only_with_argument(_PRLIMIT[column], 0, (0,), _ERRNO | _EPERM)
-    # PR_SET_PDEATHSIG only with SIGKILL: a program cannot take back that it dies with its fork server
+    # PR_SET_PDEATHSIG only with SIGKILL, so that a program cannot outlive its fork server
     by_signal = _decide_by(1, (9,), _ERRNO | _EPERM)
     by_option = _decide_by(0, _PRCTL_OPTIONS, _ERRNO | _EPERM)
     program += _for_call(_PRCTL[column], [_argument(0), _equal(1, 0, len(by_signal)), *by_signal, *by_option])
@@ -148,7 +148,7 @@ def _server_filter():
 
 
 def _child_filter(pid):
-    """What a fork server may and its children may not: processes, and signals to anything but themselves."""
+    """Deny what a fork server may do but its children may not: new processes, and signals to other processes."""
     _, column = _machine()
     program = [_load(0)]  # foreign architectures are killed by the server's filter
     threads = [_argument(0), _statement(0x45, _CLONE_THREAD, 0, 1), _return(_ALLOW), _return(_ERRNO | _EPERM)]
@@ -177,26 +177,28 @@ def _install_filter(code):
 
 def _install(program):
     if _prctl(22, 2, program, 0, 0) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
-        raise OSError(ctypes.get_errno(), "the seccomp filter was not taken")
+        raise OSError(ctypes.get_errno(), "the kernel did not accept the seccomp filter")
 
 
 class _ChildFilter:
-    """The filter of every child, built in the fork server: a child only writes its pid into it."""
+    """The filter for every child, built in the fork server; a child only writes its pid into it."""
 
     def __init__(self):
-        code = _child_filter(_PID_PLACE)
+        code = _child_filter(_PID_PLACEHOLDER)
         self._code = ctypes.create_string_buffer(code, len(code))
-        self._places = [i for i in range(4, len(code), 8) if code[i : i + 4] == struct.pack("I", _PID_PLACE)]
+        placeholder = struct.pack("I", _PID_PLACEHOLDER)
+        self._pid_offsets = [i for i in range(4, len(code), 8) if code[i : i + 4] == placeholder]
         self._program = ctypes.byref(_SockFprog(len(code) // 8, ctypes.addressof(self._code)))
 
     def install(self):
-        for place in self._places:
-            struct.pack_into("I", self._code, place, os.getpid())
+        """Write this process's pid into the filter and install it. Raises OSError."""
+        for offset in self._pid_offsets:
+            struct.pack_into("I", self._code, offset, os.getpid())
         _install(self._program)
 
 
 def landlock_abi():
-    """The version that this kernel offers, 0 where it has none."""
+    """Return the version of Landlock's interface that this kernel offers, or 0 if it has no Landlock."""
     version = _libc.syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint(1))
     return max(0, version)
 
@@ -211,7 +213,7 @@ def _restrict_files(read_paths):
     size = 24 if abi >= 6 else 16 if abi >= 4 else 8
     ruleset = _libc.syscall(444, attribute, ctypes.c_size_t(size), ctypes.c_uint(0))
     if ruleset < 0:
-        raise OSError(ctypes.get_errno(), "no Landlock ruleset")
+        raise OSError(ctypes.get_errno(), "the kernel did not create a Landlock ruleset")
     for path in read_paths:
         try:
             descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -220,35 +222,39 @@ def _restrict_files(read_paths):
         access = 4 | 8 if os.path.isdir(path) else 4  # READ_FILE, READ_DIR
         rule = struct.pack("=Qi", access, descriptor)
         if _libc.syscall(445, ruleset, 1, rule, 0) != 0:
-            raise OSError(ctypes.get_errno(), "a Landlock rule was not taken")
+            raise OSError(ctypes.get_errno(), "the kernel did not accept a Landlock rule")
         os.close(descriptor)
     if _libc.syscall(446, ruleset, 0) != 0:
-        raise OSError(ctypes.get_errno(), "Landlock did not restrict")
+        raise OSError(ctypes.get_errno(), "the kernel did not apply the Landlock rules")
     os.close(ruleset)
 
 
 def _drop_capabilities():
-    """As root: nothing of root's power is left but the user id."""
+    """Give up every capability of root; the user id stays root. Raises OSError."""
     for capability in range(64):
         if _prctl(24, capability, 0, 0, 0) != 0:  # PR_CAPBSET_DROP
             break
     _prctl(28, 0x2F, 0, 0, 0)  # PR_SET_SECUREBITS: NOROOT, NO_SETUID_FIXUP, both locked, no ambient
     header = struct.pack("Ii", 0x20080522, 0)
     if _libc.capset(header, bytes(24)) != 0:
-        raise OSError(ctypes.get_errno(), "capabilities could not be dropped")
+        raise OSError(ctypes.get_errno(), "the kernel did not drop the capabilities")
 
 
 def hide_host_name():
-    """The system call is denied; modules that ask at import (`platform`, `uuid`) get an answer that says nothing."""
+    """Replace `os.uname` by an answer without names, for modules that ask at import (`platform`, `uuid`).
+
+    The system call itself is denied.
+    """
     real = os.uname()
     nameless = os.uname_result((real.sysname, "localhost", "", "", real.machine))
     os.uname = sys.modules["posix"].uname = lambda: nameless
 
 
 def lock_server(layers, memory_bytes, open_files):
-    """Once in the fork server; `layers` names what to install: capabilities, landlock, seccomp.
+    """Lock down the fork server, once; `layers` names what to install: capabilities, landlock, seccomp.
 
-    Returns the filter that every child installs on top; None without seccomp.
+    Returns the filter that every child installs as well, or None without seccomp.
+    Raises OSError if the kernel does not accept a layer.
     """
     for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_MEMLOCK):
         resource.setrlimit(limit, (0, 0))
@@ -272,11 +278,14 @@ def lock_server(layers, memory_bytes, open_files):
     return for_children
 
 
-_PID_PLACE = 0x5A5A5A5A
+_PID_PLACEHOLDER = 0x5A5A5A5A
 
 
 def lock_child(parent, child_filter):
-    """In every child, before it reads anything of a program; memory, files and the rest are inherited."""
+    """Lock down a child before it reads anything of a program; the limits of its fork server are inherited.
+
+    Raises OSError if the kernel does not accept the filter.
+    """
     if sys.platform == "linux":
         _prctl(1, 9, 0, 0, 0)  # PR_SET_PDEATHSIG, SIGKILL
         if os.getppid() != parent:
@@ -288,10 +297,10 @@ def lock_child(parent, child_filter):
 
 
 def limit_cpu(seconds):
-    """In a child only: a fork server would reach it after some ten thousand forks."""
+    """Limit the CPU time of a child; a fork server would reach such a limit after some ten thousand forks."""
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
 
 
 def lock_paths():
-    """Strict mode: from here on no call that takes a path; files that are open stay readable."""
+    """Deny every further call that takes a path; files that are open stay readable (strict mode). Raises OSError."""
     _install_filter(_no_paths_filter())

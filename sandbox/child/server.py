@@ -1,9 +1,10 @@
-"""Child side: the fork server. One is started by the parent for every worker and hash seed, and locks itself down.
+"""Child side: the fork server, which locks itself down and forks a child per request.
 
-It never sees source, inputs or outputs, since its heap is inherited by every later child: each request hands it
-a socket (SCM_RIGHTS) on which the child speaks with the parent directly. A dead child stays a zombie until the
-parent says so; its pid cannot be taken by another process before the parent's last signal.
-Wire: `F` with a socket -> pid; `R` -> exit status, CPU seconds, peak memory of the oldest child.
+The parent starts one for every worker and hash seed. Every later child inherits the server's heap, so the server never
+sees source, inputs or outputs: each request hands it a socket (SCM_RIGHTS) through which the child talks to the parent
+directly. A dead child stays a zombie until the parent asks to reap it, so no other process can get its pid before the
+parent's last signal.
+Protocol: `F` with a socket -> pid; `R` -> exit status, CPU seconds, peak memory of the oldest child.
 """
 
 import _socket  # `socket` itself would cost every fork the mappings of three more libraries
@@ -25,7 +26,7 @@ PRELOADED = [
     "string",
     "typing",
 ]
-"""Every module costs each fork its pages and mappings: only what many programs import."""
+"""The modules that many programs import; no others, since each module costs every fork its pages and mappings."""
 PRELOADED_STRICT = [
     "array",
     "ast",
@@ -63,15 +64,16 @@ PRELOADED_STRICT = [
     "zlib",
     "_strptime",
 ]
-"""Strict mode opens no file once a program runs, so what modules load late must be there."""
+"""Further modules for strict mode, which opens no file once a program runs: modules that others load late."""
 
 
 def main():
+    """Run the server with the arguments: control descriptor, layers, hash seed, memory, open files, strict (0 or 1)."""
     control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=int(sys.argv[1]))
     layers = tuple(name for name in sys.argv[2].split(",") if name)
     seed, memory_bytes, open_files, strict = (int(argument) for argument in sys.argv[3:7])
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    os.register_at_fork = lambda **hooks: None  # a child never forks: hooks of `random` and `threading` only cost
+    os.register_at_fork = lambda **hooks: None  # hooks of `random` and `threading` would only cost time
     import harness
     import lockdown
 
@@ -99,19 +101,19 @@ def main():
 
 
 def _fill_holes():
-    """Objects for the free places of the heap, so that children allocate on new pages and copy fewer of ours."""
+    """Fill the free places of the heap, so that children allocate on new pages and copy fewer of the server's."""
     header = b"".__sizeof__()
     return [bytes(16 * size - header) for size in range(3, 33) for _ in range(50)]
 
 
 def _serve(control, child_filter, harness, lockdown, lock_paths):
-    me, children = os.getpid(), []
+    own_pid, children = os.getpid(), []
     while True:
         message, descriptor = harness.receive_descriptor(control, 1)
         if message == b"F":
             child = os.fork()
             if child == 0:
-                _be_child(control, descriptor, me, child_filter, harness, lockdown, lock_paths)
+                _run_child(control, descriptor, own_pid, child_filter, harness, lockdown, lock_paths)
             os.close(descriptor)
             children.append(child)
             control.sendall(REPLY.pack(b"P", child, 0, 0.0, 0))
@@ -126,7 +128,7 @@ def _serve(control, child_filter, harness, lockdown, lock_paths):
             os._exit(0)
 
 
-def _be_child(control, descriptor, parent, child_filter, harness, lockdown, lock_paths):
+def _run_child(control, descriptor, parent, child_filter, harness, lockdown, lock_paths):
     try:
         os.close(control.fileno())
         lockdown.lock_child(parent, child_filter)

@@ -1,4 +1,4 @@
-"""The adapters of this home: lineage, results, which one is in use; rename, delete, export."""
+"""Show the adapters of this home: lineage, results and which one is in use; rename, delete and export them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ from tui.widgets.big_table import BigTable
 
 
 class AdaptersScreen(BaseScreen):
+    """The screen of adapters, one row per adapter, the newest first."""
+
     NAME = "adapters"
     AUTO_FOCUS = "#adapters"
     HELP = (
-        "Each round makes one adapter, from the base model or from the adapter before it. An accepted one is what the next round begins "
-        "with, and what ask and serve use. u tries one in the playground, e writes one for other tools."
+        "Each round trains one adapter, from the base model or from an earlier adapter. The next round starts from the "
+        "latest accepted adapter, and `conself ask` and `conself serve` use it. u tries an adapter in the playground, "
+        "a accepts it, d rejects it, n renames it, e exports the model with the adapter for other tools, and Delete "
+        "removes it after asking you."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("u", "use", "Use in playground"),
@@ -48,7 +52,7 @@ class AdaptersScreen(BaseScreen):
         table = self.query_one("#adapters", BigTable)
         table.set_rows(data)
         self._details()
-        self.set_status("" if data else "no adapter yet: a round trains one -> 1 starts one")
+        self.set_status("" if data else "No adapter yet. A round trains one: press 1 to start one.")
 
     def on_big_table_moved(self) -> None:
         self._details()
@@ -56,7 +60,7 @@ class AdaptersScreen(BaseScreen):
     def _details(self) -> None:
         row = self._row
         if row:
-            verdicts = [f"{name}: {verdict}" for name, verdict in row["verdicts"].items()] or ["not judged"]
+            verdicts = [f"{name}: {verdict}" for name, verdict in row["verdicts"].items()] or ["not evaluated"]
             self.query_one("#details", Static).update("\n".join([row["gguf_path"], *verdicts]))
 
     @property
@@ -64,7 +68,7 @@ class AdaptersScreen(BaseScreen):
         return self.query_one("#adapters", BigTable).row
 
     def _cells(self, row: dict[str, Any]) -> list[str]:
-        parent = f"adapter {row['parent_id']}" if row["parent_id"] else "base model" if row["round_id"] else "elsewhere"
+        parent = f"adapter {row['parent_id']}" if row["parent_id"] else "base model" if row["round_id"] else "imported"
         mark = "▶" if row["id"] == self.app_state.adapter_id else ""
         return [mark, str(row["id"]), row["name"], row["state"], parent, row["created_at_utc"][:19]]
 
@@ -72,7 +76,9 @@ class AdaptersScreen(BaseScreen):
         if self._row:
             self.app_state.adapter_id = None if self.app_state.adapter_id == self._row["id"] else self._row["id"]
             self.query_one("#adapters", BigTable).refresh()
-            self.notify(f"the playground uses adapter {self.app_state.adapter_id or 'that was accepted last'}")
+            chosen = self.app_state.adapter_id
+            name = f"adapter {chosen}" if chosen else "the latest accepted adapter"
+            self.notify(f"The playground uses {name}. Press 7 to open it.")
 
     def action_state(self, state: str) -> None:
         if row := self._row:
@@ -87,7 +93,7 @@ class AdaptersScreen(BaseScreen):
             if name is not None:
                 self.run_with_store(lambda store: store.rename_adapter(row["id"], name), lambda _: self.action_reload())
 
-        self.app.push_screen(AskLine("A name for the adapter", row["name"]), renamed)
+        self.app.push_screen(AskLine("New name for the adapter, then Enter", row["name"]), renamed)
 
     def action_delete(self) -> None:
         row = self._row
@@ -102,10 +108,10 @@ class AdaptersScreen(BaseScreen):
             for path in store.delete_adapter(row["id"]):
                 self._remove(path)
 
-        self.app.push_screen(Confirm(f"Delete adapter {row['id']}, {row['name']}, and its files?"), answered)
+        self.app.push_screen(Confirm(f"Delete adapter {row['id']} ({row['name']}) and its files?"), answered)
 
     def _remove(self, path: Path) -> None:
-        """Only what lies in the home: an imported adapter may be a file of the user's."""
+        """Delete a file or folder inside the home only: an imported adapter may be one of the user's own files."""
         if self.app_state.home.path in path.resolve().parents:
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -120,16 +126,16 @@ class AdaptersScreen(BaseScreen):
                 self._export(row["id"], Path(target).expanduser())
 
         self.app.push_screen(
-            AskLine("Write the model with the adapter in it to", str(Path.home() / f"{row['name']}.gguf")), named
+            AskLine("Save the model with the adapter merged in as", str(Path.home() / f"{row['name']}.gguf")), named
         )
 
     @work(thread=True, exclusive=True, group="export")
     def _export(self, adapter_id: int, target: Path) -> None:
-        self.app.call_from_thread(self.notify, "exporting, and asking the merged file what it kept ...")
+        self.app.call_from_thread(self.notify, "Exporting, then measuring how much of the adapter the file keeps ...")
         try:
             with self.app_state.reading() as store:
-                said = " ".join(export_adapter(store, self.app_state.home, adapter_id, "merged", "shipped", target))
+                result = " ".join(export_adapter(store, self.app_state.home, adapter_id, "merged", "shipped", target))
         except EXPECTED_ERRORS as error:
             self.app.call_from_thread(self.notify, format_error(error), severity="error")
             return
-        self.app.call_from_thread(self.notify, said)
+        self.app.call_from_thread(self.notify, result)

@@ -1,4 +1,7 @@
-"""What all screens share: the bar of screens, loading in a thread, and one line that says what is wrong and what to do."""
+"""Provide the base class of all screens: the bar of screens, loading in a thread, and the message line.
+
+The message line says what is wrong and what to do next. What a screen shows is up to its subclass.
+"""
 
 from __future__ import annotations
 
@@ -22,41 +25,45 @@ from tui.app_state import BUSY, AppState
 from tui.widgets.nav_bar import NavBar
 
 EXPECTED_ERRORS = (ConselfError, SandboxError, sqlite3.Error, OSError, ValueError)
-"""Errors that a screen tells in a line; any other is a bug and ends the app."""
+"""Errors that a screen shows in its message line; any other error is a bug and ends the app."""
 
-_SAID_SECONDS = 10.0
-_REST = 4.0
-"""So many times as long as a load took there is none."""
+_NOTICE_SECONDS = 10.0
+_PAUSE_FACTOR = 4.0
+"""After a load that took t seconds, the next automatic one waits for at least this factor times t."""
 
 
 def format_error(error: Exception) -> str:
-    """What is wrong, and what to do about it."""
+    """Return one line that says what is wrong and what to do about it."""
     if isinstance(error, ConselfError):
         return f"{error.message} -> {error.hint}" if error.hint else error.message
     if isinstance(error, sqlite3.Error):
-        return f"the store cannot be read: {error} -> check the disk; `conself verify` checks the store; r tries again"
+        return f"the store cannot be read: {error} -> check the disk, run `conself verify`, and press r to try again"
     return f"{error}"
 
 
 class BaseScreen(Screen[None]):
-    """Subclasses give `compose_body`, `load` (in a thread) and `show`; `REFRESH` seconds apart, or once where it is 0."""
+    """A screen that loads data in a thread and shows it; subclasses define `compose_body`, `load` and `show`.
+
+    The data is loaded when the screen opens. If `REFRESH` is not 0, the screen checks every `REFRESH` seconds whether
+    something was written to the store, and then loads again.
+    """
 
     NAME: ClassVar[str] = ""
     REFRESH: ClassVar[float] = 0.0
     HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
     ALWAYS: ClassVar[bool] = False
-    """Reload although nothing was written."""
+    """Whether to reload even if nothing was written to the store."""
     HELP: ClassVar[str] = ""
-    """For the help screen: what one sees here and does."""
+    """The text for the help screen: what the screen shows, and what its keys do."""
     BINDINGS: ClassVar[list[BindingType]] = [Binding("r", "reload", "Reload", show=False)]
 
     def __init__(self, app_state: AppState) -> None:
         super().__init__()
         self.app_state = app_state
-        self._loading = self._again = False
+        self._loading = self._load_again = False
         self._version = self._next_load = 0.0
-        self._state = self._said = ("", False)
-        self._forget: Timer | None = None
+        self._status = self._notice = ("", False)
+        self._notice_timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield NavBar(self.NAME)
@@ -65,13 +72,15 @@ class BaseScreen(Screen[None]):
         yield Footer(compact=True)
 
     def compose_body(self) -> ComposeResult:
+        """Yield the widgets between the bar of screens and the message line."""
         raise NotImplementedError
 
     def load(self, store: Store) -> Any:
-        """What `show` needs; runs in a thread."""
+        """Return the data that `show` needs; runs in a thread, and may raise EXPECTED_ERRORS."""
         raise NotImplementedError
 
     def show(self, data: Any) -> None:
+        """Show what `load` returned; runs in the app's own thread."""
         raise NotImplementedError
 
     def on_mount(self) -> None:
@@ -82,14 +91,14 @@ class BaseScreen(Screen[None]):
         self.action_reload()
 
     def _reload_if_seen(self) -> None:
-        """Where something was written, and not so often that loading takes more than a fifth of the time."""
+        """Reload if something was written, but so rarely that loading takes at most a fifth of the time."""
         if self.is_current and time.monotonic() >= self._next_load:
             self._watch()
 
     def action_reload(self) -> None:
-        """Load and show; once more after a load that is under way, so that loads never pile up."""
+        """Load and show; if a load is already running, repeat it once afterwards, so that loads never pile up."""
         if self._loading:
-            self._again = True
+            self._load_again = True
             return
         self._loading = True
         self._load()
@@ -107,22 +116,24 @@ class BaseScreen(Screen[None]):
             self._version = self.app_state.version()
             with self.app_state.reading() as store:
                 data = self.load(store)
-            self._next_load = time.monotonic() + _REST * (time.monotonic() - started)
+            self._next_load = time.monotonic() + _PAUSE_FACTOR * (time.monotonic() - started)
         except EXPECTED_ERRORS as error:
-            words = format_error(error)
-            self.app.call_from_thread(self._loaded, lambda: self.set_status(words, bad=True))
+            message = format_error(error)
+            self.app.call_from_thread(self._loaded, lambda: self.set_status(message, is_error=True))
             return
         self.app.call_from_thread(self._loaded, lambda: self.show(data))
 
     @work(thread=True, group="store")
     def run_with_store(self, do: Callable[[Store], Any], then: Callable[[Any], None]) -> None:
-        """`do` with the store, in a thread: it may be locked for a while, and no key shall wait; `then` shows what came of it."""
+        """Call `do` with the store in a thread, then `then` with the result in the app's own thread.
+
+        The store may be locked for a while, and no key may wait for it. EXPECTED_ERRORS become a notice.
+        """
         try:
             with self.app_state.reading() as store:
                 result = do(store)
         except EXPECTED_ERRORS as error:
-            words = format_error(error)
-            self.app.call_from_thread(self.notify, words, severity="error")
+            self.app.call_from_thread(self.notify, format_error(error), severity="error")
             return
         if self.is_attached:
             self.app.call_from_thread(then, result)
@@ -131,13 +142,13 @@ class BaseScreen(Screen[None]):
         self._loading = False
         if self.is_attached:
             show()
-        if self._again:
-            self._again = False
+        if self._load_again:
+            self._load_again = False
             self.action_reload()
 
-    def set_status(self, text: str, *, bad: bool = False) -> None:
-        """How things stand and the next step, above the keys; empty takes it away."""
-        self._state = (text, bad)
+    def set_status(self, text: str, *, is_error: bool = False) -> None:
+        """Show the state of the screen and the next step above the keys; an empty text removes the line."""
+        self._status = (text, is_error)
         self._draw_message()
 
     def notify(
@@ -149,20 +160,21 @@ class BaseScreen(Screen[None]):
         timeout: float | None = None,
         markup: bool = False,
     ) -> None:
-        """Show what came of a key for `timeout` seconds (default: ten), above how things stand.
+        """Show the result of a key for `timeout` seconds (default: ten), above the status.
 
-        Takes the place of Textual's toasts, which cover what they are about. Foreign text is never parsed as markup.
+        This replaces Textual's toasts, which would cover what they are about. Text from outside is never parsed as
+        markup.
         """
         del markup
-        self._said = (f"{title}: {message}" if title else message, severity == "error")
-        if self._forget:
-            self._forget.stop()
-        self._forget = self.set_timer(timeout or _SAID_SECONDS, lambda: self.notify("")) if message else None
+        self._notice = (f"{title}: {message}" if title else message, severity == "error")
+        if self._notice_timer:
+            self._notice_timer.stop()
+        self._notice_timer = self.set_timer(timeout or _NOTICE_SECONDS, lambda: self.notify("")) if message else None
         self._draw_message()
 
     def _draw_message(self) -> None:
-        parts = [part for part in (self._said, self._state) if part[0]]
+        parts = [part for part in (self._notice, self._status) if part[0]]
         line = self.query_one("#message", Static)
-        line.update("\n".join(f"! {text}" if bad else text for text, bad in parts))
-        line.set_class(any(bad for _, bad in parts), "-bad")
+        line.update("\n".join(f"! {text}" if is_error else text for text, is_error in parts))
+        line.set_class(any(is_error for _, is_error in parts), "-bad")
         line.display = bool(parts)

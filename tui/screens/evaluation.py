@@ -1,4 +1,4 @@
-"""Did the model get better: base against adapter on each benchmark, problems gained and lost, and the decision."""
+"""Show whether the model got better: base and adapter on each benchmark, problems gained and lost, the decision."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from tui.widgets.interval import Interval
 
 
 class EvaluationScreen(BaseScreen):
+    """The screen of the latest round's evaluation; a key accepts or rejects its adapter."""
+
     NAME = "evaluation"
     AUTO_FOCUS = "#changed"
     REFRESH = 5.0
     HELP = (
-        "Points are percent of problems solved at the first try. The interval says how far chance alone could move the difference: if it "
-        "holds 0, nothing measurable changed. a takes the adapter for later rounds, d leaves it."
+        "Points are percent of problems solved at the first try. The interval shows how far chance alone could move "
+        "the difference: if it contains 0, there is no measurable change. a accepts the adapter for later rounds, d "
+        "rejects it."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "accept('accepted')", "Accept"),
@@ -47,7 +50,7 @@ class EvaluationScreen(BaseScreen):
         self._report = data
         if not data or not data["evaluations"]:
             self.set_status(
-                "nothing has been judged yet: evaluation comes after training -> 2 shows how far the round is"
+                "Nothing has been evaluated yet. Evaluation comes after training: press 2 to see how far the round is."
             )
             return
         lines = [f"{'':<12} {'base':>7} {'adapter':>8} {'greedy':>15} {'parsed':>15} {'crashed':>15}"]
@@ -60,7 +63,7 @@ class EvaluationScreen(BaseScreen):
             lines.append(f"{name:<12} {first[0]:>7.3f} {first[1]:>8.3f} {both}")
             lines.append(f"  {result['verdict']}; McNemar p {result['mcnemar_p']:.3f}")
         times = data["held_out_judged"]
-        lines.append(f"the held-out split has been judged on {times} time{'s' * (times != 1)} in this home")
+        lines.append(f"the held-out problems were used for evaluation {times} time{'s' * (times != 1)} in this home")
         self.query_one(Interval).show(
             {name: (r["difference"], *r["interval_95"]) for name, r in data["evaluations"].items()}
         )
@@ -71,12 +74,14 @@ class EvaluationScreen(BaseScreen):
             for problem in result[what]
         ]
         if not changed:
-            lines.append("greedy answers: no problem was gained, none was lost")
+            lines.append("greedy answers: no problem gained, none lost")
         self.query_one("#results", Static).update("\n".join(lines))
         self.query_one("#changed", BigTable).set_rows(changed)
         state = data["adapter"]["state"] if data["adapter"] else "none"
         self.set_status(
-            f"adapter: {state} -> a accepts, d rejects it; 7 tries it" if data["adapter"] else "no adapter was trained"
+            f"Adapter: {state}. a accepts it, d rejects it, 7 tries it."
+            if data["adapter"]
+            else "No adapter was trained. Press 2 for the summary of the round."
         )
 
     @on(BigTable.Moved)

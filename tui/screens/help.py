@@ -1,4 +1,4 @@
-"""Every screen's keys, and the words that are used."""
+"""Show the keys of every screen, and a glossary."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ from textual.widgets import Footer, Static
 from tui.screens.base import BaseScreen
 
 GLOSSARY = {
-    "semantic entropy": "how much the programs for one problem disagree in what they do, in bits; 0: all behave alike",
+    "semantic entropy": "how much the programs for one problem differ in behaviour, in bits; 0: all behave alike",
     "cluster": "programs that give the same outputs on all test inputs",
     "consensus": "how often a program agrees with the others, input by input, from 0 to 1",
-    "learnable": "the model is unsure, but not lost: entropy above 0 and below the threshold, few crashes",
-    "pair": "two programs for one prompt; training moves the model towards the one of higher consensus",
-    "DPO": "direct preference optimisation: make the chosen likelier than the rejected, against the model as it was",
-    "Con-DPO": "DPO where each pair counts by the consensus of its chosen program",
-    "LoRA, adapter": "a small file of changes beside the model, which stays as it is",
-    "displacement": "the chosen answers themselves become unlikely while the margin grows: a sign to stop",
-    "pass@1": "the share of problems that one answer solves",
-    "interval": "where the true difference lies in 95 of 100 cases; if it holds 0, nothing measurable changed",
-    "held-out": "problems that neither training nor any choice has seen",
+    "learnable": "the model is unsure but not lost: entropy above 0 and below the threshold, few crashes",
+    "pair": "two programs for the same prompt; training moves the model towards the one with the higher consensus",
+    "DPO": "direct preference optimisation: make the chosen program more likely than the rejected one, "
+    "compared with the model before training",
+    "Con-DPO": "DPO in which the weight of a pair is the consensus of its chosen program",
+    "LoRA, adapter": "a small file of changes to the model; the model's own file does not change",
+    "displacement": "the chosen answers themselves become less likely while the margin grows: a reason to stop",
+    "pass@1": "the share of problems that are solved by a single answer",
+    "interval": "contains the true difference in 95 of 100 cases; if it contains 0, there is no measurable change",
+    "held-out": "problems that were used neither for training nor for any choice",
 }
 
 
 class HelpScreen(ModalScreen[None]):
+    """The help over the present screen; Escape closes it."""
+
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,question_mark,q", "dismiss(None)", "Back")]
 
     def __init__(self, screens: Sequence[type[BaseScreen]]) -> None:
@@ -43,9 +46,10 @@ class HelpScreen(ModalScreen[None]):
 
 
 def help_text(screens: Sequence[type[BaseScreen]]) -> str:
-    lines = ["Everywhere: 1-9 screens, ? help, ctrl+p all commands, r reload, q quit (the round goes on).", ""]
+    """Return the keys of every screen with its HELP, then the glossary, as lines of plain text."""
+    lines = ["On every screen: 1-9 screens, ? help, ctrl+p all commands, r reload, q quit (asks if a round runs).", ""]
     for screen in screens:
         keys = [f"{b.key} {b.description}" for b in screen.BINDINGS if isinstance(b, Binding) and b.description]
         lines += [screen.NAME.upper(), f"  {screen.HELP}", f"  {'   '.join(keys)}", ""]
     width = max(map(len, GLOSSARY))
-    return "\n".join([*lines, "WORDS", *(f"  {word:<{width}}  {meaning}" for word, meaning in GLOSSARY.items())])
+    return "\n".join([*lines, "GLOSSARY", *(f"  {word:<{width}}  {meaning}" for word, meaning in GLOSSARY.items())])

@@ -1,4 +1,4 @@
-"""The preference pairs: chosen against rejected, why each was built, and which are left out of training."""
+"""Show the preference pairs: chosen against rejected, why each was built, and which are excluded from training."""
 
 from __future__ import annotations
 
@@ -18,18 +18,23 @@ from tui.screens.base import BaseScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.diff_view import DiffView
 
-_REST_SECONDS = 0.08
+_DRAW_DELAY_S = 0.08
 
 
 class PairsScreen(BaseScreen):
+    """The screen of the latest round's pairs; a key excludes a pair from training."""
+
     NAME = "pairs"
     AUTO_FOCUS = "#pairs"
-    HELP = "What training sees: two programs for one prompt, the left one preferred. x leaves a pair out of training, or takes it back."
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("x", "exclude", "Leave out / take back")]
+    HELP = (
+        "The pairs for training: two programs for the same prompt, the preferred one on the left. x excludes a pair "
+        "from training, or includes it again."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("x", "exclude", "Exclude / include")]
 
     def __init__(self, app_state: AppState) -> None:
         super().__init__(app_state)
-        self._resting: Timer | None = None
+        self._draw_timer: Timer | None = None
 
     def compose_body(self) -> ComposeResult:
         with Vertical():
@@ -48,8 +53,9 @@ class PairsScreen(BaseScreen):
         if table.row:
             self._show_pair(table.row)
         excluded = sum(row["excluded"] for row in rows)
-        nothing = "no pairs yet: they are built when programs have been scored -> 2 shows how far the round is"
-        self.set_status(f"{len(rows)} pairs, {excluded} left out of training" if rows else nothing)
+        empty = "No pairs yet. They are built after the programs are scored: press 2 to see how far the round is."
+        counts = f"{len(rows)} pairs, {excluded} excluded from training. x excludes a pair, or includes it again."
+        self.set_status(counts if rows else empty)
 
     def _show_pair(self, row: dict[str, Any]) -> None:
         self.query_one("#why", Static).update(row["why"])
@@ -57,10 +63,10 @@ class PairsScreen(BaseScreen):
 
     @on(BigTable.Moved)
     def _moved(self, event: BigTable.Moved) -> None:
-        """The cursor moves at once; the difference is drawn where it rests."""
-        if self._resting:
-            self._resting.stop()
-        self._resting = self.set_timer(_REST_SECONDS, lambda: self._show_pair(event.row))
+        """Draw the pair once the cursor has rested on it for a moment; the cursor itself moves at once."""
+        if self._draw_timer:
+            self._draw_timer.stop()
+        self._draw_timer = self.set_timer(_DRAW_DELAY_S, lambda: self._show_pair(event.row))
 
     def action_exclude(self) -> None:
         row = self.query_one("#pairs", BigTable).row
@@ -71,4 +77,4 @@ class PairsScreen(BaseScreen):
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    return ["left out" if row["excluded"] else "", row["problem_id"], f"{row['weight']:.2f}", row["why"]]
+    return ["excluded" if row["excluded"] else "", row["problem_id"], f"{row['weight']:.2f}", row["why"]]

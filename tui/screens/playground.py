@@ -1,4 +1,4 @@
-"""A task for the model: base and adapter answer, and either answer is run in the sandbox on inputs you type."""
+"""Ask the model: base and adapter answer a task, and either program runs in the sandbox on an input you type."""
 
 from __future__ import annotations
 
@@ -25,11 +25,13 @@ ARMS = ("base", "adapter")
 
 
 class PlaygroundScreen(BaseScreen):
+    """The screen with a field for a task, two answers side by side, and a field for an input to run them on."""
+
     NAME = "playground"
     HELP = (
-        "Type a task; base model and adapter answer it, one after the other. Esc leaves a field, i goes to the input. b or t runs the "
-        "base's or the adapter's program in the sandbox: on a call like double(3), or on text for standard input. Nothing runs outside "
-        "the sandbox."
+        "Type a task and press Ctrl+S: the base model answers it, then the adapter. Esc leaves a field, i goes to the "
+        "input: a call like double(3), or text for standard input. b runs the base model's program on it in the "
+        "sandbox, t the adapter's. Nothing runs outside the sandbox."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "ask", "Ask", priority=True),
@@ -48,9 +50,7 @@ class PlaygroundScreen(BaseScreen):
         with Horizontal():
             for arm in ARMS:
                 yield SourceView(id=arm)
-        yield Input(
-            placeholder="what to run: a call like double(3), or text for standard input", id="call", compact=True
-        )
+        yield Input(placeholder="the input: a call like double(3), or text for standard input", id="call", compact=True)
         yield Static("", id="ran", markup=False)
 
     def load(self, store: Store) -> Any:
@@ -58,7 +58,7 @@ class PlaygroundScreen(BaseScreen):
         return model, *self._adapter(store, model)
 
     def _adapter(self, store: Store, model: ModelFile) -> tuple[Path | None, str]:
-        """The adapter's file, None where there is none; and what is wrong with it."""
+        """Return the adapter's file, or None without one, and what is wrong with it, or an empty text."""
         try:
             adapter = current_adapter(store, model, self.app_state.adapter_id)
             if adapter:
@@ -68,17 +68,16 @@ class PlaygroundScreen(BaseScreen):
         return adapter, ""
 
     def show(self, data: Any) -> None:
-        model, adapter, trouble = data
+        model, adapter, adapter_error = data
         self.query_one("#base", SourceView).border_title = "base"
         self.query_one("#adapter", SourceView).border_title = (
             f"adapter of {adapter.parent.name}" if adapter else "adapter: none yet"
         )
-        if trouble:
-            self.set_status(f"{trouble}; until then the base model answers alone", bad=True)
+        if adapter_error:
+            self.set_status(f"{adapter_error}; until this is fixed, only the base model answers", is_error=True)
         else:
-            self.set_status(
-                f"{model.name} -> type a task, Ctrl+S asks" + ("" if adapter else "; a round makes the adapter")
-            )
+            hint = "" if adapter else " There is no adapter yet; a round trains one."
+            self.set_status(f"Model: {model.name}. Type a task, then press Ctrl+S to ask.{hint}")
 
     def action_leave(self) -> None:
         self.set_focus(None)
@@ -94,7 +93,7 @@ class PlaygroundScreen(BaseScreen):
         self._answers = dict.fromkeys(ARMS, "")
         for arm in ARMS:
             self._show_arm(arm)
-        self.notify("loading the model ...")
+        self.notify("Loading the model ...")
         self._ask(self.query_one("#task", TextArea).text)
 
     @work(thread=True, exclusive=True, group="ask")
@@ -123,12 +122,13 @@ class PlaygroundScreen(BaseScreen):
             self.app.call_from_thread(self.notify, format_error(error), severity="error")
             return
         self.app.call_from_thread(
-            self.notify, "Esc, then i to say on what; then b runs the base's program, t the adapter's, in the sandbox"
+            self.notify,
+            "Press Esc, then i to type an input. Then b runs the base model's program in the sandbox, t the adapter's.",
         )
 
     def _answering(self, arm: str) -> None:
         self._show_arm(arm)
-        self.notify(f"{arm} answers ...")
+        self.notify(f"Answering: {arm} ...")
 
     def _show_arm(self, arm: str) -> None:
         if self.is_attached:
@@ -138,15 +138,16 @@ class PlaygroundScreen(BaseScreen):
     def action_try(self, arm: str) -> None:
         code = extract_program(self._answers[arm])
         if code is None:
-            self.notify(f"{arm} has not answered with a ```python block -> Ctrl+S asks", severity="error")
+            message = f"Nothing to run: {arm} has not answered with a ```python block. Press Ctrl+S to ask."
+            self.notify(message, severity="error")
             return
-        self.query_one("#ran", Static).update(f"running {arm} ...")
+        self.query_one("#ran", Static).update(f"{arm}: running ...")
         self._try(arm, code, self.query_one("#call", Input).value)
 
     @work(thread=True, exclusive=True, group="try")
     def _try(self, arm: str, code: str, call: str) -> None:
         try:
-            said = try_program(code, call)
+            result = try_program(code, call)
         except EXPECTED_ERRORS as error:
-            said = format_error(error)
-        self.app.call_from_thread(self.query_one("#ran", Static).update, f"{arm}: {said}")
+            result = format_error(error)
+        self.app.call_from_thread(self.query_one("#ran", Static).update, f"{arm}: {result}")

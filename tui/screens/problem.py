@@ -1,4 +1,4 @@
-"""One problem: its behaviour matrix, clusters, the difference of two clusters, observations, prompts, completions."""
+"""Show one problem: behaviour matrix, clusters, the difference of two clusters, observations, prompts, completions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ from tui.widgets.source_view import SourceView
 
 
 class ProblemScreen(BaseScreen):
+    """The screen of one problem of a round, with one tab per view."""
+
     NAME = "problems"
     HELP = (
-        "What the programs of one problem do: rows are programs, columns test inputs, equal letters equal outputs. Clusters are programs "
-        "that behave alike. The difference tab shows two clusters side by side and the first inputs that tell them apart."
+        "The programs for one problem. In the matrix, a row is a program and a column a test input; equal letters in a "
+        "column are equal outputs. Clusters are programs that behave alike. The difference tab shows two clusters side "
+        "by side and the first inputs on which they differ; d again shows the next cluster."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "app.pop_screen", "Back"),
@@ -81,7 +84,7 @@ class ProblemScreen(BaseScreen):
         )
         self.query_one("#prompted", Static).update("\n\n────\n\n".join(view.prompts) or "none yet")
         self.query_one("#completed", Static).update("\n\n────\n\n".join(view.completions) or "none yet")
-        self.set_status("" if view.programs else "no program has been run yet -> 2 shows how far the round is")
+        self.set_status("" if view.programs else "No program has been run yet. Press 2 to see how far the round is.")
 
     def _cells(self, row: ProgramView) -> list[str]:
         assert self._view is not None, "rows are shown with the view"
@@ -100,19 +103,19 @@ class ProblemScreen(BaseScreen):
         self.query_one("#source", SourceView).show(program.code, f"{cluster}, sampled {program.samples} times")
 
     def _show_difference(self) -> None:
-        """The largest cluster against another; d takes the next one."""
+        """Show the largest cluster against another one; each press of d takes the next."""
         assert self._view is not None, "shown with the view"
         firsts: dict[int | None, ProgramView] = {}
         for program in self._view.programs:
             firsts.setdefault(program.cluster, program)
         left, *others = firsts.values()
         if not others:
-            self.query_one("#apart", Static).update("All programs behave alike: there is nothing to tell apart.")
+            self.query_one("#apart", Static).update("All programs behave alike, so there is no difference to show.")
             return
         right = others[self._other % len(others)]
-        apart = [(i, a, b) for i, (a, b) in enumerate(zip(left.outputs, right.outputs, strict=True)) if a != b][:3]
+        differing = [(i, a, b) for i, (a, b) in enumerate(zip(left.outputs, right.outputs, strict=True)) if a != b][:3]
         text = Text()
-        for i, a, b in apart:
+        for i, a, b in differing:
             text.append(f"on {self._view.inputs[i][:60]!s}: {_shown(a)} against {_shown(b)}\n")
         self.query_one("#apart", Static).update(text)
         names = tuple("crashed" if p.cluster is None else f"cluster {_name(p.cluster)}" for p in (left, right))
@@ -134,7 +137,7 @@ class ProblemScreen(BaseScreen):
 
 
 def _name(cluster: int) -> str:
-    """0 -> A"""
+    """Return the name of a cluster: 0 -> A, 25 -> Z, 26 -> #27."""
     return chr(ord("A") + cluster) if cluster < 26 else f"#{cluster + 1}"
 
 

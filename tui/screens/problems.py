@@ -1,4 +1,4 @@
-"""All problems of the round: sorted, filtered, and what another threshold would select."""
+"""Show all problems of the round, sorted and filtered, and what another threshold would select."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tui.widgets.big_table import BigTable
 from tui.widgets.histogram import Histogram
 
 SORTS: tuple[tuple[str, Any], ...] = (
-    ("as they came", None),
+    ("original order", None),
     ("entropy", lambda row: -1.0 if row.entropy_bits is None else row.entropy_bits),
     ("crash rate", lambda row: row.crash_rate),
     ("clusters", lambda row: row.clusters),
@@ -31,19 +31,22 @@ _MOST_BITS = 4.0
 
 
 class ProblemsScreen(BaseScreen):
+    """The screen of the latest round's problems, one row per problem, with a threshold to try."""
+
     NAME = "problems"
     AUTO_FOCUS = "#table"
     REFRESH = 5.0
     HELP = (
-        "Every problem with its entropy and class: too easy (all agree), learnable (selected), too hard, crashed. / filters, o sorts, "
-        "left and right move the threshold and show what it would select, n changes the normaliser, Enter opens a problem."
+        "Every problem with its entropy and class: too easy (all programs agree), learnable (selected), too hard, "
+        "crashed. / filters, o sorts, left and right move the threshold and show what it would select, n changes the "
+        "normalisation of the entropy, Enter opens a problem."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "Filter"),
         Binding("o", "sort", "Sort"),
         Binding("left", "threshold(-0.02)", "Threshold -"),
         Binding("right", "threshold(0.02)", "Threshold +"),
-        Binding("n", "normaliser", "Normaliser"),
+        Binding("n", "normalisation", "Normalise"),
     ]
 
     def __init__(self, *arguments: Any) -> None:
@@ -53,11 +56,11 @@ class ProblemsScreen(BaseScreen):
         self._selection = Selection((), self._settings.max_crash_rate)
         self._count = ""
         self._threshold: float | None = None
-        self._normaliser = ""
+        self._normalisation = ""
         self._sort = 0
 
     def compose_body(self) -> ComposeResult:
-        yield Input(placeholder="a part of the name, or a class; Enter", id="filter", compact=True)
+        yield Input(placeholder="filter: a part of the name, or a class; Enter", id="filter", compact=True)
         yield Static("", id="threshold", markup=False)
         with Horizontal():
             columns = [
@@ -81,15 +84,17 @@ class ProblemsScreen(BaseScreen):
 
     def show(self, data: Any) -> None:
         if data is None:
-            self.set_status("no round yet -> 1 starts one")
+            self.set_status("No round yet. Press 1 to start one.")
             return
         self._rows, self._settings, self._selection, bins = data
         self._threshold = self._settings.threshold if self._threshold is None else self._threshold
-        self._normaliser = self._normaliser or self._settings.normaliser
+        self._normalisation = self._normalisation or self._settings.normaliser
         self._arrange()
-        self.query_one(Histogram).show(bins, "entropy (bits), problems:")
+        self.query_one(Histogram).show(bins, "problems by entropy (bits):")
         self.set_status(
-            "" if any(b["count"] for b in bins) else "no problem has been scored yet -> 2 shows how far the round is"
+            ""
+            if any(b["count"] for b in bins)
+            else "No problem has been scored yet. Press 2 to see how far the round is."
         )
 
     def _arrange(self) -> None:
@@ -104,13 +109,13 @@ class ProblemsScreen(BaseScreen):
         assert self._threshold is not None, "set when the problems are shown"
         filled = round(20 * self._threshold)
         parts = []
-        for normaliser in ENTROPY_NORMALISATIONS:
-            problems, pairs = self._selection.count(normaliser, self._threshold)
-            parts.append(
-                f"{'▶' if normaliser == self._normaliser else ' '}{normaliser}: {problems} problems, {pairs} pairs"
-            )
+        for normalisation in ENTROPY_NORMALISATIONS:
+            problems, pairs = self._selection.count(normalisation, self._threshold)
+            mark = "▶" if normalisation == self._normalisation else " "
+            parts.append(f"{mark}{normalisation}: {problems} problems, {pairs} pairs")
+        bar = "█" * filled + "░" * (20 - filled)
         self.query_one("#threshold", Static).update(
-            f"{self._count}   threshold [{'█' * filled}{'░' * (20 - filled)}] {self._threshold:.2f}  would select  {'   '.join(parts)}"
+            f"{self._count}   threshold [{bar}] {self._threshold:.2f}  would select  {'   '.join(parts)}"
             f"   (this round: {self._settings.normaliser} {self._settings.threshold:.2f})"
         )
 
@@ -119,8 +124,8 @@ class ProblemsScreen(BaseScreen):
             self._threshold = min(1.0, max(0.0, round(self._threshold + by, 2)))
             self._show_threshold()
 
-    def action_normaliser(self) -> None:
-        self._normaliser = "log2" if self._normaliser == "min-max" else "min-max"
+    def action_normalisation(self) -> None:
+        self._normalisation = "log2" if self._normalisation == "min-max" else "min-max"
         if self._rows:
             self._show_threshold()
 

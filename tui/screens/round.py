@@ -1,4 +1,4 @@
-"""The running round: one bar per stage, the entropy histogram as it grows, the last programs; p pauses, x stops."""
+"""Show the running round: one bar per stage, the entropy histogram so far, the last programs; pause and stop it."""
 
 from __future__ import annotations
 
@@ -25,23 +25,25 @@ STAGES = ("observe", "sample", "execute", "grow", "score", "pair", "train", "eva
 
 
 class RoundScreen(BaseScreen):
+    """The screen of the latest round; keys pause, stop and continue it."""
+
     NAME = "round"
     REFRESH = 1.0
-    ALWAYS = True  # the round's process may come and go without a word in the store
+    ALWAYS = True  # the round process may start or end without writing to the store
     HELP = (
-        "The round from observations to the verdict, as it runs. p holds it and lets it go on, x stops it; what is stored stays, and s "
-        "goes on. Closing this program stops nothing."
+        "The round from observations to the verdict, while it runs. p pauses and resumes it, x stops it; everything "
+        "stored is kept, and s continues it. A round can keep running after this program closes."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("p", "pause", "Pause / resume"),
         Binding("x", "stop", "Stop"),
-        Binding("s", "start", "Go on"),
+        Binding("s", "start", "Start"),
     ]
 
     def __init__(self, app_state: AppState) -> None:
         super().__init__(app_state)
-        self._place: int | None = None
-        self._ended: deque[tuple[float, int]] = deque(maxlen=20)
+        self._last_row: int | None = None
+        self._token_counts: deque[tuple[float, int]] = deque(maxlen=20)
 
     def compose_body(self) -> ComposeResult:
         yield Label("", id="headline", markup=False)
@@ -63,7 +65,7 @@ class RoundScreen(BaseScreen):
         if latest is None:
             return None, state, round_process.failure(home)
         id = latest.id
-        tokens, self._place = tokens_since(store, id, self._place)
+        tokens, self._last_row = tokens_since(store, id, self._last_row)
         found = progress(store, id), round_report(store, id), latest_programs(store, id), tokens
         return found, state, round_process.failure(home)
 
@@ -74,66 +76,65 @@ class RoundScreen(BaseScreen):
             starting = process != "not running"
             headline.update("The round is starting ..." if starting else "No round yet")
             self.set_status(
-                failure or ("" if starting else "press s to begin one with the bundled model, or 1 to choose"),
-                bad=bool(failure),
+                failure or ("" if starting else "Press s to start one with the bundled model, or 1 to choose."),
+                is_error=bool(failure),
             )
             return
         progress_rows, report, programs, tokens = found
         state = report["state"] if report["state"] != "running" else process
-        headline.update(
-            f"Round {report['round']} ({state}), preset {report['preset']}, {report['model']}{self._speed(tokens, state)}"
-        )
+        speed = self._speed(tokens, state)
+        headline.update(f"Round {report['round']} ({state}), preset {report['preset']}, {report['model']}{speed}")
         for row in progress_rows:
             self.query_one(f"#progress-{row['stage']}", StageProgress).update_counts(row["done"], row["total"])
         self.query_one("#programs", BigTable).set_rows(programs)
         if report["mean_crash_rate"] is not None:
-            self.query_one(Histogram).show(report["entropy_histogram"], "semantic entropy (bits), problems:")
+            self.query_one(Histogram).show(report["entropy_histogram"], "problems by semantic entropy (bits):")
         self.query_one("#summary", Static).update(
-            "\n".join(f"{stage}: {said}" for stage, said in report["stages"].items())
+            "\n".join(f"{stage}: {summary}" for stage, summary in report["stages"].items())
         )
-        self.set_status(self._next_step(report, state, failure), bad=bool(failure))
+        self.set_status(self._next_step(report, state, failure), is_error=bool(failure))
 
     def _speed(self, tokens: int, state: str) -> str:
-        """Of programs that ended lately: those under way count when they end."""
-        self._ended.append((time.monotonic(), tokens))
-        seconds = self._ended[-1][0] - self._ended[0][0]
-        rate = sum(count for _, count in list(self._ended)[1:]) / seconds if seconds > 0 else 0
+        """Return the sampling speed over the last reloads; a program counts once it has ended."""
+        self._token_counts.append((time.monotonic(), tokens))
+        seconds = self._token_counts[-1][0] - self._token_counts[0][0]
+        rate = sum(count for _, count in list(self._token_counts)[1:]) / seconds if seconds > 0 else 0
         return f", {rate:.0f} tokens/s" if state == "running" and rate else ""
 
     @staticmethod
     def _next_step(report: dict[str, Any], state: str, failure: str) -> str:
         if failure:
-            return f"the round ended early: {failure} -> s goes on"
+            return f"The round ended early: {failure}; then press s to continue"
         if state == "done":
             return (
-                f"{report['stages'].get('decide', 'done')} -> 6 shows what changed, 7 tries it, s begins the next round"
+                f"{report['stages'].get('decide', 'done')} -> 6 shows what changed, 7 tries it, s starts the next round"
             )
         if state == "paused":
-            return "paused -> p goes on"
-        return "stopped; nothing is lost -> s goes on" if state == "not running" else ""
+            return "Paused. Press p to resume."
+        return "Stopped; nothing is lost. Press s to continue." if state == "not running" else ""
 
     def action_pause(self) -> None:
         paused = round_process.is_paused(self.app_state.home)
         done = round_process.resume(self.app_state.home) if paused else round_process.pause(self.app_state.home)
         self.notify(
-            ("goes on" if paused else "pausing: what has begun is ended first")
+            ("Resumed." if paused else "Pausing; work that has begun is finished first. Press p to resume.")
             if done
-            else "no round runs -> s starts one"
+            else "No round is running. Press s to start one."
         )
 
     def action_stop(self) -> None:
         self.notify(
-            "stopping; what is stored stays"
+            "Stopping; everything stored is kept. Press s to continue later."
             if round_process.stop(self.app_state.home)
-            else "no round runs -> s starts one"
+            else "No round is running. Press s to start one."
         )
 
     def action_start(self) -> None:
         if round_process.running(self.app_state.home):
-            self.notify("it is running")
+            self.notify("The round is already running.")
         else:
             self.run_with_store(
-                lambda _: round_process.start(self.app_state.home, []), lambda _: self.notify("starting ...")
+                lambda _: round_process.start(self.app_state.home, []), lambda _: self.notify("Starting ...")
             )
 
 

@@ -1,4 +1,4 @@
-"""What this program and the round are set to; the theme is changed here."""
+"""Show the home, the model, the theme and the settings of the round; change the theme."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ THEMES = ("textual-dark", "textual-light", "nord", "gruvbox", "solarized-light")
 
 
 class SettingsScreen(BaseScreen):
+    """The screen of settings, those of the latest round or, without one, of the preset `laptop`."""
+
     NAME = "settings"
-    HELP = "t changes the theme, light or dark. Settings of a round are chosen when it starts (1), and stay what they were while it runs."
+    HELP = (
+        "t changes the theme, light or dark. The settings of a round are chosen when it starts (press 1), and do not "
+        "change while it runs."
+    )
     BINDINGS: ClassVar[list[BindingType]] = [Binding("t", "theme", "Theme")]
 
     def compose_body(self) -> ComposeResult:
@@ -36,7 +41,7 @@ class SettingsScreen(BaseScreen):
         chosen = {
             "home": self.app_state.home.path,
             "model": self.app_state.model or "bundled",
-            "theme": f"{self.app.theme} (t: the next)",
+            "theme": f"{self.app.theme} (t: next theme)",
         }
         lines = [*(f"{name:<10} {value}" for name, value in chosen.items()), ""]
         lines.append("settings of the latest round" if data else "settings of the preset laptop")

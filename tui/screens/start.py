@@ -1,4 +1,4 @@
-"""The first screen: this computer, the models on it, what to train on; s starts a round."""
+"""Show the first screen: this computer, the models on it and the problems to train on; start a round."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from tui.widgets.pick_file import PickFile
 
 
 class StartScreen(BaseScreen):
+    """The screen on which a model and problems are chosen and a round is started."""
+
     NAME = "start"
     AUTO_FOCUS = "#models"
     HELP = (
-        "This computer, the models on it, and what a round would train on. s starts a round (or goes on with the unfinished one), "
-        "g picks a model file, "
-        "f measures for some seconds how fast this computer samples and trains."
+        "This computer, the models on it, and what a round would train on. s starts a round or continues the "
+        "unfinished one, g picks a model file, f measures for some seconds how fast this computer samples and trains."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "start", "Start a round"),
@@ -42,10 +43,10 @@ class StartScreen(BaseScreen):
         yield Static("conself: a coding model teaches itself, on this computer, offline.", id="welcome", markup=False)
         with Horizontal():
             with Vertical(id="choices"):
-                yield Label("Model (Enter chooses)")
+                yield Label("Model (press Enter)")
                 yield OptionList(id="models")
                 yield Label("Or a GGUF file")
-                yield Input(placeholder="path, Enter", id="model-path")
+                yield Input(placeholder="path, then Enter", id="model-path")
                 yield Label("Problems (empty: starter pack)")
                 yield Input(placeholder="path of a problems file", id="problems")
                 with Horizontal(id="small"):
@@ -56,14 +57,14 @@ class StartScreen(BaseScreen):
                         id="preset",
                         compact=True,
                     )
-                    yield Input(placeholder="at most ... problems", id="limit", type="integer", compact=True)
+                    yield Input(placeholder="at most n problems", id="limit", type="integer", compact=True)
             with VerticalScroll(id="machine"):
-                yield Static("looking at this computer ...", id="words", markup=False)
+                yield Static("Checking this computer ...", id="machine-lines", markup=False)
                 yield Static("", id="forecast", markup=False)
 
     def on_mount(self) -> None:
         super().on_mount()
-        self._look()
+        self._describe_computer()
 
     def load(self, store: Store) -> Any:
         return (
@@ -75,23 +76,24 @@ class StartScreen(BaseScreen):
     def show(self, data: Any) -> None:
         home, running, failure = data
         if running:
-            self.set_status(f"round {home['latest']} is running; 2 shows it")
+            self.set_status(f"Round {home['latest']} is running. Press 2 to see it.")
         elif failure:
-            self.set_status(f"the last round ended early: {failure}", bad=True)
+            self.set_status(f"The last round ended early: {failure}; then press s to try again", is_error=True)
         elif home["state"] == "running":
-            self.set_status(f"round {home['latest']} is not finished; s goes on with it")
+            self.set_status(f"Round {home['latest']} is not finished. Press s to continue it.")
         elif home["latest"] is None:
-            self.set_status("no round yet: press s to begin one with the bundled model and the starter pack")
+            self.set_status("No round yet. Press s to start one with the bundled model and the starter pack.")
         else:
-            self.set_status(f"{home['rounds']} rounds, {home['adapters']} adapters; s begins another round")
+            counts = f"Rounds: {home['rounds']}, adapters: {home['adapters']}."
+            self.set_status(f"{counts} Press s to start another round.")
 
     @work(thread=True, exclusive=True, group="look")
-    def _look(self) -> None:
+    def _describe_computer(self) -> None:
         found = describe_models(find_models(fetched=self.app_state.home.models))
-        words = describe_machine(self.app_state.home)
-        self.app.call_from_thread(self._looked, found, words)
+        machine_lines = describe_machine(self.app_state.home)
+        self.app.call_from_thread(self._show_computer, found, machine_lines)
 
-    def _looked(self, found: list[dict[str, Any]], words: list[str]) -> None:
+    def _show_computer(self, found: list[dict[str, Any]], machine_lines: list[str]) -> None:
         models = self.query_one("#models", OptionList)
         models.clear_options()
         models.add_options(
@@ -101,8 +103,9 @@ class StartScreen(BaseScreen):
             ]
         )
         if not found:
-            self.set_status("no model found: get one with `conself models get`, or name a GGUF file below", bad=True)
-        self.query_one("#words", Static).update("\n".join(words))
+            message = "No model found. Get one with `conself models get`, or enter the path of a GGUF file above."
+            self.set_status(message, is_error=True)
+        self.query_one("#machine-lines", Static).update("\n".join(machine_lines))
 
     @on(OptionList.OptionSelected, "#models")
     def _model_chosen(self, event: OptionList.OptionSelected) -> None:
@@ -126,27 +129,30 @@ class StartScreen(BaseScreen):
 
     @work(thread=True, exclusive=True, group="choose")
     def _choose(self, path: Path) -> None:
-        """In a thread: the file may lie on a slow disk."""
+        """Read and choose a model file, in a thread, because the file may be on a slow disk."""
         try:
             described = load_model_file(path)
         except EXPECTED_ERRORS as error:
             self.app.call_from_thread(self.notify, format_error(error), severity="error")
             return
         self.app_state.model = path
-        self.app.call_from_thread(self.notify, f"model: {described.name} ({path.name}); s starts a round with it")
+        self.app.call_from_thread(
+            self.notify, f"Model: {described.name} ({path.name}). Press s to start a round with it."
+        )
 
     def action_start(self) -> None:
         if round_process.running(self.app_state.home):
-            self.notify("a round is running already; 2 shows it", severity="error")
+            self.notify("A round is already running. Press 2 to see it.", severity="error")
             return
-        asked = self._asked()
+        arguments = self._round_arguments()
 
         def start(store: Store) -> None:
-            round_process.start(self.app_state.home, [] if summary_of_home(store)["state"] == "running" else asked)
+            unfinished = summary_of_home(store)["state"] == "running"
+            round_process.start(self.app_state.home, [] if unfinished else arguments)
 
         self.run_with_store(start, lambda _: self.app.switch_mode("round"))
 
-    def _asked(self) -> list[str]:
+    def _round_arguments(self) -> list[str]:
         arguments = ["--preset", str(self.query_one("#preset", Select).value)]
         if self.app_state.model:
             arguments += ["--model", str(self.app_state.model)]
@@ -157,18 +163,18 @@ class StartScreen(BaseScreen):
         return arguments
 
     def action_forecast(self) -> None:
-        self.query_one("#forecast", Static).update("measuring: some 20 s ...")
+        self.query_one("#forecast", Static).update("Measuring for about 20 seconds ...")
         self._forecast()
 
     @work(thread=True, exclusive=True, group="forecast")
     def _forecast(self) -> None:
         limit = self.query_one("#limit", Input).value.strip()
         try:
-            words = forecast(
+            lines = forecast(
                 self.app_state.home,
                 load_model_file(self.app_state.model or bundled_model()),
                 int(limit or starter_size()),
             )
         except EXPECTED_ERRORS as error:
-            words = [format_error(error)]
-        self.app.call_from_thread(self.query_one("#forecast", Static).update, "\n".join(["", "Forecast:", *words]))
+            lines = [format_error(error)]
+        self.app.call_from_thread(self.query_one("#forecast", Static).update, "\n".join(["", "Forecast:", *lines]))

@@ -1,4 +1,7 @@
-"""Training as curves: loss, margin, reward accuracy, and the chosen answers' own log-probability with its alarm."""
+"""Show training as curves, and warn if the chosen answers become less likely.
+
+The curves are loss, margin, reward accuracy, and the change in log-probability of the chosen answers.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +18,19 @@ from conself_local.store.store import Store
 from tui.screens.base import BaseScreen
 from tui.widgets.curve import Curve
 
-_ALARM = -0.5
-"""Nats a token that the chosen answers may lose before the screen warns."""
+_WARNING_SHIFT = -0.5
+"""Nats per token; the screen warns if the chosen answers' log-probability has changed to less than this."""
 
 
 class TrainingScreen(BaseScreen):
+    """The screen of the latest round's training."""
+
     NAME = "training"
     REFRESH = 2.0
     HELP = (
-        "Loss should fall, margin and reward accuracy rise. The chosen answers' own log-probability should not fall: that is likelihood "
-        "displacement, and the model forgets how to answer. x ends training early; the next start goes on from the last step."
+        "Loss should fall; margin and reward accuracy should rise. The log-probability of the chosen answers should "
+        "not fall: that is likelihood displacement, and the model forgets how to answer. x stops training; the next "
+        "start continues from the last step."
     )
     BINDINGS: ClassVar[list[BindingType]] = [Binding("x", "stop", "Stop")]
 
@@ -34,7 +40,7 @@ class TrainingScreen(BaseScreen):
             yield Curve("loss", "loss")
             yield Curve("margin", "margin")
             yield Curve("reward accuracy", "accuracy")
-            yield Curve("chosen, nats a token", "chosen")
+            yield Curve("chosen, nats/token", "chosen")
 
     def load(self, store: Store) -> Any:
         latest = store.latest_round()
@@ -60,7 +66,7 @@ class TrainingScreen(BaseScreen):
         if not steps:
             self.query_one("#numbers", Static).update("")
             self.set_status(
-                "no step has been taken yet: training comes after the pairs -> 2 shows how far the round is"
+                "No training step yet. Training comes after the pairs: press 2 to see how far the round is."
             )
             return
         last = steps[-1]
@@ -70,13 +76,13 @@ class TrainingScreen(BaseScreen):
             f"step {last['step']} of {last['steps']}, learning rate {last['learning_rate']:.1e}, "
             f"gradient norm {last['gradient_norm']:.2f}, memory {last['memory_bytes'] / 2**30:.1f} GiB{time_left}"
         )
-        if last["chosen_logp_shift"] < _ALARM:
-            words = f"the chosen answers have become less likely ({last['chosen_logp_shift']:+.2f} nats a token)"
-            self.set_status(
-                words + (f"; training ends by itself at -{limit:.1f}" if limit else "") + " -> x ends it now", bad=True
-            )
+        if last["chosen_logp_shift"] < _WARNING_SHIFT:
+            warning = f"The chosen answers have become less likely ({last['chosen_logp_shift']:+.2f} nats per token)"
+            automatic = f"; training stops automatically at -{limit:.1f}" if limit else ""
+            self.set_status(f"{warning}{automatic}. Press x to stop it now.", is_error=True)
         else:
             self.set_status(summary or "")
 
     def action_stop(self) -> None:
-        self.notify("stopping; the last step is kept" if round_process.stop(self.app_state.home) else "no round runs")
+        stopped = round_process.stop(self.app_state.home)
+        self.notify("Stopping; the last step is kept." if stopped else "No round is running. Press 1 to start one.")

@@ -1,1 +1,1 @@
-"""One widget a file; a widget knows neither screen nor app."""
+"""The widgets, one per file; a widget knows neither the screens nor the app."""

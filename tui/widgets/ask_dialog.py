@@ -1,4 +1,4 @@
-"""A question over the screen: yes or no, or a line of text."""
+"""Ask a question over the screen: yes or no, or a line of text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from textual.widgets import Input, Label
 
 
 class Confirm(ModalScreen[bool]):
-    """Dismissed with True on y."""
+    """A yes-or-no question, dismissed with True on y and with False on n or Escape."""
 
     DEFAULT_CSS = """
     Confirm, AskLine { align: center middle; }
@@ -39,7 +39,7 @@ class Confirm(ModalScreen[bool]):
 
 
 class AskLine(ModalScreen[str | None]):
-    """Dismissed with the text on Enter, with None on Escape."""
+    """A field for one line, dismissed with the text on Enter and with None on Escape."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
 

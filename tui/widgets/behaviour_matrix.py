@@ -1,4 +1,7 @@
-"""Programs by inputs: equal letters (and colours) in a column are equal outputs; what an input and an output are stands below."""
+"""Draw programs by inputs: equal letters and colours in a column mean equal outputs.
+
+The inputs and their most frequent outputs are listed below the matrix.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,16 @@ _MOST_OUTPUTS = 8
 
 
 class BehaviourMatrix(Static):
+    """The matrix of one problem, with the list of its inputs and their most frequent outputs."""
+
     DEFAULT_CSS = "BehaviourMatrix { width: auto; text-wrap: nowrap; }"
 
     def show(self, view: ProblemView) -> None:
-        """A row a program, the largest cluster first; a column an input, grown ones after `|`; `x`: it failed."""
-        text = Text("no program has been run yet" if not view.programs else "", no_wrap=True)
+        """Draw one row per program, the largest cluster first, and one column per input.
+
+        Augmented inputs come after `|`; `x` means that the program failed on this input.
+        """
+        text = Text("No program has been run yet." if not view.programs else "", no_wrap=True)
         letters = [
             _letters([p.outputs[i] for p in view.programs for _ in range(p.samples)]) for i in range(len(view.inputs))
         ]
@@ -36,14 +44,14 @@ class BehaviourMatrix(Static):
             text.append("\n")
         for i, shown in enumerate(view.inputs):
             outputs = list(letters[i].items())[:_MOST_OUTPUTS] if view.programs else []
-            text.append(f"\n{i + 1:>2}{' grown' if i >= view.given else ''}: {shown[:100]}\n")
+            text.append(f"\n{i + 1:>2}{' augmented' if i >= view.given else ''}: {shown[:100]}\n")
             for output, letter in outputs:
                 text.append(f"     {letter}  {output[:100]}\n", "dim")
         self.update(text)
 
 
 def _letters(outputs: list[str | None]) -> dict[str, str]:
-    """A letter an output, the most frequent first."""
+    """Return the letter of each output: `a` for the most frequent one; from the 23rd on all share `w`."""
     counts = {o: outputs.count(o) for o in outputs if o is not None}
     ranked = sorted(counts, key=lambda o: (-counts[o], outputs.index(o)))
     return {output: chr(ord("a") + min(i, 22)) for i, output in enumerate(ranked)}

@@ -1,4 +1,4 @@
-"""A table of any number of rows that draws only those it shows: 25,000 rows cost as much as 25."""
+"""Draw a table of any number of rows, but only the rows in view: 25,000 rows cost as much as 25."""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ Cells = Sequence[str]
 
 
 class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
-    """columns: (title, width), the last one takes what is left; cells: a row's texts, asked for only when it is drawn.
+    """A table whose `cells` function returns the texts of a row, and is called only when that row is drawn.
 
-    The first line of what it shows is the titles. Posts `Chosen` on Enter or a click, `Moved` when the cursor moves.
+    `columns` holds (title, width in characters). The first line shows the titles. The table posts `Chosen` on Enter or
+    on a click on the row under the cursor, and `Moved` when the cursor moves.
     """
 
-    DEFAULT_CSS = "BigTable { height: 1fr; } BigTable:focus { border-left: thick $accent; } BigTable { border-left: thick $surface; }"
+    DEFAULT_CSS = """
+    BigTable { height: 1fr; }
+    BigTable:focus { border-left: thick $accent; }
+    BigTable { border-left: thick $surface; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
         Binding("down,j", "move(1)", "Down", show=False),
@@ -39,7 +44,7 @@ class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
     cursor: reactive[int] = reactive(0)
 
     class OfRow(Message):
-        """About one row."""
+        """A message about one row of this table."""
 
         def __init__(self, control: BigTable, row: Any) -> None:
             super().__init__()
@@ -50,10 +55,10 @@ class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
             return self._control
 
     class Chosen(OfRow):
-        """Enter, or a click on the row under the cursor."""
+        """Enter was pressed, or the row under the cursor was clicked."""
 
     class Moved(OfRow):
-        """Another row is under the cursor, or its row has changed."""
+        """Another row came under the cursor, or the row under it was replaced."""
 
     def __init__(
         self, columns: Sequence[tuple[str, int]], cells: Callable[[Any], Cells], *, id: str | None = None
@@ -65,20 +70,21 @@ class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
 
     @property
     def row(self) -> Any | None:
-        """The row under the cursor."""
+        """The row under the cursor, or None if the table is empty."""
         return self._rows[self.cursor] if self._rows else None
 
     @property
     def rows(self) -> Sequence[Any]:
+        """All rows, whether in view or not."""
         return self._rows
 
     def set_rows(self, rows: Sequence[Any]) -> None:
-        """In place of those that were there; the cursor stays at its place."""
+        """Replace all rows; the cursor keeps its position if there are enough rows."""
         self._rows = rows
         self.virtual_size = Size(0, len(rows) + 1)
         before = self.cursor
         self.cursor = min(self.cursor, max(0, len(rows) - 1))
-        if rows and self.cursor == before:  # another row may stand there now
+        if rows and self.cursor == before:  # another row may be at this position now
             self.post_message(self.Moved(self, self.row))
         self.refresh()
 

@@ -1,4 +1,4 @@
-"""One curve over the steps of training, with its last value in the title."""
+"""Draw one curve over the steps of training, with its last value in the title."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from textual_plot import HiResMode, PlotWidget
 
 
 class Curve(Vertical):
+    """A title line above a plot of one value per step."""
+
     DEFAULT_CSS = """
     Curve { height: 1fr; width: 1fr; }
     Curve Label { height: 1; }
@@ -26,9 +28,10 @@ class Curve(Vertical):
         plot.can_focus = False
         yield plot
 
-    def show(self, values: Sequence[float], form: str = "{:.4f}") -> None:
+    def show(self, values: Sequence[float], number_format: str = "{:.4f}") -> None:
+        """Draw `values`, one per step from step 1 on; the plot stays empty for fewer than two values."""
         self.query_one(Label).update(
-            f"{self._title}: {form.format(values[-1])}" if values else f"{self._title}: nothing yet"
+            f"{self._title}: {number_format.format(values[-1])}" if values else f"{self._title}: nothing yet"
         )
         plot = self.query_one(PlotWidget)
         plot.clear()

@@ -1,4 +1,4 @@
-"""Two programs side by side, lines that differ marked by a sign as well as a colour."""
+"""Show two programs side by side; lines that differ are marked by a sign as well as by a colour."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from textual.widgets import Static
 
 
 class DiffView(VerticalScroll):
+    """Two columns of source text that scroll together."""
+
     DEFAULT_CSS = """
     DiffView { height: 1fr; }
     DiffView Horizontal { height: auto; }
@@ -23,7 +25,7 @@ class DiffView(VerticalScroll):
             yield Static("", id="right", markup=False)
 
     def show(self, left: str, right: str, titles: tuple[str, str]) -> None:
-        """Equal lines stand beside each other; `-` only left, `+` only right."""
+        """Align equal lines; mark lines that are only on the left with `-`, only on the right with `+`."""
         columns = (Text(titles[0] + "\n", "bold"), Text(titles[1] + "\n", "bold"))
         a, b = left.splitlines(), right.splitlines()
         for tag, a0, a1, b0, b1 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():

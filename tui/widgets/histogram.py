@@ -1,4 +1,4 @@
-"""Problems by entropy, as bars of text."""
+"""Draw the number of problems per range of entropy, as bars of text."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from textual.widgets import Static
 
 
 class Histogram(Static):
-    """`show` takes what `store/reports.entropy_histogram` gives."""
+    """A histogram with one line per bin."""
 
     DEFAULT_CSS = "Histogram { height: auto; text-wrap: nowrap; }"
 
     def show(self, bins: list[dict[str, Any]], title: str) -> None:
+        """Draw the bins that `store/reports.entropy_histogram` returns; the longest bar fills the width."""
         most = max([b["count"] for b in bins] + [1])
         room = max(6, self.size.width - 18)
         lines = [f"{b['label']:>10} {b['count']:>5} {'█' * round(room * b['count'] / most)}" for b in bins]

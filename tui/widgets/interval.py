@@ -1,4 +1,4 @@
-"""Differences in points with their 95 % intervals, on one axis that shows 0."""
+"""Draw differences in points with their 95 % intervals, on one axis that includes 0."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from textual.widgets import Static
 
 
 class Interval(Static):
+    """One line per benchmark: name, interval on a shared axis, numbers."""
+
     DEFAULT_CSS = "Interval { height: auto; text-wrap: nowrap; }"
 
     def show(self, rows: dict[str, tuple[float, float, float]]) -> None:
-        """name -> (difference, low, high), as shares."""
+        """Draw the rows: name -> (difference, low, high), as shares of problems from -1 to 1."""
         most = max([abs(v) for row in rows.values() for v in row] + [0.01])
         half = max(10, (min(self.size.width or 80, 120) - 40) // 2)
 

@@ -1,4 +1,4 @@
-"""The names of the screens with their keys, the present one marked; a click goes there."""
+"""Show the names of the screens with their keys and mark the present one; a click opens a screen."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ SCREENS = (
 )
 
 
-_NARROW = 5
-"""Letters of a name where not all fit."""
+_SHORT_NAME = 5
+"""The number of letters of each name if the full names do not fit."""
 
 
 class NavBar(Static):
+    """The bar of screens in the first line."""
+
     DEFAULT_CSS = "NavBar { height: 1; }"
 
     class Chosen(Message):
-        """`name` of the screen that was clicked."""
+        """The screen `name` was clicked."""
 
         def __init__(self, control: NavBar, name: str) -> None:
             super().__init__()
@@ -58,7 +60,7 @@ class NavBar(Static):
         return text
 
     def _shown(self, name: str) -> str:
-        """Cut on a narrow terminal; the present one in capitals, so that colour is not the only sign."""
+        """Return the name, cut on a narrow terminal, in capitals if present, so that colour is not the only sign."""
         fits = sum(len(f" {key} {name}") for key, name in SCREENS) <= self.size.width
-        text = name if fits else name[:_NARROW]
+        text = name if fits else name[:_SHORT_NAME]
         return text.upper() if name == self._current else text

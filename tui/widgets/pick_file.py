@@ -1,4 +1,4 @@
-"""Choose a GGUF file in the folders of this computer."""
+"""Let the user choose a GGUF file in the folders of this computer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from textual.widgets import DirectoryTree, Label
 
 
 class GgufTree(DirectoryTree):
-    """Folders and GGUF files only, hidden ones left out but for those where other tools keep models."""
+    """A tree of folders and GGUF files, without hidden ones, except the folders in which other tools keep models."""
 
     SHOWN: ClassVar[set[str]] = {".lmstudio", ".cache", ".ollama"}
+    """The hidden folders that are shown."""
 
     def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
         return [
@@ -27,7 +28,7 @@ class GgufTree(DirectoryTree):
 
 
 class PickFile(ModalScreen[Path | None]):
-    """Dismissed with the file, or with None on Escape."""
+    """A dialog, dismissed with the chosen file, or with None on Escape."""
 
     DEFAULT_CSS = """
     PickFile { align: center middle; }
@@ -41,7 +42,7 @@ class PickFile(ModalScreen[Path | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield Label("A GGUF file: Enter opens folders and chooses, Escape goes back")
+            yield Label("Choose a GGUF file: Enter opens or chooses, Escape cancels")
             yield GgufTree(self._folder)
 
     def on_directory_tree_file_selected(self, event: DirectoryTree.FileSelected) -> None:

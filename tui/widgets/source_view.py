@@ -1,4 +1,4 @@
-"""Python source, highlighted, in a box that scrolls."""
+"""Show Python source, highlighted, in a box that scrolls."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from textual.widgets import Static
 
 
 class SourceView(VerticalScroll):
+    """A box with a title for one program or one text."""
+
     DEFAULT_CSS = """
     SourceView { border: round $panel; height: 1fr; }
     SourceView > Static { width: 1fr; }
@@ -18,7 +20,7 @@ class SourceView(VerticalScroll):
         yield Static("", markup=False)
 
     def show(self, code: str, title: str, *, python: bool = True) -> None:
-        """Code is shown, never run; text that is no Python is shown as it is."""
+        """Show `code` without running it; it is not highlighted if `python` is False."""
         self.border_title = title
         content = (
             Syntax(code, "python", theme="ansi_dark", background_color="default", word_wrap=True) if python else code

@@ -1,4 +1,4 @@
-"""One stage of a round: its name, a bar, done of total, the rate and the time left."""
+"""Show the progress of one stage of a round: name, bar, done of total, rate and time left."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WINDOW_S = 30.0
 
 
 class StageProgress(Widget):
-    """`update_counts` tells it where the stage is; a total of 0 is a stage that has not begun."""
+    """One line for one stage; the screen calls `update_counts` as the stage proceeds."""
 
     DEFAULT_CSS = "StageProgress { height: 1; }"
 
@@ -23,6 +23,7 @@ class StageProgress(Widget):
         self._seen: deque[tuple[float, int]] = deque(maxlen=64)
 
     def update_counts(self, done: int, total: int) -> None:
+        """Show `done` of `total` items; a total of 0 means that the stage has not begun."""
         now = time.monotonic()
         if done < self.done:
             self._seen.clear()
@@ -36,7 +37,7 @@ class StageProgress(Widget):
 
     @property
     def rate(self) -> float:
-        """Items a second over the last half minute."""
+        """Items per second over the last half minute; 0.0 before the second update."""
         (t0, d0), (t1, d1) = (self._seen[0], self._seen[-1]) if self._seen else ((0.0, 0), (0.0, 0))
         return (d1 - d0) / (t1 - t0) if t1 > t0 else 0.0
 
