@@ -1,4 +1,4 @@
-"""Models that tests load in their own process: threads that soon wait asleep, as in the program's processes."""
+"""Set how OpenMP threads wait for models that tests load in their own process, as the program does."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Bounds of a fork server in Python: one interpreter, as small as it can be, forks once a program and waits.
+"""Measure two lower bounds for a fork server in Python: a minimal interpreter forks once per program and waits.
 
-`nothing`: no promise kept: no layer, limit, protocol or answer. `least`: only what no design with this sandbox's
-promises can leave out, each in its barest form: the child's own system call filter, its CPU limit, the promise to
-die with its server, and each answer's text written as soon as it is there, read by the forking process itself.
-Reads marshalled (source, entry point, inputs) from stdin, prints how many programs ran to the end.
+`nothing` keeps none of the sandbox's guarantees: no layer, no limit, no protocol and no output. `least` keeps, each in
+its simplest form, only what every design with these guarantees needs: the child's own system call filter, its CPU
+limit, the guarantee that the child dies with its server, and the text of each output, written as soon as it exists and
+read by the forking process itself. The module reads marshalled (source, entry point, inputs) from standard input and
+prints how many programs ran to the end. `sandbox_speed.py` starts it.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def _fork_least(program: _Job, lock_child: Callable[[int], None]) -> bool:
 
 
 def _child_lock() -> Callable[[int], None]:
-    from pathlib import Path  # here, so that the other bound stays small
+    from pathlib import Path  # imported here so that the other bound stays small
 
     sys.path.insert(0, str(Path(__file__).parents[2] / "sandbox" / "child"))
     import lockdown  # type: ignore[import-not-found]
@@ -71,9 +72,10 @@ def _child_lock() -> Callable[[int], None]:
 
 
 def main() -> None:
+    """Run the programs under the bound that the first argument names, and print how many ran to the end."""
     least = sys.argv[1] == "least"
     os.register_at_fork = lambda **hooks: None
-    for module in ("functools", "math", "re", "typing"):  # imported by many: cheaper here once than in their children
+    for module in ("functools", "math", "re", "typing"):  # many programs import these: once here is cheaper
         __import__(module)
     programs = marshal.loads(sys.stdin.buffer.read())
     lock_child = _child_lock() if least else None

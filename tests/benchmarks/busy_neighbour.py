@@ -1,7 +1,8 @@
-"""Sampling on all cores while another program is busy on one: how OpenMP's threads wait decides.
+"""Measure sampling on all cores beside a program that keeps one core busy, for three ways in which threads wait.
 
-By hand, on an idle machine: `python -m tests.benchmarks.busy_neighbour [MODEL.gguf]`. Tokens a second alone and beside one busy
-process, with the waiting that children of this program get, with libgomp's own, and asleep at once; the rounds are interleaved.
+Run by hand on an idle machine: `python -m tests.benchmarks.busy_neighbour [MODEL.gguf]`. It prints the tokens per
+second alone and beside one busy process: with the setting that this program gives its child processes, with libgomp's
+default, and with threads that sleep at once. The rounds are interleaved.
 """
 
 from __future__ import annotations
@@ -22,12 +23,17 @@ from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
 
-WAITING = {"ours": {}, "libgomp's own": {"GOMP_SPINCOUNT": "300000"}, "asleep at once": {"OMP_WAIT_POLICY": "passive"}}
+WAITING = {
+    "ours": {},
+    "libgomp's default": {"GOMP_SPINCOUNT": "300000"},
+    "asleep at once": {"OMP_WAIT_POLICY": "passive"},
+}
 SLOTS, SECONDS, LONGEST = 32, 8.0, 1024
 
 
 @contextmanager
 def environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables, and delete them at the end of the block; an earlier value is not restored."""
     os.environ.update(values)
     yield
     for name in values:
@@ -36,6 +42,7 @@ def environment(values: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def busy_processes(number: int) -> Iterator[None]:
+    """Run this number of processes, each of which keeps one core busy, and kill them at the end of the block."""
     started = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(number)]
     for process in started:
         process.start()
@@ -51,7 +58,7 @@ def _spin() -> None:
 
 
 def tokens_per_second(model: ModelFile) -> float:
-    """Of answers that end within SECONDS, all slots busy."""
+    """Return the tokens per second of the answers that end within SECONDS of the first one, with all slots busy."""
     threads = usable_cores()
     with open_llama(
         model, "BF16", Home(None).cache, slots=SLOTS, threads=threads, longest=LONGEST, use_gpu=False
@@ -68,6 +75,7 @@ def tokens_per_second(model: ModelFile) -> float:
 
 
 def main() -> None:
+    """Print the median rates of every way of waiting, alone and beside one busy process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--rounds", type=int, default=3)

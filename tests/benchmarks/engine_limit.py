@@ -1,9 +1,10 @@
-"""How near the engine comes to a bare decode loop: same weights, slots, threads, prompts and number of tokens.
+"""Compare the engine with a bare decode loop: same weights, slots, threads, prompts and number of tokens.
 
-By hand, on an idle machine: `python -m tests.benchmarks.engine_limit [MODEL.gguf]`. The bare loop computes every prompt once, copies
-it to the sequences that answer it, and then only decodes: full batches in waves of equal length, the likeliest token each
-time, no queue, no text, no end, no uncertainty. The rounds are interleaved. Both are timed while every slot is busy; what
-the engine loses at the end of a run, when its last answers no longer fill the batch, is told beside it.
+Run by hand on an idle machine: `python -m tests.benchmarks.engine_limit [MODEL.gguf]`. The bare loop computes every
+prompt once, copies it to the sequences that answer it, and then only decodes: full batches in waves of equal length,
+the most likely token each time, no queue, no text, no end token, no uncertainty. The rounds are interleaved. Both are
+timed while every slot is busy. The engine's rate over the whole run is printed as well: it includes the end, where the
+last answers no longer fill the batch.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ from tests.benchmarks.sampling_speed import MAX_TOKENS, SAMPLES, TEMPERATURE, TO
 
 
 class BareLoop:
-    def __init__(self, weights: Path, slots: int, tokens_a_slot: int, threads: int) -> None:
+    """A loop over `llama_decode` with full batches and the most likely token, and nothing else."""
+
+    def __init__(self, weights: Path, slots: int, tokens_per_slot: int, threads: int) -> None:
         self._model = ll.llama_model_load_from_file(str(weights).encode(), model_params())
         params = ll.llama_context_default_params()
-        params.n_ctx, params.n_seq_max = slots * tokens_a_slot, slots
+        params.n_ctx, params.n_seq_max = slots * tokens_per_slot, slots
         params.n_batch = params.n_ubatch = BATCH_TOKENS
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = False
@@ -58,7 +61,10 @@ class BareLoop:
         )
 
     def run(self, prompts: Sequence[Sequence[int]], length: int) -> float:
-        """Tokens a second over as many whole waves of answers of `length` tokens as SAMPLES for every prompt make."""
+        """Return the tokens per second over whole waves of answers of `length` tokens each.
+
+        Every prompt gets SAMPLES answers; those that do not fill a last wave are dropped.
+        """
         answers = [prompt for prompt in prompts for _ in range(SAMPLES)]
         waves = len(answers) // self._slots
         started = time.perf_counter()
@@ -81,17 +87,20 @@ class BareLoop:
             tokens = [self._likeliest(s) for s in range(len(prompts))]
 
     def close(self) -> None:
+        """Free the context and the model."""
         ll.llama_free(self._context)
         ll.llama_model_free(self._model)
 
 
 @dataclass(frozen=True)
 class EngineRun:
+    """The rates of one run of the engine."""
+
     full: float
-    """Tokens a second as long as requests were waiting."""
+    """Tokens per second while requests were waiting."""
     whole: float
-    """Of the whole run, its end included."""
-    tokens_an_answer: int
+    """Tokens per second over the whole run, its end included."""
+    tokens_per_answer: int
 
 
 def _run_engine(engine: LlamaEngine, prompts: Sequence[Sequence[int]]) -> EngineRun:
@@ -110,6 +119,7 @@ def _run_engine(engine: LlamaEngine, prompts: Sequence[Sequence[int]]) -> Engine
 
 
 def main() -> None:
+    """Print the ratio of the engine's rate to the bare loop's for every round, and the median."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--slots", type=int, default=64)
@@ -131,11 +141,11 @@ def main() -> None:
     ratios = []
     for _ in range(arguments.rounds):
         ours = _run_engine(engine, prompts)
-        bound = bare.run(prompts, ours.tokens_an_answer)
+        bound = bare.run(prompts, ours.tokens_per_answer)
         ratios.append(ours.full / bound)
         print(
-            f"engine {ours.full:.0f} tokens/s ({ours.whole:.0f} with the end of the run), bare loop {bound:.0f}, "
-            f"{ours.tokens_an_answer} tokens an answer: {ratios[-1]:.2f}",
+            f"engine {ours.full:.0f} tokens/s ({ours.whole:.0f} over the whole run), bare loop {bound:.0f}, "
+            f"{ours.tokens_per_answer} tokens per answer: {ratios[-1]:.2f}",
             flush=True,
         )
     print(f"engine / bare loop: {statistics.median(ratios):.2f}")
@@ -144,7 +154,7 @@ def main() -> None:
 
 @ll.llama_log_callback  # type: ignore[untyped-decorator]
 def _silent(level: int, text: bytes, user_data: object) -> None:
-    """Nothing is told."""
+    """Drop the message."""
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Whether grown test inputs tell more programs apart, and what that does to entropy and pairs, on the same programs.
+"""Measure whether augmented test inputs distinguish more programs, and how entropy and pairs change with them.
 
-    conself --home HOME execute --problems mbpp.jsonl --model MODEL          # samples and runs; take your time
+    conself --home HOME execute --problems mbpp.jsonl --model MODEL          # samples and runs the programs; takes long
     python -m tests.benchmarks.grown_inputs HOME mbpp.jsonl --grown 8
 
-Works on a copy of the home's store. The reference solutions of the file judge here; no round ever sees them.
-Prints, for the given inputs and for the grown set: pairs of different programs told apart, Spearman's correlation of the
-semantic entropy with the pass rate, and how often the chosen side of a pair is right and the rejected one wrong.
+It works on a copy of the home's store. The reference solutions of the file judge here; no round ever sees them. It
+prints, for the given inputs and for the augmented set: the pairs of different programs that are distinguished,
+Spearman's correlation of the semantic entropy with the pass rate, and how often the chosen and the rejected program of
+a pair are right.
 """
 
 from __future__ import annotations
@@ -38,15 +39,16 @@ from conself_local.store.store import RoundInfo, Store
 from sandbox import Limits, Program, Sandbox
 
 Rights = dict[str, list[bool]]
-"""Problem -> whether each counted sample answers as the reference does."""
+"""Problem id -> whether each counted sample answers as the reference does."""
 
 
 def main() -> None:
+    """Augment the inputs in a copy of the store, and print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("home", type=Path)
     parser.add_argument("problems", type=Path, help="MBPP's file, with its reference solutions")
     parser.add_argument("--round", type=int, default=1)
-    parser.add_argument("--grown", type=int, default=8)
+    parser.add_argument("--grown", type=int, default=8, help="augmented inputs per problem, at most")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for name in ("conself.db", "conself.db-wal"):
@@ -57,7 +59,7 @@ def main() -> None:
 
 
 def read_references(path: Path | None) -> dict[str, str]:
-    """Of MBPP's file; without one, of the starter pack."""
+    """Return the reference solutions of MBPP's file by problem id; without a file, those of the starter pack."""
     if path is None:
         return {p.id: p.reference for p in load_starter() if p.reference}
     opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
@@ -80,26 +82,30 @@ def _measure(store: Store, round_: RoundInfo, references: dict[str, str], grown:
     expected = expected_answers(store, round_, problems, references)
     right_on_given = {id: [b == expected[id][: len(b)] for b in given[id].behaviours] for id in expected}
     right_on_all = {id: [b == expected[id] for b in after[id].behaviours] for id in expected}
-    told, pairs = _told_apart(list(given.values()))
-    told_after, _ = _told_apart(list(after.values()))
+    distinguished, pairs = _count_distinguished(list(given.values()))
+    distinguished_after, _ = _count_distinguished(list(after.values()))
     print(
-        f"pairs of different valid programs: {pairs}; told apart by the given inputs {told} ({told / pairs:.3f}), "
-        f"by the grown set {told_after} ({told_after / pairs:.3f}): {told_after / told - 1:+.1%}"
+        f"pairs of different valid programs: {pairs}; distinguished by the given inputs {distinguished} "
+        f"({distinguished / pairs:.3f}), by the augmented set {distinguished_after} ({distinguished_after / pairs:.3f}): "
+        f"{distinguished_after / distinguished - 1:+.1%}"
     )
     _print_bound(after.values(), right_on_all)
-    for name, right in (("the given inputs", right_on_given), ("the grown set", right_on_all)):
+    for name, right in (("the given inputs", right_on_given), ("the augmented set", right_on_all)):
         print(f"pass rate by the reference on {name}: {np.mean([np.mean(r) for r in right.values() if r]):.3f}")
-        for arm, evidence in (("given", given), ("grown", after)):
+        for arm, evidence in (("given", given), ("augmented", after)):
             correlation, count = _correlation(evidence, right)
-            print(f"  entropy by {arm}: Spearman with the pass rate {correlation:+.3f} over {count} problems")
-    for arm, evidence in (("given", given), ("grown", after)):
+            print(f"  entropy from {arm} inputs: Spearman with the pass rate {correlation:+.3f} over {count} problems")
+    for arm, evidence in (("given", given), ("augmented", after)):
         _print_pairs(round_.settings, arm, evidence, right_on_given, right_on_all)
 
 
 def expected_answers(
     store: Store, round_: RoundInfo, problems: Sequence[Problem], references: dict[str, str]
 ) -> dict[str, tuple[str | None, ...]]:
-    """What the reference answers on given and grown inputs; problems whose reference fails on a given one are left out."""
+    """Return the reference's comparison keys on the given and the augmented inputs, by problem id.
+
+    A problem whose reference fails on a given input is excluded; None stands for an augmented input on which it fails.
+    """
     sql = "select text from grown_inputs where round_id = ? and problem_id = ? order by number"
     inputs = {p.id: [*p.inputs, *(parse_input(r["text"]) for r in store.rows(sql, round_.id, p.id))] for p in problems}
     by_id = {p.id: p for p in problems}
@@ -114,21 +120,24 @@ def expected_answers(
     return {id: keys for id, keys in found.items() if None not in keys[: len(by_id[id].inputs)]}
 
 
-def _told_apart(evidence: Sequence[ProblemEvidence]) -> tuple[int, int]:
-    """(pairs of different valid programs with different behaviours, all pairs of them)"""
-    told = pairs = 0
+def _count_distinguished(evidence: Sequence[ProblemEvidence]) -> tuple[int, int]:
+    """Return (pairs of different valid programs with different behaviours, all pairs of different valid programs)."""
+    distinguished = pairs = 0
     for one in evidence:
         behaviours = {
             row["program_id"]: b for row, b in zip(one.rows, one.behaviours, strict=True) if not is_crashed(b)
         }
         for a, b in itertools.combinations(behaviours.values(), 2):
             pairs += 1
-            told += a != b
-    return told, pairs
+            distinguished += a != b
+    return distinguished, pairs
 
 
 def _print_bound(evidence: Iterable[ProblemEvidence], on_all: Rights) -> None:
-    """What the pairs that nothing has told apart are: two right programs, or one program in other words, are one behaviour."""
+    """Print what pairs of programs with equal behaviour are: both right, equal but for names and comments, or others.
+
+    Two right programs have one behaviour, and so has one program in other words: no input can distinguish them.
+    """
     both_right = same = others = 0
     for one in evidence:
         rights = on_all.get(one.problem_id, [False] * len(one.rows))
@@ -141,18 +150,18 @@ def _print_bound(evidence: Iterable[ProblemEvidence], on_all: Rights) -> None:
             if a == b:
                 if right_a and right_b:
                     both_right += 1
-                elif _bare(code_a) == _bare(code_b):
+                elif _code_without_names(code_a) == _code_without_names(code_b):
                     same += 1
                 else:
                     others += 1
     print(
-        f"not told apart: {both_right} pairs of two programs that agree with the reference, {same} that are equal but for names and "
+        f"not distinguished: {both_right} pairs of two programs that agree with the reference, {same} that are equal but for names and "
         f"comments, {others} others"
     )
 
 
-def _bare(code: str) -> str:
-    """The syntax tree without names, comments and docstrings."""
+def _code_without_names(code: str) -> str:
+    """Return a dump of the syntax tree without names, comments and docstrings."""
     tree = ast.parse(code)
     names: dict[str, str] = {}
     for node in ast.walk(tree):
@@ -165,6 +174,7 @@ def _bare(code: str) -> str:
 
 
 def _correlation(evidence: dict[str, ProblemEvidence], right: Rights) -> tuple[float, int]:
+    """Return Spearman's correlation of the entropy with the pass rate, and the number of problems that have both."""
     rows = [(evidence[id].score().entropy_bits, float(np.mean(rights))) for id, rights in right.items() if rights]
     known = [(entropy, rate) for entropy, rate in rows if entropy is not None]
     entropies, rates = (ranks([float(pair[i]) for pair in known]) for i in (0, 1))
@@ -172,10 +182,10 @@ def _correlation(evidence: dict[str, ProblemEvidence], right: Rights) -> tuple[f
 
 
 def ranks(values: Sequence[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Ranks from 0, ties as their mean."""
-    _, places, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
+    """Return the ranks of the values, from 0; equal values get the mean of their ranks."""
+    _, positions, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
     mean_ranks = np.cumsum(counts) - (counts + 1) / 2
-    return mean_ranks[places]
+    return mean_ranks[positions]
 
 
 def _print_pairs(
@@ -196,13 +206,13 @@ def _print_pairs(
             max_pairs=settings.max_pairs,
             distinct_code=settings.distinct_code,
         )
-        places = {row["id"]: i for i, row in enumerate(evidence[id].rows)}
+        positions = {row["id"]: i for i, row in enumerate(evidence[id].rows)}
         for pair in pairs:
-            c, r = places[pair.chosen.id], places[pair.rejected.id]
+            c, r = positions[pair.chosen.id], positions[pair.rejected.id]
             tally += [1, on_given[id][c], on_given[id][r], on_all[id][c], on_all[id][r]]
     shares = tally / max(1, tally[0])
     print(
-        f"{len(selected)} problems selected by {arm}: {int(tally[0])} pairs; chosen right {shares[1]:.3f} on given, {shares[3]:.3f} "
+        f"{len(selected)} problems selected with {arm} inputs: {int(tally[0])} pairs; chosen right {shares[1]:.3f} on given, {shares[3]:.3f} "
         f"on all inputs; rejected right {shares[2]:.3f} and {shares[4]:.3f}"
     )
 

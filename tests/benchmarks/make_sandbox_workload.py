@@ -1,6 +1,6 @@
-"""Writes `sandbox_workload.jsonl`: HumanEval's own solutions (MIT), 10 inputs each, every 20th one broken.
+"""Write `sandbox_workload.jsonl`: HumanEval's own solutions (MIT), 10 inputs each, every 20th solution broken.
 
-Run it by hand: `python -m tests.benchmarks.make_sandbox_workload`; the file it writes is checked in.
+Run it by hand: `python -m tests.benchmarks.make_sandbox_workload`. The file that it writes is checked in.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ INPUTS = 10
 
 
 def main() -> None:
+    """Write the workload; a problem whose inputs cannot be recorded is excluded."""
     with open_text(packaged_file()) as file:
         records = [json.loads(line) for line in file]
     inputs = {p.id: p.inputs for p in problems_of(records, Sandbox)[0]}

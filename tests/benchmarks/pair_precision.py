@@ -1,12 +1,13 @@
-"""How often is right what a round would choose, and wrong what it would reject? By normaliser and threshold, and by what is believed.
+"""Measure how often the chosen program of a pair is right and the rejected one wrong, for each rule of selection.
 
     python -m tests.benchmarks.pair_precision --write validation validation.jsonl    # a split to train on, without references
     conself --home HOME score --problems validation.jsonl --benchmark humaneval --seed 7
     python -m tests.benchmarks.pair_precision HOME [--references mbpp.jsonl]
 
-For every setting: the problems that give pairs, the pairs, the share of pairs whose chosen program is right on every input, given
-and grown, and the share whose rejected one is wrong. References (of the starter pack, or of MBPP's file) judge here; no round ever
-sees them.
+The rules are limits of the normalised entropy, limits of the largest cluster's share, and whether a program that
+answers every input alike may be chosen. For every rule it prints the problems that give pairs, the pairs, the share of
+pairs whose chosen program is right on every input, given and augmented, and the share whose rejected program is wrong.
+The references (of the starter pack, or of MBPP's file) judge here; no round ever sees them.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ Answers = Mapping[str, tuple[str | None, ...]]
 
 
 def main() -> None:
+    """Print the table of all rules, or write a split as training problems (`--write`)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("home", type=Path, nargs="?")
-    parser.add_argument("--references", type=Path, help="MBPP's file; without it, the starter pack's")
+    parser.add_argument("--references", type=Path, help="MBPP's file (default: the references of the starter pack)")
     parser.add_argument("--write", nargs=2, metavar=("SPLIT", "FILE"))
     options = parser.parse_args()
     if options.write:
@@ -48,7 +50,7 @@ def main() -> None:
         evidence = [load_evidence(store, round_, p) for p in problems if p.id in expected]
     rights = [_is_right(b, expected[one.problem_id]) for one in evidence for b in one.behaviours]
     print(f"{len(evidence)} problems, a sample is right in {sum(rights) / len(rights):.3f}")
-    print("| believed | problems | pairs | chosen right | rejected wrong |\n|---|---|---|---|---|")
+    print("| rule | problems | pairs | chosen right | rejected wrong |\n|---|---|---|---|---|")
     for name, settings in _settings(round_.settings):
         _print(name, settings, evidence, expected)
 
@@ -67,8 +69,8 @@ def _settings(settings: Settings) -> list[tuple[str, Settings]]:
         found.append((f"{normaliser} below {threshold}", changed))
     for constant, share in itertools.product((True, False), (0.0, 0.3, 0.4, 0.5, 0.6)):
         if share or not constant:
-            words = f"share of at least {share}" + ("" if constant else ", no constant ones")
-            found.append((words, dataclasses.replace(everything, min_share=share, constant_chosen=constant)))
+            name = f"cluster share of at least {share}" + ("" if constant else ", no constant chosen")
+            found.append((name, dataclasses.replace(everything, min_share=share, constant_chosen=constant)))
     return found
 
 
@@ -98,7 +100,7 @@ def _right(sample: ScoredSample, expected: tuple[str | None, ...]) -> bool:
 
 
 def _is_right(behaviour: tuple[str | None, ...], expected: tuple[str | None, ...]) -> bool:
-    """On every input that the reference answers."""
+    """Return whether the behaviour equals the reference's on every input that the reference answers."""
     return not is_crashed(behaviour) and all(
         want is None or got == want for got, want in zip(behaviour, expected, strict=True)
     )

@@ -1,18 +1,22 @@
-"""llama.cpp's own server (PyPI: xllamacpp) with 16 slots, for `sampling_speed.py`: prints its address, ends with its standard input."""
+"""Serve a model with llama.cpp's own server (PyPI: xllamacpp) and 16 slots, for `sampling_speed.py` and endpoint tests.
+
+It prints its address, and ends when its standard input is closed.
+"""
 
 import sys
 
 import xllamacpp  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
 SLOTS = 16
-TOKENS_A_SLOT = 512
+TOKENS_PER_SLOT = 512
 
 
 def main() -> None:
+    """Serve the model file of the first argument with the number of threads of the second."""
     params = xllamacpp.CommonParams()
     params.model.path = sys.argv[1]
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = int(sys.argv[2])
-    params.n_parallel, params.n_ctx = SLOTS, SLOTS * TOKENS_A_SLOT
+    params.n_parallel, params.n_ctx = SLOTS, SLOTS * TOKENS_PER_SLOT
     params.n_ubatch = params.n_batch = 512
     params.warmup = False
     server = xllamacpp.Server(params)

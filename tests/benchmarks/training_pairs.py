@@ -1,4 +1,4 @@
-"""Pairs to train on in benchmarks: words of the starter pack's statements, lengths drawn from a seed."""
+"""Make pairs for the training benchmarks: random words of the starter pack's statements, lengths drawn from a seed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ LEARNING_RATE, BETA, RANK, ALPHA, BATCH_PAIRS, SEED = 5e-5, 0.1, 16, 32, 8, 0
 
 @dataclass(frozen=True)
 class TextPair:
+    """One preference pair as text."""
+
     prompt: str
     chosen: str
     rejected: str
 
 
 def make_pairs(count: int) -> list[TextPair]:
+    """Return `count` pairs of PROMPT_WORDS words of prompt and ANSWER_WORDS per answer, always the same."""
     words = " ".join(p.statement for p in load_starter()).split()
     draw = random.Random(SEED)
 
@@ -36,7 +39,7 @@ def make_pairs(count: int) -> list[TextPair]:
 
 
 def token_pair(pair: TextPair, tokenizer: Any) -> TokenPair:
-    """As TRL makes it: prompt and answer tokenised apart, the end token after the answer."""
+    """Tokenise a pair as TRL does: prompt and answers apart, the end token after each answer. The weight is 1."""
     ids = [
         tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
         for text in (pair.prompt, pair.chosen, pair.rejected)
@@ -46,6 +49,7 @@ def token_pair(pair: TextPair, tokenizer: Any) -> TokenPair:
 
 
 def make_job(model: Path, architecture: str, pairs: tuple[TokenPair, ...], threads: int) -> TrainingJob:
+    """Return a training job of one epoch over the pairs, with the settings that all contenders share."""
     return TrainingJob(
         str(model),
         architecture,

@@ -1,7 +1,8 @@
-"""How training grows: time and peak memory against the length of pairs, and against their number.
+"""Measure how training time and peak memory grow with the length of pairs, and with their number.
 
-By hand, on an idle machine: `python -m tests.benchmarks.training_scaling [MODEL.gguf]`. Every run is a process of its own; tokens
-are drawn from a seed. Memory should stay flat in the number of pairs, and time grow in proportion to it.
+Run by hand on an idle machine: `python -m tests.benchmarks.training_scaling [MODEL.gguf]`. Every run is a separate
+process; tokens are drawn from a seed. Memory should stay flat in the number of pairs, and time should grow in
+proportion to it.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from conself_local.training.job import TokenPair
 from tests.benchmarks.training_pairs import make_job
 
 LENGTHS = (128, 256, 512, 1024, 2048)
-PAIRS_OF_A_LENGTH = 8
+PAIRS_PER_LENGTH = 8
 COUNTS = (64, 256, 1024)
 SHORT = 48
-"""Tokens of prompt and answers together where the number of pairs is what counts."""
+"""Tokens of prompt and answers together in the runs that vary the number of pairs."""
 
 
 def _pair(tokens: int, draw: random.Random) -> TokenPair:
-    """A third each for prompt, chosen and rejected."""
+    """Return a pair of random tokens, a third of them each for prompt, chosen and rejected."""
     prompt, chosen, rejected = (tuple(draw.randrange(100, 40000) for _ in range(tokens // 3)) for _ in range(3))
     return TokenPair(prompt, chosen, rejected, 1.0)
 
@@ -54,6 +55,7 @@ def _measure(path: Path, tokens: int, count: int, threads: int) -> None:
 
 
 def main() -> None:
+    """Print time per pair, peak memory and forecast memory for every length and number of pairs."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--threads", type=int, default=2)
@@ -64,7 +66,7 @@ def main() -> None:
         tokens, count = options.one
         _measure(path, tokens, count, options.threads)
         return
-    for tokens, count in [*((length, PAIRS_OF_A_LENGTH) for length in LENGTHS), *((SHORT, count) for count in COUNTS)]:
+    for tokens, count in [*((length, PAIRS_PER_LENGTH) for length in LENGTHS), *((SHORT, count) for count in COUNTS)]:
         command = [
             sys.executable,
             "-m",
@@ -81,7 +83,7 @@ def main() -> None:
         )
         each = found["seconds"] / count
         print(
-            f"{tokens:5} tokens a pair, {count:5} pairs: {each:.3f} s a pair, peak {found['peak_gib']:.2f} GiB, foretold {found['forecast_gib']:.2f}",
+            f"{tokens:5} tokens per pair, {count:5} pairs: {each:.3f} s per pair, peak {found['peak_gib']:.2f} GiB, forecast {found['forecast_gib']:.2f}",
             flush=True,
         )
 

@@ -1,8 +1,9 @@
-"""One epoch over the same pairs: our trainer, TRL's DPOTrainer, and a plain loop in the authors' style.
+"""Compare one epoch of our trainer, of TRL's DPOTrainer, and of a plain loop in the style of the paper's authors.
 
-By hand, on an idle machine: `python -m tests.benchmarks.training_speed [MODEL.gguf] [--pairs 64]`. Every contender runs in a
-process of its own, so that its peak memory is its own; loading is not in the time, computing the reference is. Same LoRA, batch,
-dtype. TRL runs with its reference computed beforehand, at micro-batches of 1 and 2; the best of each figure counts.
+Run by hand on an idle machine: `python -m tests.benchmarks.training_speed [MODEL.gguf] [--pairs 64]`. Every contender
+runs in a separate process, so that its peak memory is measured alone. Loading is not timed; computing the reference is.
+LoRA, batch and dtype are the same. TRL computes its reference before training, and runs at micro-batches of 1 and 2;
+its better value of each metric counts.
 """
 
 from __future__ import annotations
@@ -57,7 +58,10 @@ def _trl(path: Path, pairs: int, threads: int, micro_batch: int) -> float:
 
 
 def _authors_style(path: Path, pairs: int, threads: int) -> float:
-    """Reference at every step with the adapter off, padded pairs, logits over the whole sequence."""
+    """Train one epoch and return its seconds.
+
+    The reference is computed at every step with the adapter off, pairs are padded, logits cover the whole sequence.
+    """
     import torch
     from peft import get_peft_model
     from torch.nn.functional import logsigmoid
@@ -73,23 +77,23 @@ def _authors_style(path: Path, pairs: int, threads: int) -> float:
         [p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE, weight_decay=0.0
     )
 
-    def sums(pair: Any) -> Any:
+    def completion_sums(pair: Any) -> Any:
         both = [[*pair.prompt, *answer] for answer in (pair.chosen, pair.rejected)]
         ids = torch.zeros((2, max(map(len, both))), dtype=torch.long)
         for row, tokens in enumerate(both):
             ids[row, : len(tokens)] = torch.tensor(tokens)
-        place = torch.arange(ids.shape[1])[None]
+        position = torch.arange(ids.shape[1])[None]
         ends = torch.tensor([[len(tokens)] for tokens in both])
-        logits = model(input_ids=ids, attention_mask=(place < ends).long()).logits[:, :-1].float()
+        logits = model(input_ids=ids, attention_mask=(position < ends).long()).logits[:, :-1].float()
         logps = torch.log_softmax(logits, -1).gather(2, ids[:, 1:, None])[..., 0]
-        counted = (place[:, 1:] >= len(pair.prompt)) & (place[:, 1:] < ends)
+        counted = (position[:, 1:] >= len(pair.prompt)) & (position[:, 1:] < ends)
         return (logps * counted).sum(1)
 
     started = time.perf_counter()
     for number, pair in enumerate(made, start=1):
         with torch.no_grad(), model.disable_adapter():
-            reference = sums(pair)
-        ratios = sums(pair) - reference
+            reference = completion_sums(pair)
+        ratios = completion_sums(pair) - reference
         (-logsigmoid(BETA * (ratios[0] - ratios[1])) / BATCH_PAIRS).backward()  # type: ignore[no-untyped-call]
         if number % BATCH_PAIRS == 0:
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -111,6 +115,7 @@ def _run_contender(name: str, path: Path, pairs: int, threads: int) -> None:
 
 
 def main() -> None:
+    """Print pairs per second and peak memory of every contender, and the ratios of ours to the others."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--pairs", type=int, default=64)

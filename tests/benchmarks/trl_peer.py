@@ -1,4 +1,4 @@
-"""TRL's DPOTrainer over the same GGUF, the same pairs and the same LoRA, set up as well as it can be."""
+"""Set up TRL's DPOTrainer over the same GGUF file, the same pairs and the same LoRA, as well as it can be set up."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ from tests.benchmarks.training_pairs import ALPHA, BATCH_PAIRS, BETA, LEARNING_R
 
 
 def load_tokenizer(path: Path) -> Any:
+    """Return the tokenizer that transformers reads from the GGUF file."""
     return AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name, local_files_only=True)
 
 
 def load_for_trl(path: Path, dtype: torch.dtype) -> Any:
-    """Dense: without the `kernels` package, which fetches code from the hub, transformers has no packed form of these files."""
+    """Return the model with dense weights.
+
+    Without the `kernels` package, which fetches code from the hub, transformers has no packed form of these files.
+    """
     model = AutoModelForCausalLM.from_pretrained(
         str(path.parent),
         gguf_file=path.name,
@@ -33,18 +37,24 @@ def load_for_trl(path: Path, dtype: torch.dtype) -> Any:
         dtype=dtype,
         local_files_only=True,
     )
-    model.hf_quantizer = None  # TRL refuses to train what says that it is quantised
+    model.hf_quantizer = None  # TRL refuses to train a model that is marked as quantised
     model.is_quantized = False
     return model
 
 
 def lora_config() -> Any:
+    """Return peft's configuration of the LoRA that all contenders train."""
     return LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=LORA_TARGETS, task_type="CAUSAL_LM")
 
 
 def make_trainer(
     model: Any, tokenizer: Any, pairs: Sequence[TextPair], folder: Path, micro_batch: int, *, precompute: bool = True
 ) -> DPOTrainer:
+    """Return a DPOTrainer of one epoch over the pairs.
+
+    micro_batch: pairs per forward pass; BATCH_PAIRS must be a multiple of it. precompute: compute the reference before
+    training.
+    """
     rows = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in pairs]
     arguments = DPOConfig(
         output_dir=str(folder),

@@ -1,9 +1,10 @@
-"""From a key to its redrawn screen, with a store of 25,000 problems and 375,000 programs, while a real round samples,
-and another process writes to that store as a round does.
+"""Measure the time from a key to its redrawn screen, on a store of 25,000 problems and 375,000 programs.
 
     python -m tests.benchmarks.tui_responsiveness [--folder DIR] [--without-round]
 
-Prints the median and the 95th percentile for each screen, in milliseconds, with what the test driver itself waits. The store is made once in `--folder` and used again.
+Meanwhile a real round samples, and another process writes to the same store as a round does. It prints the median and
+the 95th percentile for each screen, in milliseconds; the waits of the test driver are included. The store is made once
+in `--folder` and used again.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ PRESSES = 120
 
 
 def main() -> None:
+    """Make the store if `--folder` has none, start the round and the writer, and print the times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--without-round", action="store_true", help="do not sample beside it")
+    parser.add_argument("--without-round", action="store_true", help="do not sample at the same time")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         home = Home(options.folder or Path(temporary))
@@ -70,11 +72,11 @@ def _wait_for_samples(home: Home) -> None:
             if store.value("select count(*) from samples"):
                 return
             time.sleep(0.2)
-    raise SystemExit(f"the round beside it does not sample: {round_process.tail_log(home)}")
+    raise SystemExit(f"the round does not sample: {round_process.tail_log(home)}")
 
 
 def _write(folder: Path) -> None:
-    """What a running round does to the store that is looked at: a sample now and then."""
+    """Insert a sample every 0.2 s, as a running round does in the store that is on the screen."""
     with Store(Home(folder).database) as store:
         for n in itertools.count():
             id, program = f"made/{n % PROBLEMS:05d}", f"{n % PROBLEMS}-0"
@@ -88,7 +90,7 @@ def _write(folder: Path) -> None:
 
 
 def _fill(store: Store) -> None:
-    """A finished round of the shape that a real one has, written directly."""
+    """Write a finished round of a realistic shape directly into the store."""
     draw = random.Random(0)
     problems = [
         Problem(f"made/{i:05d}", f"Return n times {i}.", "function", ((i,), (1,), (2,)), "train", "f", "def f(n):")
@@ -146,18 +148,18 @@ async def _measure(home: Home, store: Store) -> None:
             await pilot.pause()
             times = []
             for n in range(PRESSES):
-                await asyncio.sleep(0.05)  # between keys the app does what it does: reloads, too
+                await asyncio.sleep(0.05)  # time between keys, in which the app reloads too
                 started = time.perf_counter()
                 await pilot.press(keys[n % len(keys)])
-                await _drawn(app)
+                await _wait_until_drawn(app)
                 times.append(1000 * (time.perf_counter() - started))
             print(
-                f"{screen:<10} {PRESSES} keys: median {np.median(times):.1f} ms, p95 {np.percentile(times, 95):.1f} ms, most {max(times):.0f} ms"
+                f"{screen:<10} {PRESSES} keys: median {np.median(times):.1f} ms, p95 {np.percentile(times, 95):.1f} ms, maximum {max(times):.0f} ms"
             )
 
 
-async def _drawn(app: ConselfApp) -> None:
-    """Until every widget has handled what the key caused, and the screen has been drawn after it."""
+async def _wait_until_drawn(app: ConselfApp) -> None:
+    """Wait until every widget has handled the key and the screen has been drawn after it."""
     drawn = asyncio.Event()
     app.screen.call_after_refresh(drawn.set)
     await drawn.wait()

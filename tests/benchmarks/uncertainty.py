@@ -1,11 +1,12 @@
-"""Which measure of uncertainty follows the pass rate: semantic entropy, largest-cluster share, NLL or token entropy.
+"""Compare how well four measures of uncertainty follow the pass rate.
 
-    conself --home HOME execute --problems mbpp.jsonl --model MODEL          # samples and runs; take your time
+    conself --home HOME execute --problems mbpp.jsonl --model MODEL          # samples and runs the programs; takes long
     python -m tests.benchmarks.uncertainty HOME mbpp.jsonl                   # without a file: the starter pack's references
 
-Prints Spearman's correlation with the pass rate over the round's problems, with a 95 % bootstrap interval over problems, for
-all samples and for fewer, and for all given inputs and for one. The reference solutions of the file judge here; no round
-ever sees them.
+The measures are semantic entropy, the largest cluster's share, the mean NLL and the mean token entropy. It prints
+Spearman's correlation of each with the pass rate over the round's problems, with a 95 % bootstrap interval over
+problems, for all samples and for fewer, and for all given inputs and for one. The reference solutions of the file judge
+here; no round ever sees them.
 """
 
 from __future__ import annotations
@@ -43,13 +44,14 @@ MEASURES: dict[str, Measure] = {
 
 
 def main() -> None:
+    """Print the correlations for 15, 10 and 5 samples, each for all given inputs and for one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("home", type=Path)
     parser.add_argument(
         "problems",
         type=Path,
         nargs="?",
-        help="MBPP's file, with its reference solutions; without it, the starter pack's",
+        help="MBPP's file, with its reference solutions (default: those of the starter pack)",
     )
     parser.add_argument("--round", type=int, default=1)
     options = parser.parse_args()
@@ -68,7 +70,10 @@ def main() -> None:
 
 
 def _print(evidence: Sequence[ProblemEvidence], rates: Sequence[float], samples: int, inputs: int | None) -> None:
-    """The first so many samples and inputs; the same problems for every measure: those that all measures know."""
+    """Print the correlations from the first `samples` samples and the first `inputs` inputs (None: all).
+
+    All measures see the same problems: those for which every measure is defined.
+    """
     values = []
     for one, rate in zip(evidence, rates, strict=True):
         rows, behaviours = one.rows[:samples], [b[:inputs] for b in one.behaviours[:samples]]
@@ -88,7 +93,7 @@ def _spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 def _interval(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float]:
     draw = np.random.default_rng(0)
-    found = [_spearman(a[places], b[places]) for places in draw.integers(0, len(a), (DRAWS, len(a)))]
+    found = [_spearman(a[drawn], b[drawn]) for drawn in draw.integers(0, len(a), (DRAWS, len(a)))]
     low, high = np.percentile(found, [2.5, 97.5])
     return float(low), float(high)
 

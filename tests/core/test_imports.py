@@ -1,4 +1,4 @@
-"""`conself --help` is quick and imports nothing heavy; the core never sees the UI. Each in a fresh interpreter."""
+"""`conself --help` is fast and imports nothing heavy; the core never imports the UI. Each runs in a new process."""
 
 from __future__ import annotations
 
@@ -41,5 +41,5 @@ def test_help_is_quick() -> None:
         ("sandbox", {"numpy", "click", "rich", "sqlite_utils", "conself_local"}),
     ],
 )
-def test_heavy_libraries_stay_in_their_leaves(module: str, unseen: set[str]) -> None:
+def test_heavy_libraries_are_imported_by_few_modules_only(module: str, unseen: set[str]) -> None:
     assert not _modules_after(f"import {module}") & unseen

@@ -1,11 +1,11 @@
-"""The `paper` preset is held to the authors' choices, letter by letter."""
+"""The `paper` preset equals the authors' choices, and settings survive the store."""
 
 from __future__ import annotations
 
 from conself_local.settings import LAPTOP, PAPER, settings_from_json, settings_to_json
 
 
-def test_paper_preset() -> None:
+def test_the_paper_preset_equals_the_authors_choices() -> None:
     assert (PAPER.observations, PAPER.programs_per_observation, PAPER.samples_per_problem) == (3, 5, 15)
     assert (PAPER.observation_temperature, PAPER.observation_top_p) == (0.7, 0.8)
     assert (PAPER.temperature, PAPER.top_p, PAPER.max_new_tokens) == (1.0, 0.8, 2048)

@@ -1,4 +1,4 @@
-"""A server on loopback that speaks as much of the Hugging Face hub's protocol as a download of one file needs."""
+"""Serve on loopback as much of the Hugging Face hub's protocol as the download of one file needs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from types import TracebackType
 
 
 class Hub:
-    """A context manager; `content` stands at every path that ends with `file`. It may break off, once, after some bytes."""
+    """A server for the duration of a `with` block that answers every path that ends with `file` with `content`.
+
+    break_after: the first GET is cut off after this many bytes of its body; later ones are complete.
+    """
 
     def __init__(self, file: str, content: bytes, break_after: int | None = None) -> None:
         hub = self
         self.ranges: list[str | None] = []
-        """The Range of every GET."""
+        """The Range header of every GET; None if it had none."""
         self.break_after = break_after
 
         class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A training run that is not disturbed, and one that is cut after a step's checkpoint and gone on with."""
+"""Train twice: once without a break, and once cut off after a step's checkpoint and continued."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ Reports = list[dict[str, Any]]
 
 
 class _Killed(Exception):
-    """Stands for a SIGKILL right after a step's checkpoint."""
+    """Raised in place of a SIGKILL right after a step's checkpoint."""
 
 
 def train_whole_and_cut(
     job: TrainingJob, open_backend: Callable[[TrainingJob], Backend], folder: Path
 ) -> tuple[Reports, Reports]:
-    """The reports of the whole run (in `folder/whole`), and those after the cut behind step 2 (in `folder/cut`)."""
+    """Return the reports of the whole run (in `folder/whole`) and those after the cut behind step 2.
+
+    The cut run is in `folder/cut`.
+    """
     whole: Reports = []
     train(job, folder / "whole", open_backend(job), whole.append)
 

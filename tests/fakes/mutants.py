@@ -1,4 +1,4 @@
-"""One-fault mutants of a reference: one changed operator, constant, comparison, condition, bound or call."""
+"""Make mutants of a reference with one fault each: an operator, constant, comparison, condition, bound or call."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ _NAMES = {
 
 
 def mutants_of(source: str) -> list[str]:
-    """Different from the reference and from one another, each with exactly one fault; wrapped results come last."""
+    """Return programs that differ from the reference and from one another, each with exactly one fault.
+
+    Those with a changed return statement come last.
+    """
     tree = ast.parse(source)
     found: dict[str, bool] = {}
     for position, original in enumerate(ast.walk(tree)):

@@ -1,4 +1,4 @@
-"""A LoRA of random values on every linear map of a model."""
+"""Make a LoRA adapter of random values for the linear maps of a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from conself_local.model_files.model_file import ModelFile
 
 
 def random_adapter(model: ModelFile, size: float, *, only: str = "", rank: int = 4) -> Adapter:
-    """size: the values' standard deviation; only: a part of the names of the maps that are wanted."""
+    """Return the adapter; the same arguments give the same values.
+
+    size: the standard deviation of the values. only: a part of the names of the maps that are adapted (default: all).
+    """
     random = np.random.default_rng(5)
     maps = {}
     for name, (rows, columns) in linear_shapes(model).items():

@@ -1,4 +1,4 @@
-"""A round small enough for a test: real model, real sandbox, real trainer; a few of the starter pack's problems."""
+"""Run a round that is small enough for a test: real model, sandbox and trainer, nine problems of the starter pack."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ JUDGED = ("starter/add-ten", "starter/triple", "starter/quote", "starter/is-zero
 
 
 def write_problems(path: Path) -> Path:
+    """Write the problems of TRAIN and JUDGED as JSON Lines to `path`, and return `path`."""
     wanted = set(TRAIN + JUDGED)
     records = [record_of(p) for p in load_starter() if p.id in wanted]
     assert len(records) == len(wanted), "the starter pack has the problems that the tests name"
@@ -27,22 +28,25 @@ def write_problems(path: Path) -> Path:
 
 
 def command(home: Path, *arguments: str) -> list[str]:
+    """Return the command line that runs `conself` on this home."""
     return [sys.executable, "-m", "conself_local", "--home", str(home), *arguments]
 
 
 def run_arguments(problems: Path, *, slots: int = 1, verb: str = "run") -> list[str]:
+    """Return the arguments of a round with a fixed seed and one thread, judged on both validation and held-out."""
     arguments = [verb, "--problems", str(problems), "--seed", "5", "--slots", str(slots), "--threads", "1"]
     return [*arguments, "--benchmark", "validation", "--benchmark", "held-out"]
 
 
 def run_conself(home: Path, *arguments: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    """Run `conself` as a process until it ends; a failure is in the return code and does not raise."""
     return subprocess.run(
         command(home, *arguments), capture_output=True, text=True, timeout=timeout, env=dict(os.environ), check=False
     )
 
 
 def dump(home: Path, tables: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """What a round made, without what differs from run to run (times, paths)."""
+    """Return the sorted rows of every table, without the columns that differ from run to run (times, sizes, paths)."""
     changing = {"wall_s", "cpu_s", "seconds", "memory_bytes", "created_at_utc", "peft_path", "gguf_path"}
     with Store(home / "conself.db") as store:
         contents = {}
@@ -52,15 +56,15 @@ def dump(home: Path, tables: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
         return contents
 
 
-def descendants(pid: int, words: str) -> list[int]:
-    """Processes below `pid` whose command line holds `words`."""
+def descendants(pid: int, text: str) -> list[int]:
+    """Return the processes below `pid` whose command line contains `text`."""
     parents: dict[int, int] = {}
     matching = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
                 parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                if words in (entry / "cmdline").read_text().replace("\0", " "):
+                if text in (entry / "cmdline").read_text().replace("\0", " "):
                     matching.append(int(entry.name))
             except (OSError, IndexError):
                 continue

@@ -1,4 +1,4 @@
-"""A folder of MLX weights as mlx-lm writes it: random, with the bundled model's own tokenizer and template."""
+"""Write a folder of MLX weights as mlx-lm writes it: random values, with the bundled model's tokenizer and template."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ GROUP_SIZE = 32
 
 
 def write_mlx_folder(path: Path, bits: int | None = None) -> Path:
-    """bits: quantise the weights; None leaves them as they are."""
+    """Write the folder, and return `path`.
+
+    bits: quantise the weights to this many bits; None leaves them as they are.
+    """
     import mlx.core as mx
     import mlx.nn as nn
     from mlx.utils import tree_flatten, tree_map

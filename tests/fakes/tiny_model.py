@@ -1,4 +1,4 @@
-"""A GGUF model of random weights, a few thousand numbers large: what must hold for any model, tested in no time."""
+"""Write a GGUF model of some 22,000 random weights, for fast tests of what must hold for every model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ LAYERS, WIDTH, HIDDEN, HEADS, KV_HEADS, VOCABULARY = 2, 32, 64, 4, 2, 96
 
 
 def write_tiny_model(target: Path, architecture: str = "llama", *, tied: bool = True, seed: int = 0) -> ModelFile:
+    """Write the model to `target`, and return its description.
+
+    tied: the output layer uses the embedding's weights. The chat template joins the messages' contents.
+    """
     random = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(str(target), architecture)
     writer.add_name("tiny")

@@ -1,7 +1,7 @@
-"""Attacks as data: what each tries, and the one layer or limit that stops it; `f` returns 'through' where it succeeds.
+"""Define the attacks as data: what each tries, and the layer or limit that stops it.
 
-`f(path, port, pid)` gets a file of the user with a secret, a listening TCP port, and a process of the user.
-A control runs the same text with exactly that layer off, or that limit raised.
+`f(path, port, pid)` gets a file of the user with a secret, a listening TCP port, and a process of the user. It returns
+'through' if it succeeds. A control runs the same text with exactly that layer off, or that limit raised.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Attack:
+    """One attack on the computer."""
+
     name: str
     off: tuple[str, ...]
-    """Layers to switch off for the control; more than one where two layers stop it, each alone."""
+    """Layers to switch off for the control; more than one if each of them alone stops the attack."""
     body: str
     """The body of `f`; a raised exception is a failed attack."""
 
@@ -133,7 +135,7 @@ TIME = {
     "a thread that works on": "import threading\ndef g():\n    while time.monotonic() < end: pass\nt = threading.Thread(target=g)\nt.start()\nt.join()",
     "a destructor": "class A:\n    def __del__(self): time.sleep(max(0, end - time.monotonic()))\na = A()\ndel a",
 }
-"""Bodies that last until `end`."""
+"""Bodies that run until `end`."""
 
 SPACE = {
     "one object": "x = bytearray(300 * 2**20)",
@@ -144,7 +146,7 @@ SPACE = {
     "a big integer": "x = 1 << (2400 * 2**20)",
     "the C library": "import ctypes\nx = ctypes.CDLL(None)\nx.malloc.restype = ctypes.c_void_p\nassert x.malloc(300 * 2**20)",
 }
-"""Bodies that need some 300 MB."""
+"""Bodies that need about 300 MB."""
 
 LIES = {
     "__eq__": "class A:\n    def __eq__(self, o): return True\ndef f(*a): return A()",
@@ -158,4 +160,4 @@ LIES = {
     "__reduce__": "import os\nclass A:\n    def __reduce__(self): return (os.getcwd, ())\n    def __eq__(self, o): return True\ndef f(*a): return A()",
     "itself as a type": "class M(type):\n    def __eq__(c, o): return True\n    __hash__ = type.__hash__\nclass A(metaclass=M): pass\ndef f(*a): return A",
 }
-"""Programs whose value says that it equals everything."""
+"""Programs that return a value which claims to equal everything."""

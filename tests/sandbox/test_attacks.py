@@ -1,4 +1,4 @@
-"""Every attack fails with all layers on, and succeeds in its control; a layer that the kernel lacks is a visible skip."""
+"""Every attack fails with all layers on and succeeds in its control; without a layer in the kernel it is skipped."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ def _server(layers: tuple[str, ...], limits: Limits, strict: bool) -> ForkServer
 
 @pytest.fixture(scope="module", autouse=True)
 def no_servers_left() -> Iterator[None]:
+    """Close every fork server of this module at its end."""
     yield
     _server.cache_clear()
     while _started:
@@ -47,6 +48,7 @@ def run(
     limits: Limits | None = None,
     strict: bool = False,
 ) -> Output:
+    """Run a program over the inputs on a fork server with these layers, and return the last output."""
     limits = limits or Limits()
     program = Program("attack", source, "function", "f", inputs)
     return run_program(_server(layers, limits, strict), program, range(len(inputs)), limits, "one-at-a-time").outputs[
@@ -60,6 +62,7 @@ def _function(body: str) -> str:
 
 @pytest.fixture
 def secret(tmp_path: Path) -> Iterator[Path]:
+    """Yield a file of the user with a secret, beside a file to destroy and a symbolic link to the secret."""
     path = tmp_path / "secret"
     path.write_text("the secret")
     path.chmod(0o600)
@@ -72,6 +75,7 @@ def secret(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def port() -> Iterator[int]:
+    """Yield the port of a listening TCP socket."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
@@ -80,6 +84,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture
 def victim() -> Iterator[int]:
+    """Yield the id of a process of the user."""
     process = subprocess.Popen(["sleep", "60"])
     yield process.pid
     process.kill()
@@ -97,7 +102,9 @@ _CASES = [pytest.param(a, id=f"{group}: {a.name}") for group, found in attacks.B
 
 
 @pytest.mark.parametrize("attack", _CASES)
-def test_attack_on_the_machine(attack: attacks.Attack, secret: Path, port: int, victim: int) -> None:
+def test_an_attack_on_the_computer_fails_and_its_control_succeeds(
+    attack: attacks.Attack, secret: Path, port: int, victim: int
+) -> None:
     _need("landlock", "seccomp")
     given: list[object] = [(str(secret), port, victim)]
     source = _function(attack.body)
@@ -113,7 +120,7 @@ def test_attack_on_the_machine(attack: attacks.Attack, secret: Path, port: int, 
         "keep a secret in the kernel's keys",
     ):
         pytest.skip("this kernel has no such call or the file system no such attribute")
-    assert control.text == "'through'", "the control: without its layers the attack is real"
+    assert control.text == "'through'", "the control: without its layers the attack succeeds"
 
 
 @pytest.mark.parametrize("attack", [c for c in _CASES if c.values[0].off[0] == "landlock"])  # type: ignore[union-attr]
@@ -128,15 +135,17 @@ def test_strict_mode_alone_stops_what_landlock_stops(
 
 
 @pytest.mark.parametrize("name", attacks.TIME)
-def test_time(name: str) -> None:
+def test_a_program_is_stopped_at_its_deadline(name: str) -> None:
     source = f"import time\ndef f(seconds):\n    end = time.monotonic() + seconds\n{indent(attacks.TIME[name], '    ')}\n    return 'through'"
     started = time.monotonic()
     assert run(source, [(30,)], limits=Limits(wall_s=0.3)).status is Status.TIMEOUT
     assert time.monotonic() - started < 5
-    assert run(source, [(0.5,)], limits=Limits(wall_s=20.0)).text == "'through'", "the control: with time it ends"
+    assert run(source, [(0.5,)], limits=Limits(wall_s=20.0)).text == "'through'", (
+        "the control: with enough time it ends"
+    )
 
 
-def test_stopping_itself_is_a_time_out() -> None:
+def test_a_program_that_stops_itself_times_out() -> None:
     source = "import os, signal\ndef f():\n    os.kill(os.getpid(), signal.SIGSTOP)\n    return 'through'"
     assert run(source, [()], limits=Limits(wall_s=0.3)).status is Status.TIMEOUT
 
@@ -148,7 +157,7 @@ def test_stopping_itself_is_a_time_out() -> None:
         "import threading, time\nthreading.Thread(target=time.sleep, args=(20,)).start()",
     ],
 )
-def test_nothing_outlives_its_last_answer(register: str) -> None:
+def test_nothing_runs_after_the_last_answer(register: str) -> None:
     source = f"{register}\ndef f():\n    return 'done'"
     started = time.monotonic()
     assert run(source, [()]).text == "'done'" and time.monotonic() - started < 3
@@ -160,7 +169,7 @@ def test_nothing_outlives_its_last_answer(register: str) -> None:
 
 
 @pytest.mark.parametrize("name", attacks.SPACE)
-def test_memory(name: str) -> None:
+def test_memory_is_limited(name: str) -> None:
     source = f"def f():\n{indent(attacks.SPACE[name], '    ')}\n    return 'through'"
     limited = run(source, [()], limits=Limits(memory_bytes=192 * 2**20, wall_s=20))
     assert limited.status in (Status.MEMORY_LIMITED, Status.ERROR, Status.CRASHED)
@@ -171,7 +180,7 @@ def test_memory(name: str) -> None:
     "value",
     ["'x' * 10**6", "[0] * 10**6", "10**4000 * 10**4000 * 10**4000", "b'x' * 10**6", "{i: i for i in range(10**5)}"],
 )
-def test_output(value: str) -> None:
+def test_output_is_limited(value: str) -> None:
     source = f"import sys\nsys.set_int_max_str_digits(0)\ndef f():\n    return {value}"
     assert run(source, [()], limits=Limits(output_bytes=10_000)).status is Status.OUTPUT_LIMITED
     assert run(source, [()], limits=Limits(output_bytes=8 * 2**20, wall_s=20)).status is Status.OK
@@ -192,7 +201,7 @@ def test_output(value: str) -> None:
         "A()",
     ],
 )
-def test_values_without_a_text(value: str) -> None:
+def test_values_without_a_canonical_text_are_refused(value: str) -> None:
     source = f"import itertools\nclass A: pass\ndeep = []\nfor _ in range(10**5): deep = [deep]\ncycle = {{}}\ncycle[1] = [cycle]\ndef f():\n    return {value}"
     assert run(source, [()]).status is Status.REFUSED
 
@@ -206,7 +215,7 @@ def test_values_without_a_text(value: str) -> None:
         "import sys; sys.stderr.write('x' * 10**6)",
     ],
 )
-def test_floods_of_a_function_go_nowhere(flood: str) -> None:
+def test_what_a_function_prints_is_discarded(flood: str) -> None:
     assert run(f"def f():\n    for _ in range(50):\n        {flood}\n    return 1", [()]).text == "1"
 
 
@@ -214,7 +223,7 @@ def test_floods_of_a_function_go_nowhere(flood: str) -> None:
     "flood",
     ["print('x' * 10**5)", "while True: print('x')", "import sys\nfor _ in range(10**5): sys.stdout.write('abc')"],
 )
-def test_floods_of_a_script_are_cut(flood: str) -> None:
+def test_what_a_script_prints_is_limited(flood: str) -> None:
     with Sandbox(workers=1, repeat=False) as box:
         (result,) = box.run([Program("p", flood, "stdin", "", ["", "x"])])
         assert [o.status for o in result.outputs] == [Status.OUTPUT_LIMITED] * 2
@@ -309,8 +318,11 @@ _FRAME = "import struct\nok = struct.pack('!HI', 0, 1) + b'9'\nload = struct.pac
         "import sys\ndef f(x):\n    sys._getframe(1).f_globals['canonical_text'] = lambda *a: chr(233)\n    return object()",
     ],
 )
-def test_nothing_forged_is_taken(source: str) -> None:
-    """A program may lie about its own answer; it cannot break the protocol, take another status or bring in foreign text."""
+def test_forged_answers_are_refused(source: str) -> None:
+    """A program can lie about its own answer, but it cannot break the protocol.
+
+    It can get no other status, and insert no foreign text.
+    """
     program = Program("forger", source, "function", "f", [(1,), (2,), (3,)])
     outputs = run_program(
         _server(ALL_LAYERS, Limits(wall_s=1), False), program, range(3), Limits(wall_s=1), "one-at-a-time"
@@ -318,11 +330,11 @@ def test_nothing_forged_is_taken(source: str) -> None:
     assert all(o.status is not Status.OK and o.text is None for o in outputs)
     assert all("9" not in o.detail for o in outputs)
     honest = run("def f(x): return x", [(5,)])
-    assert honest.text == "5", "the fork server goes on"
+    assert honest.text == "5", "the fork server continues to work"
 
 
 @pytest.mark.parametrize("name", attacks.LIES)
-def test_lying_objects(name: str) -> None:
+def test_objects_that_claim_to_equal_everything_are_refused(name: str) -> None:
     assert run(attacks.LIES[name], [(1,)]).status is Status.REFUSED
     names: dict[str, object] = {}
     exec(attacks.LIES[name], names)
@@ -340,13 +352,13 @@ def test_lying_objects(name: str) -> None:
         "import os\ndef f(x):\n    return os.urandom(4)",
     ],
 )
-def test_state_and_chance_are_found(source: str) -> None:
+def test_state_and_randomness_are_detected(source: str) -> None:
     with Sandbox(workers=1) as box:
         (result,) = box.run([Program("p", source, "function", "f", [(1,), (2,), (3,)])])
     assert result.deterministic is False and all(o.status is Status.OK for o in result.outputs)
 
 
-def test_state_between_inputs_is_gone_with_a_fork_each() -> None:
+def test_a_fork_per_input_keeps_no_state() -> None:
     source = "seen = []\ndef f(x):\n    seen.append(x)\n    return len(seen)"
     program = Program("p", source, "function", "f", [(1,), (2,), (3,)])
     for inputs, expected in (("fork-each", ["1", "1", "1"]), ("one-at-a-time", ["1", "2", "3"])):
@@ -355,7 +367,7 @@ def test_state_between_inputs_is_gone_with_a_fork_each() -> None:
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_the_host_has_no_name(strict: bool) -> None:
+def test_the_name_of_the_host_is_hidden(strict: bool) -> None:
     source = "import os, platform\ndef f():\n    return platform.node(), os.uname().nodename, os.uname().release"
     assert run(source, [()], strict=strict).text == "('localhost', 'localhost', '')"
-    assert os.uname().release, "the control: outside there is one"
+    assert os.uname().release, "the control: outside the sandbox there is one"

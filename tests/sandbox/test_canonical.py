@@ -19,7 +19,7 @@ from sandbox.values import pack_input
 
 
 def _child_module(name: str) -> ModuleType:
-    """Child-side code is a file; only this test loads it in the parent, to look at it."""
+    """Load a child-side file as a module; only this test loads such code in the parent."""
     path = Path(sandbox.__file__).parent / "child" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"child_{name}", path)
     assert spec and spec.loader
@@ -48,7 +48,7 @@ plain = st.recursive(
 
 
 @given(plain)
-def test_text_read_back_gives_the_value(value: object) -> None:
+def test_canonical_text_read_back_gives_the_value(value: object) -> None:
     text = canonical.canonical_text(value, 1_000_000)
     assert text.isascii()
     back = ast.literal_eval(text) if text != "set()" else set()
@@ -68,7 +68,7 @@ def test_infinities_and_nan_reach_the_child() -> None:
 
 
 @given(plain, st.integers(0, 30))
-def test_the_limit_holds(value: object, limit: int) -> None:
+def test_canonical_text_is_never_longer_than_the_limit(value: object, limit: int) -> None:
     try:
         assert len(canonical.canonical_text(value, limit)) <= limit
     except canonical.TooLong:
@@ -107,7 +107,11 @@ small = st.recursive(
 
 
 def _same(a: object, b: object) -> bool:
-    """The rule in words: exact types, dict order aside, floats to 12 digits, -0.0 as 0.0, NaN equal to NaN."""
+    """Return whether the method treats two values as equal.
+
+    The rule: types must be the same, the order of dictionaries is ignored, floats count to 12 digits, -0.0 equals 0.0,
+    and NaN equals NaN.
+    """
     if type(a) is not type(b):
         return False
     if isinstance(a, float) and isinstance(b, float):
@@ -120,7 +124,7 @@ def _same(a: object, b: object) -> bool:
 
 
 @given(small, small)
-def test_the_comparison_key_is_equal_exactly_where_the_method_says(a: object, b: object) -> None:
+def test_comparison_keys_are_equal_exactly_if_the_rule_says_so(a: object, b: object) -> None:
     for x, y in ((a, b), (a, a)):
         equal = comparison_key(canonical.canonical_text(x, 10**4)) == comparison_key(canonical.canonical_text(y, 10**4))
         assert equal is _same(x, y)

@@ -1,4 +1,4 @@
-"""The parent's reading of what a child says, fed with anything: always a status, never a crash, never much memory."""
+"""Whatever bytes a child sends, the parent answers with a status, never crashes, and never takes much memory."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from sandbox.protocol import run_program
 LIMITS = Limits(wall_s=0.2, output_bytes=1000, max_timeouts=1)
 
 
-class Babbler(ForkServer):
-    """Stands where a fork server does; its children say given bytes and are gone."""
+class ScriptedForkServer(ForkServer):
+    """Takes the place of a fork server; its children send the given bytes and end."""
 
-    def __init__(self, said: bytes) -> None:
-        self._said = said
+    def __init__(self, sent: bytes) -> None:
+        self._sent = sent
 
     def fork(self) -> Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        theirs.sendall(self._said)
+        theirs.sendall(self._sent)
         theirs.shutdown(socket.SHUT_WR)
         child = Child(self, ours)
-        child.__dict__["pid"] = 2**22 + 1  # above the largest pid: its clock cannot be read
+        child.__dict__["pid"] = 2**22 + 1  # above the largest pid, so its CPU time cannot be read
         self._theirs = theirs
         return child
 
@@ -41,21 +41,22 @@ frames = st.tuples(
     st.binary(max_size=60),
     st.integers(-2, 2),
 ).map(lambda f: struct.pack("!HI", f[0], max(0, len(f[1]) + f[2])) + f[1])
-said = st.lists(frames | st.binary(max_size=30), max_size=6).map(b"".join)
+sent = st.lists(frames | st.binary(max_size=30), max_size=6).map(b"".join)
 
 
 @settings(max_examples=400, deadline=None)
-@given(said, st.sampled_from(["one-at-a-time", "together", "fork-each"]), st.sampled_from(["function", "stdin"]))
-def test_anything_a_child_says_becomes_a_status(said: bytes, inputs: str, kind: str) -> None:
+@given(sent, st.sampled_from(["one-at-a-time", "together", "fork-each"]), st.sampled_from(["function", "stdin"]))
+def test_any_bytes_from_a_child_become_a_status(sent: bytes, inputs: str, kind: str) -> None:
     given_inputs: list[object] = ["a", "b", "c"] if kind == "stdin" else [(1,), (2,), (3,)]
     program = Program("p", "x", kind, "f", given_inputs)  # type: ignore[arg-type]
-    run = run_program(Babbler(said), program, range(3), LIMITS, inputs)  # type: ignore[arg-type]
+    run = run_program(ScriptedForkServer(sent), program, range(3), LIMITS, inputs)  # type: ignore[arg-type]
     assert len(run.outputs) == 3
     for output in (run.load, *run.outputs):
-        check(output, kind)
+        check_output(output, kind)
 
 
-def check(output: Output, kind: str) -> None:
+def check_output(output: Output, kind: str) -> None:
+    """Assert what holds for every output: a status, a text only if it is `ok`, and short printable details."""
     assert isinstance(output.status, Status)
     assert (output.text is not None) == (output.status is Status.OK)
     if output.text is not None:

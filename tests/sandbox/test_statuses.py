@@ -1,4 +1,4 @@
-"""What the parent says of ordinary and of broken programs."""
+"""The parent reports the right status for ordinary and for broken programs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from sandbox.fork_server import ForkServer, ServerGoneError
 
 @pytest.fixture(scope="module")
 def box() -> Iterator[Sandbox]:
+    """Yield a sandbox with one worker."""
     with Sandbox(Limits(wall_s=1.0), workers=1) as made:
         yield made
 
 
 def run(box: Sandbox, source: str, inputs: list[object], kind: str = "function", entry: str = "f") -> ProgramResult:
+    """Run one program over the inputs."""
     (result,) = box.run([Program("p", source, kind, entry if kind == "function" else "", inputs)])  # type: ignore[arg-type]
     return result
 
 
 def texts(result: ProgramResult) -> list[str | None]:
+    """Return the text of every output."""
     return [o.text for o in result.outputs]
 
 
 def statuses(result: ProgramResult) -> list[str]:
+    """Return the status of every output."""
     return [o.status.value for o in result.outputs]
 
 
@@ -77,7 +81,7 @@ def test_standard_values_are_calls_and_own_classes_are_refused(box: Sandbox) -> 
     assert statuses(result)[3:] == ["refused"] * 4
 
 
-def test_failures_are_told_apart(box: Sandbox) -> None:
+def test_kinds_of_failure_are_distinguished(box: Sandbox) -> None:
     source = (
         "import os\ndef f(x):\n    if x == 0: return 1 / 0\n    if x == 1:\n        while True: pass\n    if x == 2: return [0] * 10**10\n"
         "    if x == 3: return 'x' * 10**6\n    if x == 4: os._exit(0)\n    if x == 5: return f(5)\n    return x"
@@ -95,7 +99,7 @@ def test_loading_fails_for_every_input(box: Sandbox) -> None:
     assert run(box, "x = 1", [(1,)]).load.detail == "KeyError"
 
 
-def test_timeouts_cost_no_minute(box: Sandbox) -> None:
+def test_many_timeouts_end_early(box: Sandbox) -> None:
     result = run(box, "def f(x):\n    while True: pass", [(i,) for i in range(20)])
     assert statuses(result) == ["timeout"] * 20
     assert sum(o.wall_s for o in result.outputs) < 3
@@ -113,7 +117,7 @@ def test_stdin_programs(box: Sandbox) -> None:
     assert texts(binary) == ["ab"]
 
 
-def test_state_and_hash_order_are_found(box: Sandbox) -> None:
+def test_state_and_hash_order_are_detected(box: Sandbox) -> None:
     assert run(box, "n = 0\ndef f(x):\n    global n\n    n += 1\n    return n", [(1,), (1,)]).deterministic is False
     assert run(box, "def f(x):\n    return list({'a', 'b', 'c', 'd', 'e', 'g'})", [(1,)]).deterministic is False
     assert run(box, "import random\ndef f(x):\n    return random.random()", [(1,)]).deterministic is False
@@ -130,7 +134,7 @@ def test_methods_are_called_on_a_fresh_object(box: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("inputs", ["together", "fork-each"])
-def test_other_ways_of_feeding_give_the_same(inputs: str) -> None:
+def test_every_way_of_passing_inputs_gives_the_same_outputs(inputs: str) -> None:
     programs = [
         Program(str(i), f"def f(x):\n    return x * {i}", "function", "f", [(j,) for j in range(5)]) for i in range(8)
     ]
@@ -139,7 +143,7 @@ def test_other_ways_of_feeding_give_the_same(inputs: str) -> None:
     assert results == {str(i): [str(i * j) for j in range(5)] for i in range(8)}
 
 
-def test_fork_each_keeps_no_state() -> None:
+def test_a_fork_per_input_keeps_no_state() -> None:
     with Sandbox(workers=1, inputs="fork-each") as box:
         result = run(box, "n = 0\ndef f(x):\n    global n\n    n += 1\n    return n", [(1,), (1,)])
     assert texts(result) == ["1", "1"] and result.deterministic is True
@@ -158,7 +162,7 @@ def test_a_killed_fork_server_is_replaced() -> None:
 
 
 def test_a_fork_server_that_dies_while_it_starts_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Holds down: a kill before the server's first word was taken for a computer that cannot be protected."""
+    """Prevent a regression: a kill before the first message was taken for a computer without protection."""
     deaths = iter([True, True, False, True, False, False])
 
     def dies_at_first(layers: tuple[str, ...], hash_seed: int, limits: Limits, strict: bool) -> ForkServer:

@@ -1,4 +1,4 @@
-"""The app on a copy of a store that a real round made (`make_round.py`), and what drives it."""
+"""Fixtures for the app on a copy of a store that a real round made (`make_round.py`), and functions that drive it."""
 
 from __future__ import annotations
 
@@ -21,25 +21,28 @@ REAL_ROUND = Path(__file__).parent / "real_round.db"
 
 @pytest.fixture
 def real_home(tmp_path: Path) -> Home:
+    """Return a home with a copy of the store that a real round made."""
     shutil.copy(REAL_ROUND, tmp_path / "conself.db")
     return Home(tmp_path)
 
 
 @pytest.fixture
 def app(real_home: Home) -> Iterator[ConselfApp]:
+    """Yield the app on `real_home`."""
     with Store(real_home.database) as store:
         yield ConselfApp(AppState(real_home, store))
 
 
 @pytest.fixture
 def empty_app(tmp_path: Path) -> Iterator[ConselfApp]:
+    """Yield the app on a home without a round."""
     home = Home(tmp_path)
     with Store(home.database) as store:
         yield ConselfApp(AppState(home, store))
 
 
 async def settle(pilot: Pilot[None]) -> None:
-    """Until what was asked for has been loaded and shown."""
+    """Wait until the app has loaded and drawn everything that was requested."""
     for _ in range(2):
         await pilot.pause()
         await pilot.app.workers.wait_for_complete()
@@ -47,20 +50,21 @@ async def settle(pilot: Pilot[None]) -> None:
 
 
 async def press(pilot: Pilot[None], *keys: str) -> None:
+    """Press the keys one after the other, and wait after each until the app has settled."""
     for key in keys:
         await pilot.press(key)
         await settle(pilot)
 
 
 def text_of(app: ConselfApp, selector: str = "") -> str:
-    """Everything on the screen, or in one Static."""
+    """Return all text on the screen, or that of the one Static that the selector names."""
     if selector:
         return str(app.screen.query_one(selector, Static).render())
     return "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
-    """For what another process does."""
+    """Wait until the condition holds, for the work of another process; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

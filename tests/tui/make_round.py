@@ -1,8 +1,8 @@
-"""Makes `real_round.db`, the store that the screens are tested on: one small real round with the bundled model.
+"""Make `real_round.db`, the store that the screens are tested on: one small real round with the bundled model.
 
     python -m tests.tui.make_round
 
-Only what names this computer is taken out of it afterwards (paths).
+Afterwards only the paths and the dates are replaced by fixed ones, because they would name this computer and this day.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ TARGET = Path(__file__).parent / "real_round.db"
 
 
 def main() -> None:
+    """Run the round, and write its store to TARGET."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         done = run_conself(home, *run_arguments(write_problems(Path(folder) / "problems.jsonl"), slots=8))

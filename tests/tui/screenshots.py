@@ -1,4 +1,4 @@
-"""Draws the screenshots of the README from the store that a real round made.
+"""Draw the README's screenshots from the store that a real round made.
 
 python -m tests.tui.screenshots
 """
@@ -18,10 +18,11 @@ from tui.app_state import AppState
 
 FOLDER = Path(__file__).parent / "screenshots"
 SHOTS = {"round": ["2"], "problem": ["3", "o", "enter"], "evaluation": ["6"]}
-MOST_BYTES = 200_000
+MAX_BYTES = 200_000
 
 
 async def draw(name: str, keys: list[str]) -> None:
+    """Draw the screen that the keys lead to as `name`.svg; fail if the file has MAX_BYTES or more."""
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(REAL_ROUND, Path(folder) / "conself.db")
         home = Home(Path(folder))
@@ -30,12 +31,13 @@ async def draw(name: str, keys: list[str]) -> None:
             async with app.run_test(size=(110, 32)) as pilot:
                 await press(pilot, *keys)
                 svg = app.export_screenshot(title=f"conself: {name}")
-    assert len(svg.encode()) < MOST_BYTES, f"{name} is larger than a README should load"
+    assert len(svg.encode()) < MAX_BYTES, f"{name} is larger than a README should load"
     (FOLDER / f"{name}.svg").write_text(svg)
     print(f"{name}.svg: {len(svg.encode()) >> 10} KiB")
 
 
 def main() -> None:
+    """Draw every screenshot."""
     FOLDER.mkdir(exist_ok=True)
     for name, keys in SHOTS.items():
         asyncio.run(draw(name, keys))

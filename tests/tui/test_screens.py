@@ -1,4 +1,4 @@
-"""Every screen and its states, driven by keys on a store that a real round made, and on really broken files and processes."""
+"""Every screen shows its states, driven by keys, on the store of a real round and on files and processes that fail."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ SIZE = (100, 30)
 
 async def test_every_screen_of_an_empty_home_says_what_to_do_next(empty_app: ConselfApp) -> None:
     hints = {
-        "2": "press s to begin",
-        "3": "1 starts one",
-        "4": "no pairs yet",
-        "5": "no step has been taken",
-        "6": "nothing has been judged",
-        "8": "a round trains one",
+        "2": "Press s to start",
+        "3": "Press 1 to start",
+        "4": "No pairs yet",
+        "5": "No training step yet",
+        "6": "Nothing has been evaluated",
+        "8": "A round trains one",
     }
     async with empty_app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
-        assert "press s to begin" in text_of(empty_app, "#message") and "enforced" in text_of(empty_app)
+        assert "Press s to start" in text_of(empty_app, "#message") and "enforced" in text_of(empty_app)
         for key, hint in hints.items():
             await press(pilot, key)
             assert hint in text_of(empty_app, "#message"), key
@@ -46,8 +46,11 @@ async def test_every_screen_of_an_empty_home_says_what_to_do_next(empty_app: Con
     assert empty_app.return_code == 0
 
 
-async def test_keys_that_come_before_a_screen_is_there_are_not_typed_into_a_field(app: ConselfApp) -> None:
-    """The first field took the focus for a moment: of 3 and 4 in one go, the 4 became a filter of the problems."""
+async def test_keys_pressed_before_a_screen_is_ready_are_not_typed_into_a_field(app: ConselfApp) -> None:
+    """Prevent a regression: the first field took the focus for a moment.
+
+    If 3 and 4 came in quick succession, the 4 became a filter of the problems.
+    """
     async with app.run_test(size=SIZE) as pilot:
         await settle(pilot)
         for key in "34":
@@ -63,7 +66,7 @@ async def test_the_round_screen_shows_a_done_round(app: ConselfApp) -> None:
         assert "Round 1 (done)" in text_of(app, "#headline")
         bar = app.screen.query_one("#progress-sample", StageProgress)
         assert bar.done == bar.total == 60 and bar.has_class("-done") and "✓" in str(bar.render())
-        assert "begins the next round" in text_of(app, "#message")
+        assert "starts the next round" in text_of(app, "#message")
         rows = app.screen.query_one("#programs", BigTable).rows
         assert len(rows) == 12 and "ok " in text_of(app)
 
@@ -123,17 +126,17 @@ async def test_a_problem_shows_matrix_clusters_difference_and_texts(app: Conself
             assert len(text_of(app, selector)) > 50
 
 
-async def test_a_pair_is_left_out_by_key_and_taken_back(app: ConselfApp) -> None:
+async def test_a_pair_is_excluded_by_key_and_included_again(app: ConselfApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "4")
         rows = app.screen.query_one("#pairs", BigTable).rows
         assert rows and "chosen" in text_of(app) and "highest consensus" in text_of(app, "#why")
         await press(pilot, "x")
-        assert "1 left out" in text_of(app, "#message")
+        assert "1 excluded" in text_of(app, "#message")
         with app.app_state.reading() as store:
             assert store.value("select count(*) from pairs where excluded") == 1
         await press(pilot, "x")
-        assert "0 left out" in text_of(app, "#message")
+        assert "0 excluded" in text_of(app, "#message")
 
 
 async def test_training_shows_curves_and_warns_of_displacement(app: ConselfApp) -> None:
@@ -154,9 +157,9 @@ async def test_evaluation_shows_the_verdict_and_takes_a_decision(app: ConselfApp
             "validation" in results and "held-out" in results and "95 % interval" in results and "McNemar p" in results
         )
         await press(pilot, "d")
-        assert "adapter: rejected" in text_of(app, "#message")
+        assert "Adapter: rejected" in text_of(app, "#message")
         await press(pilot, "a")
-        assert "adapter: accepted" in text_of(app, "#message")
+        assert "Adapter: accepted" in text_of(app, "#message")
 
 
 async def test_a_gained_problem_shows_both_programs(app: ConselfApp) -> None:
@@ -189,10 +192,10 @@ async def test_adapters_are_used_renamed_and_deleted_after_a_question(app: Conse
         await press(pilot, "delete", "n")
         assert "my coder" in text_of(app)
         await press(pilot, "delete", "y")
-        assert "no adapter yet" in text_of(app, "#message")
+        assert "No adapter yet" in text_of(app, "#message")
 
 
-async def test_a_missing_adapter_file_is_told_in_the_playground(app: ConselfApp) -> None:
+async def test_a_missing_adapter_file_is_reported_in_the_playground(app: ConselfApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "7")
         with app.app_state.reading() as store:
@@ -225,7 +228,7 @@ async def test_the_playground_answers_and_runs_in_the_sandbox(empty_app: Conself
         assert "has not answered" in text_of(empty_app, "#message")
 
 
-async def test_a_model_file_that_is_none_is_told(empty_app: ConselfApp, tmp_path: Path) -> None:
+async def test_a_file_that_is_no_model_is_reported(empty_app: ConselfApp, tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"PK\x03\x04 not a model" * 9)
     async with empty_app.run_test(size=SIZE) as pilot:
         await settle(pilot)
@@ -247,7 +250,7 @@ async def test_a_model_file_is_picked(empty_app: ConselfApp, tmp_path: Path, mon
     async with empty_app.run_test(size=SIZE) as pilot:
         await settle(pilot)
         await pilot.press("g")
-        for _ in range(50):  # the tree's own loader never ends, so it is not waited for
+        for _ in range(50):  # the tree's loader never ends, so the test does not wait for it
             await pilot.pause(0.1)
             tree = empty_app.screen.query_one(GgufTree)
             if tree.root.children:
@@ -256,13 +259,13 @@ async def test_a_model_file_is_picked(empty_app: ConselfApp, tmp_path: Path, mon
         tree.focus()
         await pilot.press("down", "enter")
         await pilot.pause(0.5)
-        assert empty_app.app_state.model == tmp_path / "models.gguf" and "s starts a round with it" in text_of(
+        assert empty_app.app_state.model == tmp_path / "models.gguf" and "Press s to start a round with it" in text_of(
             empty_app, "#message"
         )
 
 
 @pytest.mark.timeout(300)
-async def test_a_round_is_started_paused_stopped_and_goes_on_by_keys(empty_app: ConselfApp) -> None:
+async def test_a_round_is_started_paused_and_continued_by_keys_and_outlives_the_screens(empty_app: ConselfApp) -> None:
     home = empty_app.app_state.home
     async with empty_app.run_test(size=SIZE) as pilot:
         await settle(pilot)
@@ -294,7 +297,7 @@ async def test_a_resized_terminal_keeps_every_screen(app: ConselfApp) -> None:
             assert app.screen.query_one("NavBar").size.width == 200
 
 
-def test_no_logic_sql_or_model_call_lives_in_the_face() -> None:
+def test_the_screens_hold_no_sql_and_start_no_process() -> None:
     root = Path(__file__).parents[2] / "tui"
     sources = {path: path.read_text() for path in root.rglob("*.py")}
     assert len((root / "app.py").read_text().splitlines()) < 200
@@ -303,7 +306,7 @@ def test_no_logic_sql_or_model_call_lives_in_the_face() -> None:
         assert "import subprocess" not in text and "sqlite_utils" not in text, path
 
 
-def test_help_of_the_command_stays_quick_and_a_bad_home_is_told(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_written_is_reported_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = subprocess.run(
         [sys.executable, "-m", "tui", "--home", str(tmp_path / "file" / "h")],

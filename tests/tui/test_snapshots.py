@@ -1,4 +1,8 @@
-"""Whole screens as SVG, at the smallest and at a usual size, on a store that a real round made. `pytest --snapshot-update` renews them."""
+"""Whole screens, drawn as SVG at the smallest and at a usual size, equal the stored ones.
+
+The store is that of a real round. `pytest tests/tui/test_snapshots.py --snapshot-update` makes the stored screens
+again.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from textual.widgets.option_list import Option
 from tests.tui.conftest import press
 from tui.app import ConselfApp
 
-pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="drawn on one Python only")
+pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the snapshots were drawn with Python 3.11")
 KEYS = {
     "round": ["2"],
     "problems": ["3", "o"],
@@ -31,11 +35,11 @@ KEYS = {
 }
 
 
-def _without_this_computer(app: ConselfApp) -> None:
-    """What differs from computer to computer is drawn as on a certain one."""
+def _hide_this_computer(app: ConselfApp) -> None:
+    """Replace what differs from computer to computer by fixed text."""
     screen = app.screen
-    for words in screen.query("#words").results(Static):
-        words.update("Linux, 8 cores, 16.0 GiB of memory (9.1 GiB free), 200 GiB of disk free\nno GPU")
+    for machine_lines in screen.query("#machine-lines").results(Static):
+        machine_lines.update("Linux, 8 cores, 16.0 GiB of memory (9.1 GiB free), 200 GiB of disk free\nno GPU")
     for models in screen.query("#models").results(OptionList):
         models.set_options([Option("bundled: SmolLM2 135M Instruct\n  Q4_1, 92 MiB")])
     for values in screen.query("#values").results(Static):
@@ -47,7 +51,7 @@ def _without_this_computer(app: ConselfApp) -> None:
 def test_screen(name: str, size: tuple[int, int], app: ConselfApp, snap_compare: Callable[..., Any]) -> None:
     async def go(pilot: Pilot[None]) -> None:
         await press(pilot, *KEYS[name])
-        _without_this_computer(app)
+        _hide_this_computer(app)
         pilot.app.screen.set_focus(None)
         await pilot.pause()
 

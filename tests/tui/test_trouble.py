@@ -1,4 +1,4 @@
-"""What goes wrong beside the screens, each for real: it is told on the screen, with a way out, and nothing is lost."""
+"""What goes wrong outside the screens is shown on them with the next step, and nothing is lost; failures are real."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def _begin_round(app: ConselfApp, *arguments: str) -> None:
-    """Beside the screens; until it stands in the store."""
+    """Start a round in its own process, and wait until it is in the store."""
     round_process.start(app.app_state.home, [*arguments, "--limit", "4", "--benchmark", "validation"])
     wait_for(lambda: app.app_state.latest_round())
 
 
-async def test_a_damaged_store_is_told_and_read_again_when_it_is_back(app: ConselfApp, real_home: Home) -> None:
+async def test_a_damaged_store_is_reported_and_read_again_after_its_repair(app: ConselfApp, real_home: Home) -> None:
     whole = real_home.database.read_bytes()
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "3")
@@ -47,10 +47,10 @@ async def test_a_damaged_store_is_told_and_read_again_when_it_is_back(app: Conse
         assert "malformed" in text_of(app, "#message") and "-> " in text_of(app, "#message")
         real_home.database.write_bytes(whole)
         await press(pilot, "r")
-        assert "pairs, 0 left out" in text_of(app, "#message")
+        assert "pairs, 0 excluded" in text_of(app, "#message")
 
 
-async def test_a_locked_store_is_waited_for_and_told(app: ConselfApp, real_home: Home) -> None:
+async def test_a_locked_store_is_waited_for_and_reported(app: ConselfApp, real_home: Home) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "8")
         with app.app_state.reading() as store:
@@ -66,7 +66,7 @@ async def test_a_locked_store_is_waited_for_and_told(app: ConselfApp, real_home:
 
 
 @pytest.mark.timeout(300)
-async def test_a_killed_round_is_told_and_goes_on(empty_app: ConselfApp) -> None:
+async def test_a_killed_round_is_reported_and_continues(empty_app: ConselfApp) -> None:
     home = empty_app.app_state.home
     async with empty_app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
@@ -76,7 +76,9 @@ async def test_a_killed_round_is_told_and_goes_on(empty_app: ConselfApp) -> None
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not round_process.running(home))
         await press(pilot, "r")
-        assert "(not running)" in text_of(empty_app, "#headline") and "s goes on" in text_of(empty_app, "#message")
+        assert "(not running)" in text_of(empty_app, "#headline") and "Press s to continue" in text_of(
+            empty_app, "#message"
+        )
         await press(pilot, "s")
         wait_for(lambda: round_process.running(home))
         await press(pilot, "x")
@@ -95,7 +97,7 @@ async def test_why_a_round_could_not_begin_is_shown(empty_app: ConselfApp) -> No
 
 
 @pytest.mark.timeout(300)
-async def test_an_engine_that_dies_again_and_again_is_told(empty_app: ConselfApp) -> None:
+async def test_an_engine_that_dies_again_and_again_is_reported(empty_app: ConselfApp) -> None:
     home = empty_app.app_state.home
     async with empty_app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
@@ -113,12 +115,14 @@ async def test_an_engine_that_dies_again_and_again_is_told(empty_app: ConselfApp
         assert (
             ("the engine died twice" in said or "the engine did not start" in said)
             and "close other programs" in said
-            and "s goes on" in said
+            and "press s to continue" in said
         )
 
 
 @pytest.mark.timeout(300)
-async def test_a_model_file_that_was_deleted_is_told_and_may_come_back(empty_app: ConselfApp, tmp_path: Path) -> None:
+async def test_a_missing_model_file_is_reported_and_the_round_continues_when_it_is_back(
+    empty_app: ConselfApp, tmp_path: Path
+) -> None:
     home, model = empty_app.app_state.home, tmp_path / "coder.gguf"
     shutil.copy(bundled_model(), model)
     async with empty_app.run_test(size=SIZE) as pilot:
@@ -130,7 +134,7 @@ async def test_a_model_file_that_was_deleted_is_told_and_may_come_back(empty_app
         await press(pilot, "s")
         wait_for(lambda: round_process.failure(home))
         await press(pilot, "r")
-        assert "there is no model file at" in text_of(empty_app, "#message") and "s goes on" in text_of(
+        assert "there is no model file at" in text_of(empty_app, "#message") and "press s to continue" in text_of(
             empty_app, "#message"
         )
         (tmp_path / "elsewhere.gguf").rename(model)
@@ -142,7 +146,7 @@ async def test_a_model_file_that_was_deleted_is_told_and_may_come_back(empty_app
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 4 MiB."""
+    """Yield a mounted disk of 4 MiB; skip the test if none can be mounted."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -154,7 +158,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-async def test_a_full_disk_is_told_and_written_to_again_when_there_is_room(small_disk: Path) -> None:
+async def test_a_full_disk_is_reported_and_written_to_again_when_there_is_room(small_disk: Path) -> None:
     home = Home(small_disk / "home")
     shutil.copy(REAL_ROUND, home.database)
     with Store(home.database) as store:
@@ -177,7 +181,7 @@ async def test_a_full_disk_is_told_and_written_to_again_when_there_is_room(small
             assert "my coder" in text_of(app)
 
 
-async def test_a_round_that_cannot_be_started_is_told(app: ConselfApp, tmp_path: Path) -> None:
+async def test_a_round_that_cannot_be_started_is_reported(app: ConselfApp, tmp_path: Path) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
         (tmp_path / "conductor.log").mkdir()
@@ -187,7 +191,7 @@ async def test_a_round_that_cannot_be_started_is_told(app: ConselfApp, tmp_path:
 
 
 class Terminal:
-    """`python -m tui` in a terminal of its own."""
+    """`python -m tui` in a pseudo-terminal."""
 
     def __init__(self, home: Path) -> None:
         self.pid, self._terminal = pty.fork()
@@ -226,7 +230,7 @@ def test_the_terminal_is_restored_when_the_program_is_asked_to_end(
     monkeypatch.chdir(ROOT)
     terminal = Terminal(tmp_path)
     terminal.read_until(b"trainable")
-    assert b"\x1b[?1049h" in terminal.written, "the screens have a page of their own"
+    assert b"\x1b[?1049h" in terminal.written, "the screens use the alternate screen of the terminal"
     os.kill(terminal.pid, signal.SIGTERM)
     terminal.read_until(b"\x1b[?1049l")
     assert os.waitstatus_to_exitcode(_wait_for_end(terminal.pid)) == 0 and b"Traceback" not in terminal.written
@@ -251,8 +255,8 @@ def test_a_lost_terminal_ends_the_screens_but_not_the_round(tmp_path: Path, monk
 
 
 @pytest.mark.timeout(300)
-def test_a_round_can_be_stopped_where_ctrl_c_is_ignored(tmp_path: Path) -> None:
-    """As in everything that a shell starts behind itself."""
+def test_a_round_can_be_stopped_if_ctrl_c_is_ignored(tmp_path: Path) -> None:
+    """A shell starts its background commands with Ctrl-C ignored."""
     home = Home(tmp_path)
     known = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -262,7 +266,7 @@ def test_a_round_can_be_stopped_where_ctrl_c_is_ignored(tmp_path: Path) -> None:
     wait_for(lambda: round_process.running(home))
     round_process.stop(home)
     wait_for(lambda: not round_process.running(home), seconds=20)
-    # it says so after it has given the home free
+    # the message is written after the lock of the home is released
     wait_for(
         lambda: any(line.startswith("stopped; what was stored stays") for line in round_process.tail_log(home)),
         seconds=20,

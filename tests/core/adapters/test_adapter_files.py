@@ -1,4 +1,4 @@
-"""Adapters go through every form unchanged; foreign and damaged ones are refused; merged files keep what fits their bits."""
+"""Adapters keep their values in every format, damaged ones are refused, and merged files keep what fits their bits."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from tests.fakes.tiny_model import LAYERS, write_tiny_model
 
 @pytest.fixture(params=["llama", "qwen2"])
 def model(request: pytest.FixtureRequest, tmp_path: Path) -> ModelFile:
+    """Return a tiny model of each architecture."""
     return write_tiny_model(tmp_path / "tiny.gguf", request.param)
 
 
@@ -37,7 +38,7 @@ def _same(one: Adapter, other: Adapter) -> bool:
     return all(np.array_equal(a, b) for name in one.maps for a, b in zip(one.maps[name], other.maps[name], strict=True))
 
 
-def test_every_form_reads_back_as_it_was(model: ModelFile, tmp_path: Path) -> None:
+def test_every_format_reads_back_unchanged(model: ModelFile, tmp_path: Path) -> None:
     adapter = random_adapter(model, 0.1)
     write_peft(adapter, tmp_path / "peft", model.architecture)
     write_mlx(adapter, tmp_path / "mlx", LAYERS)
@@ -84,18 +85,18 @@ def test_foreign_and_damaged_adapters_are_refused(model: ModelFile, tmp_path: Pa
     save_file(good_weights | {key: np.zeros((7, 4), dtype=np.float32)}, weights)
     refused("shapes")
     save_file(good_weights | {key: good_weights[key] * np.float32("nan")}, weights)
-    refused("no numbers")
+    refused("not finite")
     save_file({k: v for k, v in good_weights.items() if k != key}, weights)
     refused("only half")
     save_file(good_weights | {"base_model.model.lm_head.weight": good_weights[key]}, weights)
-    refused("no LoRA tensor")
+    refused("not a LoRA tensor")
     weights.write_bytes(weights.read_bytes()[:-100])
     refused("damaged")
     weights.rename(folder / "adapter_model.bin")
     refused("could run code")
     for change, word in (
         ({"use_dora": True}, "use_dora"),
-        ({"peft_type": "IA3"}, "no LoRA"),
+        ({"peft_type": "IA3"}, "not a LoRA"),
         ({"bias": "all"}, "bias"),
         ({"r": 0}, "rank"),
     ):
@@ -112,7 +113,7 @@ def test_foreign_and_damaged_adapters_are_refused(model: ModelFile, tmp_path: Pa
         read_weights(unknown)
 
 
-def test_an_adapter_from_elsewhere_becomes_one_of_the_home(model: ModelFile, tmp_path: Path) -> None:
+def test_an_imported_adapter_becomes_one_of_the_home(model: ModelFile, tmp_path: Path) -> None:
     write_mlx(random_adapter(model, 0.1), tmp_path / "mlx", LAYERS)
     home = Home(tmp_path / "home")
     with Store(home.database) as store:
@@ -146,10 +147,10 @@ def test_a_merged_file_keeps_everything_but_the_adapted_tensors(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("size", "form", "lost"), [(0.3, "shipped", False), (0.3, "BF16", False), (0.01, "shipped", True)]
 )
-def test_llama_cpp_loads_the_merged_file_and_it_is_told_what_it_keeps(
+def test_llama_cpp_loads_the_merged_file_and_its_fidelity_is_reported(
     size: float, form: str, lost: bool, tmp_path: Path
 ) -> None:
-    """A large change survives Q4_1; a small one vanishes in its rounding, and that is said."""
+    """A large change survives Q4_1; a small one disappears in its rounding, and the loss is reported."""
     model = load_model_file(bundled_model())
     write_gguf(
         random_adapter(model, size, only=f"layers.{model.block_count - 1}.mlp.down_proj"), model, tmp_path / "a.gguf"
@@ -161,13 +162,13 @@ def test_llama_cpp_loads_the_merged_file_and_it_is_told_what_it_keeps(
     kept = measure_fidelity(
         model, tmp_path / "a.gguf", tmp_path / "merged.gguf", [(prompt.token_ids, answer)], tmp_path / "cache"
     )
-    print(kept.words(form))
+    print(kept.describe(form))
     assert kept.lost == lost and kept.moved > 0
-    assert ("the gain is lost" in kept.words(form)) == lost
+    assert ("the gain is lost" in kept.describe(form)) == lost
 
 
-def test_words_of_what_is_kept() -> None:
-    assert "90% of the change is kept" in MergeFidelity(1.0, 0.1).words("shipped")
-    assert "BF16" in MergeFidelity(1.0, 0.6).words("shipped") and "beside the model" in MergeFidelity(1.0, 0.6).words(
-        "BF16"
-    )
+def test_the_fidelity_of_a_merged_file_is_described() -> None:
+    assert "90% of the change is kept" in MergeFidelity(1.0, 0.1).describe("shipped")
+    assert "BF16" in MergeFidelity(1.0, 0.6).describe("shipped") and "beside the model" in MergeFidelity(
+        1.0, 0.6
+    ).describe("BF16")

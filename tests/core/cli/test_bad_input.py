@@ -1,4 +1,4 @@
-"""Bad input and bad surroundings: one clear message with a way out, exit code 2, no traceback, nothing lost."""
+"""Bad input and surroundings give one clear message with the next step and exit code 2, no traceback and no loss."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ def _gguf(path: Path, **strings: str) -> Path:
     return path
 
 
-def test_missing_model(tmp_path: Path) -> None:
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
     _fails(
         tmp_path / "h", "run", "--model", "/nowhere/model.gguf", says="there is no model file at /nowhere/model.gguf"
     )
 
 
-def test_file_that_is_no_gguf(tmp_path: Path) -> None:
+def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(b"PK\x03\x04 not a model" * 10)
     _fails(tmp_path / "h", "run", "--model", str(path), says="is not a GGUF file")
 
 
 @pytest.mark.parametrize("keep", [12, 30, 5_000, 3_000_000, 98_000_000])
-def test_truncated_model(tmp_path: Path, keep: int) -> None:
+def test_a_truncated_model_is_refused(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "model.gguf"
     with bundled_model().open("rb") as whole:
         path.write_bytes(whole.read(keep))
@@ -67,62 +67,62 @@ def test_truncated_model(tmp_path: Path, keep: int) -> None:
         load_model_file(path)
 
 
-def test_model_without_a_chat_template(tmp_path: Path) -> None:
+def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
     _fails(tmp_path / "h", "run", "--model", str(_gguf(tmp_path / "m.gguf")), says="has no chat template")
 
 
-def test_adapter_for_another_architecture(tmp_path: Path) -> None:
+def test_an_adapter_for_another_architecture_is_refused(tmp_path: Path) -> None:
     model = load_model_file(bundled_model())
     foreign = _gguf(tmp_path / "a.gguf", architecture="qwen2", general__type="adapter", adapter__type="lora")
     with pytest.raises(ConselfError, match="is for the architecture qwen2, and the model is llama"):
         verify_adapter_file(foreign, model)
-    with pytest.raises(ConselfError, match="is no LoRA adapter"):
+    with pytest.raises(ConselfError, match="is not a LoRA adapter"):
         verify_adapter_file(_gguf(tmp_path / "b.gguf"), model)
     with pytest.raises(ConselfError, match="is a LoRA adapter, not a model"):
         load_model_file(foreign)
 
 
-def test_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
+def test_a_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
     path = write_problems(tmp_path / "p.jsonl")
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], "", lines[1][:-5], *lines[2:]]))
-    _fails(tmp_path / "h", "run", "--problems", str(path), says=f"{path}, line 3: no JSON")
+    _fails(tmp_path / "h", "run", "--problems", str(path), says=f"{path}, line 3: not valid JSON")
     record = json.loads(
         next(line for line in lines if json.loads(line)["kind"] == "function" and json.loads(line)["split"] == "train")
     )
     for change, says in (
-        ({"inputs": ["(1,"]}, "an input is no Python literal"),
+        ({"inputs": ["(1,"]}, "an input is not a Python literal"),
         ({"kind": "macro"}, "kind must be"),
         ({"colour": 1}, "unknown field 'colour'"),
-        ({"inputs": ["__import__('os')"]}, "an input is no Python literal"),
+        ({"inputs": ["__import__('os')"]}, "an input is not a Python literal"),
         ({"reference": "x = 1", "split": "train"}, "a training problem must have no reference"),
     ):
         path.write_text(lines[-1] + "\n" + json.dumps(record | change) + "\n")
         _fails(tmp_path / "h", "problems", "list", str(path), says=f"line 2: {says}")
 
 
-def test_missing_problems_file(tmp_path: Path) -> None:
+def test_a_missing_problems_file_is_named(tmp_path: Path) -> None:
     _fails(tmp_path / "h", "run", "--problems", "/nowhere.jsonl", says="there is no problems file at /nowhere.jsonl")
 
 
-def test_unwritable_home(tmp_path: Path) -> None:
+def test_an_unwritable_home_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     _fails(tmp_path / "file" / "home", "run", says="cannot be written", hint="--home DIR")
     _fails(Path("/proc/home"), "run", says="cannot be written", hint="--home DIR")
 
 
 @pytest.mark.parametrize("verb", [["status"], ["adapters"], ["verify"], ["export", "1", "--to", "x"]])
-def test_looking_at_a_home_that_is_not_there_makes_none(tmp_path: Path, verb: list[str]) -> None:
+def test_verbs_that_only_read_do_not_make_a_missing_home(tmp_path: Path, verb: list[str]) -> None:
     _fails(
         tmp_path / "mistyped",
         *verb,
-        says=f"there is nothing yet in the home {tmp_path / 'mistyped'}",
+        says=f"the home folder {tmp_path / 'mistyped'} holds no data yet",
         hint="--home DIR",
     )
     assert not (tmp_path / "mistyped").exists()
 
 
-def test_output_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
+def test_a_closed_output_prints_no_error(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(command(tmp_path, "problems", "schema"), stdout=writing, stderr=subprocess.PIPE, text=True)
@@ -130,18 +130,18 @@ def test_output_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
-def test_home_that_holds_no_database(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "conself.db").write_bytes(b"this is no database, but it is long enough to look at" * 40)
     _fails(tmp_path, "status", says="cannot be opened")
 
 
-def test_second_round_on_the_same_home(tmp_path: Path) -> None:
+def test_a_second_round_on_the_same_home_is_refused(tmp_path: Path) -> None:
     with Home(tmp_path).lock():
         _fails(tmp_path, "run", says=f"another round is running in {tmp_path} (process {os.getpid()})", hint="--home")
 
 
-def test_too_little_memory_is_told_before_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("conself_local.model_files.memory.available_memory_bytes", lambda: 64 * 2**20)
+def test_too_little_memory_is_reported_before_loading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conself_local.machine.room.available_memory_bytes", lambda: 64 * 2**20)
     problems = write_problems(tmp_path / "p.jsonl")
     result = CliRunner().invoke(
         main, ["--home", str(tmp_path / "h"), "run", "--problems", str(problems), "--benchmark", "validation"]
@@ -154,6 +154,7 @@ def test_too_little_memory_is_told_before_loading(tmp_path: Path, monkeypatch: p
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Yield a mounted disk of 3 MiB; skip the test if none can be mounted."""
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = subprocess.run(
@@ -165,19 +166,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_small_disk_is_told_before_work_begins(small_disk: Path, tmp_path: Path) -> None:
+def test_a_small_disk_is_reported_before_work_begins(small_disk: Path, tmp_path: Path) -> None:
     problems = write_problems(tmp_path / "p.jsonl")
     _fails(small_disk, "run", "--problems", str(problems), "--benchmark", "validation", says="MiB are free on the disk")
 
 
-def test_disk_that_fills_up_keeps_what_was_stored(small_disk: Path) -> None:
+def test_a_disk_that_fills_up_keeps_what_was_stored(small_disk: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom conself_local.cli.main import main\nfrom conself_local.store.store import Store\n"
         "def fill(*_, **__):\n"
         "    with Store(Path(sys.argv[1]) / 'conself.db') as store:\n"
         "        for i in range(10_000):\n"
         "            store.ensure_prompt('x' * 20_000, [i])\n"
-        "import conself_local.round.start\nconself_local.session.open_round = fill\n"
+        "import conself_local.round.start\nconself_local.round.start.open_round = fill\n"
         "main(['--home', sys.argv[1], 'run'])\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(small_disk)], capture_output=True, text=True, check=False)
@@ -188,7 +189,7 @@ def test_disk_that_fills_up_keeps_what_was_stored(small_disk: Path) -> None:
         assert connection.execute("select count(*) from prompts").fetchone()[0] > 5
 
 
-def test_problem_that_changed_under_its_id(tmp_path: Path) -> None:
+def test_a_problem_that_changed_under_its_id_is_refused(tmp_path: Path) -> None:
     problem = load_starter(("train",))[0]
     with Store(tmp_path / "conself.db") as store:
         store.ensure_problems([problem])

@@ -1,4 +1,4 @@
-"""Estimators, the judge and the comparison of two arms."""
+"""The estimators, the judge and the comparison of two arms give the worked numbers and keep their properties."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_outputs_match_as_python_values_do(got: str, want: str, same: bool) -> N
     assert outputs_match(got, want) is same
 
 
-def test_a_program_is_right_only_where_the_reference_answered() -> None:
+def test_a_program_is_right_only_if_it_answers_as_the_reference_does() -> None:
     assert is_correct(["1", None], ["1", None], kind="function")
     assert not is_correct([None, "2"], ["1", "2"], kind="function")
     assert not is_correct(["1"], [None], kind="function")

@@ -1,4 +1,4 @@
-"""Experiments: the file is checked field by field, arms share samples, and a small real one ends in its table and goes on."""
+"""Experiment files are checked field by field, arms share samples, and a small real experiment gives its table."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_experiments_of_the_repository_are_read(name: str) -> None:
         ("x = 1\n" + ARM, "unknown field 'x'"),
         ('seeds = ["a"]\n' + ARM, "whole numbers"),
         ('benchmarks = ["exam"]\n' + ARM, "benchmarks must be"),
-        (ARM + ARM, "name of its own"),
+        (ARM + ARM, "a different name"),
         ("[[arm]]\n", "needs a name"),
         (ARM + "settings = { colour = 1 }", "arm a: unknown field 'colour'"),
         (ARM + 'settings = { beta = "much" }', "beta must be"),
@@ -57,7 +57,7 @@ def test_mistakes_are_named(text: str, says: str, tmp_path: Path) -> None:
         read_experiment(path)
 
 
-def test_random_pairs_regard_nothing_but_that_it_compiled() -> None:
+def test_random_pairs_depend_only_on_the_seed_and_on_what_compiled() -> None:
     samples = [ScoredSample(str(i), 0, i, f"code {i // 2}", i != 5, ("1",), 0.5) for i in range(8)]
     pairs = random_pairs(samples, max_pairs=3, seed=1)
     assert len(pairs) == 3 and pairs == random_pairs(samples, max_pairs=3, seed=1) != random_pairs(
@@ -67,14 +67,14 @@ def test_random_pairs_regard_nothing_but_that_it_compiled() -> None:
     assert random_pairs(samples[:2], max_pairs=3, seed=1) == []
 
 
-def test_one_seed_is_the_paired_bootstrap_and_more_seeds_are_surer() -> None:
+def test_one_seed_is_the_paired_bootstrap_and_unequal_shapes_are_refused() -> None:
     base, other = [0.0, 0.2, 0.4, 1.0] * 5, [0.2, 0.2, 0.6, 0.8] * 5
     one, plain = bootstrap_over_seeds([base], [other], seed=3), paired_bootstrap(base, other, seed=3)
     assert one[0] == plain[0] and one[1:] == pytest.approx(plain[1:], abs=0.02)
     assert bootstrap_over_seeds([base] * 3, [base] * 3, seed=0) == (0.0, 0.0, 0.0)
     shapes: list[tuple[list[list[float]], list[list[float]]]] = [([], []), ([[0.1]], [[0.1, 0.2]]), ([[]], [[]])]
     for bad in shapes:
-        with pytest.raises(ValueError, match="one shape"):
+        with pytest.raises(ValueError, match="the same shape"):
             bootstrap_over_seeds(*bad, seed=0)
 
 
@@ -107,7 +107,7 @@ def _result(arm: Arm, seed: int, benchmark: str, base: tuple[float, ...], adapte
     )
 
 
-def test_results_are_kept_line_by_line_and_told_for_all_benchmarks_together(tmp_path: Path) -> None:
+def test_results_are_kept_line_by_line_and_summed_over_all_benchmarks(tmp_path: Path) -> None:
     arm, path = Arm("a", Settings(beta=0.2), 2), tmp_path / "r.jsonl"
     results = [
         _result(arm, seed, name, base, adapter)
@@ -142,7 +142,7 @@ def test_results_are_kept_line_by_line_and_told_for_all_benchmarks_together(tmp_
         load_results(path)
 
 
-def test_an_arm_is_compared_to_the_first_on_what_both_have() -> None:
+def test_an_arm_is_compared_to_the_first_on_the_seeds_of_both() -> None:
     one, other, third = (Arm(name, Settings(beta=beta)) for name, beta in (("a", 0.1), ("b", 0.2), ("c", 0.3)))
     results = [
         _result(one, 0, "held-out", (0.0, 0.0), (0.5, 0.5)),
@@ -160,7 +160,7 @@ def test_an_arm_is_compared_to_the_first_on_what_both_have() -> None:
 
 
 @pytest.mark.timeout(900)
-def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Path) -> None:
+def test_a_small_experiment_gives_its_table_and_is_not_run_twice(tmp_path: Path) -> None:
     write_problems(tmp_path / "problems.jsonl")
     random_pairs = 'settings = { pairing = "random", pair_weight = "one" }\n'
     text = (
@@ -210,7 +210,7 @@ def test_a_small_experiment_ends_in_its_table_and_is_not_run_twice(tmp_path: Pat
                 and two.value("select parent_id from adapters where round_id = 2") == 1
             )
             first = "select gguf_sha256, created_at_utc from adapters where round_id = 1"
-            assert two.rows(first) == other.rows(first), "it goes on from the round of the shorter arm"
+            assert two.rows(first) == other.rows(first), "it continues from the round of the shorter arm"
             assert two.adapter_file(1) == tmp_path / "out" / "twice 0" / "adapters" / "round-1" / "adapter.gguf"
             assert two.rows("select round_id from evaluations") == [{"round_id": 2}]
     again = run_conself(tmp_path / "h", *arguments)

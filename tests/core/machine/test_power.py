@@ -1,4 +1,4 @@
-"""Battery and heat, read from files of the shapes that Linux writes."""
+"""Battery and heat are read from files of the formats that Linux writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def test_a_discharging_battery_and_heat_are_seen(tmp_path: Path) -> None:
+def test_a_discharging_battery_and_heat_are_detected(tmp_path: Path) -> None:
     _write(tmp_path / "class/power_supply/BAT0/status", "Discharging\n")
     _write(tmp_path / "class/power_supply/BAT0/capacity", "41\n")
     for core, count in enumerate((3, 4)):
@@ -20,7 +20,7 @@ def test_a_discharging_battery_and_heat_are_seen(tmp_path: Path) -> None:
     assert read_power(tmp_path) == Power(on_battery=True, percent=41, throttled=7)
 
 
-def test_a_charging_battery_and_a_mouse_are_not_a_battery_run(tmp_path: Path) -> None:
+def test_a_charging_battery_and_the_battery_of_a_mouse_do_not_count(tmp_path: Path) -> None:
     _write(tmp_path / "class/power_supply/BAT0/status", "Charging\n")
     _write(tmp_path / "class/power_supply/hidpp/status", "Discharging\n")
     _write(tmp_path / "class/power_supply/hidpp/scope", "Device\n")

@@ -1,4 +1,4 @@
-"""What this process may use, where it was given a part of the computer."""
+"""Cores and memory are those that this process may use, if it was given only a part of the computer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIB = 2**20
 
 @pytest.fixture
 def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a control group within another one, as this process's own."""
+    """Return the folder of a control group inside another one; both are shown as this process's groups."""
     folder = tmp_path / "outer" / "inner"
     folder.mkdir(parents=True)
     monkeypatch.setattr(resources, "_GROUPS", tmp_path)
@@ -34,7 +34,7 @@ def test_cores_are_those_of_the_affinity() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "1\n"
 
 
-def test_without_limits_it_is_what_the_computer_has(group: Path) -> None:
+def test_without_limits_all_of_the_computer_counts(group: Path) -> None:
     cores, memory = usable_cores(), available_memory_bytes()
     (group / "cpu.max").write_text("max 100000\n")
     (group / "memory.max").write_text("max\n")
@@ -47,7 +47,7 @@ def test_a_quota_of_cores_is_rounded_up(group: Path, monkeypatch: pytest.MonkeyP
     (group / "cpu.max").write_text("250000 100000\n")
     assert usable_cores() == 3
     (group.parent / "cpu.max").write_text("50000 100000\n")
-    assert usable_cores() == 1, "the outer group's limit holds within"
+    assert usable_cores() == 1, "the limit of the outer group holds for the inner one"
 
 
 def test_memory_is_what_the_group_has_left(group: Path) -> None:

@@ -1,4 +1,4 @@
-"""The worked numbers of the method, and its properties."""
+"""The method gives its worked numbers and keeps its properties."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ behaviours = st.lists(st.tuples(*[st.sampled_from(["1", "2", "3", None])] * 3), 
 
 
 def scored(behaviours_: list[Behaviour], codes: Sequence[str] = "abcde", compiled: bool = True) -> list[ScoredSample]:
+    """Return one sample per behaviour, with its consensus; the code doubles as id."""
     values = consensus(behaviours_)
     return [
         ScoredSample(name, 0, i, name, compiled, b, c)
@@ -74,7 +75,7 @@ def test_like_length_takes_the_nearest_in_length_and_the_chosen_take_turns() -> 
 
 
 @pytest.mark.parametrize("pairing", ["consensus", "random"])
-def test_no_pairs_where_the_samples_agree_on_too_little(pairing: Pairing) -> None:
+def test_there_are_no_pairs_if_the_largest_cluster_is_too_small(pairing: Pairing) -> None:
     rows = [{"id": name, "observation": 0, "number": i, "code": name, "compiled": 1} for i, name in enumerate("abcde")]
     evidence = ProblemEvidence("p", rows, FIVE, 5)
     settings = dataclasses.replace(PAPER, pairing=pairing, min_share=0.5)
@@ -83,7 +84,7 @@ def test_no_pairs_where_the_samples_agree_on_too_little(pairing: Pairing) -> Non
     assert pairs_from(ProblemEvidence("p", [], [], 0), settings, 0) == []
 
 
-def test_what_answers_every_input_alike_is_rejected_at_most() -> None:
+def test_a_constant_program_is_never_chosen_unless_allowed() -> None:
     assert [
         is_constant(b) for b in (("1", "1"), ("1", "1", "1"), ("1", None, "1", "1"), ("1", "1", "2"), (None,) * 3)
     ] == [
@@ -111,7 +112,7 @@ def test_what_answers_every_input_alike_is_rejected_at_most() -> None:
     )
 
 
-def test_pairs_leave_out_what_did_not_compile_and_equal_code() -> None:
+def test_pairs_exclude_programs_that_did_not_compile_and_equal_code() -> None:
     assert build_pairs(scored(FIVE, compiled=False), rejected="lowest-first", max_pairs=3) == []
     one_code = scored(FIVE, codes="xxxxx")
     assert build_pairs(one_code, rejected="lowest-first", max_pairs=3) == []
@@ -119,7 +120,7 @@ def test_pairs_leave_out_what_did_not_compile_and_equal_code() -> None:
     assert [(p.chosen.id, p.rejected.id) for p in distinct] == [("x", "z"), ("x", "y")]
 
 
-def test_selection_drops_the_crashed_the_agreed_and_the_hopeless() -> None:
+def test_selection_excludes_crashed_agreed_and_too_uncertain_problems() -> None:
     problems = {
         "crashed": ProblemScore(0.8, 1.0, 3),
         "agreed": ProblemScore(0.0, 0.0, 15),
@@ -166,12 +167,17 @@ def test_all_equal_entropies_normalise_to_zero() -> None:
         ("None", "'None'", False),
     ],
 )
-def test_comparison_key(left: str, right: str, equal: bool) -> None:
+def test_comparison_keys_are_equal_for_equal_values_only(left: str, right: str, equal: bool) -> None:
     assert (comparison_key(left) == comparison_key(right)) is equal
 
 
+def test_worked_example_of_the_comparison_key() -> None:
+    assert comparison_key("{'b': -0.0, 'a': 0.30000000000000004}") == "{'a': 0.3, 'b': 0.0}"
+    assert comparison_key("no canonical text") == "no canonical text"
+
+
 @given(behaviours)
-def test_entropy_is_bounded_and_free_of_order(some: list[Behaviour]) -> None:
+def test_entropy_is_bounded_and_independent_of_order(some: list[Behaviour]) -> None:
     entropy = semantic_entropy_bits(some)
     valid = [b for b in some if any(o is not None for o in b)]
     if not valid:
@@ -183,7 +189,7 @@ def test_entropy_is_bounded_and_free_of_order(some: list[Behaviour]) -> None:
 
 
 @given(behaviours)
-def test_consensus_is_bounded_and_equal_for_equals(some: list[Behaviour]) -> None:
+def test_consensus_is_bounded_and_equal_for_equal_behaviours(some: list[Behaviour]) -> None:
     values = consensus(some)
     assert all(0 <= v <= 1 for v in values)
     by_behaviour: dict[Behaviour, float] = {}

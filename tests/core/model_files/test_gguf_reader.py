@@ -1,4 +1,4 @@
-"""The quick reader against the package's own: the same fields and tensors, and an error for what is damaged."""
+"""The fast reader gives the same fields and tensors as the gguf package's reader, and refuses damaged files."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def _assert_alike(path: Path) -> None:
     assert len(ours.tensors) > 0
 
 
-def test_fields_and_tensors_are_those_of_the_package(tmp_path: Path) -> None:
+def test_fields_and_tensors_equal_those_of_the_package(tmp_path: Path) -> None:
     _assert_alike(bundled_model())
     _assert_alike(_write_arrays(tmp_path / "little.gguf"))
     _assert_alike(_write_arrays(tmp_path / "big.gguf", gguf.GGUFEndian.BIG))
 
 
 @pytest.mark.parametrize(("kind", "count"), [(8, 2**40), (8, 2**20), (5, 2**40), (5, 2**20), (77, 1)])
-def test_an_array_that_says_what_cannot_be_is_refused(tmp_path: Path, kind: int, count: int) -> None:
+def test_an_array_of_an_impossible_type_or_length_is_refused(tmp_path: Path, kind: int, count: int) -> None:
     path = write_tiny_model(tmp_path / "m.gguf").path
     whole = bytearray(path.read_bytes())
     place = whole.index(KEY) + len(KEY) + 4

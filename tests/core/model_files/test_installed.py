@@ -1,4 +1,4 @@
-"""Models of other tools are found where those tools keep them, and what each can do here is told."""
+"""Models of other tools are found where those tools keep them, and what each can be used for is reported."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from tests.fakes.tiny_model import write_tiny_model
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return an empty home folder of a user, with no variable that points elsewhere."""
     for name in ("HF_HUB_CACHE", "HF_HOME", "LLAMA_CACHE", "OLLAMA_MODELS"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 
 
-def test_every_tool_is_looked_at_and_a_file_is_named_once(home: Path) -> None:
+def test_models_of_every_tool_are_found_and_each_file_is_listed_once(home: Path) -> None:
     tiny = home / "tiny.gguf"
     write_tiny_model(tiny)
     studio = home / ".lmstudio/models/maker/model/coder.gguf"

@@ -1,4 +1,4 @@
-"""Problem files: our own, MBPP and HumanEval; expected outputs never reach a training problem or a prompt."""
+"""Problem files of every format are read, and expected outputs never reach a training problem or a prompt."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _sandbox(limits: Limits) -> Sandbox:
     return Sandbox(limits, workers=2)
 
 
-def test_own_format_is_read_back() -> None:
+def test_our_own_format_is_read_back_unchanged() -> None:
     for problem in load_starter():
         assert own.problem_of(json.loads(json.dumps(own.record_of(problem)))) == problem
 
@@ -56,7 +56,7 @@ def test_mbpp_gives_name_and_argument_count_and_no_expected_output() -> None:
     assert validation is not None and validation.reference == "def add(x, y):\n    return x + y"
 
 
-def test_mbpp_file_leaves_out_what_has_no_literal_inputs(tmp_path: Path) -> None:
+def test_mbpp_problems_without_literal_inputs_are_excluded(tmp_path: Path) -> None:
     path = tmp_path / "mbpp.jsonl"
     without = MBPP | {"task_id": 701, "test_list": ["assert add(open('x')) == 1"]}
     path.write_text(json.dumps(MBPP) + "\n" + json.dumps(without) + "\n")
@@ -72,14 +72,14 @@ def test_human_eval_inputs_are_recorded_in_the_sandbox() -> None:
     assert all(p.split == "held-out" and p.reference and p.starter_code[:20] in p.reference for p in loaded.problems)
 
 
-def test_a_damaged_archive_is_told(tmp_path: Path) -> None:
+def test_a_damaged_archive_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "cut.jsonl.gz"
     path.write_bytes(gzip.compress(os.urandom(5000).hex().encode())[:2000])
     with pytest.raises(ConselfError, match="cannot be read"):
         load_problems(path, _sandbox)
 
 
-def test_limit_draws_by_the_seed_in_order() -> None:
+def test_the_limit_draws_problems_by_the_seed_and_keeps_their_order() -> None:
     train = load_starter(("train",))
     drawn = pick_problems(train, 10, seed=1)
     assert len(drawn) == 10 and drawn == pick_problems(train, 10, seed=1) != pick_problems(train, 10, seed=2)
@@ -88,7 +88,7 @@ def test_limit_draws_by_the_seed_in_order() -> None:
         pick_problems(train, 0, 1)
 
 
-def test_problems_written_by_hand(tmp_path: Path) -> None:
+def test_problems_written_by_hand_are_read(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("""
 [[problem]]
@@ -119,12 +119,12 @@ inputs = ["1 2", "3"]
         ("[[problem", "cannot be read"),
         ("[[problem]]\nstatement = 'x'", "problem 1: inputs must be"),
         ("[[problem]]\nstatement = 'x'\ninputs = ['1']\nstarter_code = 'double'", "problem 1: starter_code"),
-        ("[[problem]]\nstatement = 'x'\ninputs = ['open(1)']\nstarter_code = 'def f(n):'", "no Python literal"),
+        ("[[problem]]\nstatement = 'x'\ninputs = ['open(1)']\nstarter_code = 'def f(n):'", "not a Python literal"),
         ("[[problem]]\nstatement = 'x'\ninputs = ['1']\ncolour = 'red'", "unknown field 'colour'"),
         ("[[problem]]\nstatement = 'x'\ninputs = ['1']\nreference = 'y'", "training problem must have no reference"),
     ],
 )
-def test_mistakes_by_hand_are_named(text: str, match: str, tmp_path: Path) -> None:
+def test_mistakes_in_problems_written_by_hand_are_named(text: str, match: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(ConselfError, match=match):

@@ -1,4 +1,4 @@
-"""Only functions that are pure to the eye become problems; why another one does not is told; nothing is imported."""
+"""Only functions that look pure become problems, others are reported with the reason, and nothing is imported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ BAD = {
     "decorated": 'import functools\n@functools.cache\ndef f(n: int) -> int:\n    """Return n and remember it."""\n    return n',
     "a secret": 'def f(n: int) -> str:\n    """Return the header of a request."""\n    return "sk-abcdefghijklmnop1234" * n',
     "neither types nor examples": 'def f(n):\n    """Return whatever n happens to be."""\n    return n',
-    "which no literal has": 'from decimal import Decimal\ndef f(n: Decimal) -> int:\n    """Return the whole part of n."""\n    return int(n)',
+    "which has no literal": 'from decimal import Decimal\ndef f(n: Decimal) -> int:\n    """Return the whole part of n."""\n    return int(n)',
     "not a plain list": 'def f(*n: int) -> int:\n    """Return the sum of all numbers."""\n    return sum(n)',
     "it has yield": 'def f(n: int):\n    """Yield every number below n."""\n    yield from range(n)',
 }
@@ -52,7 +52,7 @@ def _sandbox(limits: Limits) -> Sandbox:
     return Sandbox(limits, workers=2)
 
 
-def test_functions_become_problems_that_run_without_what_is_around_them(tmp_path: Path) -> None:
+def test_functions_become_problems_that_run_without_their_module(tmp_path: Path) -> None:
     (tmp_path / "lib.py").write_text(GOOD)
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_lib.py").write_text(GOOD)
@@ -74,13 +74,13 @@ def test_functions_become_problems_that_run_without_what_is_around_them(tmp_path
 
 
 @pytest.mark.parametrize("why", list(BAD))
-def test_what_is_not_pure_to_the_eye_is_left_out_and_told(why: str, tmp_path: Path) -> None:
+def test_functions_that_do_not_look_pure_are_excluded_with_their_reason(why: str, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(BAD[why])
     (one,) = harvest(tmp_path / "bad.py", seed=0)
     assert one.problem is None and why in one.exclusion_reason
 
 
-def test_inputs_come_from_examples_then_types_then_neighbours() -> None:
+def test_inputs_come_from_examples_then_types_then_mutations() -> None:
     (node,) = ast.parse("def f(xs: list[int], flag: bool, name: str | None): pass").body
     assert isinstance(node, ast.FunctionDef)
     examples = example_calls("Do it.\n\n>>> f([9, 9], True, 'q')\n7\n>>> f(open('x'), True, 'y')\n", "f")

@@ -1,4 +1,4 @@
-"""Importing and checking problems files: every format has a broken twin that ends in one clear line; repeats and overlap are told."""
+"""Problem files are imported and checked: a broken record of any format gives one clear line, repeats are reported."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ WHOLE: dict[str, dict[str, Any]] = {
     },
 }
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
-    "own": ({"inputs": ["open('x')"]}, "no Python literal"),
+    "own": ({"inputs": ["open('x')"]}, "not a Python literal"),
     "mbpp": ({"code": "def add(x, y:"}, "its code does not parse"),
     "human_eval": ({"canonical_solution": "    return a - b\n"}, "its reference fails its own test"),
-    "evalplus": ({"plus_input": [3]}, "its inputs are no lists of arguments"),
-    "apps": ({"input_output": '{"inputs": [[["nested"]]'}, "input_output is no JSON"),
-    "taco": ({"input_output": '{"fn_name": "twoSum", "inputs": [7]}'}, "no list of arguments"),
+    "evalplus": ({"plus_input": [3]}, "its inputs are not lists of arguments"),
+    "apps": ({"input_output": '{"inputs": [[["nested"]]'}, "input_output is not valid JSON"),
+    "taco": ({"input_output": '{"fn_name": "twoSum", "inputs": [7]}'}, "not a list of arguments"),
     "livecodebench": ({"metadata": "{}"}, "metadata names no function"),
 }
 
@@ -95,7 +95,7 @@ def _write(path: Path, *records: dict[str, Any]) -> Path:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_every_format_is_read_and_its_broken_twin_ends_in_one_clear_line(name: str, tmp_path: Path) -> None:
+def test_every_format_is_read_and_a_broken_record_gives_one_clear_line(name: str, tmp_path: Path) -> None:
     change, why = BROKEN[name]
     path = _write(
         tmp_path / f"{name}.jsonl", WHOLE[name], WHOLE[name] | change | ({"id": "mine/2"} if name == "own" else {})
@@ -112,18 +112,18 @@ def test_every_format_is_read_and_its_broken_twin_ends_in_one_clear_line(name: s
         },
     )
     (fault,) = read_problems(missing, _sandbox)
-    assert not isinstance(fault, Problem) and fault.mendable and "no known format has the fields" in fault.why
+    assert not isinstance(fault, Problem) and fault.fixable and "no known format has the fields" in fault.why
 
 
 def _both_human_eval(tmp_path: Path, change: dict[str, Any]) -> list[Any]:
-    """Those of HumanEval are recorded together: two ids."""
+    """Return the whole and the broken problem; HumanEval's are recorded together, so they need two ids."""
     path = _write(
         tmp_path / "two.jsonl", WHOLE["human_eval"], WHOLE["human_eval"] | change | {"task_id": "HumanEval/902"}
     )
     return list(read_problems(path, _sandbox))
 
 
-def test_import_writes_our_format_and_tells_what_was_left_out(tmp_path: Path) -> None:
+def test_import_writes_our_format_and_reports_what_was_excluded(tmp_path: Path) -> None:
     held_out = load_starter(("held-out",))[0]
     copied = own.record_of(replace(held_out, id="mine/copy", split="train", reference=None))
     repeated = WHOLE["own"] | {"id": "mine/again"}
@@ -143,16 +143,16 @@ def test_import_writes_our_format_and_tells_what_was_left_out(tmp_path: Path) ->
     for words in (
         "2 training problems",
         "1 held out",
-        f"mine/copy says what {held_out.id} says",
+        f"mine/copy says the same as {held_out.id}",
         "mine/again repeats mine/1",
         "line 5: ",
     ):
         assert words in done.stdout, done.stdout
     again = run_conself(tmp_path / "h", "problems", "import", str(source), "--to", str(tmp_path / "mine.jsonl"))
-    assert again.returncode == 2 and "is there already" in again.stderr
+    assert again.returncode == 2 and "already exists" in again.stderr
 
 
-def test_import_takes_as_many_as_are_wanted_by_the_seed(tmp_path: Path) -> None:
+def test_import_draws_the_wanted_number_by_the_seed(tmp_path: Path) -> None:
     source = tmp_path / "pack.jsonl"
     _write(source, *(own.record_of(p) for p in load_starter(("train", "validation"))))
 
@@ -170,7 +170,7 @@ def test_import_takes_as_many_as_are_wanted_by_the_seed(tmp_path: Path) -> None:
     assert len(first) == 7 and first != drawn("2")
 
 
-def test_check_names_every_place_by_file_and_line(tmp_path: Path) -> None:
+def test_check_names_every_mistake_by_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(
         "# mine\n[[problem]]\nstatement = 'Say hello to a name.'\ninputs = ['Ann']\n\n[[problem]]\nstatement = 'x'\ninputs = []\n"
@@ -184,8 +184,8 @@ def test_check_names_every_place_by_file_and_line(tmp_path: Path) -> None:
     )
     assert (
         "fewer than 3 test inputs" in done.stderr
-        and "format the examples do not show" in done.stderr
-        and "2 to mend" in done.stderr
+        and "format that the examples do not show" in done.stderr
+        and "2 to fix" in done.stderr
     )
 
 
@@ -212,31 +212,31 @@ def _problem(id: str, statement: str, **more: Any) -> Problem:
     return Problem(id, statement, "function", ((1,),), "train", more.pop("entry_point", "f"), **more)
 
 
-def test_what_says_the_same_is_found_and_what_differs_in_a_word_is_not() -> None:
+def test_equal_statements_are_found_and_those_that_differ_in_a_word_are_not() -> None:
     judged = Overlap(
         [
             _problem("b/1", "Write a function to find the longest word of a sentence."),
             _problem("b/2", "word " * 3 + " ".join(f"w{i}" for i in range(80))),
         ]
     )
-    assert judged.like(_problem("a", "Find the longest word of the given sentence.")) == "b/1"
-    assert judged.like(_problem("a", "Find the shortest word of the given sentence.")) is None
-    assert judged.like(_problem("a", "Intro text here: " + " ".join(f"w{i}" for i in range(60)))) == "b/2"
-    assert judged.like(_problem("a", "Do it.")) is None
+    assert judged.find_similar(_problem("a", "Find the longest word of the given sentence.")) == "b/1"
+    assert judged.find_similar(_problem("a", "Find the shortest word of the given sentence.")) is None
+    assert judged.find_similar(_problem("a", "Intro text here: " + " ".join(f"w{i}" for i in range(60)))) == "b/2"
+    assert judged.find_similar(_problem("a", "Do it.")) is None
     repeats = Repeats()
-    assert repeats.before(_problem("a/1", "Count the vowels of a text.")) is None
-    assert repeats.before(_problem("a/2", "count vowels, text")) == "a/1"
-    assert repeats.before(_problem("a/3", "count vowels, text", entry_point="other")) is None
+    assert repeats.find_earlier(_problem("a/1", "Count the vowels of a text.")) is None
+    assert repeats.find_earlier(_problem("a/2", "count vowels, text")) == "a/1"
+    assert repeats.find_earlier(_problem("a/3", "count vowels, text", entry_point="other")) is None
 
 
-def test_the_starter_pack_is_clean_and_a_round_leaves_out_what_its_benchmarks_hold() -> None:
+def test_the_starter_pack_is_clean_and_a_round_excludes_problems_of_its_benchmarks() -> None:
     judged = load_starter(("validation", "held-out"))
     clean, excluded = without_overlap(load_starter(("train",)), judged)
     assert not excluded and len(clean) == len(load_starter(("train",)))
     copied = replace(judged[0], id="copy", split="train", reference=None)
-    assert without_overlap([copied], judged) == ([], [f"copy says what {judged[0].id} says"])
+    assert without_overlap([copied], judged) == ([], [f"copy says the same as {judged[0].id}"])
 
 
-def test_an_input_that_no_sandbox_takes_is_refused() -> None:
+def test_an_input_of_an_unsupported_type_is_refused() -> None:
     with pytest.raises(ValueError, match="complex"):
         Problem("a", "Angle of a complex number.", "function", ((1j,),), "train", "f")

@@ -1,4 +1,4 @@
-"""New test inputs: they stay within what the given ones have in common, and they are kept where they tell programs apart."""
+"""Mutated inputs keep what the given inputs have in common, can be written and read, and are the same for a seed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PLAIN = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(_PLAIN, _PLAIN), min_size=1, max_size=4))
-def test_any_given_inputs_have_neighbours_that_can_be_written_and_read(calls: list[tuple[Any, ...]]) -> None:
+def test_mutated_inputs_of_any_calls_are_new_and_can_be_written_and_read(calls: list[tuple[Any, ...]]) -> None:
     found = mutate_inputs(calls, 8, "seed")
     known = {input_text(call) for call in calls}
     texts = [input_text(one) for one in found]
@@ -36,11 +36,11 @@ def test_any_given_inputs_have_neighbours_that_can_be_written_and_read(calls: li
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=3))
-def test_any_texts_have_a_format_or_none(texts: list[str]) -> None:
+def test_mutated_inputs_of_any_texts_are_texts(texts: list[str]) -> None:
     assert all(isinstance(one, str) for one in mutate_inputs(texts, 8, "seed"))
 
 
-def test_the_same_seed_gives_the_same_neighbours() -> None:
+def test_the_same_seed_gives_the_same_mutated_inputs() -> None:
     calls = [([3, 1, 2], "abc"), ([5, 5], "xy")]
     assert mutate_inputs(calls, 16, "a") == mutate_inputs(calls, 16, "a") != mutate_inputs(calls, 16, "b")
 
@@ -57,7 +57,7 @@ def test_the_same_seed_gives_the_same_neighbours() -> None:
         ([([[1, 2], [3, 4]], 1), ([[5, 6]], 1)], lambda rows, n: rows and all(len(row) == 2 for row in rows)),
     ],
 )
-def test_neighbours_keep_what_the_given_inputs_have_in_common(calls: list[tuple[Any, ...]], holds: Any) -> None:
+def test_mutated_inputs_keep_what_the_given_inputs_have_in_common(calls: list[tuple[Any, ...]], holds: Any) -> None:
     found: list[Any] = mutate_inputs(calls, 24, "seed")
     assert len(found) >= 8 and all(holds(*one) for one in found), [one for one in found if not holds(*one)]
 

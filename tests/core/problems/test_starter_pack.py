@@ -1,4 +1,7 @@
-"""The starter pack keeps its promises: counts, disjoint splits, references that run, tell apart and can be told apart."""
+"""The starter pack keeps its promises: counts, disjoint splits, and references that run.
+
+No two references behave alike, and the inputs distinguish each reference from mutants of it.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from tests.fakes.mutants import mutants_of
 
 TRAIN, VALIDATION, HELD_OUT = (load_starter((split,)) for split in ("train", "validation", "held-out"))
 REFERENCED = VALIDATION + HELD_OUT
-MUTANTS_TOLD_APART = 5
+MIN_DISTINGUISHED_MUTANTS = 5
 
 
 def _words(statement: str) -> list[str]:
     return re.findall(r"\w+", statement.lower())
 
 
-def test_counts_and_inputs() -> None:
+def test_every_split_has_its_counts_and_inputs() -> None:
     assert len(TRAIN) >= 450 and len(VALIDATION) >= 200 and len(HELD_OUT) >= 200
     for problem in TRAIN + REFERENCED:
         assert len(problem.inputs) >= 20, problem.id
@@ -85,6 +88,7 @@ def _shape(problem: Problem) -> tuple[str, int]:
 
 @pytest.fixture(scope="module")
 def mutant_texts() -> dict[str, list[str | None]]:
+    """Return the outputs of every reference (`ID#0`) and of at most 14 mutants of it (`ID#1` and so on)."""
     programs = [
         Program(f"{p.id}#{i}", source, p.kind, p.entry_point, p.inputs)
         for p in REFERENCED
@@ -93,13 +97,13 @@ def mutant_texts() -> dict[str, list[str | None]]:
     return _run(programs, repeat=False)
 
 
-def test_inputs_tell_each_reference_from_one_fault_mutants(mutant_texts: dict[str, list[str | None]]) -> None:
+def test_inputs_distinguish_each_reference_from_its_mutants(mutant_texts: dict[str, list[str | None]]) -> None:
     for problem in REFERENCED:
         right = mutant_texts[f"{problem.id}#0"]
         mutants = [
             texts for id, texts in mutant_texts.items() if id.startswith(f"{problem.id}#") and not id.endswith("#0")
         ]
-        told_apart = sum(texts != right for texts in mutants)
-        assert told_apart >= MUTANTS_TOLD_APART, (
-            f"{problem.id}: only {told_apart} of {len(mutants)} mutants are told apart"
+        distinguished = sum(texts != right for texts in mutants)
+        assert distinguished >= MIN_DISTINGUISHED_MUTANTS, (
+            f"{problem.id}: only {distinguished} of {len(mutants)} mutants are distinguished"
         )

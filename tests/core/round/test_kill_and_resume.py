@@ -1,6 +1,7 @@
-"""`kill -9` of the engine, the sandbox, the trainer and the conductor, each in the middle of its stage: nothing is lost,
-nothing doubled, and at one slot the content equals that of an undisturbed round. Then `conself verify` is held to finding
-one changed value in every table that it covers.
+"""SIGKILL to any process of a round, in the middle of its stage, loses nothing and doubles nothing.
+
+The processes are the engine, the sandbox, the trainer and the round process. With one slot, the content equals that of an
+undisturbed round. `conself verify` must then find one changed value in every table that it covers.
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ def _count(home: Path, sql: str) -> int:
 
 
 def _kill_when(process: subprocess.Popen[str], home: Path, sql: str, at_least: int, victim: str | None) -> int:
-    """SIGKILL to the child named `victim` (None: the conductor) once `sql` counts `at_least`; returns that count."""
+    """Send SIGKILL once `sql` counts `at_least`, and return that count.
+
+    victim: a part of the command line of the children to kill; None stands for the round process.
+    """
     deadline = time.monotonic() + 400
     while time.monotonic() < deadline:
         done = _count(home, sql)
@@ -83,11 +87,13 @@ def _start(home: Path, problems: Path) -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="module")
 def problems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a problems file for a small round."""
     return write_problems(tmp_path_factory.mktemp("problems") / "small.jsonl")
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, problems: Path) -> Path:
+    """Return the home of a whole round."""
     home = tmp_path_factory.mktemp("undisturbed")
     done = run_conself(home, *run_arguments(problems))
     assert done.returncode == 0, done.stderr
@@ -97,20 +103,23 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, problems: Path) -> Pat
 
 @pytest.fixture(scope="module")
 def disturbed(tmp_path_factory: pytest.TempPathFactory, problems: Path) -> Iterator[Path]:
+    """Yield the home of the same round after a kill of every process in turn."""
     home = tmp_path_factory.mktemp("disturbed")
     samples = "select count(*) from samples"
     process = _start(home, problems)
-    done = _kill_when(process, home, samples, 7, "engine_server")  # the engine; the same run goes on
+    done = _kill_when(process, home, samples, 7, "engine_server")  # the engine; the same run continues
     assert 0 < done < SAMPLES
-    done = _kill_when(process, home, samples, 25, None)  # the conductor
+    done = _kill_when(process, home, samples, 25, None)  # the round process
     assert 0 < done < SAMPLES
     process.communicate(timeout=60)
     time.sleep(1)
     assert not [p for p in Path("/proc").iterdir() if p.name.isdigit() and _runs_engine_of(p, home)], (
-        "the engine outlived it"
+        "the engine outlived the round process"
     )
     process = _start(home, problems)
-    done = _kill_when(process, home, "select count(*) from executions", 5, "child/server.py")  # the sandbox; goes on
+    done = _kill_when(
+        process, home, "select count(*) from executions", 5, "child/server.py"
+    )  # the sandbox; the run continues
     assert 0 < done < _count(home, "select count(distinct program_id) from samples")
     steps = "select count(*) from training_steps"
     done = _kill_when(process, home, steps, 1, "conself_local.training.trainer")
@@ -138,14 +147,14 @@ def test_every_problem_has_exactly_the_samples_asked_for(disturbed: Path) -> Non
     )
 
 
-def test_content_equals_that_of_an_undisturbed_round(disturbed: Path, undisturbed: Path) -> None:
+def test_the_content_equals_that_of_an_undisturbed_round(disturbed: Path, undisturbed: Path) -> None:
     left, right = dump(disturbed, TABLES), dump(undisturbed, TABLES)
     for table in TABLES:
         assert left[table], f"{table} is not empty"
         assert left[table] == right[table], f"{table} differs from the undisturbed round"
 
 
-def test_verify_finds_nothing_in_what_was_disturbed(disturbed: Path) -> None:
+def test_verify_finds_nothing_wrong_after_the_kills(disturbed: Path) -> None:
     done = run_conself(disturbed, "verify")
     assert (done.returncode, done.stdout.strip()) == (0, "nothing differs"), done.stderr
 
@@ -158,7 +167,7 @@ def _without_executions(home: Path, copy: Path) -> Path:
     return copy
 
 
-def test_programs_run_beside_sampling_behave_as_in_their_own_stage(
+def test_programs_run_during_sampling_behave_as_in_their_own_stage(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = _without_executions(undisturbed, tmp_path / "home")
@@ -167,10 +176,10 @@ def test_programs_run_beside_sampling_behave_as_in_their_own_stage(
     with Store(home / "conself.db") as store:
         round_ = store.latest_round()
         assert round_ is not None
-        with OverlappedExecution(store, round_, lambda limits: Sandbox(limits, workers=1), shared.append) as beside:
-            beside.poll()
+        with OverlappedExecution(store, round_, lambda limits: Sandbox(limits, workers=1), shared.append) as overlapped:
+            overlapped.poll()
             assert shared == [], "one sample is no batch yet"
-            beside.poll()
+            overlapped.poll()
         assert shared == [True, False], "the cores are given back when the batch is done"
         assert store.value("select count(*) from executions") == store.value(
             "select count(distinct program_id) from samples"
@@ -179,7 +188,7 @@ def test_programs_run_beside_sampling_behave_as_in_their_own_stage(
     assert ran and all(row in right for row in ran)
 
 
-def test_what_runs_beside_sampling_ends_with_it(
+def test_execution_during_sampling_ends_with_it(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = _without_executions(undisturbed, tmp_path / "home")
@@ -194,8 +203,8 @@ def test_what_runs_beside_sampling_ends_with_it(
     with Store(home / "conself.db") as store:
         round_ = store.latest_round()
         assert round_ is not None
-        with pytest.raises(RuntimeError), OverlappedExecution(store, round_, make, lambda shared: None) as beside:
-            beside.poll()
+        with pytest.raises(RuntimeError), OverlappedExecution(store, round_, make, lambda shared: None) as overlapped:
+            overlapped.poll()
             raise RuntimeError
     assert threading.active_count() == before and boxes[0].server_pids == []
 

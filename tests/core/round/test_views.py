@@ -1,4 +1,4 @@
-"""What the screens show, derived from a store that a real round made, and held to the method's own functions."""
+"""The data of the screens, derived from a store that a real round made, agrees with the method's own functions."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ REAL_ROUND = Path(__file__).parents[2] / "tui" / "real_round.db"
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
+    """Yield a copy of the store that a real round made."""
     shutil.copy(REAL_ROUND, tmp_path / "conself.db")
     with Store(tmp_path / "conself.db") as store:
         yield store
 
 
-def test_every_threshold_counts_what_the_method_selects() -> None:
+def test_every_threshold_counts_the_problems_that_the_method_selects() -> None:
     draw = random.Random(1)
     scores = {
         f"p{i}": ProblemScore(
@@ -74,14 +75,14 @@ def test_problems_and_pairs_are_those_of_the_round(store: Store) -> None:
         assert all(len(p.outputs) == len(view.inputs) for p in view.programs) and len(view.observations) == 3
 
 
-def test_tokens_are_counted_from_a_place_on(store: Store) -> None:
+def test_tokens_are_counted_from_a_sample_on(store: Store) -> None:
     nothing, last = tokens_since(store, 1, None)
     total = store.value("select sum(json_array_length(token_ids)) from samples")
     assert nothing == 0 and tokens_since(store, 1, 0) == (total, last) and tokens_since(store, 1, last) == (0, last)
     assert len(latest_programs(store, 1, 5)) == 5
 
 
-def test_an_adapter_that_later_rounds_began_with_stays(store: Store) -> None:
+def test_an_adapter_that_a_later_round_began_with_cannot_be_deleted(store: Store) -> None:
     with pytest.raises(ConselfError, match="there is no adapter 9"):
         store.delete_adapter(9)
     store.db.execute("update rounds set base_adapter_id = 1")
@@ -89,7 +90,7 @@ def test_an_adapter_that_later_rounds_began_with_stays(store: Store) -> None:
         store.delete_adapter(1)
 
 
-def test_one_program_on_one_typed_input() -> None:
+def test_one_program_runs_on_one_typed_input() -> None:
     code = "def double(n):\n    return n * 2\n"
     assert try_program(code, "double(21)") == "42" and try_program("print(int(input()) + 1)", "41").strip() == "42"
     assert "error" in try_program(code, "triple(1)")

@@ -1,4 +1,4 @@
-"""The endpoint sampler against llama.cpp's own server on loopback, and against servers that misbehave."""
+"""The endpoint sampler works with llama.cpp's own server on loopback, and reports servers that misbehave."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ from conself_local.sampling.sampler import ChatMessage, SampleRequest
 
 @pytest.fixture(scope="module")
 def model() -> ModelFile:
+    """Return the description of the bundled model."""
     return load_model_file(bundled_model())
 
 
 @pytest.fixture(scope="module")
 def address(model: ModelFile) -> Iterator[str]:
+    """Yield the address of llama.cpp's own server over the bundled model."""
     command = [sys.executable, "-m", "tests.benchmarks.peer_server", str(model.path), "1"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -52,7 +54,7 @@ def test_a_real_server_answers_every_request_once(address: str, model: ModelFile
 
 
 def test_the_prompt_is_the_one_that_training_sees(address: str, model: ModelFile) -> None:
-    """A greedy answer is the engine's own: the server read the same tokens."""
+    """A greedy answer equals the engine's own, so the server has read the same tokens."""
     messages = [ChatMessage("user", "What is the capital of France?")]
     with EndpointSampler(address, "any", model) as sampler:
         prompt = sampler.encode(messages)
@@ -62,7 +64,7 @@ def test_the_prompt_is_the_one_that_training_sees(address: str, model: ModelFile
     assert theirs.text.strip() == ours.text.strip() != ""
 
 
-def test_what_an_endpoint_cannot_do_is_told(address: str, model: ModelFile) -> None:
+def test_what_an_endpoint_cannot_do_is_reported(address: str, model: ModelFile) -> None:
     with EndpointSampler(address, "any", model) as sampler:
         prompt = sampler.encode([ChatMessage("user", "Hi")])
         with pytest.raises(ConselfError, match="no log-probabilities"):
@@ -72,25 +74,25 @@ def test_what_an_endpoint_cannot_do_is_told(address: str, model: ModelFile) -> N
 
 
 @pytest.mark.parametrize("url", ["http://example.com/v1", "http://10.0.0.7:8080", "https://localhost.example.com"])
-def test_an_address_off_this_machine_wants_the_users_word(url: str, model: ModelFile) -> None:
+def test_an_address_off_this_machine_is_refused_without_permission(url: str, model: ModelFile) -> None:
     with pytest.raises(ConselfError, match="not this machine"):
         EndpointSampler(url, "any", model)
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1", "127.0.0.1:8080", ""])
-def test_a_wrong_address_is_told(url: str, model: ModelFile) -> None:
-    with pytest.raises(ConselfError, match="no address"):
+def test_a_wrong_address_is_reported(url: str, model: ModelFile) -> None:
+    with pytest.raises(ConselfError, match="is not the address of a server"):
         EndpointSampler(url, "any", model)
 
 
-class _Moody(BaseHTTPRequestHandler):
-    """Answers with the statuses in `moods`, one a request, then well."""
+class _FaultyServer(BaseHTTPRequestHandler):
+    """Answers each request with the next of `statuses`, then with 200; 299 stands for a 200 with an unknown body."""
 
-    moods: list[int]
+    statuses: list[int]
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        status = self.moods.pop(0) if self.moods else 200
+        status = self.statuses.pop(0) if self.statuses else 200
         body = json.dumps(
             {"choices": [{"text": "pong", "finish_reason": "stop"}]} if status == 200 else {"error": "no"}
         ).encode()
@@ -102,11 +104,11 @@ class _Moody(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """Nothing is told."""
+        """Drop the message."""
 
 
-def _ask_moody(model: ModelFile, moods: list[int]) -> list[str]:
-    handler = type("Handler", (_Moody,), {"moods": moods})
+def _ask_faulty_server(model: ModelFile, statuses: list[int]) -> list[str]:
+    handler = type("Handler", (_FaultyServer,), {"statuses": statuses})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -120,19 +122,19 @@ def _ask_moody(model: ModelFile, moods: list[int]) -> list[str]:
         server.server_close()
 
 
-def test_a_servers_error_is_tried_again(model: ModelFile) -> None:
-    assert _ask_moody(model, [500, 429]) == ["pong"]
+def test_a_request_is_repeated_after_a_server_error(model: ModelFile) -> None:
+    assert _ask_faulty_server(model, [500, 429]) == ["pong"]
 
 
 @pytest.mark.parametrize(
-    "moods, told", [([500] * 3, "does not answer"), ([404], "refused a request"), ([299], "unknown form")]
+    "statuses, reported", [([500] * 3, "does not answer"), ([404], "refused a request"), ([299], "unknown form")]
 )
-def test_a_server_that_stays_wrong_is_told(model: ModelFile, moods: list[int], told: str) -> None:
-    with pytest.raises(ConselfError, match=told):
-        _ask_moody(model, moods)
+def test_a_server_that_keeps_failing_is_reported(model: ModelFile, statuses: list[int], reported: str) -> None:
+    with pytest.raises(ConselfError, match=reported):
+        _ask_faulty_server(model, statuses)
 
 
-def test_a_server_that_is_not_there_is_told(model: ModelFile) -> None:
+def test_a_missing_server_is_reported(model: ModelFile) -> None:
     with EndpointSampler("http://127.0.0.1:9/v1", "any", model, waits_seconds=()) as sampler:
         prompt = sampler.encode([ChatMessage("user", "ping")])
         with pytest.raises(ConselfError, match="does not answer"):

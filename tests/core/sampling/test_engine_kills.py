@@ -1,4 +1,4 @@
-"""A thousand samples with the engine killed twenty times on the way: nothing is lost, nothing is doubled."""
+"""A thousand samples, with the engine killed twenty times on the way, lose nothing and double nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from conself_local.store.store import Store
 from tests.fakes.small_round import command, descendants
 
 KILLS = 20
-PROBLEMS, SAMPLES_A_PROBLEM = 67, 15
+PROBLEMS, SAMPLES_PER_PROBLEM = 67, 15
 
 
 @pytest.mark.slow
@@ -44,10 +44,10 @@ def test_a_thousand_samples_and_twenty_kills(tmp_path: Path) -> None:
             code = process.returncode
     assert kills == KILLS, "the run was long enough for every kill"
     with Store(tmp_path / "conself.db") as store:
-        assert store.value("select count(*) from samples") == PROBLEMS * SAMPLES_A_PROBLEM
+        assert store.value("select count(*) from samples") == PROBLEMS * SAMPLES_PER_PROBLEM
         assert (
             store.value("select count(distinct problem_id || '/' || observation || '/' || number) from samples")
-            == PROBLEMS * SAMPLES_A_PROBLEM
+            == PROBLEMS * SAMPLES_PER_PROBLEM
         )
         assert store.value("select count(*) from samples where finish = 'too-long'") == 0
         lost = "select count(*) from samples where program_id is not null and program_id not in (select program_id from executions)"

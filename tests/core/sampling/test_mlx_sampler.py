@@ -1,4 +1,4 @@
-"""The MLX sampler on a tiny random model: real mlx-lm, the processor instead of Apple's GPU."""
+"""The MLX sampler works on a tiny random model: real mlx-lm, on the processor instead of Apple's GPU."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ RANK = 4
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a tiny folder of MLX weights."""
     return write_mlx_folder(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")
 def adapter(folder: Path) -> Path:
+    """Return a random LoRA adapter in mlx-lm's format."""
     path = folder / "adapter"
     path.mkdir()
     keys = ["self_attn.q_proj", "mlp.down_proj"]
@@ -48,6 +50,7 @@ def adapter(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Iterator[MlxProcess]:
+    """Yield an engine with four slots over the folder."""
     with MlxProcess(folder, slots=4, context_tokens=4 * 128) as process:
         yield process
 
@@ -79,7 +82,7 @@ def test_equal_requests_are_equal_and_their_nll_is_their_score(engine: MlxProces
     assert -sum(scores) / len(scores) == pytest.approx(alone.mean_nll, abs=1e-3)
 
 
-def test_adapter_and_base_in_one_engine(engine: MlxProcess, adapter: Path) -> None:
+def test_adapter_and_base_answer_apart_in_one_engine(engine: MlxProcess, adapter: Path) -> None:
     prompt = engine.encode([ChatMessage("user", "Say a word.")])
     base = engine.score(prompt.token_ids, [5, 6, 7])
     adapted = engine.score(prompt.token_ids, [5, 6, 7], adapter)
@@ -91,20 +94,20 @@ def test_adapter_and_base_in_one_engine(engine: MlxProcess, adapter: Path) -> No
     assert len(answers) == 6 and answers[0] == answers[1] == answers[2] != answers[3] == answers[4] == answers[5]
 
 
-def test_a_prompt_that_does_not_fit_is_told(engine: MlxProcess) -> None:
+def test_a_prompt_that_does_not_fit_is_reported(engine: MlxProcess) -> None:
     long = SampleRequest("long", tuple(range(100, 300)), 1.0, 0.8, 8, 1)
     (completion,) = engine.sample([long])
     assert completion.finish == "too-long"
 
 
-def test_a_folder_that_wants_to_run_code_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_with_code_or_with_damaged_weights_is_refused(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "model"
     copy.mkdir()
     for name in ("tokenizer.json", "tokenizer_config.json", "model.safetensors"):
         (copy / name).write_bytes((folder / name).read_bytes())
     for key in ("auto_map", "model_file"):
         (copy / "config.json").write_text(json.dumps(CONFIG | {key: "evil.py"}))
-        with pytest.raises(ConselfError, match="run code of its own"):
+        with pytest.raises(ConselfError, match="run code from the model folder"):
             MlxProcess(copy, slots=1, context_tokens=128)
     (copy / "config.json").write_text(json.dumps(CONFIG))
     (copy / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
@@ -116,10 +119,10 @@ def test_a_folder_that_wants_to_run_code_is_refused(folder: Path, tmp_path: Path
         MlxProcess(copy, slots=1, context_tokens=128)
 
 
-def test_an_adapter_that_is_none_is_refused(engine: MlxProcess, adapter: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_lora_adapter_is_refused(engine: MlxProcess, adapter: Path, tmp_path: Path) -> None:
     prompt = engine.encode([ChatMessage("user", "Hi")])
     with pytest.raises(ConselfError, match="no adapter folder"):
         engine.score(prompt.token_ids, [5], tmp_path / "none")
     (tmp_path / "adapter_config.json").write_text('{"fine_tune_type": "full"}')
-    with pytest.raises(ConselfError, match="no LoRA adapter"):
+    with pytest.raises(ConselfError, match="not a LoRA adapter"):
         engine.score(prompt.token_ids, [5], tmp_path)

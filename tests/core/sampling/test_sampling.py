@@ -1,4 +1,4 @@
-"""Prompts, extraction, templates, and the engine on the bundled model."""
+"""Prompts, extraction, chat templates and token choice are right, and so is the engine on the bundled model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from tests.fakes.random_adapter import random_adapter
         ("```python\nx = '```'\n```", "x = '```'\n"),
     ],
 )
-def test_extract_program(answer: str, code: str | None) -> None:
+def test_the_first_python_block_is_the_program(answer: str, code: str | None) -> None:
     assert extract_program(answer) == code
 
 
@@ -53,7 +53,7 @@ def test_block_is_closed_only_by_a_fence_on_its_own_line() -> None:
     assert block_is_closed("```python\n```")
 
 
-def test_observations_are_read_in_the_asked_form_and_never_as_code() -> None:
+def test_observations_are_read_in_the_requested_format_and_never_as_code() -> None:
     text = "Observation 1:\nUse a loop.\n\n**Observation 2:** Mind zero.\nObservation 3:\n```python\nx = 1\n```\nTake care.\nObservation 4:\nMore."
     assert parse_observations(text, 3) == ["Use a loop.", "Mind zero.", "Take care."]
     assert parse_observations("Observation 1:\nOnly one.", 3) is None
@@ -91,18 +91,20 @@ def test_uncertainty_of_a_uniform_distribution() -> None:
     assert sum(token_uncertainty(peaked, 3)) == pytest.approx(0.0)
 
 
-def test_repetition() -> None:
+def test_repetition_is_detected() -> None:
     assert is_repeating([1, 2, 3] * 30) and is_repeating([7] * 16)
     assert not is_repeating([7] * 15) and not is_repeating(list(range(200)))
 
 
 @pytest.fixture(scope="module")
 def model() -> ModelFile:
+    """Return the description of the bundled model."""
     return load_model_file(bundled_model())
 
 
 @pytest.fixture(scope="module")
 def engine(model: ModelFile) -> Iterator[LlamaProcess]:
+    """Yield an engine with four slots over the bundled model."""
     with LlamaProcess(model, slots=4, context_tokens=4 * 512, threads=1) as process:
         yield process
 
@@ -128,7 +130,7 @@ def test_every_request_is_answered_once_with_its_uncertainty(engine: LlamaProces
     assert any(c.finish == "fence" for c in completions.values())
 
 
-def test_nll_of_a_sample_is_that_of_its_score(engine: LlamaProcess) -> None:
+def test_the_nll_of_a_sample_equals_its_score(engine: LlamaProcess) -> None:
     prompt = engine.encode([ChatMessage("user", "Say a number.")])
     (completion,) = engine.sample(_requests(prompt, 1))
     scores = engine.score(prompt.token_ids, completion.token_ids)
@@ -136,14 +138,14 @@ def test_nll_of_a_sample_is_that_of_its_score(engine: LlamaProcess) -> None:
     assert -sum(scores) / len(scores) == pytest.approx(completion.mean_nll, abs=0.05)
 
 
-def test_a_prompt_that_does_not_fit_is_told(engine: LlamaProcess) -> None:
+def test_a_prompt_that_does_not_fit_is_reported(engine: LlamaProcess) -> None:
     long = SampleRequest("long", tuple(range(100, 3000)), 1.0, 0.8, 8, 1)
     prompt = engine.encode([ChatMessage("user", "Hi")])
     finishes = {c.key: c.finish for c in engine.sample([long, *_requests(prompt, 3)])}
     assert finishes["long"] == "too-long" and len(finishes) == 4
 
 
-def test_greedy_at_one_slot_is_the_same_whatever_ran_before(model: ModelFile) -> None:
+def test_a_greedy_answer_at_one_slot_does_not_depend_on_earlier_requests(model: ModelFile) -> None:
     with LlamaProcess(model, slots=1, context_tokens=512, threads=1) as one:
         prompt = one.encode([ChatMessage("user", "Count to ten.")])
         other = one.encode([ChatMessage("user", "Name a colour.")])
@@ -163,7 +165,7 @@ def test_an_engine_that_dies_once_is_restarted_and_loses_nothing(model: ModelFil
         assert sorted(keys) == [f"k{i}" for i in range(8)]
 
 
-def test_an_engine_that_keeps_dying_is_told(model: ModelFile) -> None:
+def test_an_engine_that_keeps_dying_is_reported(model: ModelFile) -> None:
     with LlamaProcess(model, slots=1, context_tokens=512, threads=1) as process:
         process._command = ["false"]
         os.kill(process.pid, signal.SIGKILL)
@@ -171,7 +173,7 @@ def test_an_engine_that_keeps_dying_is_told(model: ModelFile) -> None:
             process.encode([ChatMessage("user", "Hi")])
 
 
-def test_an_engine_that_crashes_is_told_apart_from_one_that_was_killed(model: ModelFile) -> None:
+def test_a_crash_of_the_engine_is_distinguished_from_a_kill(model: ModelFile) -> None:
     with LlamaProcess(model, slots=1, context_tokens=512, threads=1) as process:
         process._command = ["sh", "-c", "echo ggml: oh no >&2; echo ...... >&2; kill -SEGV $$"]
         os.kill(process.pid, signal.SIGKILL)
@@ -180,8 +182,8 @@ def test_an_engine_that_crashes_is_told_apart_from_one_that_was_killed(model: Mo
         assert "force-reinstall" in told.value.hint
 
 
-def test_a_prompt_longer_than_a_batch_beside_others(engine: LlamaProcess) -> None:
-    """Holds down: a batch that one prompt fills wholly, so that no row wants a token, must still be decoded."""
+def test_a_prompt_longer_than_a_batch_is_answered_beside_others(engine: LlamaProcess) -> None:
+    """Prevent a regression: a batch that one prompt fills, so that no row asks for a token, must still be decoded."""
     short = engine.encode([ChatMessage("user", "Hi")])
     long = engine.encode([ChatMessage("user", "word " * 1200)])
     requests = [*_requests(short, 3), SampleRequest("long", long.token_ids, 1.0, 0.8, 8, 1)]
@@ -190,8 +192,8 @@ def test_a_prompt_longer_than_a_batch_beside_others(engine: LlamaProcess) -> Non
 
 
 @pytest.mark.parametrize("temperature, top_p", [(1.0, 0.8), (0.6, 0.95), (1.3, 0.5), (1.0, 1.0)])
-def test_the_nucleus_is_that_of_llama_cpp(temperature: float, top_p: float) -> None:
-    """The same tokens in the same order with the same probabilities as its own chain of samplers leaves."""
+def test_the_nucleus_equals_that_of_llama_cpp(temperature: float, top_p: float) -> None:
+    """Tokens, their order and their probabilities equal those that llama.cpp's own chain of samplers leaves."""
     import llama_cpp as ll
 
     logits = (np.random.default_rng(5).standard_normal(3000) * 4).astype(np.float32)
@@ -226,8 +228,8 @@ def test_draws_follow_the_nucleus() -> None:
         choose_token(np.full(8, np.nan, dtype=np.float32), 1.0, 0.9, 0.5)
 
 
-def test_prompts_are_shared_and_slots_relaid_without_changing_answers(model: ModelFile) -> None:
-    """Greedy answers at many slots, with copies, gaps and a longer layout in between, are those of one slot."""
+def test_shared_prompts_and_a_new_context_layout_do_not_change_answers(model: ModelFile) -> None:
+    """Greedy answers at many slots, with copied prompts, gaps and a longer layout between, equal those at one slot."""
     with (
         LlamaProcess(model, slots=1, context_tokens=1024, threads=1) as one,
         LlamaProcess(model, slots=6, context_tokens=6 * 256, threads=1) as many,
@@ -243,11 +245,11 @@ def test_prompts_are_shared_and_slots_relaid_without_changing_answers(model: Mod
         together = {c.key: c.token_ids for c in many.sample(requests)}
     assert set(alone) == set(together)
     same = sum(alone[key] == together[key] for key in alone)
-    assert same >= 0.85 * len(alone), "a rounding may turn a tie, a wrong copy would turn nearly all"
+    assert same >= 0.85 * len(alone), "rounding may decide a tie; a wrong copy would change nearly all answers"
 
 
-def test_base_and_adapter_mixed_in_one_call_are_told_apart(model: ModelFile, tmp_path: Path) -> None:
-    """Each is answered as when it is asked alone, and the adapter is switched once, not for every request."""
+def test_base_and_adapter_in_one_call_are_kept_apart(model: ModelFile, tmp_path: Path) -> None:
+    """Each request is answered as if it were alone, and the adapter is switched once, not per request."""
     adapter = tmp_path / "adapter.gguf"
     write_gguf(random_adapter(model, 0.1, only="o_proj"), model, adapter)
     with LlamaProcess(model, slots=4, context_tokens=4 * 256, threads=1) as engine:
@@ -265,7 +267,7 @@ def test_base_and_adapter_mixed_in_one_call_are_told_apart(model: ModelFile, tmp
         mixed = ask(kinds, 8)
         alone = ask(kinds[:1], 8) | ask(kinds[1:], 8)
     assert set(mixed) == set(alone) and len(mixed) == 16
-    assert sum(mixed[key] == alone[key] for key in alone) >= 14, "a rounding may turn a draw or two"
+    assert sum(mixed[key] == alone[key] for key in alone) >= 14, "rounding may change one or two draws"
     assert sum(mixed[f"base/{i}"] == mixed[f"adapter/{i}"] for i in range(8)) <= 1
     order = [key.partition("/")[0] for key in mixed]
     assert sum(a != b for a, b in itertools.pairwise(order)) == 1
@@ -276,10 +278,12 @@ def test_text_whose_characters_span_tokens_is_joined(model: ModelFile) -> None:
     text = "naïve 🙂 漢字 \U0001f9d1"
     pieces = [engine._piece(token) for token in engine.tokenize(text, special=False)]
     assert b"".join(pieces).decode() == text
-    assert any(_is_torn(piece) for piece in pieces), "the text was chosen so that some token is no text by itself"
+    assert any(_is_partial_character(piece) for piece in pieces), (
+        "the text was chosen so that some token alone is not valid text"
+    )
 
 
-def _is_torn(piece: bytes) -> bool:
+def _is_partial_character(piece: bytes) -> bool:
     try:
         piece.decode()
     except UnicodeDecodeError:

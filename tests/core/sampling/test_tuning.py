@@ -1,4 +1,4 @@
-"""`conself tune` on the bundled model: short real probes, what is stored, what is deleted, what a round then takes."""
+"""`conself tune` measures the bundled model with short real probes and keeps the result, and a round uses it."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ from tests.fakes.tiny_model import write_tiny_model
 
 @pytest.fixture(scope="module")
 def model() -> ModelFile:
+    """Return the description of the bundled model."""
     return load_model_file(bundled_model())
 
 
-def test_tuning_is_measured_stored_and_read_again(
+def test_a_tuning_result_is_measured_stored_and_read_again(
     model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tune, "_PROBE_SECONDS", 0.2)
@@ -51,15 +52,17 @@ def test_tuning_is_measured_stored_and_read_again(
     assert all(rate > 0 for rate in found.tokens_per_second.values()) and len(said) == len(found.tokens_per_second)
     best = f"{found.format}, {found.slots} slots, {found.threads} threads"
     assert found.tokens_per_second[best] * 1.03 >= max(found.tokens_per_second.values()), (
-        "no clearly faster setup was passed over"
+        "no clearly faster configuration was passed over"
     )
-    assert 0 < found.logp_gap["BF16"] < 0.1, "BF16 keeps the shipped values up to rounding"
-    assert converted_path(model, "BF16", tmp_path).is_file() == (found.format == "BF16"), "a copy that lost is deleted"
+    assert 0 < found.logp_gap["BF16"] < 0.1, "BF16 keeps the original values up to rounding"
+    assert converted_path(model, "BF16", tmp_path).is_file() == (found.format == "BF16"), (
+        "converted weights in a slower format are deleted"
+    )
     other = write_tiny_model(tmp_path / "other.gguf")
-    assert tune.load_tuning(other, tmp_path) is None, "an answer is for one model"
+    assert tune.load_tuning(other, tmp_path) is None, "a tuning result is for one model"
 
 
-def test_a_damaged_answer_is_as_none(model: ModelFile, tmp_path: Path) -> None:
+def test_a_damaged_tuning_result_counts_as_none(model: ModelFile, tmp_path: Path) -> None:
     path = tune._tuning_path(model, tmp_path)
     path.parent.mkdir(parents=True)
     for text in ("", "{", "[]", '{"format": "BF16"}'):
@@ -67,24 +70,24 @@ def test_a_damaged_answer_is_as_none(model: ModelFile, tmp_path: Path) -> None:
         assert tune.load_tuning(model, tmp_path) is None
 
 
-def test_a_format_nobody_knows_is_told_and_the_size_of_a_copy_is_foreseen(model: ModelFile, tmp_path: Path) -> None:
+def test_an_unknown_format_is_refused_and_the_size_of_converted_weights_is_forecast(
+    model: ModelFile, tmp_path: Path
+) -> None:
     with pytest.raises(ConselfError, match="no converted weights"):
         ensure_converted_weights(model, "Q9", tmp_path)
     copy = ensure_converted_weights(model, "Q8_0", tmp_path)
     assert converted_bytes(model, "Q8_0") == pytest.approx(copy.stat().st_size, rel=0.05)
 
 
-def test_without_a_probe_the_16_bit_format_is_taken_that_the_processor_computes(
-    model: ModelFile, tmp_path: Path
-) -> None:
+def test_without_tuning_the_16_bit_format_of_the_processor_is_used(model: ModelFile, tmp_path: Path) -> None:
     avx2 = frozenset({"avx2", "fma", "f16c"})
     features = (avx2, avx2 | {"avx512_bf16"}, frozenset({"bf16"}), avx2 - {"f16c"})
     assert [automatic_format(model, one) for one in features] == ["F16", "BF16", "BF16", "shipped"]
     full = load_model_file(ensure_converted_weights(model, "F16", tmp_path))
-    assert automatic_format(full, avx2 | {"avx512_bf16"}) == "shipped", "16 bits are not copied"
+    assert automatic_format(full, avx2 | {"avx512_bf16"}) == "shipped", "a 16-bit file is not converted"
 
 
-def test_a_copy_leaves_half_of_memory_and_disk_free(
+def test_converted_weights_leave_half_of_memory_and_disk_free(
     model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     size, cache = converted_bytes(model, "F16"), tmp_path / "not" / "made"
@@ -94,7 +97,7 @@ def test_a_copy_leaves_half_of_memory_and_disk_free(
         False,
     ]
     assert not conversion_fits(dataclasses.replace(model, weights=3 * 10**9), "F16", cache, None), (
-        "a copy of 6 GB is not made unasked"
+        "6 GB of converted weights are made on request only"
     )
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(0, 0, 2 * size - 1))
     assert not conversion_fits(model, "F16", cache, None)
@@ -102,10 +105,10 @@ def test_a_copy_leaves_half_of_memory_and_disk_free(
     assert tune.sampling_config(model, cache).format == "shipped"
     converted_path(model, "F16", cache).parent.mkdir(parents=True)
     converted_path(model, "F16", cache).touch()
-    assert conversion_fits(model, "F16", cache, None), "what is there takes no more disk"
+    assert conversion_fits(model, "F16", cache, None), "existing converted weights need no more disk"
 
 
-def test_a_probe_goes_before_the_automatic_choice(
+def test_a_tuning_result_takes_precedence_over_the_automatic_choice(
     model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tune, "processor_features", lambda: frozenset({"avx2", "fma", "f16c"}))
@@ -114,7 +117,7 @@ def test_a_probe_goes_before_the_automatic_choice(
     assert tune.sampling_config(model, tmp_path) == SamplingConfig("Q8_0", 3, 5)
 
 
-def test_a_round_samples_as_probed_and_as_asked(
+def test_a_round_samples_as_tuned_and_options_take_precedence(
     model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONSELF_CACHE", str(tmp_path))

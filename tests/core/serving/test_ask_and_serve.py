@@ -1,4 +1,4 @@
-"""The better model in use: `conself ask` streams, `conself serve` answers the openai package and curl, and no web page."""
+"""`conself ask` streams answers; `conself serve` answers the openai package and curl, and refuses web pages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.fakes.small_round import command, run_conself
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With a random adapter for the bundled model, accepted."""
+    """Return a home with an accepted random adapter for the bundled model."""
     folder = tmp_path_factory.mktemp("home")
     model = load_model_file(bundled_model())
     path = folder / "random.gguf"
@@ -51,7 +51,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_streams_give_the_text_of_the_whole_answer_and_arms_differ(home: Path) -> None:
+def test_streamed_text_equals_the_whole_answer_and_arms_differ(home: Path) -> None:
     model = load_model_file(bundled_model())
     with LlamaProcess(model, slots=1, context_tokens=512, threads=2) as engine:
         prompt = engine.encode([ChatMessage("user", "Name three colours and a 😀.")]).token_ids
@@ -75,17 +75,18 @@ def test_ask_answers_with_adapter_and_base(home: Path) -> None:
     assert plain.stdout.rstrip("\n") == said.rstrip("\n")
 
 
-def test_ask_without_an_adapter_says_so_and_a_long_question_is_told(tmp_path: Path) -> None:
+def test_ask_reports_a_missing_adapter_and_a_question_that_is_too_long(tmp_path: Path) -> None:
     done = run_conself(tmp_path / "h", "ask", "Hello?", "--max-tokens", "4")
     assert done.returncode == 0 and "the base model answers" in done.stderr and done.stdout.strip()
     long = run_conself(tmp_path / "h", "ask", "word " * 9000, "--max-tokens", "4")
-    assert long.returncode == 2 and "tokens, and" in long.stderr and "Traceback" not in long.stderr
+    assert long.returncode == 2 and "tokens, but at most" in long.stderr and "Traceback" not in long.stderr
     missing = run_conself(tmp_path / "h", "ask", "Hello?", "--adapter", "7")
     assert missing.returncode == 2 and "there is no adapter 7" in missing.stderr
 
 
 @pytest.fixture(scope="module")
 def server(home: Path) -> Iterator[str]:
+    """Yield the address of a running `conself serve` over the home."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -110,8 +111,8 @@ def server(home: Path) -> Iterator[str]:
         process.wait(30)
 
 
-def test_threads_of_the_server_soon_wait_asleep(server: str, home: Path) -> None:
-    """libgomp tells what it read when it was loaded."""
+def test_threads_of_the_server_sleep_after_a_short_wait(server: str, home: Path) -> None:
+    """Read the settings that libgomp prints when it is loaded."""
     assert f"GOMP_SPINCOUNT = '{SPINS}'" in (home / "serve.log").read_text()
 
 
@@ -126,8 +127,9 @@ def test_the_openai_package_is_answered_by_the_adapter(server: str, home: Path) 
     }
     cold, warm = (client.chat.completions.create(**asked).choices[0].message.content for _ in range(2))  # type: ignore[call-overload]
     streamed = "".join(
-        chunk.choices[0].delta.content or "" for chunk in client.chat.completions.create(**asked, stream=True)
-    )  # type: ignore[call-overload]
+        chunk.choices[0].delta.content or ""
+        for chunk in client.chat.completions.create(**asked, stream=True)  # type: ignore[call-overload]
+    )
     assert streamed == warm  # a warm cache computes in other batches, which may break a tie
     said = run_conself(home, "ask", "What is 2 + 2?", "--base", "--max-tokens", "12", "--json").stdout
     ours = {

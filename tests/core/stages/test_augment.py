@@ -1,4 +1,7 @@
-"""The stage that adds test inputs, on a real store and sandbox: it splits what the given inputs merge, once, and `verify` agrees."""
+"""The stage that augments test inputs, on a real store and sandbox, splits clusters that the given inputs merge, once.
+
+`conself verify` agrees with what it stores.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +41,13 @@ def _make_sandbox(limits: Limits) -> Sandbox:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
+    """Yield an empty store."""
     with Store(tmp_path / "conself.db") as store:
         yield store
 
 
 def _round(store: Store, problem: Problem, codes: list[str], grown: int = 4) -> RoundInfo:
-    """With one sample for each code, as if a model had given them."""
+    """Store a round with one sample per code, as if a model had written it, and execute the programs."""
     settings = dataclasses.replace(LAPTOP, observations=1, programs_per_observation=len(codes), grown_inputs=grown)
     round_ = store.start_round(
         seed=3,
@@ -58,7 +62,7 @@ def _round(store: Store, problem: Problem, codes: list[str], grown: int = 4) -> 
     )
     prompt = store.ensure_prompt("p", [1])
     for number, code in enumerate(codes):
-        text = f"{code.removeprefix(problem.starter_code)}```"  # what comes after the answer prefix
+        text = f"{code.removeprefix(problem.starter_code)}```"  # the text after the answer prefix
         store.insert_sample(
             {
                 "id": f"{round_.id}/{problem.id}/0/{number}",
@@ -84,7 +88,7 @@ def _clusters(store: Store, round_: RoundInfo, problem: Problem) -> list[int | N
     return clusters(load_evidence(store, round_, problem).behaviours)
 
 
-def test_a_grown_input_splits_what_the_given_ones_merge(store: Store) -> None:
+def test_an_augmented_input_splits_a_cluster_that_the_given_inputs_merge(store: Store) -> None:
     round_ = _round(store, DOUBLE, list(CODES.values()))
     assert _clusters(store, round_, DOUBLE) == [0, 0, 0, 0, None]
     augment_inputs(store, round_, _make_sandbox, ignore_events)
@@ -100,10 +104,10 @@ def test_a_grown_input_splits_what_the_given_ones_merge(store: Store) -> None:
     )
     assert [d for d in verify_store(store) if "prompts" not in d and "adapters" not in d] == []
     store.db.execute("delete from grown_inputs")
-    assert any("has not one output an input" in difference for difference in verify_store(store))
+    assert any("does not have one output per input" in difference for difference in verify_store(store))
 
 
-def test_nothing_is_added_where_nothing_can_be_told_apart(store: Store) -> None:
+def test_nothing_is_added_if_no_programs_can_be_distinguished(store: Store) -> None:
     for codes in ([CODES["double"], CODES["sum"]], [CODES["double"]], [CODES["crash"]]):
         round_ = _round(store, DOUBLE, codes)
         augment_inputs(store, round_, _make_sandbox, ignore_events)
@@ -121,7 +125,7 @@ def test_an_input_that_most_programs_refuse_is_not_kept(store: Store) -> None:
     assert not store.rows("select * from grown_inputs where round_id = ?", round_.id)
 
 
-def test_what_the_model_proposes_is_tried_first(store: Store) -> None:
+def test_inputs_that_the_model_proposes_are_tried_first(store: Store) -> None:
     round_ = _round(store, DOUBLE, list(CODES.values()))
     row = {"round_id": round_.id, "problem_id": DOUBLE.id, "texts": json.dumps(["(7,)", "(0,)"])}
     store.db.table("asked_inputs").insert(row)
@@ -129,7 +133,7 @@ def test_what_the_model_proposes_is_tried_first(store: Store) -> None:
     assert store.rows("select text from grown_inputs where round_id = ?", round_.id) == [{"text": "(7,)"}]
 
 
-def test_the_model_is_asked_once_a_problem_and_only_literals_are_taken(store: Store) -> None:
+def test_the_model_is_asked_once_per_problem_and_only_literals_are_read(store: Store) -> None:
     from conself_local.model_files.bundled import bundled_model
     from conself_local.model_files.model_file import load_model_file
     from conself_local.problems.load import load_starter

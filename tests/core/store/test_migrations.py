@@ -1,4 +1,4 @@
-"""A store of an older version is brought up to date, and loses nothing."""
+"""A store of an older version is migrated, and loses nothing."""
 
 from __future__ import annotations
 

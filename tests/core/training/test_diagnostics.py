@@ -1,4 +1,4 @@
-"""What goes wrong in training and between rounds is told, and only then."""
+"""What goes wrong in training and between rounds gives a warning, and nothing else does."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ GOOD = StepDone(
 )
 
 
-def _words(pairs: list[TokenPair] = PAIRS, **changes: float) -> list[str]:
+def _warnings(pairs: list[TokenPair] = PAIRS, **changes: float) -> list[str]:
     last = dataclasses.replace(GOOD, **changes)  # type: ignore[arg-type]
     return training_warnings([dataclasses.replace(last, step=i) for i in range(1, 6)] + [last], pairs)
 
 
-def test_a_good_run_needs_no_words() -> None:
-    assert _words() == [] and training_warnings([], PAIRS) == []
+def test_a_good_run_gives_no_warning() -> None:
+    assert _warnings() == [] and training_warnings([], PAIRS) == []
 
 
 def test_each_failure_is_named() -> None:
     long = [TokenPair((1,), (2,) * 20, (3,) * 10, 1.0)]
-    for words, expected in (
-        (_words(chosen_logp_shift=-0.5), "became less likely (-0.50"),
-        (_words(reward_accuracy=1.0, margin=4.0), "learnt by heart"),
-        (_words(reward_accuracy=0.5), "hardly learnt"),
-        (_words(long), "2.00 times as long"),
-        (_words(gradient_norm=50.0), "as large as 50"),
-        (_words(steps=12), "stopped early at step 6 of 12"),
+    for warnings, expected in (
+        (_warnings(chosen_logp_shift=-0.5), "became less likely (-0.50"),
+        (_warnings(reward_accuracy=1.0, margin=4.0), "learnt by heart"),
+        (_warnings(reward_accuracy=0.5), "hardly learnt"),
+        (_warnings(long), "2.00 times as long"),
+        (_warnings(gradient_norm=50.0), "as large as 50"),
+        (_warnings(steps=12), "stopped early at step 6 of 12"),
     ):
-        assert len(words) == 1 and expected in words[0]
+        assert len(warnings) == 1 and expected in warnings[0]
 
 
 def test_the_early_stop_waits_for_a_whole_window() -> None:
@@ -54,15 +54,20 @@ def test_the_early_stop_waits_for_a_whole_window() -> None:
     assert not is_displaced(dataclasses.replace(job, max_displacement=None), (-9.0,) * 4)
 
 
-def test_collapse_is_seen_between_rounds() -> None:
+def test_collapse_between_rounds_is_detected() -> None:
     before = RoundStats(0.3, 1.5, 0.8)
     assert collapse_warnings(before, before) == []
-    words = collapse_warnings(before, RoundStats(0.5, 0.9, 0.4))
-    assert len(words) == 4 and "30% -> 50%" in words[0] and "80% -> 40%" in words[1] and "1.50 -> 0.90" in words[2]
+    warnings = collapse_warnings(before, RoundStats(0.5, 0.9, 0.4))
+    assert (
+        len(warnings) == 4
+        and "30% -> 50%" in warnings[0]
+        and "80% -> 40%" in warnings[1]
+        and "1.50 -> 0.90" in warnings[2]
+    )
 
 
 def test_training_ends_early_and_keeps_its_adapter(tmp_path: Path) -> None:
-    """A limit above any shift: stopped as soon as a window is full."""
+    """The limit is above any shift, so training stops as soon as a window is full."""
     from conself_local.training.torch_backend.backend import TorchBackend
     from conself_local.training.trainer import train
     from tests.fakes.tiny_model import write_tiny_model

@@ -1,4 +1,4 @@
-"""The MLX backend against torch's and the plain formula, on a tiny random model; its resume; what it writes."""
+"""The MLX backend, on a tiny random model, agrees with torch's and with the plain formula, and resumes exactly."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _job(model: ModelFile, parent: Path | None = None) -> TrainingJob:
 
 
 def _moved_adapter(model: ModelFile, folder: Path) -> Path:
-    """An adapter whose B is not zero, so that every gradient is there to be compared."""
+    """Write an adapter whose B is not zero, so that every gradient can be compared."""
     adapter = TorchBackend(_job(model)).adapter()
     random = np.random.default_rng(1)
     maps = {
@@ -115,7 +115,7 @@ def test_resumed_training_equals_undisturbed_training(tmp_path: Path) -> None:
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_its_adapter_is_the_same_in_every_form_and_torch_goes_on_with_it(tmp_path: Path) -> None:
+def test_its_adapter_is_the_same_in_every_format_and_torch_continues_from_it(tmp_path: Path) -> None:
     model = write_tiny_model(tmp_path / "tiny.gguf")
     job = _job(model)
     backend = MlxBackend(job)
@@ -128,7 +128,7 @@ def test_its_adapter_is_the_same_in_every_form_and_torch_goes_on_with_it(tmp_pat
     assert np.allclose(TorchBackend(further).completion_logps(PAIRS), backend.completion_logps(PAIRS), atol=0.5)
 
 
-def test_a_four_bit_folder_is_trained_as_it_is(tmp_path: Path) -> None:
+def test_a_4_bit_folder_is_trained_without_conversion(tmp_path: Path) -> None:
     folder = write_mlx_folder(tmp_path / "folder", bits=4)
     job = dataclasses.replace(_job(write_tiny_model(tmp_path / "tiny.gguf")), model_path=str(folder))
     backend = MlxBackend(job)

@@ -1,4 +1,4 @@
-"""One packed sequence says of every completion what its own sequence says; weights are the file's, packed or dense."""
+"""A packed sequence gives every completion the log-probabilities of a separate one; weights may be packed or dense."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GROUPS = (
 )
 
 
-def test_layout_of_a_small_sequence() -> None:
+def test_a_small_sequence_has_the_worked_layout() -> None:
     packed = pack([Group((7, 8), ((1, 2, 3), (4, 5)))])
     assert packed.token_ids.tolist() == [7, 8, 1, 2, 4]
     assert packed.positions.tolist() == [0, 1, 2, 3, 2]
@@ -47,6 +47,7 @@ def test_micro_batches_hold_every_pair_once_within_the_budget(lengths: list[int]
 
 @pytest.fixture(scope="module")
 def model() -> Any:
+    """Return the bundled model with a LoRA whose B is not zero."""
     torch.set_num_threads(2)
     model = add_lora(load_base(load_model_file(bundled_model()), torch.float32, torch.device("cpu")), 4, 8, seed=1)
     generator = torch.Generator().manual_seed(2)
@@ -57,7 +58,10 @@ def model() -> Any:
 
 
 def _gradients(model: Any, groups_apart: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
-    """Log-probabilities, and what the adapter learns from their weighted sum."""
+    """Return the log-probabilities, and the adapter's gradients of their weighted sum.
+
+    groups_apart: one sequence per completion instead of one packed sequence.
+    """
     if groups_apart:
         logps = torch.cat([token_logps(model, pack([Group(g.prompt, (c,))])) for g in GROUPS for c in g.completions])
     else:
@@ -69,10 +73,10 @@ def _gradients(model: Any, groups_apart: bool) -> tuple[torch.Tensor, list[torch
 
 
 @pytest.mark.parametrize("longest", [768, 0])
-def test_packed_completions_are_those_of_their_own_sequences(
+def test_packed_completions_equal_those_of_their_own_sequences(
     model: Any, longest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To the same gradients; with attention weights kept, and made again as for longer sequences."""
+    """The gradients agree too, with attention weights kept, and with them recomputed as for longer sequences."""
     apart = _gradients(model, True)
     monkeypatch.setattr("conself_local.training.torch_backend.packed_attention.KEPT_TOKENS", longest)
     together = _gradients(model, False)
@@ -96,7 +100,7 @@ def test_dense_and_packed_weights_and_recomputed_activations_give_the_same_bits(
     assert dense_bytes(model) == 4 * 106_168_320
 
 
-def test_the_model_is_that_of_transformers_own_loader(model: Any) -> None:
+def test_the_model_equals_that_of_transformers_own_loader(model: Any) -> None:
     from transformers import AutoModelForCausalLM, GgufConfig
 
     path = bundled_model()
@@ -129,7 +133,7 @@ def test_ggml_packs_and_unpacks_what_the_gguf_package_reads(kind: str) -> None:
 
 
 def test_ggml_refuses_what_it_cannot_do() -> None:
-    with pytest.raises(ConselfError, match="size is not what"):
+    with pytest.raises(ConselfError, match="size does not match"):
         ggml.unpack(2, np.zeros(17, dtype=np.uint8), 1, 32)
     with pytest.raises(ConselfError, match="does not fill blocks"):
         ggml.row_bytes(2, 33)

@@ -1,6 +1,7 @@
-"""Torch with a PEFT adapter and llama.cpp with its GGUF form say the same of the same tokens.
+"""Torch with a PEFT adapter and llama.cpp with its GGUF form give the same log-probabilities for the same tokens.
 
-On the bundled model (llama, whose Q and K are permuted), and on the file that CONSELF_PARITY_MODEL names, for example of qwen2.
+The test runs on the bundled model (llama, whose Q and K are permuted), and on the file that CONSELF_PARITY_MODEL names,
+for example one of qwen2.
 """
 
 from __future__ import annotations
@@ -25,23 +26,23 @@ ANSWERS = (
     "```python\ndef add(a, b):\n    return a + b\n```",
     "```python\ndef largest(xs):\n    best = xs[0]\n    for x in xs:\n        if x > best:\n            best = x\n    return best\n```",
 )
-MOVES_AT_LEAST = 0.5  # nats a token
+MOVES_AT_LEAST = 0.5  # nats per token
 
 
-def _train_on(model: Any, prompt: tuple[int, ...], tails: list[tuple[int, ...]], way: float) -> None:
-    """Move the answers' log-probabilities well past the bar, mostly by Q and K: up (1) or down (-1)."""
+def _train_on(model: Any, prompt: tuple[int, ...], tails: list[tuple[int, ...]], direction: float) -> None:
+    """Move the answers' log-probabilities well past the bound, mostly by Q and K: up (direction 1) or down (-1)."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     of_attention = [p for name, p in trained.items() if "q_proj" in name or "k_proj" in name]
     others = [p for name, p in trained.items() if "q_proj" not in name and "k_proj" not in name]
-    rate = 1e-2 if way > 0 else 5e-3
+    rate = 1e-2 if direction > 0 else 5e-3
     optimizer = torch.optim.Adam([{"params": of_attention, "lr": rate}, {"params": others, "lr": 2e-4}])
     first: float | None = None
     for _ in range(40):
         mean = torch.cat([completion_logps(model, prompt, [t])[0] for t in tails]).mean()
         first = float(mean.detach()) if first is None else first
-        if way * (float(mean.detach()) - first) > 1.4 * MOVES_AT_LEAST:
+        if direction * (float(mean.detach()) - first) > 1.4 * MOVES_AT_LEAST:
             return
-        (-way * mean).backward()  # type: ignore[no-untyped-call]
+        (-direction * mean).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
     raise AssertionError("the adapter did not move the log-probabilities")
@@ -77,11 +78,11 @@ def test_log_probabilities_agree_and_depend_on_the_permutation(path: Path, tmp_p
     without, with_adapter = _differences(torch_base, llama["base"]), _differences(torch_adapter, llama["adapter"])
     wrong, moved = _differences(torch_adapter, llama["unpermuted"]), _differences(torch_base, torch_adapter)
     print(
-        f"mean |torch - llama.cpp|, nats a token: base {without:.4f}, adapter {with_adapter:.4f}, "
+        f"mean |torch - llama.cpp|, nats per token: base {without:.4f}, adapter {with_adapter:.4f}, "
         f"Q and K unpermuted {wrong:.4f}; the adapter moves them by {moved:.4f}"
     )
     assert moved >= MOVES_AT_LEAST
-    bar = 2 * without
-    assert with_adapter <= bar
+    bound = 2 * without
+    assert with_adapter <= bound
     if described.architecture in PERMUTED:
-        assert wrong > 2 * bar, "the same bar must fail where Q and K are left unpermuted"
+        assert wrong > 2 * bound, "the same bound must fail if Q and K are not permuted"

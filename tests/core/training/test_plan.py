@@ -1,4 +1,4 @@
-"""What the trainer does with the memory that is there: unpack, recompute, refuse."""
+"""The trainer fits its plan to the free memory: it unpacks weights, recomputes activations, or refuses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAIRS = (TokenPair((1,) * 100, (2,) * 51, (3,) * 51, 1.0), TokenPair((1,) * 200,
 
 
 class _Model:
-    """Only what the plan asks of a model."""
+    """The part of a model that the plan uses."""
 
     def __init__(self) -> None:
         self.recomputes = False
@@ -37,7 +37,10 @@ class _Model:
 def _plan(
     monkeypatch: pytest.MonkeyPatch, free: int, packed: float = 2.0, dense: float = 1.0
 ) -> tuple[Forecast, _Model, list[bool]]:
-    """A probe of 256 tokens that takes 100 MiB; the longest micro-batch is of 400 + 200 tokens, alone 400."""
+    """Plan a training run, and return the forecast, the model and every choice of dense weights.
+
+    The probe of 256 tokens takes 100 MiB. The longest micro-batch holds 400 + 200 tokens, the longest pair alone 400.
+    """
     model, unpacked = _Model(), [False]
     clock = itertools.accumulate(itertools.chain([0.0, packed, 0.0, dense]))
     monkeypatch.setattr(plan, "available_memory_bytes", lambda: free)
@@ -55,21 +58,23 @@ def _plan(
     return plan.plan_training(job, model, run, MIB), model, unpacked
 
 
-def test_with_room_the_faster_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    told, model, unpacked = _plan(monkeypatch, 4000 * MIB)
-    assert unpacked[-1] and not model.recomputes and "weights unpacked" in told.words and "about " in told.words
+def test_with_enough_memory_the_faster_weights_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned, model, unpacked = _plan(monkeypatch, 4000 * MIB)
+    assert (
+        unpacked[-1] and not model.recomputes and "weights unpacked" in planned.summary and "about " in planned.summary
+    )
     _, _, unpacked = _plan(monkeypatch, 4000 * MIB, packed=1.0, dense=2.0)
     assert not unpacked[-1]
 
 
 def test_without_room_for_dense_weights_they_stay_packed(monkeypatch: pytest.MonkeyPatch) -> None:
-    told, model, unpacked = _plan(monkeypatch, 600 * MIB)
-    assert unpacked == [False] and not model.recomputes and "in the file's blocks" in told.words
+    planned, model, unpacked = _plan(monkeypatch, 600 * MIB)
+    assert unpacked == [False] and not model.recomputes and "in the file's blocks" in planned.summary
 
 
 def test_without_room_for_activations_they_are_recomputed_and_then_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    told, model, _ = _plan(monkeypatch, 250 * MIB)
-    assert model.recomputes and "computed twice" in told.words
+    planned, model, _ = _plan(monkeypatch, 250 * MIB)
+    assert model.recomputes and "computed twice" in planned.summary
     with pytest.raises(ConselfError, match="are free") as refusal:
         _plan(monkeypatch, 80 * MIB)
     assert "max_tokens" in refusal.value.hint

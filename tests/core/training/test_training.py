@@ -1,4 +1,4 @@
-"""The trainer: its loss against the plain formula and hand gradients, its order and rate, exact resume, NaN."""
+"""The trainer's loss and gradients equal the plain formula; its order, rate, exact resume and NaN check hold."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_learning_rate_warms_up_and_falls_to_nothing() -> None:
     assert rates[2:] == sorted(rates[2:], reverse=True) and rates[-1] < 2e-5
 
 
-def test_job_survives_its_file(tmp_path: Path) -> None:
+def test_a_job_survives_its_file(tmp_path: Path) -> None:
     _job().write(tmp_path / "job.json")
     assert load_job(tmp_path / "job.json") == _job()
     assert (
@@ -86,7 +86,7 @@ def test_resumed_training_equals_undisturbed_training(tmp_path: Path) -> None:
     assert (tmp_path / "cut" / "adapter.gguf").read_bytes() == (tmp_path / "whole" / "adapter.gguf").read_bytes()
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(
+def test_a_loss_that_is_not_a_number_stops_training_and_keeps_the_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = trainer._step
@@ -95,7 +95,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(
         return real(job, step, *rest) | ({"loss": float("nan")} if step == 1 else {})
 
     monkeypatch.setattr(trainer, "_step", breaks_at_two)
-    with pytest.raises(ConselfError, match="no number at step 2"):
+    with pytest.raises(ConselfError, match="not a number at step 2"):
         train(_job(), tmp_path / "job", TorchBackend(_job()), lambda report: None)
     assert (tmp_path / "job" / "checkpoint" / "state.safetensors").is_file()
     assert not (tmp_path / "job" / "adapter.gguf").exists()

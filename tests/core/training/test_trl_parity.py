@@ -1,4 +1,4 @@
-"""With every weight 1, loss and gradients are those of TRL's sigmoid DPO on the same pairs, in float32."""
+"""With every weight 1, loss and gradients equal those of TRL's sigmoid DPO on the same pairs, in float32."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.benchmarks.trl_peer import load_for_trl, load_tokenizer, make_trainer
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 2e-3
 
 
-def test_loss_and_gradients_are_those_of_trl(tmp_path: Path) -> None:
+def test_loss_and_gradients_equal_those_of_trl(tmp_path: Path) -> None:
     torch.set_num_threads(2)
     path = bundled_model()
     tokenizer, texts = load_tokenizer(path), make_pairs(2)
@@ -30,7 +30,7 @@ def test_loss_and_gradients_are_those_of_trl(tmp_path: Path) -> None:
         reference = sum_completion_logps(token_logps(model, packed), packed).reshape(-1, 2)
     generator = torch.Generator().manual_seed(4)
     for name, parameter in model.named_parameters():
-        if "lora_" in name:  # A too: TRL draws it from a generator that other tests have moved on
+        if "lora_" in name:  # A too: TRL draws it from a generator whose state depends on other tests
             parameter.data = torch.randn(parameter.shape, generator=generator) * 0.04
 
     model.train()
