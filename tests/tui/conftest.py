@@ -42,9 +42,9 @@ def empty_app(tmp_path: Path) -> Iterator[ConselfApp]:
 
 
 async def settle(pilot: Pilot[None]) -> None:
-    """Wait until the app has loaded and drawn everything that was requested."""
-    for _ in range(2):
-        await pilot.pause()
+    """Wait until everything that was asked for has been loaded and shown."""
+    await pilot.pause()
+    while any(not worker.is_finished for worker in pilot.app.workers):
         await pilot.app.workers.wait_for_complete()
         await pilot.pause()
 

@@ -23,6 +23,7 @@ from tui.widgets.stage_progress import StageProgress
 SIZE = (100, 30)
 
 
+@pytest.mark.screen
 async def test_every_screen_of_an_empty_home_says_what_to_do_next(empty_app: ConselfApp) -> None:
     hints = {
         "2": "Press s to start",
@@ -71,6 +72,7 @@ async def test_the_round_screen_shows_a_done_round(app: ConselfApp) -> None:
         assert len(rows) == 12 and "ok " in text_of(app)
 
 
+@pytest.mark.screen
 async def test_problems_are_filtered_sorted_and_opened(app: ConselfApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "3")
@@ -93,19 +95,23 @@ async def test_problems_are_filtered_sorted_and_opened(app: ConselfApp) -> None:
         assert app.screen.query_one("#table", BigTable) is table
 
 
+@pytest.mark.screen
 async def test_the_threshold_shows_what_it_would_select(app: ConselfApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "3")
         before = text_of(app, "#threshold")
-        await press(pilot, *["right"] * 40)
+        await pilot.press(*["right"] * 40)
+        await settle(pilot)
         wide = text_of(app, "#threshold")
         assert "1.00" in wide and before != wide and "min-max: 0 problems" not in wide
-        await press(pilot, *["left"] * 60)
+        await pilot.press(*["left"] * 60)
+        await settle(pilot)
         assert "min-max: 0 problems, 0 pairs" in text_of(app, "#threshold") and "0.00" in text_of(app, "#threshold")
         await press(pilot, "n")
         assert "▶log2" in text_of(app, "#threshold")
 
 
+@pytest.mark.screen
 async def test_a_problem_shows_matrix_clusters_difference_and_texts(app: ConselfApp) -> None:
     async with app.run_test(size=(120, 40)) as pilot:
         await press(pilot, "3", "o", "enter")
@@ -175,6 +181,7 @@ async def test_a_gained_problem_shows_both_programs(app: ConselfApp) -> None:
         assert "+ gained" in text_of(app) and "base, " in text_of(app) and "adapter, " in text_of(app)
 
 
+@pytest.mark.screen
 async def test_adapters_are_used_renamed_and_deleted_after_a_question(app: ConselfApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "8")
@@ -195,6 +202,7 @@ async def test_adapters_are_used_renamed_and_deleted_after_a_question(app: Conse
         assert "No adapter yet" in text_of(app, "#message")
 
 
+@pytest.mark.screen
 async def test_a_missing_adapter_file_is_reported_in_the_playground(app: ConselfApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "7")
@@ -207,6 +215,7 @@ async def test_a_missing_adapter_file_is_reported_in_the_playground(app: Conself
         )
 
 
+@pytest.mark.model
 @pytest.mark.timeout(300)
 async def test_the_playground_answers_and_runs_in_the_sandbox(empty_app: ConselfApp) -> None:
     async with empty_app.run_test(size=SIZE) as pilot:
@@ -222,7 +231,8 @@ async def test_the_playground_answers_and_runs_in_the_sandbox(empty_app: Conself
             ("triple(1)", "base: error"),
         ):
             empty_app.screen.query_one("#call", Input).value = ""
-            await press(pilot, "i", *call, "enter", "b")
+            await pilot.press("i", *call, "enter")
+            await press(pilot, "b")
             assert said in text_of(empty_app, "#ran"), call
         await press(pilot, "t")
         assert "has not answered" in text_of(empty_app, "#message")
@@ -265,6 +275,7 @@ async def test_a_model_file_is_picked(empty_app: ConselfApp, tmp_path: Path, mon
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.round
 async def test_a_round_is_started_paused_and_continued_by_keys_and_outlives_the_screens(empty_app: ConselfApp) -> None:
     home = empty_app.app_state.home
     async with empty_app.run_test(size=SIZE) as pilot:
@@ -287,6 +298,7 @@ async def test_a_round_is_started_paused_and_continued_by_keys_and_outlives_the_
             wait_for(lambda: not round_process.running(home))
 
 
+@pytest.mark.screen
 async def test_a_resized_terminal_keeps_every_screen(app: ConselfApp) -> None:
     async with app.run_test(size=(200, 60)) as pilot:
         for key in "23456789":

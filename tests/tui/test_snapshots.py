@@ -18,7 +18,10 @@ from textual.widgets.option_list import Option
 from tests.tui.conftest import press
 from tui.app import ConselfApp
 
-pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the snapshots were drawn with Python 3.11")
+pytestmark = [
+    pytest.mark.screen,
+    pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the snapshots were drawn with Python 3.11"),
+]
 KEYS = {
     "round": ["2"],
     "problems": ["3", "o"],

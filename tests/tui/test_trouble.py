@@ -26,6 +26,8 @@ from tests.tui.conftest import REAL_ROUND, press, settle, text_of, wait_for
 from tui.app import ConselfApp
 from tui.app_state import AppState
 
+pytestmark = pytest.mark.screen
+
 SIZE = (100, 30)
 ROOT = Path(__file__).parents[2]
 
@@ -268,6 +270,6 @@ def test_a_round_can_be_stopped_if_ctrl_c_is_ignored(tmp_path: Path) -> None:
     wait_for(lambda: not round_process.running(home), seconds=20)
     # the message is written after the lock of the home is released
     wait_for(
-        lambda: any(line.startswith("stopped; what was stored stays") for line in round_process.tail_log(home)),
+        lambda: any(line.startswith("stopped; everything stored is kept") for line in round_process.tail_log(home)),
         seconds=20,
     )

@@ -47,6 +47,7 @@ def test_every_format_reads_back_unchanged(model: ModelFile, tmp_path: Path) -> 
         assert _same(adapter, read_adapter(path, model))
 
 
+@pytest.mark.model
 def test_peft_and_mlx_lm_load_what_is_written(model: ModelFile, tmp_path: Path) -> None:
     import torch
 
@@ -128,6 +129,7 @@ def test_an_imported_adapter_becomes_one_of_the_home(model: ModelFile, tmp_path:
             import_adapter(store, home, tmp_path / "nothing", model, "x", use=False)
 
 
+@pytest.mark.model
 def test_a_merged_file_keeps_everything_but_the_adapted_tensors(tmp_path: Path) -> None:
     model = load_model_file(bundled_model())
     write_gguf(random_adapter(model, 0.05, only="layers.3."), model, tmp_path / "a.gguf")
@@ -144,6 +146,7 @@ def test_a_merged_file_keeps_everything_but_the_adapted_tensors(tmp_path: Path) 
         merge_adapter(qwen, tmp_path / "a.gguf", tmp_path / "wrong.gguf", "shipped", tmp_path / "cache")
 
 
+@pytest.mark.model
 @pytest.mark.parametrize(
     ("size", "form", "lost"), [(0.3, "shipped", False), (0.3, "BF16", False), (0.01, "shipped", True)]
 )

@@ -159,6 +159,7 @@ def test_an_arm_is_compared_to_the_first_on_the_seeds_of_both() -> None:
     assert row.startswith("| b | held-out | 2 | -12.5 (")
 
 
+@pytest.mark.round
 @pytest.mark.timeout(900)
 def test_a_small_experiment_gives_its_table_and_is_not_run_twice(tmp_path: Path) -> None:
     write_problems(tmp_path / "problems.jsonl")

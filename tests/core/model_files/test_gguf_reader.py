@@ -48,6 +48,7 @@ def _assert_alike(path: Path) -> None:
     assert len(ours.tensors) > 0
 
 
+@pytest.mark.model
 def test_fields_and_tensors_equal_those_of_the_package(tmp_path: Path) -> None:
     _assert_alike(bundled_model())
     _assert_alike(_write_arrays(tmp_path / "little.gguf"))

@@ -35,6 +35,7 @@ def test_every_split_has_its_counts_and_inputs() -> None:
         assert any(p.kind == "stdin" for p in split) and any("." in p.entry_point for p in split)
 
 
+@pytest.mark.round
 def test_splits_are_disjoint() -> None:
     splits = {"train": TRAIN, "validation": VALIDATION, "held-out": HELD_OUT}
     ids = [p.id for p in TRAIN + REFERENCED]
@@ -61,6 +62,7 @@ def _run(programs: list[Program], *, repeat: bool) -> dict[str, list[str | None]
     return texts
 
 
+@pytest.mark.round
 def test_every_reference_is_deterministic_and_runs_on_all_inputs() -> None:
     texts = _run([Program(p.id, p.reference or "", p.kind, p.entry_point, p.inputs) for p in REFERENCED], repeat=True)
     for problem in REFERENCED:
@@ -68,6 +70,7 @@ def test_every_reference_is_deterministic_and_runs_on_all_inputs() -> None:
         assert len(set(texts[problem.id])) >= 2, f"{problem.id} always answers the same"
 
 
+@pytest.mark.round
 def test_no_two_references_behave_alike_on_pooled_inputs() -> None:
     pools: dict[tuple[str, int], dict[str, object]] = defaultdict(dict)
     for problem in REFERENCED:
@@ -97,6 +100,7 @@ def mutant_texts() -> dict[str, list[str | None]]:
     return _run(programs, repeat=False)
 
 
+@pytest.mark.round
 def test_inputs_distinguish_each_reference_from_its_mutants(mutant_texts: dict[str, list[str | None]]) -> None:
     for problem in REFERENCED:
         right = mutant_texts[f"{problem.id}#0"]

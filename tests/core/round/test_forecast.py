@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from conself_local.home import Home
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model_file import load_model_file
 from conself_local.round.forecast import forecast
+
+pytestmark = pytest.mark.model
 
 
 def test_the_forecast_states_programs_per_hour_training_time_memory_and_disk(tmp_path: Path) -> None:

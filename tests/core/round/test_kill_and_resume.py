@@ -25,7 +25,7 @@ from sandbox import Limits, Sandbox
 from tests.fakes.small_round import TRAIN, command, descendants, dump, run_arguments, run_conself, write_problems
 
 SAMPLES = len(TRAIN) * 15
-pytestmark = pytest.mark.timeout(1500)  # the first test of each fixture waits for whole rounds
+pytestmark = [pytest.mark.round, pytest.mark.timeout(1500)]  # the first test of each fixture waits for whole rounds
 TABLES = (
     "observations",
     "samples",
@@ -125,7 +125,7 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory, problems: Path) -> Itera
     done = _kill_when(process, home, steps, 1, "conself_local.training.trainer")
     assert 0 < done < _count(home, "select max(steps) from training_steps")
     _, said = process.communicate(timeout=120)
-    assert process.returncode == 2 and "goes on from its last checkpoint" in said and "Traceback" not in said
+    assert process.returncode == 2 and "continues from its last checkpoint" in said and "Traceback" not in said
     last = run_conself(home, *run_arguments(problems))
     assert last.returncode == 0, last.stderr
     yield home

@@ -20,6 +20,8 @@ from conself_local.sampling.extract import extract_program
 from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def model() -> ModelFile:

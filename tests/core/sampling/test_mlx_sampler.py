@@ -14,6 +14,8 @@ from conself_local.sampling.engine_process import MlxProcess
 from conself_local.sampling.sampler import ChatMessage, EncodedPrompt, SampleRequest
 from tests.fakes.tiny_mlx_folder import CONFIG, write_mlx_folder
 
+pytestmark = pytest.mark.model
+
 mx = pytest.importorskip("mlx.core")
 
 RANK = 4

@@ -30,6 +30,8 @@ from conself_local.settings import LAPTOP
 from tests.fakes.small_round import descendants
 from tests.fakes.tiny_model import write_tiny_model
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def model() -> ModelFile:

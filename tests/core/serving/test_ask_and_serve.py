@@ -24,6 +24,8 @@ from conself_local.store.store import IMPORTED, Store
 from tests.fakes.random_adapter import random_adapter
 from tests.fakes.small_round import command, run_conself
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:

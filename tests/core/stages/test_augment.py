@@ -133,6 +133,7 @@ def test_inputs_that_the_model_proposes_are_tried_first(store: Store) -> None:
     assert store.rows("select text from grown_inputs where round_id = ?", round_.id) == [{"text": "(7,)"}]
 
 
+@pytest.mark.model
 def test_the_model_is_asked_once_per_problem_and_only_literals_are_read(store: Store) -> None:
     from conself_local.model_files.bundled import bundled_model
     from conself_local.model_files.model_file import load_model_file

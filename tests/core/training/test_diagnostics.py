@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pytest
+
 from conself_local.events import StepDone
 from conself_local.stages.collapse import RoundStats, collapse_warnings
 from conself_local.training.diagnostics import displacement_window, is_displaced, training_warnings
@@ -66,6 +68,7 @@ def test_collapse_between_rounds_is_detected() -> None:
     )
 
 
+@pytest.mark.model
 def test_training_ends_early_and_keeps_its_adapter(tmp_path: Path) -> None:
     """The limit is above any shift, so training stops as soon as a window is full."""
     from conself_local.training.torch_backend.backend import TorchBackend

@@ -32,6 +32,8 @@ from tests.fakes.killed_run import train_whole_and_cut
 from tests.fakes.tiny_mlx_folder import write_mlx_folder
 from tests.fakes.tiny_model import write_tiny_model
 
+pytestmark = pytest.mark.model
+
 PAIRS = tuple(
     TokenPair((1, 5, 9 + i, 20), (31, 32 + i, 33, 2), (41, 42, 43 + i, 44, 45, 2)[: 3 + i], 0.5 + 0.1 * i)
     for i in range(4)

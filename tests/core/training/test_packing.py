@@ -21,6 +21,8 @@ from conself_local.training.packing import Group, group_of, micro_batches, pack
 from conself_local.training.torch_backend.model import add_lora, load_base, token_logps
 from conself_local.training.torch_backend.packed_linear import dense_bytes, keep_dense
 
+pytestmark = pytest.mark.model
+
 GROUPS = (
     Group((1, 4093, 198, 28), ((11, 12, 13, 2), (21, 22), (31,))),
     Group((1, 500, 600, 700, 800), ((41, 42, 43), (51, 52, 53, 54, 55))),

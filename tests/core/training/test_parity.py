@@ -21,6 +21,8 @@ from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.sampler import ChatMessage
 from conself_local.training.torch_backend.model import add_lora, completion_logps, load_base
 
+pytestmark = pytest.mark.model
+
 _OTHER = os.environ.get("CONSELF_PARITY_MODEL")
 ANSWERS = (
     "```python\ndef add(a, b):\n    return a + b\n```",

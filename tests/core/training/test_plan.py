@@ -14,6 +14,8 @@ from conself_local.training.job import Forecast, TokenPair, TrainingJob
 from conself_local.training.packing import Group
 from conself_local.training.torch_backend import plan
 
+pytestmark = pytest.mark.model
+
 MIB = 2**20
 PAIRS = (TokenPair((1,) * 100, (2,) * 51, (3,) * 51, 1.0), TokenPair((1,) * 200, (2,) * 101, (3,) * 101, 1.0))
 

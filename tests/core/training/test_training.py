@@ -21,6 +21,8 @@ from conself_local.training.torch_backend.loss import con_dpo_pair_loss
 from conself_local.training.trainer import learning_rate_at, pairs_of_step, train
 from tests.fakes.killed_run import train_whole_and_cut
 
+pytestmark = pytest.mark.model
+
 _logp = st.floats(-200, 0)
 
 

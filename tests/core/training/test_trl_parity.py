@@ -15,6 +15,8 @@ from conself_local.training.torch_backend.model import sum_completion_logps, tok
 from tests.benchmarks.training_pairs import BETA, make_pairs, token_pair
 from tests.benchmarks.trl_peer import load_for_trl, load_tokenizer, make_trainer
 
+pytestmark = pytest.mark.model
+
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 2e-3
 
 

@@ -10,90 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from conself_local.adapters.formats import write_gguf
 from conself_local.errors import ConselfError, EngineDiedError
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.problems.load import load_starter
-from conself_local.sampling.chat_template import render_chat
 from conself_local.sampling.engine_process import LlamaProcess
-from conself_local.sampling.extract import block_is_closed, extract_program, parse_observations
-from conself_local.sampling.generation import is_repeating
+from conself_local.sampling.extract import block_is_closed, extract_program
 from conself_local.sampling.llama_engine import LlamaEngine
 from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.sampling.sampler import ChatMessage, EncodedPrompt, SampleRequest
-from conself_local.sampling.token_choice import choose_token, nucleus, token_uncertainty
 from tests.fakes.random_adapter import random_adapter
 
-
-@pytest.mark.parametrize(
-    ("answer", "code"),
-    [
-        ("Here:\n```python\nx = 1\n```\nDone.", "x = 1\n"),
-        ("```python\nx = 1\n```\n```python\ny = 2\n```", "x = 1\n"),
-        ("```py\nx = 1", "x = 1\n"),
-        ("```Python3 \nif x:\n    pass\n\n\n```", "if x:\n    pass\n"),
-        ("```\nx = 1\n```", None),
-        ("no code at all", None),
-        ("```python\n   \n```", None),
-        ("```python\nx = '```'\n```", "x = '```'\n"),
-    ],
-)
-def test_the_first_python_block_is_the_program(answer: str, code: str | None) -> None:
-    assert extract_program(answer) == code
-
-
-def test_block_is_closed_only_by_a_fence_on_its_own_line() -> None:
-    assert not block_is_closed("```python\nx = 1\n")
-    assert not block_is_closed("```python\nx = '```'")
-    assert block_is_closed("```python\nx = 1\n```")
-    assert block_is_closed("```python\n```")
-
-
-def test_observations_are_read_in_the_requested_format_and_never_as_code() -> None:
-    text = "Observation 1:\nUse a loop.\n\n**Observation 2:** Mind zero.\nObservation 3:\n```python\nx = 1\n```\nTake care.\nObservation 4:\nMore."
-    assert parse_observations(text, 3) == ["Use a loop.", "Mind zero.", "Take care."]
-    assert parse_observations("Observation 1:\nOnly one.", 3) is None
-    assert parse_observations("1. first\n2. second\n3. third", 3) is None
-
-
-@given(st.text())
-def test_extraction_never_fails(text: str) -> None:
-    extract_program(text)
-    parse_observations(text, 3)
-
-
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{% for m in messages %}{{ m.content.__class__.__mro__ }}{% endfor %}",
-        "{{ ''.__class__.__base__.__subclasses__() }}",
-        "{% for i in range(10**9) %}x{% endfor %}",
-        "{{ messages.append(1) }}",
-        "{% for",
-        "{{ 'x' * 10**9 }}",
-        "{{ raise_exception('no') }}",
-    ],
-)
-def test_hostile_templates_are_refused_in_time(template: str) -> None:
-    with pytest.raises(ConselfError, match="chat template"):
-        render_chat(template, [ChatMessage("user", "hi")], "<s>", "</s>")
-
-
-def test_uncertainty_of_a_uniform_distribution() -> None:
-    nll, entropy = token_uncertainty(np.zeros(1000, dtype=np.float32), 3)
-    assert nll == pytest.approx(np.log(1000)) and entropy == pytest.approx(np.log2(15))
-    peaked = np.full(1000, -1000.0, dtype=np.float32)
-    peaked[3] = 0
-    assert sum(token_uncertainty(peaked, 3)) == pytest.approx(0.0)
-
-
-def test_repetition_is_detected() -> None:
-    assert is_repeating([1, 2, 3] * 30) and is_repeating([7] * 16)
-    assert not is_repeating([7] * 15) and not is_repeating(list(range(200)))
+pytestmark = pytest.mark.model
 
 
 @pytest.fixture(scope="module")
@@ -189,43 +119,6 @@ def test_a_prompt_longer_than_a_batch_is_answered_beside_others(engine: LlamaPro
     requests = [*_requests(short, 3), SampleRequest("long", long.token_ids, 1.0, 0.8, 8, 1)]
     completions = {c.key: c for c in engine.sample(requests)}
     assert len(completions) == 4 and 0 < len(completions["long"].token_ids) <= 8
-
-
-@pytest.mark.parametrize("temperature, top_p", [(1.0, 0.8), (0.6, 0.95), (1.3, 0.5), (1.0, 1.0)])
-def test_the_nucleus_equals_that_of_llama_cpp(temperature: float, top_p: float) -> None:
-    """Tokens, their order and their probabilities equal those that llama.cpp's own chain of samplers leaves."""
-    import llama_cpp as ll
-
-    logits = (np.random.default_rng(5).standard_normal(3000) * 4).astype(np.float32)
-    data = (ll.llama_token_data * len(logits))(*(ll.llama_token_data(i, float(x), 0.0) for i, x in enumerate(logits)))
-    array = ll.llama_token_data_array(data, len(logits), -1, False)
-    chain = ll.llama_sampler_chain_init(ll.llama_sampler_chain_default_params())
-    for sampler in (
-        ll.llama_sampler_init_temp(temperature),
-        ll.llama_sampler_init_top_p(top_p, 1),
-        ll.llama_sampler_init_dist(1),
-    ):
-        ll.llama_sampler_chain_add(chain, sampler)
-    ll.llama_sampler_apply(chain, array)
-    theirs = sorted(((array.data[i].p, -array.data[i].id) for i in range(array.size)), reverse=True)
-    ll.llama_sampler_free(chain)
-
-    weights = np.exp((logits - logits.max()) / np.float32(temperature))
-    tokens, cumulative = nucleus(weights, float(weights.sum()), np.flatnonzero(weights >= 1e-4), top_p)
-    shares = np.diff(cumulative, prepend=0.0) / cumulative[-1]
-    if top_p < 1:
-        assert [-token for _, token in theirs] == tokens.tolist()
-    assert [p for p, _ in theirs[:50]] == pytest.approx(shares[:50].tolist(), rel=1e-3)
-
-
-def test_draws_follow_the_nucleus() -> None:
-    logits = np.log(np.array([0.5, 0.3, 0.15, 0.05], dtype=np.float32))
-    drawn = [choose_token(logits, 1.0, 0.9, (i + 0.5) / 1000).token for i in range(1000)]
-    assert [drawn.count(t) for t in range(4)] == [526, 316, 158, 0]
-    choice = choose_token(logits, 0.0, 0.9, 0.99)
-    assert choice.token == 0 and choice.nll == pytest.approx(np.log(2), abs=1e-6)
-    with pytest.raises(ConselfError, match="not a number"):
-        choose_token(np.full(8, np.nan, dtype=np.float32), 1.0, 0.9, 0.5)
 
 
 def test_shared_prompts_and_a_new_context_layout_do_not_change_answers(model: ModelFile) -> None:
