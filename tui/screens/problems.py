@@ -72,7 +72,7 @@ class ProblemsScreen(BaseScreen):
                 ("class", 10),
             ]
             yield BigTable(columns, _cells, id="table")
-            yield Histogram("", id="histogram", markup=False)
+            yield Histogram(id="histogram")
 
     def load(self, store: Store) -> Any:
         latest = store.latest_round()

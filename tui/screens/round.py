@@ -53,7 +53,7 @@ class RoundScreen(BaseScreen):
         with Horizontal(id="below"):
             yield BigTable([("ran", 10), ("ended", 10), ("tokens", 6), ("problem", 40)], _cells, id="programs")
             with Vertical(id="beside"):
-                yield Histogram("", id="histogram", markup=False)
+                yield Histogram(id="histogram")
                 yield Static("", id="summary", markup=False)
 
     def load(self, store: Store) -> Any:
