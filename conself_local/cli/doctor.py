@@ -35,6 +35,7 @@ def diagnose(home: Path | None) -> dict[str, Any]:
         "gpu": describe(find_gpus(), usable_gpu() is not None),
         "memory_available": gib(available) if available else "unknown",
         "home": str(Home(home).path),
+        "cache": str(Home(home).cache),
         "bundled_model": _path_or_reason(bundled_model),
         "humaneval": _path_or_reason(packaged_file),
         "packages": package_versions(),
@@ -52,7 +53,7 @@ def _path_or_reason(find: Any) -> str:
 
 def print_diagnosis(found: dict[str, Any]) -> None:
     """Print what `diagnose` returned, for people, on standard output."""
-    for name in ("system", "cores", "bf16", "gpu", "memory_available", "home", "bundled_model", "humaneval"):
+    for name in ("system", "cores", "bf16", "gpu", "memory_available", "home", "cache", "bundled_model", "humaneval"):
         print(f"{name.replace('_', ' '):<18} {found[name]}")
     print("packages           " + ", ".join(f"{name} {version}" for name, version in found["packages"].items()))
     print("\nOn this computer, the sandbox keeps model-written programs from:")
