@@ -89,7 +89,7 @@ class Settings:
     max_pairs: int = 3
     """Maximum number of pairs per problem."""
     pairing: Pairing = "consensus"
-    """`random`: pairs of any two programs that compiled, a control that must not gain; `consensus`: by the method."""
+    """`random`: pairs of any two programs that compiled, a control; `consensus`: by the method."""
     pair_weight: PairWeight = "consensus"
     """Weight of the preference term: the chosen's consensus, 1 (`one`: plain DPO), or 0 (`none`: SFT term alone)."""
     # training

@@ -39,7 +39,7 @@ class _Group(click.Group):
         except ConselfError as error:
             _fail(error.message, error.hint)
         except KeyboardInterrupt:
-            click.echo("stopped; everything stored is kept, and the same command continues", err=True)
+            click.echo("stopped; everything stored is kept, and `conself run` continues a round", err=True)
             sys.exit(EXIT_STOPPED)
         except sqlite3.DatabaseError as error:
             _fail(f"the store cannot be read or written: {error}", "check the disk; `conself verify` checks the store")
@@ -54,7 +54,10 @@ class _Group(click.Group):
 
             if not isinstance(error, SandboxError):
                 raise
-            _fail(str(error), "`conself doctor` shows the protections; --accept-weaker-sandbox=NAME runs without one")
+            _fail(
+                str(error),
+                "`conself doctor` shows the protections; `conself --accept-weaker-sandbox=NAME run` skips one",
+            )
 
 
 def _fail(message: str, hint: str) -> None:

@@ -98,7 +98,7 @@ def read_experiment(path: Path) -> Experiment:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ConselfError(f"{path} cannot be read: {error}", "the README shows an example of an experiment") from error
+        raise ConselfError(f"{path} cannot be read: {error}", "`conself_local/README.md` shows an example") from error
     try:
         _verify_known(values, _TOP, "")
         seeds, benchmarks = tuple(values.get("seeds", [0])), tuple(values.get("benchmarks", ["validation"]))
@@ -116,7 +116,7 @@ def read_experiment(path: Path) -> Experiment:
             folder / Path(values["problems"]).expanduser() if "problems" in values else None,
         )  # fmt: skip
     except (ValueError, TypeError) as error:
-        raise ConselfError(f"{path}: {error}", "correct it; the README shows an example of an experiment") from error
+        raise ConselfError(f"{path}: {error}", "correct it; `conself_local/README.md` shows an example") from error
 
 
 def _verify_known(values: dict[str, Any], known: set[str], where: str) -> None:

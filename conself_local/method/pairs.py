@@ -119,7 +119,7 @@ def _pairs_of_like_length(chosen: Sequence[ScoredSample], losers: Sequence[Score
 def random_pairs(samples: Sequence[ScoredSample], *, max_pairs: int, seed: int) -> list[Pair]:
     """Return at most `max_pairs` pairs of compiled samples with different code, drawn without regard to behaviour.
 
-    These pairs are the control that must not gain. Samples of equal code are one candidate. The same seed gives the
+    These pairs are a control, which ignores behaviour. Samples of equal code are one candidate. The same seed gives the
     same pairs. Fewer than two different programs that compiled -> []. The weight is the consensus of the chosen.
     """
     compiled = {

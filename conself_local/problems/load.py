@@ -29,7 +29,7 @@ MAX_PROBLEMS = 1_000_000
 _RECORDED_TOGETHER = 256
 """HumanEval records that run in one sandbox."""
 FIX_HINT = (
-    "fix or delete this record; `conself problems check` lists all such records, and the README shows the formats"
+    "fix or delete this record; `conself problems check` lists all of them, `conself_local/README.md` shows the formats"
 )
 _TOML_HEAD = re.compile(r"^[ \t]*\[\[[ \t]*problem[ \t]*\]\]", re.MULTILINE)
 
@@ -99,7 +99,7 @@ def load_problems(path: Path, make_sandbox: MakeSandbox) -> LoadedProblems:
         else:
             excluded.append(f"line {one.line}: {one.why}")
     if not problems:
-        raise ConselfError(f"{path} contains no problem", "the README shows the formats of a problems file")
+        raise ConselfError(f"{path} contains no problem", "`conself_local/README.md` shows the formats")
     return LoadedProblems(tuple(problems), tuple(excluded))
 
 
@@ -190,7 +190,9 @@ def _toml_records(path: Path) -> Iterator[tuple[int, Record]]:
         text = path.read_text(encoding="utf-8")
         tables = tomllib.loads(text).get("problem")
     except (OSError, ValueError, RecursionError) as error:
-        raise ConselfError(f"{path} cannot be read: {error}", "fix the file; the README shows the format") from error
+        raise ConselfError(
+            f"{path} cannot be read: {error}", "fix it; `conself_local/README.md` shows the format"
+        ) from error
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ConselfError(f"{path} has no [[problem]]", "begin every problem with [[problem]]")
     heads = [text.count("\n", 0, match.start()) + 1 for match in _TOML_HEAD.finditer(text)]

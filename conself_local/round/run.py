@@ -253,9 +253,9 @@ def _decide(context: RoundContext, round_: RoundInfo, adapter_id: int | None) ->
         store.set_adapter_state(adapter_id, "accepted" if accepted else "rejected")
         points = f"{100 * difference:+.1f} points pass@1 on the validation split"
         summary = (
-            f"accepted: {points}, so not worse; the next round starts from this adapter"
+            f"accepted: {points}, not below zero; the next round starts from this adapter"
             if accepted
-            else f"rejected: {points}, so worse; the model is unchanged"
+            else f"rejected: {points}, below zero, if only by chance; the model is unchanged"
         )
     store.finish_stage(round_.id, "decide", summary)
     context.on_event(StageDone("decide", summary))

@@ -130,7 +130,7 @@ def train(job: TrainingJob, folder: Path, backend: Backend, report: Report) -> N
         event = _step(job, progress.step, backend, references)
         if not math.isfinite(event["loss"]) or not math.isfinite(event["gradient_norm"]):
             raise ConselfError(
-                f"the loss is not a number at step {event['step']}; the checkpoint before it is kept",
+                f"the loss or gradient norm is not finite at step {event['step']}; the last checkpoint is kept",
                 "train again with a lower learning rate",
             )
         recent = (*progress.recent_shifts, event["chosen_logp_shift"])[-displacement_window(job) :]

@@ -24,8 +24,10 @@ class TextPair:
     rejected: str
 
 
-def make_pairs(count: int) -> list[TextPair]:
-    """Return `count` pairs of PROMPT_WORDS words of prompt and ANSWER_WORDS per answer, always the same."""
+def make_pairs(
+    count: int, prompt_words: int = PROMPT_WORDS, answer_words: tuple[int, int] = ANSWER_WORDS
+) -> list[TextPair]:
+    """Return `count` pairs, always the same; answer_words: the fewest and the most words of an answer."""
     words = " ".join(p.statement for p in load_starter()).split()
     draw = random.Random(SEED)
 
@@ -33,7 +35,7 @@ def make_pairs(count: int) -> list[TextPair]:
         return " ".join(draw.choice(words) for _ in range(length))
 
     return [
-        TextPair(text(PROMPT_WORDS), " " + text(draw.randint(*ANSWER_WORDS)), " " + text(draw.randint(*ANSWER_WORDS)))
+        TextPair(text(prompt_words), " " + text(draw.randint(*answer_words)), " " + text(draw.randint(*answer_words)))
         for _ in range(count)
     ]
 

@@ -14,7 +14,7 @@ from conself_local.problems.formats.own import record_of
 from conself_local.problems.load import load_starter
 from conself_local.store.store import Store
 
-TRAIN = ("starter/add-numbers", "starter/square", "starter/reverse-string", "starter/list-length")
+TRAIN = ("starter/add-numbers", "starter/square", "starter/list-length")
 JUDGED = ("starter/add-ten", "starter/triple", "starter/quote", "starter/is-zero", "starter/upper-all")
 
 

@@ -75,7 +75,7 @@ def test_a_damaged_tuning_result_counts_as_none(model: ModelFile, tmp_path: Path
 def test_an_unknown_format_is_refused_and_the_size_of_converted_weights_is_forecast(
     model: ModelFile, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConselfError, match="no converted weights"):
+    with pytest.raises(ConselfError, match="unknown weights format"):
         ensure_converted_weights(model, "Q9", tmp_path)
     copy = ensure_converted_weights(model, "Q8_0", tmp_path)
     assert converted_bytes(model, "Q8_0") == pytest.approx(copy.stat().st_size, rel=0.05)

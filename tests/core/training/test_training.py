@@ -97,7 +97,7 @@ def test_a_loss_that_is_not_a_number_stops_training_and_keeps_the_checkpoint(
         return real(job, step, *rest) | ({"loss": float("nan")} if step == 1 else {})
 
     monkeypatch.setattr(trainer, "_step", breaks_at_two)
-    with pytest.raises(ConselfError, match="not a number at step 2"):
+    with pytest.raises(ConselfError, match="not finite at step 2"):
         train(_job(), tmp_path / "job", TorchBackend(_job()), lambda report: None)
     assert (tmp_path / "job" / "checkpoint" / "state.safetensors").is_file()
     assert not (tmp_path / "job" / "adapter.gguf").exists()

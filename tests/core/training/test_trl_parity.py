@@ -23,7 +23,7 @@ LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-4, 2e-3
 def test_loss_and_gradients_equal_those_of_trl(tmp_path: Path) -> None:
     torch.set_num_threads(2)
     path = bundled_model()
-    tokenizer, texts = load_tokenizer(path), make_pairs(2)
+    tokenizer, texts = load_tokenizer(path), make_pairs(2, 20, (10, 30))
     trainer = make_trainer(load_for_trl(path, torch.float32), tokenizer, texts, tmp_path, micro_batch=2)
     model = trainer.model
     pairs = [token_pair(text, tokenizer) for text in texts]
