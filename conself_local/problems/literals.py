@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import ast
 
-from sandbox.values import MAX_INPUT_BYTES, check_plain, check_size
+from sandbox.values import MAX_INPUT_BYTES, UnusableInputError, check_plain, check_size
 
 
 def input_text(value: object) -> str:
     """Return an input as text: `(1, 'a')` -> `"(1,'a',)"`; a text is returned unchanged.
 
-    Raises ValueError for a value that has no literal, or for a text of more than 4 MiB.
+    Raises UnusableInputError for a value that has no literal, or for a text of more than 4 MiB.
     """
     if isinstance(value, str):
         text = value
@@ -30,7 +30,7 @@ def _literal(value: object) -> str:
         return ascii(value)
     if isinstance(value, float):
         if value != value:
-            raise ValueError("NaN cannot be an input: it has no literal")
+            raise UnusableInputError("NaN cannot be an input: it has no literal")
         return repr(value).replace("inf", "1e999")
     if isinstance(value, list):
         return "[" + ",".join(_literal(v) for v in value) + "]"

@@ -23,6 +23,7 @@ from conself_local.errors import ConselfError
 from conself_local.problems.formats import by_hand, competition, evalplus, human_eval, mbpp, own
 from conself_local.problems.problem import SPLITS, Problem, Split
 from sandbox import MakeSandbox
+from sandbox.values import UnusableInputError
 
 MAX_LINE_CHARACTERS = 16 * 2**20
 MAX_PROBLEMS = 1_000_000
@@ -133,7 +134,8 @@ def _parsed(path: Path, make_sandbox: MakeSandbox) -> Iterator[tuple[int, Proble
             try:
                 yield line, by_hand.problem_of(record, path.stem, number)
             except (ValueError, TypeError, KeyError) as error:
-                yield line, Fault(line, f"problem {number}: {error}", True)
+                fixable = not isinstance(error, UnusableInputError)
+                yield line, Fault(line, f"problem {number}: {error}", fixable)
         return
     for_recorder: list[tuple[int, Record]] = []
     for line, parsed in _records(path):
@@ -165,6 +167,8 @@ def _of_record(record: Record, line: int) -> Iterator[Problem | Fault]:
                 yield problem
         else:
             yield Fault(line, f"no known format has the fields {', '.join(sorted(record))[:200]}", True)
+    except UnusableInputError as error:
+        yield Fault(line, str(error), False)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = f"the field {error} is missing" if isinstance(error, KeyError) else str(error)
         yield Fault(line, reason, is_own)

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from sandbox.values import check_plain
+from conself_local.problems.literals import input_text
 
 Kind = Literal["function", "stdin"]
 Split = Literal["train", "validation", "held-out"]
@@ -25,7 +25,7 @@ MAX_INPUTS = 1_000
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem. Raises ValueError that says what is wrong if a value is not allowed."""
+    """One problem. Raises ValueError if a value is not allowed, UnusableInputError if an input is not."""
 
     id: str
     statement: str
@@ -61,10 +61,10 @@ class Problem:
                 raise ValueError(f"entry_point must be a name or Class.method, not {self.entry_point!r}")
             if not all(isinstance(i, tuple) for i in self.inputs):
                 raise ValueError("every input of a function problem must be a tuple of arguments")
-            for arguments in self.inputs:
-                check_plain(arguments)
         elif not all(isinstance(i, str) for i in self.inputs):
             raise ValueError("every input of a stdin problem must be text")
+        for value in self.inputs:
+            input_text(value)  # raises UnusableInputError for what no program can be given
 
     def content_hash(self) -> str:
         """Return the hash of everything that sampling, execution and judging depend on, 32 hex digits."""

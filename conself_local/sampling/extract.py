@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
+from sandbox.values import check_plain
+
 _OPENING = re.compile(r"```[ \t]*(?:python3?|py)[ \t]*\r?\n", re.IGNORECASE)
 _CLOSING = re.compile(r"(?:^|\n)[ \t]*```")
 _OBSERVATION = re.compile(
@@ -56,9 +58,9 @@ def parse_observations(text: str, wanted: int) -> list[str] | None:
 def parse_calls(text: str, entry_point: str) -> list[tuple[object, ...]]:
     """Return the arguments of the calls of a function in a text, at most one call per line.
 
-    Calls with keyword arguments or with arguments that are not literals are skipped. At most the first 64 lines are
-    read, and lines of more than 2,000 characters are skipped. The class of a method is ignored: `Solution.add` is found
-    as `add`.
+    Calls with keyword arguments, or with arguments that are not literals of plain values, are skipped. At most the
+    first 64 lines are read, and lines of more than 2,000 characters are skipped. The class of a method is ignored:
+    `Solution.add` is found as `add`.
     `parse_calls("1. add(1, 2)\\nadd(x)", "add")` -> `[(1, 2)]`.
     """
     name = entry_point.rpartition(".")[2]
@@ -71,7 +73,9 @@ def parse_calls(text: str, entry_point: str) -> list[tuple[object, ...]]:
             try:
                 call = ast.parse(line[start:end], mode="eval").body
                 if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and not call.keywords:
-                    found.append(tuple(ast.literal_eval(argument) for argument in call.args))
+                    arguments = tuple(ast.literal_eval(argument) for argument in call.args)
+                    check_plain(arguments)
+                    found.append(arguments)
                 break
             except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
                 continue

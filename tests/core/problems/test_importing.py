@@ -12,11 +12,12 @@ import jsonschema
 import pytest
 
 from conself_local.problems.formats import own
-from conself_local.problems.load import load_starter, read_problems
+from conself_local.problems.load import load_problems, load_starter, read_problems
 from conself_local.problems.overlap import Overlap, Repeats
 from conself_local.problems.problem import Problem
 from conself_local.round.start import without_overlap
 from sandbox import Limits, Sandbox
+from sandbox.values import UnusableInputError
 from tests.fakes.small_round import run_conself
 
 STARTER = "class Solution:\n    def twoSum(self, nums: List[int], target: int) -> List[int]:\n        "
@@ -235,6 +236,23 @@ def test_the_starter_pack_is_clean_and_a_round_excludes_problems_of_its_benchmar
     assert not excluded and len(clean) == len(load_starter(("train",)))
     copied = replace(judged[0], id="copy", split="train", reference=None)
     assert without_overlap([copied], judged) == ([], [f"copy says the same as {judged[0].id}"])
+
+
+def test_a_problem_with_an_input_that_no_program_can_be_given_is_excluded(tmp_path: Path) -> None:
+    """Such an input ended the whole round: once while it was stored, once in the sandbox."""
+    whole = own.record_of(load_starter(("train",))[0])
+    stdin = {"id": "big", "split": "train", "kind": "stdin", "statement": "Read.", "inputs": ["x" * 5_000_000]}
+    function: dict[str, Any] = {
+        "id": "f", "split": "train", "kind": "function", "entry_point": "f", "starter_code": "def f(x):", "statement": "f",
+    }  # fmt: skip
+    odd = [function | {"id": text, "inputs": [f"({text},)"]} for text in ("1j", "{1: 2j}")]
+    _write(tmp_path / "p.jsonl", whole, stdin, *odd)
+    loaded = load_problems(tmp_path / "p.jsonl", _sandbox)
+    assert [problem.id for problem in loaded.problems] == [whole["id"]]
+    assert [line.split(":")[0] for line in loaded.excluded] == ["line 2", "line 3", "line 4"]
+    assert "larger than" in loaded.excluded[0] and "complex" in loaded.excluded[1]
+    with pytest.raises(UnusableInputError, match="NaN"):
+        Problem("a", "An input that is not a number.", "function", ((float("nan"),),), "train", "f")
 
 
 def test_an_input_of_an_unsupported_type_is_refused() -> None:
