@@ -68,7 +68,7 @@ def _commands(document: str) -> list[list[str]]:
 def test_every_command_exists_with_its_options(document: str) -> None:
     for _, *words in _commands(document):
         command: click.Command = main
-        known: set[str] = set()
+        known = {name for parameter in main.params for name in parameter.opts}
         for word in words:
             if word.startswith("-"):
                 option = word.split("=")[0]

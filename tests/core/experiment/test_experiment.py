@@ -166,7 +166,7 @@ def test_a_small_experiment_gives_its_table_and_is_not_run_twice(tmp_path: Path)
     random_pairs = 'settings = { pairing = "random", pair_weight = "one" }\n'
     text = (
         'problems = "problems.jsonl"\nbenchmarks = ["held-out"]\n'
-        "settings = { threshold = 1.1, evaluation_samples = 1, observation_tries = 1, max_new_tokens = 128, epochs = 1 }\n"
+        "settings = { threshold = 1.1, evaluation_samples = 1, observation_tries = 1, observation_max_new_tokens = 96, programs_per_observation = 4, max_new_tokens = 96, epochs = 1 }\n"
         f'{ARM}[[arm]]\nname = "random"\n{random_pairs}[[arm]]\nname = "twice"\nrounds = 2\n{random_pairs}'
     )
     (tmp_path / "e.toml").write_text(text)
