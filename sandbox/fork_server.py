@@ -82,7 +82,7 @@ class ForkServer:
         command = seatbelt_prefix() if "seatbelt" in layers else []
         command += [sys.executable, "-s", "-S", "-P", "-B", str(_SERVER_FILE)]
         command += [str(theirs.fileno()), ",".join(layers), str(hash_seed)]
-        command += [str(limits.memory_bytes), str(limits.open_files), str(int(strict))]
+        command += [str(int(strict)), str(limits.memory_bytes), str(limits.open_files), str(limits.output_bytes)]
         self._control = ours
         self._unnamed: deque[Child] = deque()
         self._spare: Child | None = None

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Literal
 
 from sandbox.fork_server import ForkServer, ServerGoneError
+from sandbox.thread_watch import MAX_THREADS
 from sandbox.types import SandboxError
 
 Level = Literal["enforced", "partial", "missing"]
@@ -78,7 +79,7 @@ def _on_linux(layers: tuple[str, ...]) -> list[Guarantee]:
 
     how_files, how_names = missing, missing
     if landlock:
-        how_files = "only libraries of Python and of the system can be opened, nothing can be written (Landlock)"
+        how_files = "only the standard library and shared libraries can be opened, nothing can be written (Landlock)"
         how_names = "a program can ask about a path, but not open or list it; strict mode denies the question as well"
     elif seccomp:
         how_files = how_names = (
@@ -92,7 +93,13 @@ def _on_linux(layers: tuple[str, ...]) -> list[Guarantee]:
             "enforced",
             "a limit per process (RLIMIT_AS), no shared memory",
         ),
-        by_seccomp("network", "making or accepting any connection", "no socket of any family"),
+        Guarantee(
+            "threads",
+            "starting thousands of threads",
+            "enforced",
+            f"the parent kills a program with more than {MAX_THREADS}",
+        ),
+        by_seccomp("network", "making or accepting any connection", "no socket, but pairs of streams within a program"),
         by_seccomp("processes", "starting processes or other programs", "fork and exec are denied"),
         by_seccomp("signals", "signalling or inspecting other processes", "a program can signal only itself"),
         Guarantee("files", "reading your files, writing anywhere", files, how_files),

@@ -7,18 +7,22 @@ Not covered: whether a program's own answers are honest (it may lie); side chann
 from __future__ import annotations
 
 import queue
+import random
 import threading
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from dataclasses import replace
 from types import TracebackType
 
 from sandbox.fork_server import ForkServer, ServerGoneError
 from sandbox.guarantees import ALL_LAYERS, available_layers
-from sandbox.protocol import Run, run_program
-from sandbox.self_test import SELF_TEST
+from sandbox.protocol import NOT_RUN, Run, run_program
+from sandbox.self_test import make_self_test
 from sandbox.types import Inputs, Limits, Output, Program, ProgramResult, SandboxError, Status
+from sandbox.values import pack_input
 
-_HASH_SEEDS = (1, 2)
 _TRIES = 3
+_SERVER_DIED = f"the fork server died {_TRIES} times in a row"
+_LOT = random.SystemRandom()
 
 
 class Sandbox:
@@ -68,7 +72,7 @@ class Sandbox:
 
     def _run_self_test(self) -> None:
         """Run a program that tries what no program may do. Raises SandboxError if it could do any of it."""
-        result = self._workers[0].run(SELF_TEST)
+        result = self._workers[0].run(make_self_test())
         if result.outputs[0].text != "[]":
             found = result.outputs[0].text or result.outputs[0].detail
             raise SandboxError(f"the sandbox failed its self-test and refuses to run programs: {found}")
@@ -144,7 +148,7 @@ def _work(worker: _Worker, source: _Source, results: queue.SimpleQueue[ProgramRe
 
 
 class _Worker:
-    """One or two fork servers with different hash seeds: one for the results, one for the repetition."""
+    """Two fork servers for the two runs of a program that are compared, or one if nothing is repeated."""
 
     def __init__(self, layers: tuple[str, ...], limits: Limits, inputs: Inputs, repeat: bool, strict: bool) -> None:
         self._strict, self._layers, self._limits, self._inputs = strict, layers, limits, inputs
@@ -155,22 +159,58 @@ class _Worker:
         return [server.pid for server in self._servers if server]
 
     def run(self, program: Program) -> ProgramResult:
-        forward = range(len(program.inputs))
-        first = self._run_once(0, program, forward)
-        if first is None:
-            lost = Output(Status.SANDBOX_FAILED, None, f"the fork server died {_TRIES} times in a row", 0.0, 0.0)
-            return ProgramResult(program.id, lost, tuple(lost for _ in forward), None)
-        deterministic: bool | None = None
-        if len(self._servers) == 2 and any(o.status is Status.OK for o in first.outputs):
-            second = self._run_once(1, program, forward[::-1])
-            deterministic = None if second is None else _agree(first, second)
-        return ProgramResult(program.id, first.load, first.outputs, deterministic)
+        """Run the program once, or twice in two orders of its inputs; the outputs are those of the given order.
 
-    def _run_once(self, which: int, program: Program, order: range) -> Run | None:
+        What a program could tell the runs apart by is drawn by lot: which run comes first and on which server, the
+        servers' hash seeds and the addresses of objects, and the second order.
+        """
+        try:
+            for value in program.inputs:
+                pack_input(value)
+        except ValueError as error:
+            return _failed(program, f"an input cannot be given to a program: {error}")
+        given = list(range(len(program.inputs)))
+        if len(self._servers) == 1:
+            only = self._run_once(0, program, given)
+            return _result(program, only, None) if only else _failed(program, _SERVER_DIED)
+        shuffled = _another_order(len(given))
+        server = _LOT.randrange(2)
+        runs: dict[bool, Run] = {}
+        for is_given in _LOT.sample([True, False], 2):
+            run = self._run_once(server, program, given if is_given else shuffled)
+            if run is None:
+                return _failed(program, _SERVER_DIED)
+            if not runs and (settled := _needs_no_second(run, is_given, shuffled)):
+                return _result(program, settled, None)
+            runs[is_given] = run
+            server = 1 - server
+        return self._compare(program, runs[True], runs[False])
+
+    def _compare(self, program: Program, given: Run, shuffled: Run) -> ProgramResult:
+        """Decide whether the runs agree; an input that only a time-out keeps from agreeing is run once more."""
+        pairs = list(zip(given.outputs, shuffled.outputs, strict=True))
+        if not any(Status.OK in (a.status, b.status) for a, b in pairs):
+            return _result(program, given, None)
+        doubtful = [i for i, (a, b) in enumerate(pairs) if _is_doubtful(a, b)]
+        deterministic = all(_agree(a, b) for i, (a, b) in enumerate(pairs) if i not in doubtful)
+        outputs = list(given.outputs)
+        if doubtful and deterministic:
+            fewer = replace(program, inputs=[program.inputs[i] for i in doubtful])
+            again = self._run_once(_LOT.randrange(2), fewer, _another_order(len(doubtful)))
+            for i, output in zip(doubtful, again.outputs if again else (), strict=False):
+                known = next(o for o in pairs[i] if o.status is Status.OK)
+                if (output.status, output.text) == (Status.OK, known.text):
+                    outputs[i] = known
+                else:
+                    deterministic = False
+            deterministic = deterministic and again is not None
+        return ProgramResult(program.id, given.load, tuple(outputs), deterministic)
+
+    def _run_once(self, which: int, program: Program, order: Sequence[int]) -> Run | None:
         for _ in range(_TRIES):
             try:
                 server = self._servers[which] or ForkServer(
-                    self._layers, _HASH_SEEDS[which], self._limits, self._strict
+                    self._layers, _LOT.randrange(2**32), self._limits, self._strict
                 )
                 self._servers[which] = server
                 return run_program(server, program, order, self._limits, self._inputs)
@@ -188,10 +228,46 @@ class _Worker:
         self._servers = [None] * len(self._servers)
 
 
-def _agree(first: Run, second: Run) -> bool:
-    """Return whether both runs agree; a time-out on one side proves nothing, since the machine may have been busy."""
-    unclear = (Status.TIMEOUT, Status.SANDBOX_FAILED)
-    return all(
-        a.status in unclear or b.status in unclear or (a.status, a.text) == (b.status, b.text)
-        for a, b in zip(first.outputs, second.outputs, strict=True)
-    )
+def _another_order(count: int) -> list[int]:
+    """Return an order drawn by lot in which no input has its own place, so that state between them shows."""
+    order = list(range(count))
+    while count > 1 and any(place == index for place, index in enumerate(order)):
+        _LOT.shuffle(order)
+    return order
+
+
+def _needs_no_second(run: Run, is_given: bool, order: Sequence[int]) -> Run | None:
+    """Return the run as the given order would have it, if a second one could not agree or would only cost time.
+
+    That is a program that does not load, one that answers nothing in the given order, or one that only runs out of
+    time: then the given order has the same outputs in the order of execution.
+    """
+    if run.load.status is not Status.OK or (is_given and not any(o.status is Status.OK for o in run.outputs)):
+        return run
+    if all(output.status is Status.TIMEOUT for output in run.outputs):
+        return replace(run, outputs=tuple(run.outputs[i] for i in order))
+    return None
+
+
+def _is_doubtful(given: Output, other: Output) -> bool:
+    """Return whether one run has an answer that the other lacks only because time was up."""
+    if given.status is Status.OK:
+        return other.status is Status.TIMEOUT
+    return given.status is Status.TIMEOUT and given.detail != NOT_RUN and other.status is Status.OK
+
+
+def _agree(given: Output, other: Output) -> bool:
+    if given.detail == NOT_RUN:
+        return True  # the program was given up before; what the other order reached says nothing about it
+    if Status.OK in (given.status, other.status):
+        return (given.status, given.text) == (other.status, other.text)
+    return True
+
+
+def _result(program: Program, run: Run, deterministic: bool | None) -> ProgramResult:
+    return ProgramResult(program.id, run.load, run.outputs, deterministic)
+
+
+def _failed(program: Program, why: str) -> ProgramResult:
+    lost = Output(Status.SANDBOX_FAILED, None, why, 0.0, 0.0)
+    return ProgramResult(program.id, lost, tuple(lost for _ in program.inputs), None)

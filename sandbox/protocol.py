@@ -21,13 +21,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from sandbox.canonical_reader import is_canonical
 from sandbox.fork_server import Child, ForkServer
+from sandbox.thread_watch import MAX_THREADS, limited_threads
 from sandbox.types import Inputs, Limits, Output, Program, Status
 from sandbox.values import pack_input
 
 _FRAME = struct.Struct("!HI")
 _LOADING = 0x100
 NOT_COMPILED = "does not compile"
+NOT_RUN = "not run: too many time-outs before"
 _EXCEPTION_NAMES = {n for n, v in vars(builtins).items() if isinstance(v, type) and issubclass(v, BaseException)}
 _MEMORY_NEAR_LIMIT = 0.9
 _RECEIVE_BYTES = 1 << 16
@@ -44,6 +47,10 @@ class _ChildClosed(Exception):
 
 class _DeadlineExceeded(Exception):
     """The child did not answer before its deadline."""
+
+
+class _TooManyThreads(Exception):
+    """The child was killed because it had more threads than a program may have."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,10 @@ def run_program(server: ForkServer, program: Program, order: Sequence[int], limi
     pending = list(order)
     timeouts = 0
     while load is None or pending:
-        batch = pending[:1] if inputs == "fork-each" else pending
+        one_each = (
+            inputs == "fork-each" or program.kind == "stdin"
+        )  # a script has an interpreter of its own, and its end
+        batch = pending[:1] if one_each else pending
         this_load, outputs = _ProgramSession(server, program, batch, limits, inputs == "together").run()
         load = load or this_load
         if this_load.status is not Status.OK:
@@ -83,7 +93,7 @@ def run_program(server: ForkServer, program: Program, order: Sequence[int], limi
         pending = pending[len(outputs) :]
         if limits.max_timeouts is not None and timeouts >= limits.max_timeouts:
             for index in pending:
-                answers[index] = Output(Status.TIMEOUT, None, "not run: too many time-outs before", 0.0, 0.0)
+                answers[index] = Output(Status.TIMEOUT, None, NOT_RUN, 0.0, 0.0)
             break
     return Run(load, tuple(answers[i] for i in range(len(program.inputs))))
 
@@ -107,6 +117,8 @@ class _ProgramSession:
         cpu = limits.cpu_s if limits.cpu_s is not None else limits.wall_s * (len(batch) + 1)
         self._cpu_seconds = max(1, math.ceil(cpu))
         self._buffer, self._cpu_before = b"", 0.0
+        self._printed: int | None = None
+        """Descriptor of the file that a stdin program prints to."""
         self._raw = [pack_input(program.inputs[i]) for i in batch]
 
     def run(self) -> tuple[Output, list[Output]]:
@@ -119,13 +131,19 @@ class _ProgramSession:
         load: Output | None = None
         failure: Exception | None = None
         started = time.monotonic()
-        try:
-            self._send_program(child)
-            load = self._read_frame(child, started, _LOADING)
-            if load.status is Status.OK:
-                self._collect_outputs(child, outputs)
-        except (_ProtocolBroken, _ChildClosed, _DeadlineExceeded, OSError) as error:
-            failure = error
+        with limited_threads(child.pid) as too_many_threads:
+            try:
+                self._send_program(child)
+                load = self._read_frame(child, started, _LOADING)
+                if load.status is Status.OK:
+                    self._collect_outputs(child, outputs)
+            except (_ProtocolBroken, _ChildClosed, _DeadlineExceeded, OSError) as error:
+                failure = error
+            finally:
+                if self._printed is not None:
+                    os.close(self._printed)
+        if too_many_threads:
+            failure = _TooManyThreads()
         end = self._server.end(child)
         wall = time.monotonic() - started
         if self._together:
@@ -151,7 +169,8 @@ class _ProgramSession:
 
     def _send_input(self, child: Child, raw: bytes) -> None:
         if self._program.kind == "stdin":
-            _send_file(child.channel, raw)
+            self._printed = _memory_file("stdout")
+            _send_files(child.channel, raw, self._printed)
             return
         child.channel.settimeout(self._limits.wall_s)
         child.channel.sendall(struct.pack("!I", len(raw)) + raw)
@@ -181,12 +200,19 @@ class _ProgramSession:
         if length > self._limits.output_bytes * 4 or status > 5:
             raise _ProtocolBroken
         payload = self._read_exactly(child, length, deadline)
+        if expected_flag and status == 0:
+            if payload:
+                raise _ProtocolBroken
+            return Output(Status.OK, "", "", *self._spent(child, started))
         if self._together:
             return self._output(status, payload, 0.0, 0.0)
-        wall = time.monotonic() - started
-        cpu = child.cpu_s()
+        return self._output(status, payload, *self._spent(child, started))
+
+    def _spent(self, child: Child, started: float) -> tuple[float, float]:
+        """Return the seconds since `started`, and the child's CPU seconds since the last call."""
+        cpu = 0.0 if self._together else child.cpu_s()
         spent, self._cpu_before = max(0.0, cpu - self._cpu_before), cpu
-        return self._output(status, payload, wall, spent)
+        return time.monotonic() - started, spent
 
     def _read_exactly(self, child: Child, size: int, deadline: float) -> bytes:
         while len(self._buffer) < size:
@@ -213,13 +239,18 @@ class _ProgramSession:
         poller.poll(min(left, _BULK_TICK_SECONDS) * 1000)
 
     def _output(self, status: int, payload: bytes, wall: float, cpu: float) -> Output:
+        if self._printed is not None:
+            printed = os.pread(self._printed, self._limits.output_bytes + 1, 0)
+            if len(printed) > self._limits.output_bytes:
+                status = 2
+            elif status == 0:
+                return Output(Status.OK, _printed_text(printed), "", wall, cpu)
         if status == 0:
-            try:
-                text = payload.decode("utf-8" if self._program.kind == "stdin" else "ascii")
-            except UnicodeDecodeError:
-                raise _ProtocolBroken from None
+            text = payload.decode("ascii", "replace")
             if len(text) > self._limits.output_bytes:
                 return Output(Status.OUTPUT_LIMITED, None, "more output than the limit", wall, cpu)
+            if not is_canonical(text):
+                raise _ProtocolBroken
             return Output(Status.OK, text, "", wall, cpu)
         if status == 2:
             return Output(Status.OUTPUT_LIMITED, None, "more output than the limit", wall, cpu)
@@ -234,6 +265,8 @@ class _ProgramSession:
     def _explain(self, failure: Exception, exit_status: int, peak: int, wall: float, cpu: float) -> Output:
         if isinstance(failure, _DeadlineExceeded | TimeoutError):
             return Output(Status.TIMEOUT, None, f"longer than {self._limits.wall_s:g} s", wall, cpu)
+        if isinstance(failure, _TooManyThreads):
+            return Output(Status.CRASHED, None, f"more than {MAX_THREADS} threads", wall, cpu)
         if isinstance(failure, _ProtocolBroken):
             return Output(Status.REFUSED, None, _BROKE_PROTOCOL, wall, cpu)
         if os.WIFSIGNALED(exit_status) and os.WTERMSIG(exit_status) == signal.SIGXCPU:
@@ -243,19 +276,30 @@ class _ProgramSession:
         return Output(Status.CRASHED, None, "the process vanished", wall, cpu)
 
 
-def _send_file(channel: socket.socket, raw: bytes) -> None:
-    """Send the child a file without a name that holds the input (in memory on Linux), for its descriptor 0."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("stdin")
-    else:
-        import tempfile
+def _printed_text(printed: bytes) -> str:
+    """Return what a script printed as text, without white space at the end of its lines and at its end."""
+    text = printed.decode("utf-8", "backslashreplace")
+    return "\n".join(line.rstrip() for line in text.split("\n")).rstrip()
 
-        descriptor, path = tempfile.mkstemp()
-        os.unlink(path)
+
+def _memory_file(name: str) -> int:
+    """Return the descriptor of an empty file without a path (in memory on Linux)."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create(name)
+    import tempfile
+
+    descriptor, path = tempfile.mkstemp()
+    os.unlink(path)
+    return descriptor
+
+
+def _send_files(channel: socket.socket, raw: bytes, printed: int) -> None:
+    """Send the child two files: one that holds the input, for its descriptor 0, and one for what it prints."""
+    descriptor = _memory_file("stdin")
     try:
         view = memoryview(raw)
         while view:
             view = view[os.write(descriptor, view) :]
-        socket.send_fds(channel, [b"D"], [descriptor])
+        socket.send_fds(channel, [b"D"], [descriptor, printed])
     finally:
         os.close(descriptor)

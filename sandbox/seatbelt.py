@@ -29,6 +29,7 @@ def seatbelt_profile(readable: list[str], interpreter: str) -> str:
             "(version 1)",
             "(deny default)",
             f'(allow file-read* {reads} (literal "/") (literal "/dev/null") (literal "/dev/urandom"))',
+            '(deny file-read* (regex #"/(site|dist)-packages(/|$)"))',  # they may hold answers of benchmarks
             '(allow file-write-data (literal "/dev/null"))',
             f"(allow process-exec (literal {_quoted(interpreter)}))",
             "(allow process-fork)",

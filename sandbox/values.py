@@ -10,13 +10,22 @@ import marshal
 
 MAX_INPUT_BYTES = 4 * 2**20
 MAX_DEPTH = 50
+MAX_VALUES = 1_000_000
+"""Values in one input, each counted as often as it is reached: lists that share their parts are large."""
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 _NO_SHARING = 2
 """The marshal version that writes no references, so that two equal arguments never become one object."""
 
 
+class UnusableInputError(ValueError):
+    """An input that no program can be given: its problem must be excluded."""
+
+
 def pack_input(value: object) -> bytes:
-    """Return the bytes of one input. Raises ValueError for a type that is not plain or a value that is too large."""
+    """Return the bytes of one input.
+
+    Raises UnusableInputError for a type that is not plain or a value that is too large.
+    """
     if isinstance(value, str):
         raw = value.encode("utf-8", "surrogatepass")
     else:
@@ -27,24 +36,37 @@ def pack_input(value: object) -> bytes:
 
 
 def check_size(raw: bytes) -> None:
-    """Check the size of a packed input. Raises ValueError for more than 4 MiB."""
+    """Check the size of a packed input. Raises UnusableInputError for more than 4 MiB."""
     if len(raw) > MAX_INPUT_BYTES:
-        raise ValueError(f"an input of {len(raw)} bytes is larger than the limit of {MAX_INPUT_BYTES} bytes")
+        raise UnusableInputError(f"an input of {len(raw)} bytes is larger than the limit of {MAX_INPUT_BYTES} bytes")
 
 
-def check_plain(value: object, depth: int = 0) -> None:
-    """Check that `value` is made of plain values by exact type, nested at most 50 deep. Raises ValueError if not."""
+def check_plain(value: object) -> None:
+    """Check that `value` is made of plain values by exact type, at most 50 levels deep and at most a million in all.
+
+    Raises UnusableInputError if not.
+    """
+    _check(value, 0, [MAX_VALUES])
+
+
+def _check(value: object, depth: int, left: list[int]) -> None:
+    """`left` holds the number of values that may still be reached."""
+    left[0] -= 1
+    if left[0] < 0:
+        raise UnusableInputError(f"an input holds more than {MAX_VALUES} values")
     kind = type(value)
     if kind in _PLAIN:
         return
     if depth > MAX_DEPTH:
-        raise ValueError(f"an input is nested more than {MAX_DEPTH} levels deep")
+        raise UnusableInputError(f"an input is nested more than {MAX_DEPTH} levels deep")
     if isinstance(value, dict) and kind is dict:
         for key, item in value.items():
-            check_plain(key, depth + 1)
-            check_plain(item, depth + 1)
+            _check(key, depth + 1, left)
+            _check(item, depth + 1, left)
     elif isinstance(value, list | tuple | set) and kind in (list, tuple, set):
         for item in value:
-            check_plain(item, depth + 1)
+            _check(item, depth + 1, left)
     else:
-        raise ValueError(f"an input holds a value of type {kind.__name__}; inputs may hold plain Python values only")
+        raise UnusableInputError(
+            f"an input holds a value of type {kind.__name__}; inputs may hold plain Python values only"
+        )

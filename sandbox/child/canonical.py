@@ -2,7 +2,9 @@
 
 `canonical_text({'b': (1, -0.0)}, 64)` -> `"{'b': (1, -0.0)}"`. The names that this code needs are bound at import,
 before any program text runs: a program that patches builtins changes its own values, but not this code.
-Not covered, and therefore refused: subclasses, cycles, endless iterables and objects of the program's classes.
+A value of a subclass (a Counter, a namedtuple, an IntEnum) is written as its plain base type holds it, read through the
+base type's own methods, so that a subclass that lies about itself gains nothing.
+Not covered, and therefore refused: cycles, endless iterables and other objects of the program's classes.
 """
 
 _type, _ascii, _sorted, _len, _str = type, ascii, sorted, len, str
@@ -11,6 +13,24 @@ _list, _tuple, _dict, _set, _frozenset, _complex, _range = list, tuple, dict, se
 _int_repr, _float_repr, _bytes_repr = int.__repr__, float.__repr__, bytes.__repr__
 _bit_length, _dict_items = int.bit_length, dict.items
 _getattr, _isascii = getattr, str.isascii
+_base_classes = type.__dict__["__mro__"].__get__
+_real, _imaginary = complex.real.__get__, complex.imag.__get__
+_list_items, _tuple_items, _set_items = list.__iter__, tuple.__iter__, set.__iter__
+_frozenset_items = frozenset.__iter__
+_TO_BASE = {
+    int: int.__int__,
+    float: float.__float__,
+    str: "".__add__,
+    list: lambda value: [*_list_items(value)],
+    tuple: lambda value: (*_tuple_items(value),),
+    dict: lambda value: _dict(_dict_items(value)),
+    set: lambda value: {*_set_items(value)},
+    frozenset: lambda value: _frozenset(_frozenset_items(value)),
+    bytes: b"".__add__,
+    bytearray: bytearray().__add__,
+    complex: lambda value: _complex(_real(value), _imaginary(value)),
+}
+"""Plain type -> what makes an exact copy of a value of a subclass, by the plain type's own methods."""
 MAX_DEPTH = 50
 MAX_CALL_BITS = 10_000
 
@@ -125,13 +145,25 @@ def _call_text(value, kind, depth, budget):
     if kind is _range:
         return "range(" + ", ".join([_text(v, depth, budget) for v in (value.start, value.stop, value.step)]) + ")"
     write = _WRITERS.get(kind)
-    if write is None or _getattr(value, "tzinfo", None) is not None:
+    if write is None:
+        return _text_as_base(value, kind, depth, budget)
+    if _getattr(value, "tzinfo", None) is not None:
         raise NoCanonicalText
     text = write(value)
     if _type(text) is not _str or not _isascii(text):
         raise NoCanonicalText
     _spend(budget, _len(text))
     return text
+
+
+def _text_as_base(value, kind, depth, budget):
+    for base in _base_classes(kind):
+        to_base = None if base is kind else _TO_BASE.get(base)
+        if to_base:
+            plain = to_base(value)
+            if _type(plain) is base:
+                return _text(plain, depth, budget)
+    raise NoCanonicalText
 
 
 def _counted(values, budget):

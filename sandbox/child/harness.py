@@ -26,7 +26,12 @@ _type, _getattr, _isinstance, _pack, _unpack, _len = type, getattr, isinstance, 
 _read, _write, _dup2, _close, _lseek = os.read, os.write, os.dup2, os.close, os.lseek
 _recvmsg = _socket.socket.recvmsg
 _decode = marshal.loads  # for data from the parent only
-_BytesIO, _FileIO, _BufferedReader, _TextIOWrapper = io.BytesIO, io.FileIO, io.BufferedReader, io.TextIOWrapper
+_FileIO, _BufferedReader, _BufferedWriter, _TextIOWrapper = (
+    io.FileIO,
+    io.BufferedReader,
+    io.BufferedWriter,
+    io.TextIOWrapper,
+)
 _BUILTIN_EXCEPTIONS = {
     value: name
     for name, value in vars(builtins).items()
@@ -36,33 +41,11 @@ _module_type = type(sys)
 _random_seed = 0
 
 
-class _Flood(BaseException):
-    """The program printed more than the limit allows."""
-
-
-class _CappedBytes(_BytesIO):
-    """The buffer for the output of a script, as text or through `sys.stdout.buffer`; closing it loses nothing."""
-
-    def __init__(self, limit):
-        super().__init__()
-        self.left = limit
-        self.flooded = False
-
-    def write(self, data):
-        self.left -= _len(data)
-        if self.left < 0:
-            self.flooded = True
-            raise _Flood
-        return super().write(data)
-
-    def close(self):
-        return None
-
-
-def receive_descriptor(channel, size):
-    """Receive (message, the descriptor that came with SCM_RIGHTS or None)."""
+def receive_descriptors(channel, size):
+    """Receive (message, the descriptors that came with SCM_RIGHTS; at most two)."""
     message, ancillary, _, _ = _recvmsg(channel, size, 24)
-    return message, _unpack("i", ancillary[0][2][:4])[0] if ancillary else None
+    raw = ancillary[0][2] if ancillary else b""
+    return message, _unpack(str(_len(raw) // 4) + "i", raw)
 
 
 def _read_block(channel):
@@ -86,8 +69,6 @@ def _answer(channel, status, payload=b""):
 def _failure(error):
     if _isinstance(error, _MemoryError):
         return MEMORY, b""
-    if _isinstance(error, _Flood):
-        return OUTPUT_LIMITED, b""
     name = _BUILTIN_EXCEPTIONS.get(_type(error), "")
     return ERROR, name.encode()
 
@@ -132,7 +113,7 @@ def serve(channel, limit_cpu, lock_paths=None):
         return
     if kind == "stdin":
         _answer(channel, LOADING | OK)
-        _serve_stdin(channel, code, output_bytes, n_inputs)
+        _serve_stdin(channel, code)
         return
     try:
         function = _load_function(code, entry_point)
@@ -169,16 +150,17 @@ def _call(function, raw, output_bytes):
         return _failure(error)
 
 
-def _serve_stdin(channel, code, output_bytes, n_inputs):
+def _serve_stdin(channel, code):
+    """Run the script once, on the input file that the parent sends with the file for its output."""
     parent_socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=channel)
-    for _ in range(n_inputs):
-        _, descriptor = receive_descriptor(parent_socket, 1)
-        if descriptor is None:
-            os._exit(0)
-        _dup2(descriptor, 0)
+    _, descriptors = receive_descriptors(parent_socket, 1)
+    if _len(descriptors) != 2:
+        os._exit(0)
+    for target, descriptor in enumerate(descriptors):
+        _dup2(descriptor, target)
         _close(descriptor)
-        _lseek(0, 0, 0)
-        _answer(channel, *_run_script(code, output_bytes))
+    _lseek(0, 0, 0)
+    _answer(channel, *_run_script(code))
 
 
 def _import_named(source):
@@ -201,21 +183,42 @@ def _import_named(source):
                     continue
 
 
-def _run_script(code, output_bytes):
-    out = _CappedBytes(output_bytes)
-    sys.stdin = sys.__stdin__ = _TextIOWrapper(_BufferedReader(_FileIO(0, closefd=False)), "utf-8", "surrogateescape")
-    sys.stdout = sys.__stdout__ = _TextIOWrapper(out, "utf-8", "backslashreplace", write_through=True)
+def _run_script(code):
+    """Run the script as Python runs a program: its output is what has been written to descriptor 1 at its end."""
+    stdin = _TextIOWrapper(_BufferedReader(_FileIO(0, closefd=False)), "utf-8", "surrogateescape")
+    stdout = _TextIOWrapper(_BufferedWriter(_FileIO(1, "w", closefd=False)), "utf-8", "backslashreplace")
+    sys.stdin = sys.__stdin__ = stdin
+    sys.stdout = sys.__stdout__ = stdout
     module = _module_type("__main__")
     sys.modules["__main__"] = module
+    answer = OK, b""
     try:
         _exec(code, module.__dict__)
     except _SystemExit as error:
         if error.code is not None and error.code != 0:
-            return ERROR, b"SystemExit"
+            answer = ERROR, b"SystemExit"
     except _BaseException as error:
-        return (OUTPUT_LIMITED, b"") if out.flooded else _failure(error)
-    if out.flooded:
-        return OUTPUT_LIMITED, b""
-    printed = _BytesIO.getvalue(out).decode("utf-8", "backslashreplace")
-    text = "\n".join([line.rstrip() for line in printed.split("\n")]).rstrip()
-    return OK, text.encode("utf-8", "backslashreplace")
+        answer = _failure(error)
+    _end_as_python_does(stdout)
+    return answer
+
+
+def _end_as_python_does(stdout):
+    """Join the threads that are no daemons, run what was registered for the end, and write out what was printed."""
+    for end in (_join_threads, _run_exit_functions, lambda: sys.stdout.flush(), stdout.flush):
+        try:
+            end()
+        except _BaseException:
+            continue  # Python prints such an error and ends all the same
+
+
+def _join_threads():
+    threading = sys.modules.get("threading")
+    if threading:
+        threading._shutdown()
+
+
+def _run_exit_functions():
+    atexit = sys.modules.get("atexit")
+    if atexit:
+        atexit._run_exitfuncs()

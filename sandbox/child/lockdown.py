@@ -25,21 +25,21 @@ _ALLOWED = {
     "readv": (19, 65), "writev": (20, 66), "access": (21, -1), "pipe": (22, -1), "select": (23, -1),
     "sched_yield": (24, 124), "mremap": (25, 216), "msync": (26, 227), "mincore": (27, 232), "madvise": (28, 233),
     "dup": (32, 23), "dup2": (33, -1), "pause": (34, -1), "nanosleep": (35, 101), "getitimer": (36, 102),
-    "alarm": (37, -1), "setitimer": (38, 103), "getpid": (39, 172), "socketpair": (53, 199), "sendto": (44, 206),
-    "getsockname": (51, 204), "getsockopt": (55, 209), "recvfrom": (45, 207), "sendmsg": (46, 211),
+    "alarm": (37, -1), "setitimer": (38, 103), "getpid": (39, 172),
+    "getsockname": (51, 204), "recvfrom": (45, 207),
     "recvmsg": (47, 212), "shutdown": (48, 210), "clone": (56, 220),
     "exit": (60, 93), "wait4": (61, 260), "kill": (62, 129),
-    "fsync": (74, 82), "getdents": (78, -1), "getcwd": (79, 17), "chdir": (80, 49), "readlink": (89, -1),
+    "fsync": (74, 82), "getdents": (78, -1), "getcwd": (79, 17), "chdir": (80, 49),
     "gettimeofday": (96, 169), "getrlimit": (97, 163), "getrusage": (98, 165), "times": (100, 153),
     "getuid": (102, 174), "getgid": (104, 176), "geteuid": (107, 175), "getegid": (108, 177),
-    "getppid": (110, 173), "getpgrp": (111, -1), "getpgid": (121, 155), "getsid": (124, 156),
-    "sigaltstack": (131, 132), "statfs": (137, 43), "fstatfs": (138, 44), "arch_prctl": (158, -1),
+    "getppid": (110, 173), "getpgrp": (111, -1),
+    "sigaltstack": (131, 132), "arch_prctl": (158, -1),
     "gettid": (186, 178), "time": (201, -1), "futex": (202, 98),
-    "sched_getaffinity": (204, 123), "epoll_create": (213, -1), "getdents64": (217, 61),
-    "set_tid_address": (218, 96), "clock_gettime": (228, 113), "clock_getres": (229, 114),
-    "clock_nanosleep": (230, 115), "exit_group": (231, 94), "epoll_wait": (232, -1), "epoll_ctl": (233, 21),
+    "epoll_create": (213, -1), "getdents64": (217, 61),
+    "set_tid_address": (218, 96),
+    "exit_group": (231, 94), "epoll_wait": (232, -1), "epoll_ctl": (233, 21),
     "tgkill": (234, 131), "openat": (257, 56), "open": (2, -1), "stat": (4, -1), "lstat": (6, -1), "poll": (7, -1),
-    "newfstatat": (262, 79), "readlinkat": (267, 78), "faccessat": (269, 48), "faccessat2": (439, 439),
+    "newfstatat": (262, 79), "faccessat": (269, 48), "faccessat2": (439, 439),
     "pselect6": (270, 72), "ppoll": (271, 73), "set_robust_list": (273, 99), "epoll_pwait": (281, 22),
     "timerfd_create": (283, 85), "timerfd_settime": (286, 86), "eventfd2": (290, 19), "epoll_create1": (291, 20),
     "dup3": (292, 24), "pipe2": (293, 59), "getrandom": (318, 278), "membarrier": (324, 283), "statx": (332, 291),
@@ -48,18 +48,18 @@ _ALLOWED = {
 _ANSWER_ZERO = {"chmod": (90, -1), "fchmod": (91, 52), "fchmodat": (268, 53), "utimensat": (280, 88)}
 _CLONE3, _CLONE, _FCNTL, _IOCTL, _PRLIMIT = (435, 435), (56, 220), (72, 25), (16, 29), (302, 261)
 _FCNTL_COMMANDS = (0, 1, 2, 3, 4, 1030)  # DUPFD, GETFD, SETFD, GETFL, SETFL, DUPFD_CLOEXEC
-_IOCTL_COMMANDS = (
-    0x5401,
-    0x5413,
-    0x541B,
-    0x5421,
-    0x5450,
-    0x5451,
-)  # TCGETS, GWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
+_IOCTL_COMMANDS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, GWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
+_SOCKETPAIR, _SENDTO, _GETSOCKOPT = (53, 199), (44, 206), (55, 209)
+_AF_UNIX, _SOCK_STREAM, _SOCK_FLAGS = 1, 1, 0x80800  # SOCK_CLOEXEC and SOCK_NONBLOCK
+_SOL_SOCKET, _SOCKET_OPTIONS = 1, (2, 3, 4, 7, 8, 9, 30, 38, 39)  # nothing that names the process at the other end
+_OF_ITSELF = {"getpgid": (121, 155), "getsid": (124, 156), "sched_getaffinity": (204, 123)}
+"""Calls that name a process in their first argument: only 0, the caller, is answered."""
+_CLOCKS = {"clock_gettime": (228, 113), "clock_getres": (229, 114), "clock_nanosleep": (230, 115)}
+"""Calls that name a clock in their first argument; a negative number is the CPU clock of any process."""
 _PATH_CALLS = {
-    "open": (2, -1), "stat": (4, -1), "lstat": (6, -1), "access": (21, -1), "chdir": (80, 49), "readlink": (89, -1),
-    "statfs": (137, 43), "openat": (257, 56), "newfstatat": (262, 79), "readlinkat": (267, 78), "faccessat": (269, 48),
-    "faccessat2": (439, 439), "statx": (332, 291), "getcwd": (79, 17), "getdents": (78, -1), "getdents64": (217, 61),
+    "open": (2, -1), "stat": (4, -1), "lstat": (6, -1), "access": (21, -1), "chdir": (80, 49), "openat": (257, 56),
+    "newfstatat": (262, 79), "faccessat": (269, 48), "faccessat2": (439, 439), "statx": (332, 291),
+    "getcwd": (79, 17), "getdents": (78, -1), "getdents64": (217, 61),
 }  # fmt: skip
 """Every allowed call that takes a path or lists an opened folder; strict mode denies them."""
 _PRCTL, _PRCTL_OPTIONS = (
@@ -67,6 +67,9 @@ _PRCTL, _PRCTL_OPTIONS = (
     (3, 15, 16, 22),
 )  # GET_DUMPABLE, SET_NAME, GET_NAME, SET_SECCOMP (filters can only become stricter)
 _KILL, _TGKILL = (62, 129), (234, 131)
+
+_READ_FILE, _WRITE_FILE, _READ_FOLDER = 4, 2, 8
+_PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
 _ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
 _EPERM, _ENOSYS = 1, 38
@@ -81,8 +84,8 @@ def _load(offset):
     return _statement(0x20, offset)  # BPF_LD | BPF_W | BPF_ABS of struct seccomp_data
 
 
-def _argument(n):
-    return _load(16 + 8 * n)  # the low word
+def _argument(n, high=False):
+    return _load(16 + 8 * n + 4 * high)  # the low word, or the high one
 
 
 def _return(value):
@@ -111,21 +114,25 @@ def _rule(number, action):
     return [_equal(number, 0, 1), _return(action)] if number >= 0 else []
 
 
-def _only_with_argument(number, argument, values, otherwise):
-    """Allow the call if its argument is one of `values`, else return `otherwise`; other calls fall through."""
-    return _for_call(number, _decide_by(argument, values, otherwise))
-
-
 def _for_call(number, body):
     return [_equal(number, 0, len(body)), *body]
 
 
-def _decide_by(argument, values, otherwise):
-    """End the filter: allow if the argument is one of `values`, else return `otherwise`."""
-    body = [_argument(argument)]
-    for value in values:
-        body += [_equal(value, 0, 1), _return(_ALLOW)]
-    return [*body, _return(otherwise)]
+def _one_of(argument, values, mask=None, high=False):
+    """Continue if the argument, without the bits of `mask`, is one of `values`; else return EPERM."""
+    masked = [] if mask is None else [_statement(0x54, ~mask)]  # BPF_ALU | BPF_AND
+    jumps = [_equal(value, len(values) - i, 0) for i, value in enumerate(values)]
+    return [_argument(argument, high), *masked, *jumps, _return(_ERRNO | _EPERM)]
+
+
+def _allow_if(number, *checks):
+    """Allow the call if every check continues; other calls fall through."""
+    return _for_call(number, [*(statement for check in checks for statement in check), _return(_ALLOW)])
+
+
+def _not_negative(argument):
+    """Continue if the low word of the argument is not negative; else return EPERM."""
+    return [_argument(argument), _statement(0x35, 0x80000000, 0, 1), _return(_ERRNO | _EPERM)]
 
 
 def _server_filter():
@@ -136,12 +143,20 @@ def _server_filter():
     for numbers in _ANSWER_ZERO.values():
         program += _rule(numbers[column], _ERRNO)
     program += _rule(_CLONE3[column], _ERRNO | _ENOSYS)
-    program += _only_with_argument(_FCNTL[column], 1, _FCNTL_COMMANDS, _ERRNO | _EPERM)
-    program += _only_with_argument(_IOCTL[column], 1, _IOCTL_COMMANDS, _ERRNO | _EPERM)
-    program += _only_with_argument(_PRLIMIT[column], 0, (0,), _ERRNO | _EPERM)
+    program += _allow_if(_FCNTL[column], _one_of(1, _FCNTL_COMMANDS))
+    program += _allow_if(_IOCTL[column], _one_of(1, _IOCTL_COMMANDS))
+    program += _allow_if(_PRLIMIT[column], _one_of(0, (0,)))
+    # a datagram, or a message with an address, would reach any UNIX socket that has a path
+    program += _allow_if(_SOCKETPAIR[column], _one_of(0, (_AF_UNIX,)), _one_of(1, (_SOCK_STREAM,), _SOCK_FLAGS))
+    program += _allow_if(_SENDTO[column], _one_of(4, (0,)), _one_of(4, (0,), high=True))
+    program += _allow_if(_GETSOCKOPT[column], _one_of(1, (_SOL_SOCKET,)), _one_of(2, _SOCKET_OPTIONS))
+    for numbers in _OF_ITSELF.values():
+        program += _allow_if(numbers[column], _one_of(0, (0,)))
+    for numbers in _CLOCKS.values():
+        program += _allow_if(numbers[column], _not_negative(0))
     # PR_SET_PDEATHSIG only with SIGKILL, so that a program cannot outlive its fork server
-    by_signal = _decide_by(1, (9,), _ERRNO | _EPERM)
-    by_option = _decide_by(0, _PRCTL_OPTIONS, _ERRNO | _EPERM)
+    by_signal = [*_one_of(1, (9,)), _return(_ALLOW)]
+    by_option = [*_one_of(0, _PRCTL_OPTIONS), _return(_ALLOW)]
     program += _for_call(_PRCTL[column], [_argument(0), _equal(1, 0, len(by_signal)), *by_signal, *by_option])
     program += [_return(_ERRNO | _EPERM)]
     return b"".join(program)
@@ -153,8 +168,8 @@ def _child_filter(pid):
     program = [_load(0)]  # foreign architectures are killed by the server's filter
     threads = [_argument(0), _statement(0x45, _CLONE_THREAD, 0, 1), _return(_ALLOW), _return(_ERRNO | _EPERM)]
     program += _for_call(_CLONE[column], threads)
-    program += _only_with_argument(_KILL[column], 0, (pid,), _ERRNO | _EPERM)
-    program += _only_with_argument(_TGKILL[column], 0, (pid,), _ERRNO | _EPERM)
+    program += _allow_if(_KILL[column], _one_of(0, (pid,)))
+    program += _allow_if(_TGKILL[column], _one_of(0, (pid,)))
     return b"".join([*program, _return(_ALLOW)])
 
 
@@ -215,18 +230,61 @@ def _restrict_files(read_paths):
     if ruleset < 0:
         raise OSError(ctypes.get_errno(), "the kernel did not create a Landlock ruleset")
     for path in read_paths:
-        try:
-            descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        access = 4 | 8 if os.path.isdir(path) else 4  # READ_FILE, READ_DIR
-        rule = struct.pack("=Qi", access, descriptor)
-        if _libc.syscall(445, ruleset, 1, rule, 0) != 0:
-            raise OSError(ctypes.get_errno(), "the kernel did not accept a Landlock rule")
-        os.close(descriptor)
+        _grant(ruleset, path, _READ_FILE | _READ_FOLDER if os.path.isdir(path) else _READ_FILE)
+    _grant(ruleset, "/dev/null", _READ_FILE | _WRITE_FILE)
     if _libc.syscall(446, ruleset, 0) != 0:
         raise OSError(ctypes.get_errno(), "the kernel did not apply the Landlock rules")
     os.close(ruleset)
+
+
+def _grant(ruleset, path, access):
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    rule = struct.pack("=Qi", access, descriptor)
+    if _libc.syscall(445, ruleset, 1, rule, 0) != 0:
+        raise OSError(ctypes.get_errno(), "the kernel did not accept a Landlock rule")
+    os.close(descriptor)
+
+
+def readable_paths(import_path, library_folders):
+    """Return what a program may read: the standard library and the shared libraries that its modules load.
+
+    Landlock cannot take away a part of a folder that it grants, and installed packages may hold the answers of
+    benchmarks. So the entries of `import_path` are granted one by one, without `site-packages` and `dist-packages`, and
+    of `library_folders` only the shared libraries that lie directly in them.
+    """
+    found = []
+    for folder in import_path:
+        if not os.path.isdir(folder):
+            found.append(folder)
+            continue
+        for entry in os.scandir(folder):
+            inner = [os.path.join(entry.path, name) for name in _PACKAGE_FOLDERS]
+            if entry.name not in _PACKAGE_FOLDERS and not any(os.path.isdir(path) for path in inner):
+                found.append(entry.path)
+    for folder in library_folders:
+        if os.path.isdir(folder):
+            found += [entry.path for entry in os.scandir(folder) if ".so" in entry.name and not entry.is_dir()]
+    return [*found, "/usr/share/zoneinfo", "/dev/urandom"]
+
+
+def _library_folders():
+    """Return the folders of the loader: the usual ones, and those that this process has libraries from."""
+    folders = {"/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib", os.path.join(sys.base_prefix, "lib")}
+    with open("/proc/self/maps") as maps:
+        folders |= {os.path.dirname(line[73:].strip()) for line in maps if ".so" in line}
+    return {os.path.realpath(folder) for folder in folders if folder}
+
+
+def _pin_import_path():
+    """Let the import system keep the list of files that it has of each folder: it may not list them any more."""
+    for folder in sys.path:
+        finder = sys.path_importer_cache.get(folder)
+        if hasattr(finder, "_fill_cache"):
+            finder._fill_cache()
+            finder._fill_cache = lambda: None
 
 
 def _drop_capabilities():
@@ -250,14 +308,15 @@ def hide_host_name():
     os.uname = sys.modules["posix"].uname = lambda: nameless
 
 
-def lock_server(layers, memory_bytes, open_files):
+def lock_server(layers, memory_bytes, open_files, output_bytes):
     """Lock down the fork server, once; `layers` names what to install: capabilities, landlock, seccomp.
 
     Returns the filter that every child installs as well, or None without seccomp.
     Raises OSError if the kernel does not accept a layer.
     """
-    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_MEMLOCK):
+    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK):
         resource.setrlimit(limit, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (output_bytes + 1, output_bytes + 1))
     resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
     if sys.platform != "linux":
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
@@ -270,7 +329,8 @@ def lock_server(layers, memory_bytes, open_files):
     if "capabilities" in layers and os.geteuid() == 0:
         _drop_capabilities()
     if "landlock" in layers:
-        _restrict_files([*sys.path, "/usr/lib", "/lib", "/lib64", "/usr/share/zoneinfo", "/dev/urandom"])
+        _pin_import_path()
+        _restrict_files(readable_paths(sys.path, _library_folders()))
     if "seccomp" not in layers:
         return None
     for_children = _ChildFilter()
@@ -279,6 +339,14 @@ def lock_server(layers, memory_bytes, open_files):
 
 
 _PID_PLACEHOLDER = 0x5A5A5A5A
+
+
+def _open_standard_descriptors():
+    """Open descriptors 0 to 2 anew: flags such as O_NONBLOCK would be shared with every other child of the server."""
+    null = os.open("/dev/null", os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
 
 
 def lock_child(parent, child_filter):
@@ -292,6 +360,7 @@ def lock_child(parent, child_filter):
             os._exit(1)
     else:
         resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+    _open_standard_descriptors()
     if child_filter:
         child_filter.install()
 

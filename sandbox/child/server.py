@@ -68,10 +68,15 @@ PRELOADED_STRICT = [
 
 
 def main():
-    """Run the server with the arguments: control descriptor, layers, hash seed, memory, open files, strict (0 or 1)."""
+    """Run the server with the arguments: control descriptor, layers, hash seed, strict (0 or 1), and three limits.
+
+    The limits are memory in bytes, open files, and the bytes of an output.
+    """
     control = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=int(sys.argv[1]))
     layers = tuple(name for name in sys.argv[2].split(",") if name)
-    seed, memory_bytes, open_files, strict = (int(argument) for argument in sys.argv[3:7])
+    seed, strict, memory_bytes, open_files, output_bytes = (int(argument) for argument in sys.argv[3:8])
+    sys.set_int_max_str_digits(0)  # an answer may have many digits; the size of its text is limited
+    sys.argv, sys.orig_argv = [""], [sys.executable]  # as a program that is read from standard input has them
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     os.register_at_fork = lambda **hooks: None  # hooks of `random` and `threading` would only cost time
     import harness
@@ -85,7 +90,7 @@ def main():
     sys.path.pop(0)
     os.chdir("/")
     try:
-        child_filter = lockdown.lock_server(layers, memory_bytes, open_files)
+        child_filter = lockdown.lock_server(layers, memory_bytes, open_files, output_bytes)
     except OSError as error:
         control.sendall(b"E" + str(error).encode()[:200])
         return
@@ -101,20 +106,25 @@ def main():
 
 
 def _fill_holes():
-    """Fill the free places of the heap, so that children allocate on new pages and copy fewer of the server's."""
-    header = b"".__sizeof__()
-    return [bytes(16 * size - header) for size in range(3, 33) for _ in range(50)]
+    """Fill the free places of the heap, so that children allocate on new pages and copy fewer of the server's.
+
+    How many objects of each size there are is drawn by lot: so the addresses of a program's objects, and with them the
+    order of a set of objects, differ between the two runs that are compared.
+    """
+    header, lots = b"".__sizeof__(), os.urandom(33)
+    smallest = [[object() for _ in range(lots[0] % 64)], [index + 0.5 for index in range(lots[1] % 64)]]
+    return smallest, [bytes(16 * size - header) for size in range(3, 33) for _ in range(50 + lots[size] % 64)]
 
 
 def _serve(control, child_filter, harness, lockdown, lock_paths):
     own_pid, children = os.getpid(), []
     while True:
-        message, descriptor = harness.receive_descriptor(control, 1)
+        message, descriptors = harness.receive_descriptors(control, 1)
         if message == b"F":
             child = os.fork()
             if child == 0:
-                _run_child(control, descriptor, own_pid, child_filter, harness, lockdown, lock_paths)
-            os.close(descriptor)
+                _run_child(control, descriptors[0], own_pid, child_filter, harness, lockdown, lock_paths)
+            os.close(descriptors[0])
             children.append(child)
             control.sendall(REPLY.pack(b"P", child, 0, 0.0, 0))
         elif message:

@@ -26,6 +26,7 @@ from typing import Any
 
 from sandbox import Limits, Program, Sandbox, Status
 from sandbox.guarantees import ALL_LAYERS
+from tests.benchmarks.sandbox_revisions import compare_revisions
 
 WORKLOAD = Path(__file__).parent / "sandbox_workload.jsonl"
 WORKERS = 2
@@ -113,7 +114,12 @@ def main() -> None:
     parser.add_argument("--programs", type=int, default=492)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--all", action="store_true", help="include the solutions that compute for long")
+    parser.add_argument("--against", metavar="REV", help="compare with the sandbox of another revision instead")
     arguments = parser.parse_args()
+    if arguments.against:
+        excluded = set() if arguments.all else LONG
+        compare_revisions(arguments.against, WORKLOAD, excluded, arguments.programs, arguments.rounds)
+        return
     programs = load_programs(arguments.programs, () if arguments.all else LONG)
     limits = Limits()
     pool = ProcessPoolExecutor(WORKERS)  # made first, so that the peers fork from small processes

@@ -89,6 +89,12 @@ NETWORK = [
     Attack("open a netlink socket", ("seccomp",), "import socket\nsocket.socket(16, 3, 0)\nreturn 'through'"),
     Attack("make a socket by a raw call", ("seccomp",), _CALL.format(f"{_SOCKET}, 2, 1, 0")),
     Attack("use io_uring", ("seccomp",), _CALL.format(f"{_URING}, 4, bytes(120)")),
+    Attack("make a pair of datagram sockets", ("seccomp",), "import socket\nsocket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)\nreturn 'through'"),
+    Attack("make a pair of packet sockets", ("seccomp",), "import socket\nsocket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)\nreturn 'through'"),
+    Attack("make a pair of datagram sockets that do not block", ("seccomp",), "import socket\nsocket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | 0x80800)\nreturn 'through'"),
+    Attack("send a descriptor along", ("seccomp",), "import socket\na, b = socket.socketpair()\nsocket.send_fds(a, [b'x'], [0])\nreturn 'through'"),
+    Attack("learn who is at the other end", ("seccomp",), "import socket\na, b = socket.socketpair()\na.getsockopt(socket.SOL_SOCKET, 17, 12)\nreturn 'through'"),
+    Attack("take a descriptor of the process at the other end", ("seccomp",), "import socket\na, b = socket.socketpair()\na.getsockopt(socket.SOL_SOCKET, 77, 4)\nreturn 'through'"),
     Attack("fetch a page", ("landlock", "seccomp"), "import urllib.request as u, urllib.error\ntry: u.urlopen(f'http://127.0.0.1:{port}', timeout=0.3)\nexcept urllib.error.URLError as e: assert not isinstance(e.reason, PermissionError)\nexcept TimeoutError: pass\nreturn 'through'"),
 ]  # fmt: skip
 PROCESSES = [
@@ -117,6 +123,13 @@ MEMORY = [
 ]  # fmt: skip
 INFORMATION = [
     Attack("learn the host's name", ("seccomp",), "import socket\nassert socket.gethostname()\nreturn 'through'"),
+    Attack("read where a symbolic link leads", ("seccomp",), "os.readlink(path + '.given-link')\nreturn 'through'"),
+    Attack("learn how full the disk is", ("seccomp",), "os.statvfs(path)\nreturn 'through'"),
+    Attack("learn how full the disk of an open file is", ("seccomp",), "os.fstatvfs(os.open(os.__file__, 0))\nreturn 'through'"),
+    Attack("learn the process group of a process of the user", ("seccomp",), "os.getpgid(pid)\nreturn 'through'"),
+    Attack("learn the session of a process of the user", ("seccomp",), "os.getsid(pid)\nreturn 'through'"),
+    Attack("learn the processors of a process of the user", ("seccomp",), "os.sched_getaffinity(pid)\nreturn 'through'"),
+    Attack("learn the CPU time of a process of the user", ("seccomp",), "time.clock_gettime((~pid << 3) | 2)\nreturn 'through'"),
     Attack("learn how much memory there is", ("seccomp",), "import ctypes\nassert ctypes.CDLL(None).sysinfo(ctypes.create_string_buffer(200)) == 0\nreturn 'through'"),
     Attack("keep a secret in the kernel's keys", ("seccomp",), _CALL.format("250, 0, -3, 1") if os.uname().machine == "x86_64" else _CALL.format("219, 0, -3, 1")),
 ]  # fmt: skip

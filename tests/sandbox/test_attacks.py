@@ -8,52 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from textwrap import indent
 
 import pytest
 
-from sandbox import Limits, Output, Program, Sandbox, Status
+from sandbox import Limits, Program, Sandbox, Status
 from sandbox.fork_server import ForkServer
 from sandbox.guarantees import ALL_LAYERS, available_layers
 from sandbox.protocol import run_program
 from tests.sandbox import attacks
+from tests.sandbox.conftest import run, server
 
 _PREAMBLE = "import os, time\ndef f(path, port, pid):\n"
-
-
-_started: list[ForkServer] = []
-
-
-@cache
-def _server(layers: tuple[str, ...], limits: Limits, strict: bool) -> ForkServer:
-    _started.append(ForkServer(layers, 1, limits, strict))
-    return _started[-1]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_servers_left() -> Iterator[None]:
-    """Close every fork server of this module at its end."""
-    yield
-    _server.cache_clear()
-    while _started:
-        _started.pop().close()
-
-
-def run(
-    source: str,
-    inputs: list[object],
-    layers: tuple[str, ...] = ALL_LAYERS,
-    limits: Limits | None = None,
-    strict: bool = False,
-) -> Output:
-    """Run a program over the inputs on a fork server with these layers, and return the last output."""
-    limits = limits or Limits()
-    program = Program("attack", source, "function", "f", inputs)
-    return run_program(_server(layers, limits, strict), program, range(len(inputs)), limits, "one-at-a-time").outputs[
-        -1
-    ]
 
 
 def _function(body: str) -> str:
@@ -120,6 +87,8 @@ def test_an_attack_on_the_computer_fails_and_its_control_succeeds(
         "keep a secret in the kernel's keys",
     ):
         pytest.skip("this kernel has no such call or the file system no such attribute")
+    if attack.name == "lock memory" and os.geteuid() != 0:
+        return  # RLIMIT_MEMLOCK binds an ordinary user even without the layers
     assert control.text == "'through'", "the control: without its layers the attack succeeds"
 
 
@@ -273,8 +242,8 @@ def f(mine):
 def test_other_inputs_cannot_be_found_by_frames_and_gc() -> None:
     program = Program("p", _SEARCH, "function", "f", [("mine",), ("OTHER-INPUT",)])
     for inputs, expected in (("one-at-a-time", "'nothing'"), ("fork-each", "'nothing'"), ("together", "'found'")):
-        server = _server(ALL_LAYERS, Limits(), False)
-        run_once = run_program(server, program, [0, 1], Limits(wall_s=20), inputs)  # type: ignore[arg-type]
+        fork_server = server(ALL_LAYERS, Limits(), False)
+        run_once = run_program(fork_server, program, [0, 1], Limits(wall_s=20), inputs)  # type: ignore[arg-type]
         assert run_once.outputs[0].text == expected, inputs
 
 
@@ -304,6 +273,10 @@ _FRAME = "import struct\nok = struct.pack('!HI', 0, 1) + b'9'\nload = struct.pac
         f"{_FRAME}def f(x):\n    say(struct.pack('!HI', 0, 2**32 - 1))\n    return 1",
         f"{_FRAME}def f(x):\n    say(struct.pack('!HI', 77, 1) + b'1')\n    return 1",
         f"{_FRAME}def f(x):\n    say(struct.pack('!HI', 0, 2) + bytes([255, 254]))\n    return 1",
+        f"{_FRAME}def f(x):\n    say(bytes(6))\n    while True: pass",
+        f"{_FRAME}def f(x):\n    say(struct.pack('!HI', 0, 3) + b\"'\\t'\")\n    while True: pass",
+        f"{_FRAME}def f(x):\n    say(struct.pack('!HI', 0, 6) + b'print(')\n    while True: pass",
+        f"{_FRAME}def f(x):\n    say(struct.pack('!HI', 0, 8) + b\"'\\x1b[2J'1\")\n    while True: pass",
         "import os\ndef f(x): os._exit(0)",
         "import sys\ndef f(x): sys.exit(0)",
         "import os\nos.closerange(3, 64)\ndef f(x): return 1",
@@ -325,7 +298,7 @@ def test_forged_answers_are_refused(source: str) -> None:
     """
     program = Program("forger", source, "function", "f", [(1,), (2,), (3,)])
     outputs = run_program(
-        _server(ALL_LAYERS, Limits(wall_s=1), False), program, range(3), Limits(wall_s=1), "one-at-a-time"
+        server(ALL_LAYERS, Limits(wall_s=1), False), program, range(3), Limits(wall_s=1), "one-at-a-time"
     ).outputs
     assert all(o.status is not Status.OK and o.text is None for o in outputs)
     assert all("9" not in o.detail for o in outputs)
@@ -333,9 +306,19 @@ def test_forged_answers_are_refused(source: str) -> None:
     assert honest.text == "5", "the fork server continues to work"
 
 
+BASES = {
+    "a subclass of int": "1",
+    "a subclass of str": "'x'",
+    "a subclass of list": "[1]",
+    "a subclass of float in a list": "[1.0]",
+}
+"""What is answered for a value of a subclass: what its base holds, and nothing that the subclass claims."""
+
+
 @pytest.mark.parametrize("name", attacks.LIES)
 def test_objects_that_claim_to_equal_everything_are_refused(name: str) -> None:
-    assert run(attacks.LIES[name], [(1,)]).status is Status.REFUSED
+    output = run(attacks.LIES[name], [(1,)])
+    assert output.status is Status.REFUSED if name not in BASES else output.text == BASES[name]
     names: dict[str, object] = {}
     exec(attacks.LIES[name], names)
     assert names["f"](1) == ["anything"], "the control: a judge that compares in the same process is fooled"  # type: ignore[operator]
@@ -362,7 +345,7 @@ def test_a_fork_per_input_keeps_no_state() -> None:
     source = "seen = []\ndef f(x):\n    seen.append(x)\n    return len(seen)"
     program = Program("p", source, "function", "f", [(1,), (2,), (3,)])
     for inputs, expected in (("fork-each", ["1", "1", "1"]), ("one-at-a-time", ["1", "2", "3"])):
-        outputs = run_program(_server(ALL_LAYERS, Limits(), False), program, range(3), Limits(), inputs).outputs  # type: ignore[arg-type]
+        outputs = run_program(server(ALL_LAYERS, Limits(), False), program, range(3), Limits(), inputs).outputs  # type: ignore[arg-type]
         assert [o.text for o in outputs] == expected
 
 

@@ -78,7 +78,8 @@ def test_standard_values_are_calls_and_own_classes_are_refused(box: Sandbox) -> 
     )
     result = run(box, source, [(i,) for i in range(7)])
     assert texts(result)[:3] == ["Decimal('1.50')", "Fraction(1, 3)", "datetime.date(2026, 1, 2)"]
-    assert statuses(result)[3:] == ["refused"] * 4
+    assert texts(result)[4] == "3", "a value of a subclass is written as its base"
+    assert [statuses(result)[i] for i in (3, 5, 6)] == ["refused"] * 3
 
 
 def test_kinds_of_failure_are_distinguished(box: Sandbox) -> None:
@@ -114,7 +115,7 @@ def test_stdin_programs(box: Sandbox) -> None:
     binary = run(
         box, "import sys\nprint('a', end='')\nsys.stdout.buffer.write(b'b')\nsys.stdout.close()", ["x"], kind="stdin"
     )
-    assert texts(binary) == ["ab"]
+    assert texts(binary) == ["ba"], "as Python does if standard output is a file"
 
 
 def test_state_and_hash_order_are_detected(box: Sandbox) -> None:
