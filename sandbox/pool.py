@@ -6,6 +6,7 @@ Not covered: whether a program's own answers are honest (it may lie); side chann
 
 from __future__ import annotations
 
+import os
 import queue
 import random
 import threading
@@ -22,7 +23,7 @@ from sandbox.values import pack_input
 
 _TRIES = 3
 _SERVER_DIED = f"the fork server died {_TRIES} times in a row"
-_LOT = random.SystemRandom()
+_LOT = random.Random(os.urandom(32))  # a program never sees anything of the parent's
 
 
 class Sandbox:
@@ -165,28 +166,27 @@ class _Worker:
         servers' hash seeds and the addresses of objects, and the second order.
         """
         try:
-            for value in program.inputs:
-                pack_input(value)
+            packed = [pack_input(value) for value in program.inputs]
         except ValueError as error:
             return _failed(program, f"an input cannot be given to a program: {error}")
         given = list(range(len(program.inputs)))
         if len(self._servers) == 1:
-            only = self._run_once(0, program, given)
+            only = self._run_once(0, program, given, packed)
             return _result(program, only, None) if only else _failed(program, _SERVER_DIED)
         shuffled = _another_order(len(given))
         server = _LOT.randrange(2)
         runs: dict[bool, Run] = {}
         for is_given in _LOT.sample([True, False], 2):
-            run = self._run_once(server, program, given if is_given else shuffled)
+            run = self._run_once(server, program, given if is_given else shuffled, packed)
             if run is None:
                 return _failed(program, _SERVER_DIED)
             if not runs and (settled := _needs_no_second(run, is_given, shuffled)):
                 return _result(program, settled, None)
             runs[is_given] = run
             server = 1 - server
-        return self._compare(program, runs[True], runs[False])
+        return self._compare(program, packed, runs[True], runs[False])
 
-    def _compare(self, program: Program, given: Run, shuffled: Run) -> ProgramResult:
+    def _compare(self, program: Program, packed: Sequence[bytes], given: Run, shuffled: Run) -> ProgramResult:
         """Decide whether the runs agree; an input that only a time-out keeps from agreeing is run once more."""
         pairs = list(zip(given.outputs, shuffled.outputs, strict=True))
         if not any(Status.OK in (a.status, b.status) for a, b in pairs):
@@ -196,7 +196,8 @@ class _Worker:
         outputs = list(given.outputs)
         if doubtful and deterministic:
             fewer = replace(program, inputs=[program.inputs[i] for i in doubtful])
-            again = self._run_once(_LOT.randrange(2), fewer, _another_order(len(doubtful)))
+            some = [packed[i] for i in doubtful]
+            again = self._run_once(_LOT.randrange(2), fewer, _another_order(len(doubtful)), some)
             for i, output in zip(doubtful, again.outputs if again else (), strict=False):
                 known = next(o for o in pairs[i] if o.status is Status.OK)
                 if (output.status, output.text) == (Status.OK, known.text):
@@ -206,14 +207,14 @@ class _Worker:
             deterministic = deterministic and again is not None
         return ProgramResult(program.id, given.load, tuple(outputs), deterministic)
 
-    def _run_once(self, which: int, program: Program, order: Sequence[int]) -> Run | None:
+    def _run_once(self, which: int, program: Program, order: Sequence[int], packed: Sequence[bytes]) -> Run | None:
         for _ in range(_TRIES):
             try:
                 server = self._servers[which] or ForkServer(
                     self._layers, _LOT.randrange(2**32), self._limits, self._strict
                 )
                 self._servers[which] = server
-                return run_program(server, program, order, self._limits, self._inputs)
+                return run_program(server, program, order, self._limits, self._inputs, packed)
             except ServerGoneError:
                 broken = self._servers[which]
                 if broken:

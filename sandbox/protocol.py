@@ -63,22 +63,29 @@ class Run:
     """One output per input, in the order of `Program.inputs`."""
 
 
-def run_program(server: ForkServer, program: Program, order: Sequence[int], limits: Limits, inputs: Inputs) -> Run:
+def run_program(
+    server: ForkServer,
+    program: Program,
+    order: Sequence[int],
+    limits: Limits,
+    inputs: Inputs,
+    packed: Sequence[bytes] | None = None,
+) -> Run:
     """Run `program` on the inputs that `order` lists, in that order; the outputs are in the order of the inputs.
 
-    `order` must name every input once. Raises ServerGoneError if the fork server ends, ValueError for an input that
-    cannot be packed.
+    `order` must name every input once. `packed` holds the inputs as `pack_input` returns them, if they are packed
+    already. Raises ServerGoneError if the fork server ends, UnusableInputError for an input that cannot be packed.
     """
+    packed = [pack_input(value) for value in program.inputs] if packed is None else packed
     answers: dict[int, Output] = {}
     load: Output | None = None
     pending = list(order)
     timeouts = 0
     while load is None or pending:
-        one_each = (
-            inputs == "fork-each" or program.kind == "stdin"
-        )  # a script has an interpreter of its own, and its end
-        batch = pending[:1] if one_each else pending
-        this_load, outputs = _ProgramSession(server, program, batch, limits, inputs == "together").run()
+        # a script has an interpreter of its own for every input, and its end
+        batch = pending[:1] if inputs == "fork-each" or program.kind == "stdin" else pending
+        raw = [packed[i] for i in batch]
+        this_load, outputs = _ProgramSession(server, program, raw, limits, inputs == "together").run()
         load = load or this_load
         if this_load.status is not Status.OK:
             for index in pending:
@@ -109,17 +116,16 @@ class _ProgramSession:
     """One child that loads the program and answers inputs until it ends or no input is left."""
 
     def __init__(
-        self, server: ForkServer, program: Program, batch: Sequence[int], limits: Limits, together: bool
+        self, server: ForkServer, program: Program, raw: Sequence[bytes], limits: Limits, together: bool
     ) -> None:
-        self._server, self._program, self._batch = server, program, batch
+        self._server, self._program, self._raw = server, program, raw
         self._limits, self._together = limits, together
         self._sent_at_once = together and program.kind == "function"
-        cpu = limits.cpu_s if limits.cpu_s is not None else limits.wall_s * (len(batch) + 1)
+        cpu = limits.cpu_s if limits.cpu_s is not None else limits.wall_s * (len(raw) + 1)
         self._cpu_seconds = max(1, math.ceil(cpu))
         self._buffer, self._cpu_before = b"", 0.0
         self._printed: int | None = None
         """Descriptor of the file that a stdin program prints to."""
-        self._raw = [pack_input(program.inputs[i]) for i in batch]
 
     def run(self) -> tuple[Output, list[Output]]:
         """Return how loading ended, and the outputs of the first inputs; they may be fewer than the batch.
@@ -188,7 +194,7 @@ class _ProgramSession:
     def _send_program(self, child: Child) -> None:
         child.channel.settimeout(self._limits.wall_s)
         sent_now = self._raw if self._sent_at_once else []
-        how = (self._program.kind, self._together, len(self._batch), self._cpu_seconds, self._limits.output_bytes)
+        how = (self._program.kind, self._together, len(self._raw), self._cpu_seconds, self._limits.output_bytes)
         block = marshal.dumps((*how, self._program.entry_point, self._program.source, *sent_now))
         child.channel.sendall(struct.pack("!I", len(block)) + block)
 
