@@ -13,7 +13,7 @@ MAX_DEPTH = 60
 """More than `child/canonical.py` writes, since a call nests its arguments."""
 
 _FLOAT = r"-?(?:\d+\.\d+(?:e[+-]\d+)?|\d+e[+-]\d+|inf)|nan"
-_INT = r"-?\d+"
+_INT = r"-?\d+(?!\d)"
 _STRING = r"""'(?:[ -&(-\[\]-~]|\\.)*'|"(?:[ !#-\[\]-~]|\\.)*\""""
 _CALLS = (
     rf"complex\((?:{_FLOAT}), (?:{_FLOAT})\)",
@@ -24,15 +24,18 @@ _CALLS = (
     rf"bytearray\(b(?:{_STRING})\)",
 )
 _ATOM = re.compile(
-    "|".join((*_CALLS, r"None|True|False|set\(\)|frozenset\(\)", _FLOAT, _INT, rf"b?(?:{_STRING})")), re.ASCII
+    "|".join((rf"{_INT}(?![.e])", rf"b?(?:{_STRING})", "None|True|False", _FLOAT, r"set\(\)|frozenset\(\)", *_CALLS)),
+    re.ASCII,
 )
+"""What is written without brackets; the frequent forms first."""
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
-_PRINTABLE = re.compile(r"[ -~]+")
 
 
 def is_canonical(text: str) -> bool:
     """Return whether `text` is one whole canonical text. Time and memory are linear in its length."""
-    if not _PRINTABLE.fullmatch(text):
+    if text.isdigit() and text.isascii():
+        return True
+    if not (text.isascii() and text.isprintable() and text):
         return False
     match = _ATOM.match(text)
     if match and match.end() == len(text):

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 from sandbox.canonical_reader import is_canonical
 from sandbox.fork_server import Child, ForkServer
-from sandbox.thread_watch import MAX_THREADS, limited_threads
+from sandbox.thread_watch import MAX_THREADS, unwatch_threads, watch_threads
 from sandbox.types import Inputs, Limits, Output, Program, Status
 from sandbox.values import pack_input
 
@@ -137,19 +137,19 @@ class _ProgramSession:
         load: Output | None = None
         failure: Exception | None = None
         started = time.monotonic()
-        with limited_threads(child.pid) as too_many_threads:
-            try:
-                self._send_program(child)
-                load = self._read_frame(child, started, _LOADING)
-                if load.status is Status.OK:
-                    self._collect_outputs(child, outputs)
-            except (_ProtocolBroken, _ChildClosed, _DeadlineExceeded, OSError) as error:
-                failure = error
-            finally:
-                if self._printed is not None:
-                    os.close(self._printed)
-        if too_many_threads:
-            failure = _TooManyThreads()
+        watch_threads(child.pid)
+        try:
+            self._send_program(child)
+            load = self._read_frame(child, started, _LOADING)
+            if load.status is Status.OK:
+                self._collect_outputs(child, outputs)
+        except (_ProtocolBroken, _ChildClosed, _DeadlineExceeded, OSError) as error:
+            failure = error
+        finally:
+            if self._printed is not None:
+                os.close(self._printed)
+            if unwatch_threads(child.pid):
+                failure = _TooManyThreads()
         end = self._server.end(child)
         wall = time.monotonic() - started
         if self._together:

@@ -13,7 +13,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
 
 MAX_THREADS = 64
 _LOOK_SECONDS = 0.003
@@ -25,28 +24,29 @@ class _Watcher:
     def __init__(self) -> None:
         self._running: dict[int, bool] = {}
         """Process id of a child -> whether it was killed here."""
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._any = threading.Event()
         self._thread: threading.Thread | None = None
 
     def add(self, pid: int) -> None:
-        with self._changed:
+        with self._lock:
             self._running[pid] = False
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._look, name="sandbox thread watch", daemon=True)
                 self._thread.start()
-            self._changed.notify()
+        self._any.set()
 
     def remove(self, pid: int) -> bool:
-        with self._changed:
+        with self._lock:
             return self._running.pop(pid, False)
 
     def _look(self) -> None:
         while True:
-            with self._changed:
-                while not self._running:
-                    self._changed.wait()
+            self._any.wait()
+            with self._lock:  # a child stays a zombie until it was removed, so its id is not that of another process
+                if not self._running:
+                    self._any.clear()
                 for pid, killed in self._running.items():
-                    # a child stays a zombie until it has been removed here, so the id cannot be that of another process
                     if not killed and _threads_of(pid) > MAX_THREADS:
                         self._running[pid] = True
                         with contextlib.suppress(ProcessLookupError):
@@ -64,16 +64,12 @@ def _threads_of(pid: int) -> int:
 _watcher = _Watcher()
 
 
-@contextlib.contextmanager
-def limited_threads(pid: int) -> Iterator[list[bool]]:
-    """Limit the threads of the child `pid` while the block runs; the list holds True afterwards if it had too many."""
-    exceeded: list[bool] = []
-    if sys.platform != "linux":
-        yield exceeded
-        return
-    _watcher.add(pid)
-    try:
-        yield exceeded
-    finally:
-        if _watcher.remove(pid):
-            exceeded.append(True)
+def watch_threads(pid: int) -> None:
+    """Kill the child `pid` as soon as it has too many threads, until `unwatch_threads` is called."""
+    if sys.platform == "linux":
+        _watcher.add(pid)
+
+
+def unwatch_threads(pid: int) -> bool:
+    """End the watch, before the child is reaped; return whether it was killed for its threads."""
+    return _watcher.remove(pid)
