@@ -67,7 +67,7 @@ def _child_lock() -> Callable[[int], None]:
     sys.path.insert(0, str(Path(__file__).parents[2] / "sandbox" / "child"))
     import lockdown  # type: ignore[import-not-found]
 
-    child_filter = lockdown.lock_server(("seccomp",), 512 * 2**20, 64)
+    child_filter = lockdown.lock_server(("seccomp",), 512 * 2**20, 64, 64 * 2**10)
     return lambda parent: lockdown.lock_child(parent, child_filter)
 
 
