@@ -27,7 +27,7 @@ _ATOM = re.compile(
     "|".join((rf"{_INT}(?![.e])", rf"b?(?:{_STRING})", "None|True|False", _FLOAT, r"set\(\)|frozenset\(\)", *_CALLS)),
     re.ASCII,
 )
-"""What is written without brackets; the frequent forms first."""
+"""A value that is written without brackets; the frequent forms come first."""
 _CLOSING = {"[": "]", "(": ")", "{": "}"}
 
 

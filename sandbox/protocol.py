@@ -82,7 +82,7 @@ def run_program(
     pending = list(order)
     timeouts = 0
     while load is None or pending:
-        # a script has an interpreter of its own for every input, and its end
+        # a script gets a fresh interpreter for every input, which also ends
         batch = pending[:1] if inputs == "fork-each" or program.kind == "stdin" else pending
         raw = [packed[i] for i in batch]
         this_load, outputs = _ProgramSession(server, program, raw, limits, inputs == "together").run()

@@ -342,7 +342,7 @@ _PID_PLACEHOLDER = 0x5A5A5A5A
 
 
 def _open_standard_descriptors():
-    """Open descriptors 0 to 2 anew: flags such as O_NONBLOCK would be shared with every other child of the server."""
+    """Open descriptors 0 to 2 for this child alone: flags such as O_NONBLOCK would be shared with its siblings."""
     null = os.open("/dev/null", os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)

@@ -1,7 +1,7 @@
 """Compare the sandbox of this working tree with that of another revision: interleaved rounds, ratios of medians.
 
-`python -m tests.benchmarks.sandbox_speed --against REV` calls this module. Each revision runs in a process of its own, from
-a git worktree, on the same programs.
+`python -m tests.benchmarks.sandbox_speed --against REV` calls this module. Each revision runs in a separate
+process, from a git worktree, on the same programs.
 """
 
 from __future__ import annotations

@@ -312,7 +312,7 @@ BASES = {
     "a subclass of list": "[1]",
     "a subclass of float in a list": "[1.0]",
 }
-"""What is answered for a value of a subclass: what its base holds, and nothing that the subclass claims."""
+"""The answer for a value of a subclass: what its base holds, and nothing that the subclass claims."""
 
 
 @pytest.mark.parametrize("name", attacks.LIES)

@@ -24,7 +24,7 @@ SCRIPTS = {
     "os.write": ("import os\nos.write(1, b'by descriptor')", "by descriptor"),
     "fileno": ("import os, sys\nos.write(sys.stdout.fileno(), b'by fileno')", "by fileno"),
     "the buffer": ("import sys\nsys.stdout.buffer.write(b'bytes\\n')\nprint('text')", "bytes\ntext"),
-    "an output of one's own": (
+    "a wrapped output": (
         "import io, sys\nsys.stdout = io.TextIOWrapper(sys.stdout.buffer, 'utf-8')\nprint('wrapped')",
         "wrapped",
     ),
@@ -49,7 +49,7 @@ def test_a_script_gets_what_python_gives_it(name: str) -> None:
     source, printed = SCRIPTS[name]
     outputs = _script(source, ["1\n2\n3\n", "1\n2\n3\n"])
     assert [(o.status, o.text) for o in outputs] == [(Status.OK, printed)] * 2, (
-        "each input has an interpreter of its own"
+        "each input has a fresh interpreter"
     )
 
 
