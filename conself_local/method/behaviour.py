@@ -78,7 +78,8 @@ def _key(node: ast.expr) -> str:
         pairs = [(_key(k), _key(v)) for k, v in zip(node.keys, node.values, strict=True) if k is not None]
         return "{" + ", ".join(f"{k}: {v}" for k, v in sorted(pairs)) + "}"
     if isinstance(node, ast.Call):
-        return f"{ast.unparse(node.func)}({', '.join(map(_key, node.args))})"
+        named = [f"{keyword.arg}={_key(keyword.value)}" for keyword in node.keywords if keyword.arg]
+        return f"{ast.unparse(node.func)}({', '.join([*map(_key, node.args), *named])})"
     raise ValueError("not a canonical text")
 
 

@@ -189,8 +189,10 @@ def _measure_weights_gap(context: RoundContext, round_: RoundInfo, sampler: Samp
             f"samples come from {sampler.url}, which reports no uncertainty; "
             f"answers were tokenised with {context.model.path.name}"
         )
-    elif not isinstance(sampler, LlamaProcess) or sampler.runs_original or not rows:
+    elif not isinstance(sampler, LlamaProcess) or sampler.runs_original:
         summary = "samples come from the original model file"
+    elif not rows:
+        summary = f"samples come from {sampler.weights.name}; no sample holds a program to measure the gap on"
     else:
         converted_logps = [sampler.score(prompt, completion, adapter) for prompt, completion in rows]
         with open_engine(context, round_.settings, original=True) as engine:

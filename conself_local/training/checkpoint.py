@@ -36,6 +36,7 @@ def write_checkpoint(folder: Path, progress: Progress, write_state: Callable[[Pa
     (part / "progress.json").write_text(json.dumps(dataclasses.asdict(progress)))
     old = folder.with_suffix(".old")
     if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)  # left over if the process was killed while it was deleted
         folder.rename(old)
     part.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

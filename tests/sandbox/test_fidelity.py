@@ -48,9 +48,7 @@ def _script(source: str, inputs: list[object], limits: Limits | None = None) -> 
 def test_a_script_gets_what_python_gives_it(name: str) -> None:
     source, printed = SCRIPTS[name]
     outputs = _script(source, ["1\n2\n3\n", "1\n2\n3\n"])
-    assert [(o.status, o.text) for o in outputs] == [(Status.OK, printed)] * 2, (
-        "each input has a fresh interpreter"
-    )
+    assert [(o.status, o.text) for o in outputs] == [(Status.OK, printed)] * 2, "each input has a fresh interpreter"
 
 
 def test_what_a_script_prints_is_limited_whichever_way_it_goes() -> None:

@@ -176,6 +176,12 @@ def test_worked_example_of_the_comparison_key() -> None:
     assert comparison_key("no canonical text") == "no canonical text"
 
 
+def test_the_key_of_a_call_holds_its_named_arguments() -> None:
+    """They were dropped, so all time differences were one behaviour."""
+    assert comparison_key("datetime.timedelta(days=1)") != comparison_key("datetime.timedelta(days=2)")
+    assert comparison_key("datetime.timedelta(days=1)") == "datetime.timedelta(days=1)"
+
+
 @given(behaviours)
 def test_entropy_is_bounded_and_independent_of_order(some: list[Behaviour]) -> None:
     entropy = semantic_entropy_bits(some)
