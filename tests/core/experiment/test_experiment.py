@@ -162,7 +162,7 @@ def test_an_arm_is_compared_to_the_first_on_the_seeds_of_both() -> None:
 @pytest.mark.round
 @pytest.mark.timeout(900)
 def test_a_small_experiment_gives_its_table_and_is_not_run_twice(tmp_path: Path) -> None:
-    write_problems(tmp_path / "problems.jsonl")
+    write_problems(tmp_path / "problems.jsonl", "starter/list-length")
     random_pairs = 'settings = { pairing = "random", pair_weight = "one" }\n'
     text = (
         'problems = "problems.jsonl"\nbenchmarks = ["held-out"]\n'
@@ -185,7 +185,7 @@ def test_a_small_experiment_gives_its_table_and_is_not_run_twice(tmp_path: Path)
     done = run_conself(tmp_path / "h", *arguments)
     assert done.returncode == 0, done.stderr
     rows = [
-        line for line in done.stdout.splitlines() if re.match(r"\| (a|random|twice) \| held-out \| 1 \| 3 \|", line)
+        line for line in done.stdout.splitlines() if re.match(r"\| (a|random|twice) \| held-out \| 1 \| 2 \|", line)
     ]
     assert len(rows) == 3 and all(" to " in row for row in rows), done.stdout
     assert "against a, points" in done.stdout
