@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from conself_local.errors import EXIT_USAGE, ConselfError
+from conself_local.foreign_text import shown
 from conself_local.home import Home
 from conself_local.store.store import Store
 from tui.app import ConselfApp
@@ -23,7 +24,7 @@ def main() -> None:
         with Store(home.database) as store:
             ConselfApp(AppState(home, store)).run()
     except ConselfError as error:
-        print(f"conself: {error.message}\n  -> {error.hint}", file=sys.stderr)
+        print(shown(f"conself: {error.message}\n  -> {error.hint}"), file=sys.stderr)
         sys.exit(EXIT_USAGE)
 
 

@@ -10,6 +10,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.machine.gpu import describe, find_gpus, usable_gpu
@@ -54,9 +55,9 @@ def _path_or_reason(find: Any) -> str:
 def print_diagnosis(found: dict[str, Any]) -> None:
     """Print what `diagnose` returned, for people, on standard output."""
     for name in ("system", "cores", "bf16", "gpu", "memory_available", "home", "cache", "bundled_model", "humaneval"):
-        print(f"{name.replace('_', ' '):<18} {found[name]}")
-    print("packages           " + ", ".join(f"{name} {version}" for name, version in found["packages"].items()))
-    print("\nOn this computer, the sandbox keeps model-written programs from:")
+        echo(f"{name.replace('_', ' '):<18} {found[name]}")
+    echo("packages           " + ", ".join(f"{name} {version}" for name, version in found["packages"].items()))
+    echo("\nOn this computer, the sandbox keeps model-written programs from:")
     for guarantee in found["sandbox"]:
-        print(f"  {guarantee['level']:<9} {guarantee['name']:<11} {guarantee['what']}: {guarantee['how']}")
-    print("It does not protect against a program that lies about its own answers, nor against a bug in the kernel.")
+        echo(f"  {guarantee['level']:<9} {guarantee['name']:<11} {guarantee['what']}: {guarantee['how']}")
+    echo("It does not protect against a program that lies about its own answers, nor against a bug in the kernel.")

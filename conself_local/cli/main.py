@@ -22,6 +22,7 @@ import click
 from conself_local import __version__
 from conself_local.cli.models import ask, models, serve
 from conself_local.cli.options import json_option, open_store, sandbox_maker
+from conself_local.cli.output import echo
 from conself_local.cli.problems import harvest, problems
 from conself_local.errors import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, ConselfError
 from conself_local.machine.resources import usable_cores
@@ -39,7 +40,7 @@ class _Group(click.Group):
         except ConselfError as error:
             _fail(error.message, error.hint)
         except KeyboardInterrupt:
-            click.echo("stopped; everything stored is kept, and `conself run` continues a round", err=True)
+            echo("stopped; everything stored is kept, and `conself run` continues a round", err=True)
             sys.exit(EXIT_STOPPED)
         except sqlite3.DatabaseError as error:
             _fail(f"the store cannot be read or written: {error}", "check the disk; `conself verify` checks the store")
@@ -62,9 +63,9 @@ class _Group(click.Group):
 
 def _fail(message: str, hint: str) -> None:
     """Print the message and the hint to standard error, and exit with `EXIT_USAGE`."""
-    click.echo(f"conself: {message}", err=True)
+    echo(f"conself: {message}", err=True)
     if hint:
-        click.echo(f"  -> {hint}", err=True)
+        echo(f"  -> {hint}", err=True)
     sys.exit(EXIT_USAGE)
 
 
@@ -251,7 +252,7 @@ def _run(
             )
             report = run_round(context, round_, round_benchmarks, until)
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        echo(json.dumps(report, indent=2))
     else:
         print_report(report)
 
@@ -276,12 +277,12 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool
 
     home = Home(ctx.obj["home"])
     tuning = tune_model(
-        load_model_file(model or bundled_model()), home.cache, allow_loss, lambda line: click.echo(line, err=True)
+        load_model_file(model or bundled_model()), home.cache, allow_loss, lambda line: echo(line, err=True)
     )
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(tuning), indent=2))
+        echo(json.dumps(dataclasses.asdict(tuning), indent=2))
     else:
-        click.echo(f"used from now on: {tuning}")
+        echo(f"used from now on: {tuning}")
 
 
 @main.command()
@@ -338,7 +339,7 @@ def experiment(
             if report:
                 report.write_text("\n".join(report_lines(spec.name, results)) + "\n", encoding="utf-8")
     for line in [*table_lines(results), *between_arms_lines(results)]:
-        click.echo(line)
+        echo(line)
 
 
 @main.command()
@@ -360,7 +361,7 @@ def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
         wanted = latest.id if round_id is None else store.round(round_id).id
         report, rows = round_report(store, wanted), progress(store, wanted)
     if as_json:
-        click.echo(json.dumps(report | {"progress": rows}, indent=2))
+        echo(json.dumps(report | {"progress": rows}, indent=2))
     else:
         print_progress(rows)
         print_report(report)
@@ -377,7 +378,7 @@ def adapters(ctx: click.Context, as_json: bool) -> None:
     with open_store(ctx, existing=True) as (_, store):
         rows = store.rows("select * from adapters order by id")
     if as_json:
-        click.echo(json.dumps(rows, indent=2))
+        echo(json.dumps(rows, indent=2))
         return
     for row in rows:
         parent = (
@@ -387,9 +388,9 @@ def adapters(ctx: click.Context, as_json: bool) -> None:
             if row["round_id"]
             else "imported"
         )
-        click.echo(f"{row['id']:>3} {row['name']:<16} {row['state']:<10} {parent:<20} {row['gguf_path']}")
+        echo(f"{row['id']:>3} {row['name']:<16} {row['state']:<10} {parent:<20} {row['gguf_path']}")
     if not rows:
-        click.echo("no adapters yet; `conself run` trains one", err=True)
+        echo("no adapters yet; `conself run` trains one", err=True)
 
 
 @main.command()
@@ -424,7 +425,7 @@ def export(ctx: click.Context, adapter_id: int, form: Any, number_format: str, t
 
     with open_store(ctx, existing=True) as (home, store):
         for sentence in export_adapter(store, home, adapter_id, form, number_format, target):
-            click.echo(sentence)
+            echo(sentence)
 
 
 @main.command("import-adapter")
@@ -451,7 +452,7 @@ def import_adapter(ctx: click.Context, path: Path, model: Path | None, name: str
         model_file = load_model_file(model or bundled_model())
         name = name or path.resolve().stem
         adapter_id = store_adapter(store, home, path, model_file, name, use=use)
-        click.echo(f"adapter {adapter_id}: {name}" + ("; the next round starts from it" if use else ""))
+        echo(f"adapter {adapter_id}: {name}" + ("; the next round starts from it" if use else ""))
 
 
 @main.command()
@@ -468,11 +469,11 @@ def verify(ctx: click.Context, as_json: bool) -> None:
     with open_store(ctx, existing=True) as (_, store):
         found = verify_store(store)
     if as_json:
-        click.echo(json.dumps({"differences": found}, indent=2))
+        echo(json.dumps({"differences": found}, indent=2))
     else:
         for sentence in found:
-            click.echo(sentence)
-        click.echo(f"{len(found)} differences" if found else "nothing differs")
+            echo(sentence)
+        echo(f"{len(found)} differences" if found else "nothing differs")
     if found:
         sys.exit(EXIT_FAILED)
 
@@ -490,7 +491,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 
     found = diagnose(ctx.obj["home"])
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        echo(json.dumps(found, indent=2))
     else:
         print_diagnosis(found)
 

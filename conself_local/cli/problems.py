@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from conself_local.cli.options import json_option, sandbox_maker
+from conself_local.cli.output import echo
 from conself_local.errors import EXIT_FAILED, ConselfError
 from conself_local.machine.resources import usable_cores
 
@@ -41,13 +42,13 @@ def list_(ctx: click.Context, path: Path | None, as_json: bool) -> None:
         for p in loaded.problems
     ]
     if as_json:
-        click.echo(json.dumps({"problems": rows, "left_out": loaded.excluded}, indent=2))
+        echo(json.dumps({"problems": rows, "left_out": loaded.excluded}, indent=2))
         return
     for row in rows:
         first_line = str(row["statement"]).splitlines()[0][:70]
-        click.echo(f"{row['id']:<28} {row['split']:<10} {row['kind']:<8} {row['inputs']:>3} inputs  {first_line}")
+        echo(f"{row['id']:<28} {row['split']:<10} {row['kind']:<8} {row['inputs']:>3} inputs  {first_line}")
     for sentence in loaded.excluded:
-        click.echo(f"excluded: {sentence}", err=True)
+        echo(f"excluded: {sentence}", err=True)
 
 
 @problems.command()
@@ -62,11 +63,11 @@ def check(ctx: click.Context, path: Path) -> None:
 
     faults, report = check_problems(path, sandbox_maker(ctx, usable_cores()))
     for sentence in faults:
-        click.echo(sentence)
+        echo(sentence)
     for sentence in report.sentences():
-        click.echo(sentence, err=True)
+        echo(sentence, err=True)
     if faults:
-        click.echo(f"{len(faults)} to fix", err=True)
+        echo(f"{len(faults)} to fix", err=True)
         sys.exit(EXIT_FAILED)
 
 
@@ -92,7 +93,7 @@ def import_(ctx: click.Context, path: Path, target: Path, limit: int | None, see
             path, target, sandbox_maker(ctx, usable_cores()), limit=limit, seed=seed, on_progress=counter.show
         )
     for sentence in report.sentences():
-        click.echo(sentence)
+        echo(sentence)
 
 
 @problems.command()
@@ -101,7 +102,7 @@ def schema() -> None:
 
     An editor that knows the schema completes and checks what you write.
     """
-    click.echo(files("conself_local.problems").joinpath("problems.schema.json").read_text(encoding="utf-8"), nl=False)
+    echo(files("conself_local.problems").joinpath("problems.schema.json").read_text(encoding="utf-8"), nl=False)
 
 
 @click.command()
@@ -136,7 +137,7 @@ def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int) 
     ]
     for one in found:
         if not one.problem:
-            click.echo(f"excluded: {one.where}: {one.exclusion_reason}", err=True)
+            echo(f"excluded: {one.where}: {one.exclusion_reason}", err=True)
     kept = keep_runnable(accepted, sandbox_maker(ctx, usable_cores()), seed) if accepted else []
     if not kept:
         raise ConselfError(
@@ -145,7 +146,7 @@ def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int) 
         )
     target.write_text("".join(json.dumps(record_of(problem)) + "\n" for problem in kept), encoding="utf-8")
     validating = sum(problem.split == "validation" for problem in kept)
-    click.echo(
+    echo(
         f"{len(found)} functions found, {len(accepted)} taken, {len(kept)} of them run in the sandbox and are now in "
         f"{target} ({validating} for validation)"
     )

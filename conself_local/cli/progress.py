@@ -14,8 +14,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
-from rich.text import Text
 
+from conself_local.cli.output import echo, rich_text
 from conself_local.events import Event, ItemStored, Notice, StageDone, StageStarted, StepDone
 
 _PLAIN_INTERVAL_S = 20.0
@@ -53,7 +53,7 @@ class Counter:
             self._status.update(f"{done} {self._what}")
             if not self._console.is_terminal and time.monotonic() - self._last_line_at > _PLAIN_INTERVAL_S:
                 self._last_line_at = time.monotonic()
-                self._console.print(f"{done} {self._what}")
+                self._console.print(rich_text(f"{done} {self._what}"))
 
 
 class Progress:
@@ -86,7 +86,7 @@ class Progress:
 
     def print_line(self, text: str) -> None:
         """Print one line to standard error, above the bars."""
-        self._bars.console.print(Text(text))
+        self._bars.console.print(rich_text(text))
 
     def on_event(self, event: Event) -> None:
         """Show an event of a round: move the bar of its stage, or print a line."""
@@ -126,75 +126,68 @@ class Progress:
 def print_progress(rows: list[dict[str, Any]]) -> None:
     """Print one line per stage on standard output: items done and in total, as `store.reports.progress` counts them."""
     for row in rows:
-        print(f"{row['stage']:<10} {row['done']:>7} / {row['total']}")
-    print()
+        echo(f"{row['stage']:<10} {row['done']:>7} / {row['total']}")
+    echo()
 
 
 def print_report(report: dict[str, Any]) -> None:
     """Print a round's report (`store.reports.round_report`) for people, on standard output."""
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    out = console.print
+
+    def out(text: str) -> None:
+        console.print(rich_text(text, console.encoding))
+
     out(
-        Text(
-            f"Round {report['round']} ({report['state']}), preset {report['preset']}, seed {report['seed']}, "
-            f"model {report['model']}"
-        )
+        f"Round {report['round']} ({report['state']}), preset {report['preset']}, seed {report['seed']}, "
+        f"model {report['model']}"
     )
-    out(Text(f"problems sampled   {report['problems_sampled']} of {report['problems']}"))
+    out(f"problems sampled   {report['problems_sampled']} of {report['problems']}")
     out(
-        Text(
-            f"samples            {report['samples']}, with a program {report['samples_with_program']}, "
-            f"different programs {report['programs']}"
-        )
+        f"samples            {report['samples']}, with a program {report['samples_with_program']}, "
+        f"different programs {report['programs']}"
     )
     if report["mean_crash_rate"] is not None:
-        out(Text(f"mean crash rate    {report['mean_crash_rate']:.3f}"))
-        out(Text(f"informative        {report['informative']} problems; learnable {report['learnable']}"))
-        out(Text("semantic entropy   (bits: number of problems)"))
+        out(f"mean crash rate    {report['mean_crash_rate']:.3f}")
+        out(f"informative        {report['informative']} problems; learnable {report['learnable']}")
+        out("semantic entropy   (bits: number of problems)")
         _print_histogram(report["entropy_histogram"], out)
     if report["selected_problems"]:
-        out(Text("selected           " + ", ".join(report["selected_problems"])))
-    out(Text(f"pairs              {report['pairs']}"))
+        out("selected           " + ", ".join(report["selected_problems"]))
+    out(f"pairs              {report['pairs']}")
     if report["steps"]:
         out(
-            Text(
-                f"training           {report['steps']} steps, "
-                f"loss {report['first_loss']:.4f} -> {report['last_loss']:.4f}, "
-                f"reward accuracy {report['reward_accuracy']:.2f}, "
-                f"chosen {report['chosen_logp_shift']:+.4f} nats per token, "
-                f"peak memory {report['trainer_peak_bytes'] / 2**30:.1f} GiB"
-            )
+            f"training           {report['steps']} steps, "
+            f"loss {report['first_loss']:.4f} -> {report['last_loss']:.4f}, "
+            f"reward accuracy {report['reward_accuracy']:.2f}, "
+            f"chosen {report['chosen_logp_shift']:+.4f} nats per token, "
+            f"peak memory {report['trainer_peak_bytes'] / 2**30:.1f} GiB"
         )
     for stage, label in _STAGE_LABELS.items():
         if stage in report["stages"]:
-            out(Text(f"{label:<18} {report['stages'][stage]}"))
+            out(f"{label:<18} {report['stages'][stage]}")
     if report["evaluations"]:
-        out(Text("base versus adapter (parsed, crashed: shares of all answers; tokens: mean length)"))
+        out("base versus adapter (parsed, crashed: shares of all answers; tokens: mean length)")
         for name, result in report["evaluations"].items():
             _print_arms(name, result, out)
-            out(Text(f"  {result['verdict']}; McNemar on greedy p = {result['mcnemar_p']:.3f}"))
+            out(f"  {result['verdict']}; McNemar on greedy p = {result['mcnemar_p']:.3f}")
             for what in ("gained", "lost"):
                 if result[what]:
-                    out(Text(f"  {what} (greedy): {', '.join(result[what])}"))
-        out(Text(f"the held-out split has been evaluated {report['held_out_judged']} times in this home"))
+                    out(f"  {what} (greedy): {', '.join(result[what])}")
+        out(f"the held-out split has been evaluated {report['held_out_judged']} times in this home")
     if report["adapter"]:
-        out(Text(f"adapter            {report['adapter']['gguf_path']} ({report['adapter']['state']})"))
+        out(f"adapter            {report['adapter']['gguf_path']} ({report['adapter']['state']})")
     if "decide" in report["stages"]:
-        out(Text(f"verdict            {report['stages']['decide']}"))
+        out(f"verdict            {report['stages']['decide']}")
 
 
 def _print_histogram(bins: list[dict[str, Any]], out: Any) -> None:
     largest = max([b["count"] for b in bins] + [1])
     for b in bins:
-        out(Text(f"  {b['label']:>10} {b['count']:>4} {'#' * round(40 * b['count'] / largest)}"))
+        out(f"  {b['label']:>10} {b['count']:>4} {'#' * round(40 * b['count'] / largest)}")
 
 
 def _print_arms(name: str, result: dict[str, Any], out: Any) -> None:
-    out(
-        Text(
-            f"{name}: {result['problems']} problems, {result['samples_per_problem']} samples and one greedy answer each"
-        )
-    )
+    out(f"{name}: {result['problems']} problems, {result['samples_per_problem']} samples and one greedy answer each")
     for arm in ("base", "adapter"):
         values = result[arm]
         sampled = [f"pass@{k} {values['pass_at'][k]:.3f}" for k in values["pass_at"] if k in ("1", "5", "10")]
@@ -202,4 +195,4 @@ def _print_arms(name: str, result: dict[str, Any], out: Any) -> None:
             f"parsed {values['parsed_share']:.3f}, crashed {values['crashed_share']:.3f}, "
             f"tokens {values['mean_tokens']:.0f}"
         )
-        out(Text(f"  {arm:<8} " + ", ".join([f"greedy {values['greedy_pass_at_1']:.3f}", *sampled, shares])))
+        out(f"  {arm:<8} " + ", ".join([f"greedy {values['greedy_pass_at_1']:.3f}", *sampled, shares]))

@@ -1,0 +1,21 @@
+"""Print for people: the one way in which the command line writes text, foreign text included."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich.text import Text
+
+from conself_local.foreign_text import encodable, shown
+
+
+def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
+    """Print `text` as it may be shown, to standard output or, with `err`, to standard error."""
+    stream = sys.stderr if err else sys.stdout
+    click.echo(encodable(shown(str(text)), getattr(stream, "encoding", None)), err=err, nl=nl)
+
+
+def rich_text(text: str, encoding: str | None = None) -> Text:
+    """Return `text` as it may be shown, for rich, which parses no markup in it."""
+    return Text(encodable(shown(text), encoding))
