@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 
 from sandbox.seatbelt import seatbelt_prefix
+from sandbox.thread_watch import answer_on, stop_answering
 from sandbox.types import Limits, SandboxError
 
 _REPLY = struct.Struct("!cIidQ")  # kind, pid, exit status, CPU seconds, peak memory
@@ -86,6 +87,7 @@ class ForkServer:
         self._control = ours
         self._unnamed: deque[Child] = deque()
         self._spare: Child | None = None
+        self._listener: int | None = None
         self._process = subprocess.Popen(
             command,
             env=environment,
@@ -99,7 +101,11 @@ class ForkServer:
         theirs.close()
         self._control.settimeout(_START_SECONDS)
         try:
-            answer = self._control.recv(1)
+            answer, descriptors, _, _ = socket.recv_fds(self._control, 1, 1)
+            if descriptors:
+                self._listener = descriptors[0]
+                answer_on(self._listener)
+                answer = self._control.recv(1)
             reason = self._control.recv(256) if answer == b"E" else b""
         except OSError:
             answer, reason = b"", b""
@@ -114,6 +120,11 @@ class ForkServer:
     def pid(self) -> int:
         """The process id of the server."""
         return self._process.pid
+
+    @property
+    def asks_for_threads(self) -> bool:
+        """Whether the kernel asks before a child gets a new thread; if not, the parent must look how many there are."""
+        return self._listener is not None
 
     def fork(self) -> Child:
         """Return a locked-down child that waits for its program; the next one is forked while this one works."""
@@ -183,6 +194,9 @@ class ForkServer:
             self._spare.channel.close()
             self._spare = None
         self._control.close()
+        if self._listener is not None:
+            stop_answering(self._listener)
+            self._listener = None
         try:
             self._process.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:

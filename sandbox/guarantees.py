@@ -97,7 +97,7 @@ def _on_linux(layers: tuple[str, ...]) -> list[Guarantee]:
             "threads",
             "starting thousands of threads",
             "enforced",
-            f"the parent kills a program with more than {MAX_THREADS}",
+            f"the parent refuses a new one to a program that has {MAX_THREADS}",
         ),
         by_seccomp("network", "making or accepting any connection", "no socket, but pairs of streams within a program"),
         by_seccomp("processes", "starting processes or other programs", "fork and exec are denied"),

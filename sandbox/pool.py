@@ -142,7 +142,12 @@ class _Source:
 def _work(worker: _Worker, source: _Source, results: queue.SimpleQueue[ProgramResult | BaseException | None]) -> None:
     try:
         while (program := source.take()) is not None:
-            results.put(worker.run(program))
+            try:
+                results.put(worker.run(program))
+            except SandboxError:
+                raise
+            except Exception as error:  # one program must never end the run of the others
+                results.put(_failed(program, f"the sandbox failed: {type(error).__name__}"))
     except BaseException as error:
         results.put(error)
     results.put(None)

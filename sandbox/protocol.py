@@ -17,18 +17,20 @@ import select
 import signal
 import socket
 import struct
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sandbox.canonical_reader import is_canonical
-from sandbox.fork_server import Child, ForkServer
+from sandbox.fork_server import Child, ChildEnd, ForkServer
 from sandbox.thread_watch import MAX_THREADS, unwatch_threads, watch_threads
 from sandbox.types import Inputs, Limits, Output, Program, Status
 from sandbox.values import pack_input
 
 _FRAME = struct.Struct("!HI")
 _LOADING = 0x100
+OWN_FAILURE = 70  # as in `child/harness.py`
 NOT_COMPILED = "does not compile"
 NOT_RUN = "not run: too many time-outs before"
 _EXCEPTION_NAMES = {n for n, v in vars(builtins).items() if isinstance(v, type) and issubclass(v, BaseException)}
@@ -47,6 +49,10 @@ class _ChildClosed(Exception):
 
 class _DeadlineExceeded(Exception):
     """The child did not answer before its deadline."""
+
+
+class _ScriptEnded(Exception):
+    """The process of a script has ended without a report of an exception."""
 
 
 class _TooManyThreads(Exception):
@@ -137,31 +143,42 @@ class _ProgramSession:
         load: Output | None = None
         failure: Exception | None = None
         started = time.monotonic()
-        watch_threads(child.pid)
+        if not self._server.asks_for_threads:
+            watch_threads(child.pid)
         try:
             self._send_program(child)
             load = self._read_frame(child, started, _LOADING)
             if load.status is Status.OK:
                 self._collect_outputs(child, outputs)
-        except (_ProtocolBroken, _ChildClosed, _DeadlineExceeded, OSError) as error:
+        except (_ProtocolBroken, _ChildClosed, _DeadlineExceeded, _ScriptEnded, OSError) as error:
             failure = error
         finally:
-            if self._printed is not None:
-                os.close(self._printed)
             if unwatch_threads(child.pid):
                 failure = _TooManyThreads()
-        end = self._server.end(child)
+            end, printed = self._end(child)
         wall = time.monotonic() - started
         if self._together:
             outputs = [replace(o, wall_s=wall / len(outputs), cpu_s=end.cpu_s / len(outputs)) for o in outputs]
         if failure is not None:
-            last = self._explain(failure, end.exit_status, end.peak_bytes, wall, end.cpu_s)
+            last = self._explain(failure, end, printed, wall)
             if load is None:
                 load = last
-            else:
-                outputs.append(last)
+            else:  # what goes wrong after the last answer takes its place
+                outputs = [*outputs[: max(0, len(self._raw) - 1)], last]
         assert load is not None, "either a load frame came or its absence was explained"
         return load, outputs
+
+    def _end(self, child: Child) -> tuple[ChildEnd, bytes]:
+        """Kill and reap the child; return how it ended, and what a script printed: at most one byte over the limit."""
+        try:
+            end = self._server.end(child)
+            if self._printed is None:
+                return end, b""
+            return end, os.pread(self._printed, self._limits.output_bytes + 1, 0)
+        finally:
+            if self._printed is not None:
+                os.close(self._printed)
+                self._printed = None
 
     def _collect_outputs(self, child: Child, outputs: list[Output]) -> None:
         for raw in self._raw:
@@ -169,13 +186,17 @@ class _ProgramSession:
             if not self._sent_at_once:
                 self._check_silence(child)
                 self._send_input(child, raw)
-            outputs.append(self._read_frame(child, started, 0))
+            if self._program.kind == "stdin":
+                outputs.append(self._read_script_failure(child, started))
+            else:
+                outputs.append(self._read_frame(child, started, 0))
         with contextlib.suppress(_ChildClosed):
             self._check_silence(child)
 
     def _send_input(self, child: Child, raw: bytes) -> None:
         if self._program.kind == "stdin":
             self._printed = _memory_file("stdout")
+            child.channel.settimeout(self._limits.wall_s)
             _send_files(child.channel, raw, self._printed)
             return
         child.channel.settimeout(self._limits.wall_s)
@@ -188,8 +209,26 @@ class _ProgramSession:
         """
         if self._buffer:
             raise _ProtocolBroken
-        if select.select([child.channel], [], [], 0)[0]:
-            raise _ProtocolBroken if child.channel.recv(1, socket.MSG_PEEK) else _ChildClosed
+        child.channel.settimeout(0)
+        try:
+            early = child.channel.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            raise _ProtocolBroken from None
+        raise _ProtocolBroken if early else _ChildClosed
+
+    def _read_script_failure(self, child: Child, started: float) -> Output:
+        """Return the exception that a script reports. Raises _ScriptEnded if its process ends without a report."""
+        try:
+            output = self._read_frame(child, started, 0)
+        except _ChildClosed:
+            if _has_ended(child.pid, started + self._limits.wall_s):
+                raise _ScriptEnded from None
+            raise _DeadlineExceeded from None
+        if output.status is Status.OK:
+            raise _ProtocolBroken  # an output is taken only from its file, when the process has ended
+        return output
 
     def _send_program(self, child: Child) -> None:
         child.channel.settimeout(self._limits.wall_s)
@@ -203,7 +242,7 @@ class _ProgramSession:
         deadline = started + self._limits.wall_s
         status, length = _FRAME.unpack(self._read_exactly(child, _FRAME.size, deadline))
         status ^= expected_flag
-        if length > self._limits.output_bytes * 4 or status > 5:
+        if length > self._limits.output_bytes * 4 or status > (5 if expected_flag else 4):
             raise _ProtocolBroken
         payload = self._read_exactly(child, length, deadline)
         if expected_flag and status == 0:
@@ -245,12 +284,8 @@ class _ProgramSession:
         poller.poll(min(left, _BULK_TICK_SECONDS) * 1000)
 
     def _output(self, status: int, payload: bytes, wall: float, cpu: float) -> Output:
-        if self._printed is not None:
-            printed = os.pread(self._printed, self._limits.output_bytes + 1, 0)
-            if len(printed) > self._limits.output_bytes:
-                status = 2
-            elif status == 0:
-                return Output(Status.OK, _printed_text(printed), "", wall, cpu)
+        if self._printed is not None and os.fstat(self._printed).st_size > self._limits.output_bytes:
+            status = 2
         if status == 0:
             text = payload.decode("ascii", "replace")
             if len(text) > self._limits.output_bytes:
@@ -268,7 +303,17 @@ class _ProgramSession:
         name = name if name in _EXCEPTION_NAMES else "an exception of its own"
         return Output(Status.ERROR, None, f"{NOT_COMPILED}: {name}" if status == 5 else name, wall, cpu)
 
-    def _explain(self, failure: Exception, exit_status: int, peak: int, wall: float, cpu: float) -> Output:
+    def _explain(self, failure: Exception, end: ChildEnd, printed: bytes, wall: float) -> Output:
+        """Return the output that stands for how the child ended."""
+        exit_status, cpu = end.exit_status, end.cpu_s
+        if isinstance(failure, _ScriptEnded) and os.WIFEXITED(exit_status):
+            code = os.WEXITSTATUS(exit_status)
+            if len(printed) > self._limits.output_bytes:
+                return self._output(2, b"", wall, cpu)
+            if code == 0:
+                return Output(Status.OK, _printed_text(printed), "", wall, cpu)
+            if code != OWN_FAILURE:
+                return self._output(1, b"SystemExit", wall, cpu)
         if isinstance(failure, _DeadlineExceeded | TimeoutError):
             return Output(Status.TIMEOUT, None, f"longer than {self._limits.wall_s:g} s", wall, cpu)
         if isinstance(failure, _TooManyThreads):
@@ -277,7 +322,7 @@ class _ProgramSession:
             return Output(Status.REFUSED, None, _BROKE_PROTOCOL, wall, cpu)
         if os.WIFSIGNALED(exit_status) and os.WTERMSIG(exit_status) == signal.SIGXCPU:
             return Output(Status.TIMEOUT, None, "CPU time is used up", wall, cpu)
-        if peak > self._limits.memory_bytes * _MEMORY_NEAR_LIMIT:
+        if end.peak_bytes > self._limits.memory_bytes * _MEMORY_NEAR_LIMIT:
             return Output(Status.MEMORY_LIMITED, None, "vanished near its memory limit", wall, cpu)
         return Output(Status.CRASHED, None, "the process vanished", wall, cpu)
 
@@ -286,6 +331,27 @@ def _printed_text(printed: bytes) -> str:
     """Return what a script printed as text, without white space at the end of its lines and at its end."""
     text = printed.decode("utf-8", "backslashreplace")
     return "\n".join(line.rstrip() for line in text.split("\n")).rstrip()
+
+
+def _has_ended(pid: int, deadline: float) -> bool:
+    """Wait until the process has ended, at most until `deadline`; return whether it has."""
+    left = max(0.0, deadline - time.monotonic())
+    if sys.platform == "linux":
+        descriptor = os.pidfd_open(pid)
+        try:
+            poller = select.poll()
+            poller.register(descriptor, select.POLLIN)
+            return bool(poller.poll(left * 1000))
+        finally:
+            os.close(descriptor)
+    events = select.kqueue()
+    try:
+        exited = select.kevent(pid, select.KQ_FILTER_PROC, select.KQ_EV_ADD, select.KQ_NOTE_EXIT)
+        return bool(events.control([exited], 1, left))
+    except ProcessLookupError:
+        return True
+    finally:
+        events.close()
 
 
 def _memory_file(name: str) -> int:

@@ -58,7 +58,7 @@ def bind_standard_types(source):
             fractions.Fraction.numerator,
             fractions.Fraction.denominator,
         )
-        _WRITERS[decimal.Decimal] = lambda value: "Decimal('" + to_text(value) + "')"
+        _WRITERS[decimal.Decimal] = lambda value: "Decimal('" + to_text(value).replace("e", "E") + "')"
         _WRITERS[fractions.Fraction] = lambda value: (
             "Fraction(" + _small(numerator.fget(value)) + ", " + _small(denominator.fget(value)) + ")"
         )
@@ -118,15 +118,12 @@ def _text(value, depth, budget):
         return "(" + ", ".join(parts) + (",)" if _len(parts) == 1 else ")")
     if kind is _dict:
         _spend(budget, 2 * _len(value))
-        return (
-            "{"
-            + ", ".join(
-                [_text(k, depth + 1, budget) + ": " + _text(v, depth + 1, budget) for k, v in _dict_items(value)]
-            )
-            + "}"
-        )
+        items = [(_text(k, depth + 1, budget), _text(v, depth + 1, budget)) for k, v in _dict_items(value)]
+        _check_distinct([key for key, _ in items])
+        return "{" + ", ".join([key + ": " + text for key, text in items]) + "}"
     if kind is _set or kind is _frozenset:
         parts = _sorted([_text(v, depth + 1, budget) for v in _counted(value, budget)])
+        _check_distinct(parts)
         inner = "{" + ", ".join(parts) + "}" if parts else ""
         if kind is _frozenset:
             return "frozenset(" + inner + ")"
@@ -164,6 +161,12 @@ def _text_as_base(value, kind, depth, budget):
             if _type(plain) is base:
                 return _text(plain, depth, budget)
     raise NoCanonicalText
+
+
+def _check_distinct(texts):
+    """Refuse elements or keys that only claim to differ, such as two objects with the value 1, or two NaN."""
+    if _len(_set(texts)) < _len(texts):
+        raise NoCanonicalText
 
 
 def _counted(values, budget):

@@ -19,6 +19,8 @@ import sys
 from canonical import NoCanonicalText, TooLong, bind_standard_types, canonical_text
 
 OK, ERROR, OUTPUT_LIMITED, NO_TEXT, MEMORY, NOT_COMPILED = 0, 1, 2, 3, 4, 5
+OWN_FAILURE = 70  # the exit status of a child that could not do its work
+_HARNESS_FRAMES = 10
 LOADING = 0x100  # set in the status of the frame about loading, so that it is never taken for an answer
 
 _exec, _compile, _BaseException, _MemoryError, _SystemExit = exec, compile, BaseException, MemoryError, SystemExit
@@ -54,7 +56,7 @@ def _read_block(channel):
     while _len(block) < size:
         part = _read(channel, 1 << 20)
         if not part:
-            os._exit(0)
+            os._exit(OWN_FAILURE)
         block = block + part if block else part
         size = 4 + _unpack("!I", block[:4])[0] if _len(block) >= 4 else 4
     return block[4:]
@@ -97,6 +99,7 @@ def serve(channel, limit_cpu, lock_paths=None):
     """
     kind, together, n_inputs, cpu_seconds, output_bytes, entry_point, source, *inputs = _decode(_read_block(channel))
     limit_cpu(cpu_seconds)
+    source = source.removeprefix("\ufeff")
     bind_standard_types(source)
     if "random" in source:
         import random
@@ -129,6 +132,7 @@ def serve(channel, limit_cpu, lock_paths=None):
 
 def _load_function(code, entry_point):
     module = _module_type("program")
+    module.__dict__["__builtins__"] = builtins
     sys.modules["program"] = module
     _exec(code, module.__dict__)
     name, _, method = entry_point.partition(".")
@@ -151,16 +155,43 @@ def _call(function, raw, output_bytes):
 
 
 def _serve_stdin(channel, code):
-    """Run the script once, on the input file that the parent sends with the file for its output."""
+    """Run the script on the input file that the parent sends, with the file for its output; end as the script ends.
+
+    The parent takes the output when the process has ended. Only an exception is reported, by its name.
+    """
     parent_socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fileno=channel)
     _, descriptors = receive_descriptors(parent_socket, 1)
+    parent_socket.detach()  # the channel stays open until the process ends
     if _len(descriptors) != 2:
-        os._exit(0)
+        os._exit(OWN_FAILURE)
     for target, descriptor in enumerate(descriptors):
         _dup2(descriptor, target)
         _close(descriptor)
     _lseek(0, 0, 0)
-    _answer(channel, *_run_script(code))
+    _open_standard_streams()
+    module = _module_type("__main__")
+    module.__dict__.update(__builtins__=builtins, __annotations__={})
+    sys.modules["__main__"] = module
+    sys.setrecursionlimit(sys.getrecursionlimit() + _HARNESS_FRAMES)
+    try:
+        _exec(code, module.__dict__)
+    except _SystemExit:
+        raise
+    except _BaseException as error:
+        _answer(channel, *_failure(error))
+        os._exit(1)
+    raise _SystemExit(0)
+
+
+def _open_standard_streams():
+    """Open standard input and output as Python does for files."""
+    for name, descriptor, mode, buffered in (("stdin", 0, "r", _BufferedReader), ("stdout", 1, "w", _BufferedWriter)):
+        raw = _FileIO(descriptor, mode, closefd=False)
+        raw.name = "<" + name + ">"
+        stream = _TextIOWrapper(buffered(raw), "utf-8", "surrogateescape" if mode == "r" else "strict")
+        stream.mode = mode
+        setattr(sys, name, stream)
+        setattr(sys, "__" + name + "__", stream)
 
 
 def _import_named(source):
@@ -181,44 +212,3 @@ def _import_named(source):
                     __import__(name)
                 except _BaseException:
                     continue
-
-
-def _run_script(code):
-    """Run the script as Python runs a program: its output is what has been written to descriptor 1 at its end."""
-    stdin = _TextIOWrapper(_BufferedReader(_FileIO(0, closefd=False)), "utf-8", "surrogateescape")
-    stdout = _TextIOWrapper(_BufferedWriter(_FileIO(1, "w", closefd=False)), "utf-8", "backslashreplace")
-    sys.stdin = sys.__stdin__ = stdin
-    sys.stdout = sys.__stdout__ = stdout
-    module = _module_type("__main__")
-    sys.modules["__main__"] = module
-    answer = OK, b""
-    try:
-        _exec(code, module.__dict__)
-    except _SystemExit as error:
-        if error.code is not None and error.code != 0:
-            answer = ERROR, b"SystemExit"
-    except _BaseException as error:
-        answer = _failure(error)
-    _end_as_python_does(stdout)
-    return answer
-
-
-def _end_as_python_does(stdout):
-    """Join the threads that are no daemons, run what was registered for the end, and write out what was printed."""
-    for end in (_join_threads, _run_exit_functions, lambda: sys.stdout.flush(), stdout.flush):
-        try:
-            end()
-        except _BaseException:
-            continue  # Python prints such an error and ends all the same
-
-
-def _join_threads():
-    threading = sys.modules.get("threading")
-    if threading:
-        threading._shutdown()
-
-
-def _run_exit_functions():
-    atexit = sys.modules.get("atexit")
-    if atexit:
-        atexit._run_exitfuncs()

@@ -23,18 +23,18 @@ _ALLOWED = {
     "mprotect": (10, 226), "munmap": (11, 215), "brk": (12, 214), "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139), "pread64": (17, 67), "pwrite64": (18, 68),
     "readv": (19, 65), "writev": (20, 66), "access": (21, -1), "pipe": (22, -1), "select": (23, -1),
-    "sched_yield": (24, 124), "mremap": (25, 216), "msync": (26, 227), "mincore": (27, 232), "madvise": (28, 233),
+    "sched_yield": (24, 124), "mremap": (25, 216), "msync": (26, 227),
     "dup": (32, 23), "dup2": (33, -1), "pause": (34, -1), "nanosleep": (35, 101), "getitimer": (36, 102),
     "alarm": (37, -1), "setitimer": (38, 103), "getpid": (39, 172),
     "getsockname": (51, 204), "recvfrom": (45, 207),
     "recvmsg": (47, 212), "shutdown": (48, 210), "clone": (56, 220),
     "exit": (60, 93), "wait4": (61, 260), "kill": (62, 129),
-    "fsync": (74, 82), "getdents": (78, -1), "getcwd": (79, 17), "chdir": (80, 49),
+    "fsync": (74, 82), "getdents": (78, -1), "getcwd": (79, 17),
     "gettimeofday": (96, 169), "getrlimit": (97, 163), "getrusage": (98, 165), "times": (100, 153),
     "getuid": (102, 174), "getgid": (104, 176), "geteuid": (107, 175), "getegid": (108, 177),
     "getppid": (110, 173), "getpgrp": (111, -1),
     "sigaltstack": (131, 132), "arch_prctl": (158, -1),
-    "gettid": (186, 178), "time": (201, -1), "futex": (202, 98),
+    "gettid": (186, 178), "time": (201, -1),
     "epoll_create": (213, -1), "getdents64": (217, 61),
     "set_tid_address": (218, 96),
     "exit_group": (231, 94), "epoll_wait": (232, -1), "epoll_ctl": (233, 21),
@@ -52,12 +52,15 @@ _IOCTL_COMMANDS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, GW
 _SOCKETPAIR, _SENDTO, _GETSOCKOPT = (53, 199), (44, 206), (55, 209)
 _AF_UNIX, _SOCK_STREAM, _SOCK_FLAGS = 1, 1, 0x80800  # SOCK_CLOEXEC and SOCK_NONBLOCK
 _SOL_SOCKET, _SOCKET_OPTIONS = 1, (2, 3, 4, 7, 8, 9, 30, 38, 39)  # nothing that names the process at the other end
+_MSG_DONTWAIT, _MSG_NOSIGNAL = 0x40, 0x4000
+_MADVISE, _ADVICE = (28, 233), (0, 1, 2, 3, 4, 8, 14, 15)  # nothing that changes what other processes find in memory
+_FUTEX, _FUTEX_PRIVATE, _FUTEX_WAIT, _FUTEX_WAIT_BITSET = (202, 98), 128, 0, 9
 _OF_ITSELF = {"getpgid": (121, 155), "getsid": (124, 156), "sched_getaffinity": (204, 123)}
 """Calls that name a process in their first argument: only 0, the caller, is answered."""
 _CLOCKS = {"clock_gettime": (228, 113), "clock_getres": (229, 114), "clock_nanosleep": (230, 115)}
 """Calls that name a clock in their first argument; a negative number is the CPU clock of any process."""
 _PATH_CALLS = {
-    "open": (2, -1), "stat": (4, -1), "lstat": (6, -1), "access": (21, -1), "chdir": (80, 49), "openat": (257, 56),
+    "open": (2, -1), "stat": (4, -1), "lstat": (6, -1), "access": (21, -1), "openat": (257, 56),
     "newfstatat": (262, 79), "faccessat": (269, 48), "faccessat2": (439, 439), "statx": (332, 291),
     "getcwd": (79, 17), "getdents": (78, -1), "getdents64": (217, 61),
 }  # fmt: skip
@@ -71,7 +74,8 @@ _KILL, _TGKILL = (62, 129), (234, 131)
 _READ_FILE, _WRITE_FILE, _READ_FOLDER = 4, 2, 8
 _PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 
-_ALLOW, _ERRNO, _KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
+_ALLOW, _ERRNO, _KILL_PROCESS, _ASK_PARENT = 0x7FFF0000, 0x00050000, 0x80000000, 0x7FC00000
+_SECCOMP = (317, 277)
 _EPERM, _ENOSYS = 1, 38
 _CLONE_THREAD = 0x00010000
 
@@ -135,6 +139,18 @@ def _not_negative(argument):
     return [_argument(argument), _statement(0x35, 0x80000000, 0, 1), _return(_ERRNO | _EPERM)]
 
 
+_FUTEX_RULE = [
+    _argument(1),
+    _statement(0x45, _FUTEX_PRIVATE, 0, 1),  # BPF_JSET: only within this process
+    _return(_ALLOW),
+    _statement(0x54, 0x7F),
+    _equal(_FUTEX_WAIT, 2, 0),
+    _equal(_FUTEX_WAIT_BITSET, 1, 0),
+    _return(_ERRNO | _EPERM),  # a wake that is not private would reach programs that map the same file
+    _return(_ALLOW),
+]
+
+
 def _server_filter():
     machine, column = _machine()
     program = _prologue(machine)
@@ -148,7 +164,11 @@ def _server_filter():
     program += _allow_if(_PRLIMIT[column], _one_of(0, (0,)))
     # a datagram, or a message with an address, would reach any UNIX socket that has a path
     program += _allow_if(_SOCKETPAIR[column], _one_of(0, (_AF_UNIX,)), _one_of(1, (_SOCK_STREAM,), _SOCK_FLAGS))
-    program += _allow_if(_SENDTO[column], _one_of(4, (0,)), _one_of(4, (0,), high=True))
+    program += _allow_if(
+        _SENDTO[column], _one_of(4, (0,)), _one_of(4, (0,), high=True), _one_of(3, (0,), _MSG_DONTWAIT | _MSG_NOSIGNAL)
+    )
+    program += _allow_if(_MADVISE[column], _one_of(2, _ADVICE))
+    program += _for_call(_FUTEX[column], _FUTEX_RULE)
     program += _allow_if(_GETSOCKOPT[column], _one_of(1, (_SOL_SOCKET,)), _one_of(2, _SOCKET_OPTIONS))
     for numbers in _OF_ITSELF.values():
         program += _allow_if(numbers[column], _one_of(0, (0,)))
@@ -308,8 +328,27 @@ def hide_host_name():
     os.uname = sys.modules["posix"].uname = lambda: nameless
 
 
-def lock_server(layers, memory_bytes, open_files, output_bytes):
+def _thread_filter():
+    """Ask the parent about every new thread; it counts them and refuses one too many."""
+    _, column = _machine()
+    ask = [_argument(0), _statement(0x45, _CLONE_THREAD, 0, 1), _return(_ASK_PARENT), _return(_ALLOW)]
+    return b"".join([_load(0), *_for_call(_CLONE[column], ask), _return(_ALLOW)])
+
+
+def install_thread_filter():
+    """Install the filter that asks about threads, and return the descriptor that answers; None without it."""
+    _, column = _machine()
+    code = _thread_filter()
+    kept = ctypes.create_string_buffer(code, len(code))
+    program = ctypes.byref(_SockFprog(len(code) // 8, ctypes.addressof(kept)))
+    listener = _libc.syscall(_SECCOMP[column], 1, 8, program)  # SET_MODE_FILTER, NEW_LISTENER
+    return listener if listener >= 0 else None
+
+
+def lock_server(layers, memory_bytes, open_files, output_bytes, send_listener):
     """Lock down the fork server, once; `layers` names what to install: capabilities, landlock, seccomp.
+
+    `send_listener` sends the parent the descriptor on which it decides about new threads.
 
     Returns the filter that every child installs as well, or None without seccomp.
     Raises OSError if the kernel does not accept a layer.
@@ -333,6 +372,10 @@ def lock_server(layers, memory_bytes, open_files, output_bytes):
         _restrict_files(readable_paths(sys.path, _library_folders()))
     if "seccomp" not in layers:
         return None
+    listener = install_thread_filter()
+    if listener is not None:
+        send_listener(listener)
+        os.close(listener)
     for_children = _ChildFilter()
     _install_filter(_server_filter())
     return for_children

@@ -8,6 +8,7 @@ Protocol: `F` with a socket -> pid; `R` -> exit status, CPU seconds, peak memory
 """
 
 import _socket  # `socket` itself would cost every fork the mappings of three more libraries
+import functools
 import gc
 import os
 import struct
@@ -90,7 +91,8 @@ def main():
     sys.path.pop(0)
     os.chdir("/")
     try:
-        child_filter = lockdown.lock_server(layers, memory_bytes, open_files, output_bytes)
+        send = functools.partial(_send_listener, control)
+        child_filter = lockdown.lock_server(layers, memory_bytes, open_files, output_bytes, send)
     except OSError as error:
         control.sendall(b"E" + str(error).encode()[:200])
         return
@@ -103,6 +105,11 @@ def main():
     control.sendall(b"K")
     _serve(control, child_filter, harness, lockdown, lockdown.lock_paths if strict else None)
     del filler
+
+
+def _send_listener(control, listener):
+    rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", listener))
+    control.sendmsg([b"L"], [rights])
 
 
 def _fill_holes():
@@ -139,12 +146,16 @@ def _serve(control, child_filter, harness, lockdown, lock_paths):
 
 
 def _run_child(control, descriptor, parent, child_filter, harness, lockdown, lock_paths):
+    """Run one program. A script raises SystemExit at its end, and the interpreter ends as Python ends."""
     try:
-        os.close(control.fileno())
+        os.close(control.detach())
         lockdown.lock_child(parent, child_filter)
         harness.serve(descriptor, lockdown.limit_cpu, lock_paths)
-    finally:
-        os._exit(0)
+    except SystemExit:
+        raise
+    except BaseException:
+        os._exit(harness.OWN_FAILURE)
+    os._exit(0)
 
 
 if __name__ == "__main__":

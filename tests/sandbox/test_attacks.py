@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import indent
+from typing import get_args
 
 import pytest
 
@@ -17,6 +18,7 @@ from sandbox import Limits, Program, Sandbox, Status
 from sandbox.fork_server import ForkServer
 from sandbox.guarantees import ALL_LAYERS, available_layers
 from sandbox.protocol import run_program
+from sandbox.types import Inputs
 from tests.sandbox import attacks
 from tests.sandbox.conftest import run, server
 
@@ -264,6 +266,23 @@ def test_other_programs_cannot_be_found() -> None:
 _FRAME = "import struct\nok = struct.pack('!HI', 0, 1) + b'9'\nload = struct.pack('!HI', 0x100, 0)\nimport os\ndef say(what):\n    for fd in range(3, 64):\n        try: os.write(fd, what)\n        except OSError: pass\n"
 
 
+FORGED = (b"007", b"-0", b"1.50", b"{2, 1}", b"{1, 1}", b"{[1]}", b"frozenset({1: 2})")
+"""Texts that no value has, though Python would read most of them."""
+
+
+def test_an_urgent_byte_ends_nothing_but_its_own_program() -> None:
+    """A byte sent out of band wakes whoever waits for the channel and cannot be read from it."""
+    source = "import socket\ndef f(x):\n    for n in range(3, 64):\n        try: socket.socket(fileno=n).send(b'x', socket.MSG_OOB)\n        except OSError: pass\n    return x"
+    programs = [
+        Program("oob", source, "function", "f", [(1,), (2,)]),
+        Program("b", "def f(x): return x", "function", "f", [(1,)]),
+    ]
+    for inputs in get_args(Inputs):
+        with Sandbox(Limits(wall_s=1), workers=1, inputs=inputs, repeat=False) as box:
+            results = list(box.run(programs))
+        assert results[1].outputs[0].text == "1" and len(results[0].outputs) == 2
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -277,6 +296,7 @@ _FRAME = "import struct\nok = struct.pack('!HI', 0, 1) + b'9'\nload = struct.pac
         f"{_FRAME}def f(x):\n    say(struct.pack('!HI', 0, 3) + b\"'\\t'\")\n    while True: pass",
         f"{_FRAME}def f(x):\n    say(struct.pack('!HI', 0, 6) + b'print(')\n    while True: pass",
         f"{_FRAME}def f(x):\n    say(struct.pack('!HI', 0, 8) + b\"'\\x1b[2J'1\")\n    while True: pass",
+        *(f"{_FRAME}def f(x):\n    say(struct.pack('!HI', 0, {len(t)}) + {t!r})\n    while True: pass" for t in FORGED),
         "import os\ndef f(x): os._exit(0)",
         "import sys\ndef f(x): sys.exit(0)",
         "import os\nos.closerange(3, 64)\ndef f(x): return 1",

@@ -29,6 +29,13 @@ SCRIPTS = {
         "wrapped",
     ),
     "open(1)": ("print('opened', file=open(1, 'w', closefd=False))", "opened"),
+    "open(1) without a buffer": ("f = open(1, 'wb', 0)\nf.write(b'opened')", "opened"),
+    "an object that prints at the end": ("class A:\n    def __del__(self): print('gone')\na = A()\nprint('here')", "here\ngone"),
+    "an end without cleaning up": ("import os\nos.write(1, b'out')\nos._exit(0)", "out"),
+    "closed descriptors": ("import os\nos.closerange(3, 64)\nprint('still here')", "still here"),
+    "the raw stream": ("import sys\nprint(sys.stdout.buffer.raw.mode, sys.stdin.mode, sys.stdout.name)", "wb r <stdout>"),
+    "a byte order mark": ("\ufeffprint('x')", "x"),
+    "__builtins__": ("print(__builtins__.len('abc'), __name__)", "3 __main__"),
     "dup": ("import os\nos.write(os.dup(1), b'copy')", "copy"),
     "nothing": ("x = 1", ""),
     "nothing of ours": ("import sys\nprint([m for m in sys.modules if m in ('harness', 'lockdown', 'canonical', 'server')])", "[]"),
@@ -57,6 +64,25 @@ def test_what_a_script_prints_is_limited_whichever_way_it_goes() -> None:
         assert output.status is Status.OUTPUT_LIMITED
     (output,) = _script("print('x' * 999)", ["1"], Limits(output_bytes=1000))
     assert output.status is Status.OK and output.text == "x" * 999
+
+
+def test_how_a_script_fails_is_told_apart() -> None:
+    for source, status, detail in (
+        ("import sys\nsys.exit(3)", Status.ERROR, "SystemExit"),
+        ("raise ValueError", Status.ERROR, "ValueError"),
+        ("import os\nprint(1)\nos._exit(1)", Status.ERROR, "SystemExit"),
+        ("import os\nos.abort()", Status.CRASHED, "the process vanished"),
+        ("import os\nos.closerange(3, 64)\nwhile True: pass", Status.TIMEOUT, "longer than 0.5 s"),
+    ):
+        (output,) = _script(source, ["1"], Limits(wall_s=0.5))
+        assert (output.status, output.detail) == (status, detail), source
+
+
+def test_a_script_cannot_report_its_own_success() -> None:
+    """A frame that says `ok` breaks the protocol, whatever was printed before."""
+    source = "import os, struct\nprint('x', flush=True)\nfor n in range(3, 64):\n    try: os.write(n, struct.pack('!HI', 0, 0))\n    except OSError: pass\n"
+    (output,) = _script(source, ["1"])
+    assert output.status is Status.REFUSED
 
 
 def test_a_thread_that_never_ends_is_a_time_out() -> None:

@@ -20,6 +20,7 @@ class ScriptedForkServer(ForkServer):
 
     def __init__(self, sent: bytes) -> None:
         self._sent = sent
+        self._listener = None
 
     def fork(self) -> Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
