@@ -8,7 +8,10 @@ from conself_local.training.checkpoint import Progress, read_checkpoint, write_c
 
 
 def _write(folder: Path, step: int) -> None:
-    write_checkpoint(folder, Progress(step, "job", (0.1,)), lambda path: path.write_bytes(bytes([step])) and None)
+    def write_state(path: Path) -> None:
+        path.write_bytes(bytes([step]))
+
+    write_checkpoint(folder, Progress(step, "job", (0.1,)), write_state)
 
 
 def test_a_checkpoint_is_replaced_whole_and_belongs_to_its_job(tmp_path: Path) -> None:
