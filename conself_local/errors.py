@@ -32,7 +32,3 @@ class EngineDiedError(ConselfError):
 
 class TrainingFailedError(ConselfError):
     """The trainer process ended without an adapter; its last checkpoint is kept, so training can continue from it."""
-
-
-class StoppedError(ConselfError):
-    """The user asked for a stop; everything stored is kept, and the next start continues from there."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import signal
@@ -71,8 +72,6 @@ class _Answerer:
 
 def _answer(listener: int) -> None:
     """Answer one question: allow the thread, or let the call fail with EAGAIN as at RLIMIT_NPROC."""
-    import fcntl
-
     question = bytearray(_QUESTION.size)
     try:
         fcntl.ioctl(listener, _RECEIVE, question)

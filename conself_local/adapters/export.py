@@ -64,24 +64,26 @@ def export_adapter(
 ) -> list[str]:
     """Write `target` (a file, or a folder for `peft` and `mlx`) and return sentences that describe it.
 
-    weights_format: one of `FORMATS`; it matters for `merged` only, which also writes a Modelfile beside `target`.
-    Raises ConselfError if `target` exists, if the adapter's file or model is missing or has changed, if the format
-    cannot be written, or if the store has no pairs on which to measure a merged file.
+    weights_format: one of `FORMATS`; it matters for `merged` only, which also writes `<target>.Modelfile` for Ollama.
+    Raises ConselfError if a file that would be written exists, if the adapter's file or model is gone or has changed,
+    if the format cannot be written, or if the store has no pairs on which to measure a merged file.
     """
     row = store.adapter(adapter_id)
     source = store.adapter_file(adapter_id)
     assert source is not None, "only the base model has no file"
-    if target.exists():
-        raise ConselfError(f"{target} already exists", "give another path")
+    modelfile = target.with_suffix(".Modelfile")
+    for path in (target, modelfile) if export_format == "merged" else (target,):
+        if path.exists():
+            raise ConselfError(f"{path} already exists", "give another path")
     if export_format == "gguf-lora":
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
         return [f"{target}: load it together with the model, for example: llama-server --lora {target.name}"]
     model = _model_of(store, row["model_path"], row["model_sha256"])
     if export_format == "merged":
+        completions = _completions(store, row["round_id"])
         merge_adapter(model, source, target, weights_format, home.cache)
-        fidelity = measure_fidelity(model, source, target, _completions(store, row["round_id"]), home.cache)
-        modelfile = target.with_name("Modelfile")
+        fidelity = measure_fidelity(model, source, target, completions, home.cache)
         modelfile.write_text(f"FROM ./{target.name}\n", encoding="utf-8")
         return [
             f"{target}: {model.path.name} with the adapter merged into it",

@@ -266,11 +266,15 @@ def write_gguf(adapter: Adapter, model: ModelFile, target: Path, *, permute: boo
         tensor = f"blk.{layer}.{_GGUF_NAMES[module]}.weight"
         writer.add_tensor(f"{tensor}.lora_a", a)
         writer.add_tensor(f"{tensor}.lora_b", _reorder(b, name, model, permute_rows) if permute else b)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    part.rename(target)
+    try:
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        part.rename(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _reorder(b: Floats, name: str, model: ModelFile, order: Callable[[Floats, int], Floats]) -> Floats:

@@ -36,10 +36,9 @@ def merge_adapter(model: ModelFile, adapter: Path, target: Path, weights_format:
     original = {tensor.name: tensor for tensor in GgufReader(model.path).tensors}
     part = target.with_suffix(".part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(
-        model.path if weights_format == ORIGINAL else ensure_converted_weights(model, weights_format, cache), part
-    )
+    copied = model.path if weights_format == ORIGINAL else ensure_converted_weights(model, weights_format, cache)
     try:
+        shutil.copyfile(copied, part)
         in_target = (
             original if weights_format == ORIGINAL else {tensor.name: tensor for tensor in GgufReader(part).tensors}
         )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from conself_local.adapters.export import MergeFidelity, measure_fidelity
+from conself_local.adapters.export import MergeFidelity, export_adapter, measure_fidelity
 from conself_local.adapters.formats import Adapter, read_adapter, read_gguf, write_gguf, write_mlx, write_peft
 from conself_local.adapters.importing import import_adapter
 from conself_local.adapters.merge import merge_adapter
@@ -127,6 +127,20 @@ def test_an_imported_adapter_becomes_one_of_the_home(model: ModelFile, tmp_path:
                 import_adapter(store, home, tmp_path / "mlx", model, name, use=False)
         with pytest.raises(ConselfError, match="no adapter at"):
             import_adapter(store, home, tmp_path / "nothing", model, "x", use=False)
+
+
+def test_an_export_that_cannot_be_done_writes_and_replaces_nothing(model: ModelFile, tmp_path: Path) -> None:
+    write_mlx(random_adapter(model, 0.1), tmp_path / "mlx", LAYERS)
+    home, out = Home(tmp_path / "home"), tmp_path / "out"
+    out.mkdir()
+    (out / "mine.Modelfile").write_text("FROM somewhere else")
+    with Store(home.database) as store:
+        adapter_id = import_adapter(store, home, tmp_path / "mlx", model, "theirs", use=True)
+        for name, match in (("mine.gguf", "already exists"), ("new.gguf", "no pairs")):
+            with pytest.raises(ConselfError, match=match):
+                export_adapter(store, home, adapter_id, "merged", "shipped", out / name)
+    assert [path.name for path in out.iterdir()] == ["mine.Modelfile"]
+    assert (out / "mine.Modelfile").read_text() == "FROM somewhere else"
 
 
 @pytest.mark.model
