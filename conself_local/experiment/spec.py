@@ -109,9 +109,12 @@ def read_experiment(path: Path) -> Experiment:
         arms = tuple(_arm(table, values.get("settings", {})) for table in values.get("arm", []))
         if not arms or len({arm.name for arm in arms}) < len(arms):
             raise ValueError("give at least one [[arm]], and each a different name")
+        limit = values.get("limit")
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise ValueError("limit must be a whole number of problems, at least 1")
         folder = path.resolve().parent
         return Experiment(
-            str(values.get("name", path.stem)), arms, seeds, benchmarks, values.get("limit"),
+            str(values.get("name", path.stem)), arms, seeds, benchmarks, limit,
             folder / Path(values["model"]).expanduser() if "model" in values else None,
             folder / Path(values["problems"]).expanduser() if "problems" in values else None,
         )  # fmt: skip

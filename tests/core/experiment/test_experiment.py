@@ -41,6 +41,7 @@ def test_the_experiments_of_the_repository_are_read(name: str) -> None:
         ("", "at least one"),
         ("x = 1\n" + ARM, "unknown field 'x'"),
         ('seeds = ["a"]\n' + ARM, "whole numbers"),
+        ('limit = "all"\n' + ARM, "limit must be"),
         ('benchmarks = ["exam"]\n' + ARM, "benchmarks must be"),
         (ARM + ARM, "a different name"),
         ("[[arm]]\n", "needs a name"),
