@@ -8,7 +8,7 @@ from sandbox import Limits, Program, ProgramResult, Sandbox, Status
 
 
 def _run(source: str, inputs: list[object], limits: Limits | None = None) -> ProgramResult:
-    with Sandbox(limits or Limits(wall_s=1), workers=1) as sandbox:
+    with Sandbox(limits or Limits(wall_s=0.5), workers=1) as sandbox:
         (result,) = sandbox.run([Program("p", source, "function", "f", inputs)])
     return result
 
@@ -64,7 +64,7 @@ def test_programs_that_answer_nothing_are_not_compared() -> None:
 
 def test_a_program_that_is_given_up_has_the_same_outputs_in_every_order() -> None:
     source = "def f(x):\n    while x in (1, 3): pass\n    return x\n"
-    limits = Limits(wall_s=1, max_timeouts=2)
+    limits = Limits(wall_s=0.5, max_timeouts=2)
     for _ in range(2):
         result = _run(source, [(i,) for i in range(6)], limits)
         assert [o.text for o in result.outputs] == ["0", None, "2", None, None, None]
