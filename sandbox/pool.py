@@ -185,8 +185,8 @@ class _Worker:
             run = self._run_once(server, program, given if is_given else shuffled, packed)
             if run is None:
                 return _failed(program, _SERVER_DIED)
-            if not runs and (settled := _needs_no_second(run, is_given, shuffled)):
-                return _result(program, settled, None)
+            if not runs and _needs_no_second(run, is_given):
+                return _result(program, run, None)
             runs[is_given] = run
             server = 1 - server
         return self._compare(program, packed, runs[True], runs[False])
@@ -242,17 +242,9 @@ def _another_order(count: int) -> list[int]:
     return order
 
 
-def _needs_no_second(run: Run, is_given: bool, order: Sequence[int]) -> Run | None:
-    """Return the run as the given order would have it, if a second one could not agree or would only cost time.
-
-    That is a program that does not load, one that answers nothing in the given order, or one that only runs out of
-    time: then the given order has the same outputs in the order of execution.
-    """
-    if run.load.status is not Status.OK or (is_given and not any(o.status is Status.OK for o in run.outputs)):
-        return run
-    if all(output.status is Status.TIMEOUT for output in run.outputs):
-        return replace(run, outputs=tuple(run.outputs[i] for i in order))
-    return None
+def _needs_no_second(run: Run, is_given: bool) -> bool:
+    """Return whether a second run could not agree: the program does not load, or answers nothing in the given order."""
+    return run.load.status is not Status.OK or (is_given and not any(o.status is Status.OK for o in run.outputs))
 
 
 def _is_doubtful(given: Output, other: Output) -> bool:
