@@ -62,6 +62,7 @@ def test_programs_that_answer_nothing_are_not_compared() -> None:
         assert result.deterministic is None and not any(o.status is Status.OK for o in result.outputs)
 
 
+@pytest.mark.round
 def test_a_program_that_is_given_up_has_the_same_outputs_in_every_order(monkeypatch: pytest.MonkeyPatch) -> None:
     source = "def f(x):\n    while x in (1, 3): pass\n    return x\n"
     limits = Limits(wall_s=0.5, max_timeouts=2)

@@ -52,6 +52,7 @@ def _sandbox(limits: Limits) -> Sandbox:
     return Sandbox(limits, workers=2)
 
 
+@pytest.mark.round
 def test_functions_become_problems_that_run_without_their_module(tmp_path: Path) -> None:
     (tmp_path / "lib.py").write_text(GOOD)
     (tmp_path / "tests").mkdir()

@@ -153,6 +153,7 @@ def test_import_writes_our_format_and_reports_what_was_excluded(tmp_path: Path) 
     assert again.returncode == 2 and "already exists" in again.stderr
 
 
+@pytest.mark.round
 def test_import_draws_the_wanted_number_by_the_seed(tmp_path: Path) -> None:
     source = tmp_path / "pack.jsonl"
     _write(source, *(own.record_of(p) for p in [*load_starter(("train",))[:60], *load_starter(("validation",))[:9]]))
