@@ -1,7 +1,7 @@
 """Decide how foreign text is shown: text from a model, a file, a store or a program never reaches a terminal raw.
 
 A terminal obeys escape sequences (they set the clipboard, move the cursor, forge a line), and controls of direction
-hide what a text says. The same function is used by the command line, by the screens and for errors.
+hide what a text says. The command line shows all its text and its errors through this module; the screens do not yet.
 """
 
 from __future__ import annotations
