@@ -194,12 +194,11 @@ class _ProgramSession:
             self._check_silence(child)
 
     def _send_input(self, child: Child, raw: bytes) -> None:
+        child.channel.settimeout(self._limits.wall_s)
         if self._program.kind == "stdin":
             self._printed = _memory_file("stdout")
-            child.channel.settimeout(self._limits.wall_s)
             _send_files(child.channel, raw, self._printed)
             return
-        child.channel.settimeout(self._limits.wall_s)
         child.channel.sendall(struct.pack("!I", len(raw)) + raw)
 
     def _check_silence(self, child: Child) -> None:

@@ -205,9 +205,14 @@ class _SockFprog(ctypes.Structure):
     _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
 
+def _filter_program(kept):
+    """Return the reference to a filter that the kernel takes; the buffer `kept` must live as long as it."""
+    return ctypes.byref(_SockFprog(len(kept) // 8, ctypes.addressof(kept)))
+
+
 def _install_filter(code):
     kept = ctypes.create_string_buffer(code, len(code))
-    _install(ctypes.byref(_SockFprog(len(code) // 8, ctypes.addressof(kept))))
+    _install(_filter_program(kept))
 
 
 def _install(program):
@@ -223,7 +228,7 @@ class _ChildFilter:
         self._code = ctypes.create_string_buffer(code, len(code))
         placeholder = struct.pack("I", _PID_PLACEHOLDER)
         self._pid_offsets = [i for i in range(4, len(code), 8) if code[i : i + 4] == placeholder]
-        self._program = ctypes.byref(_SockFprog(len(code) // 8, ctypes.addressof(self._code)))
+        self._program = _filter_program(self._code)
 
     def install(self):
         """Write this process's pid into the filter and install it. Raises OSError."""
@@ -340,8 +345,7 @@ def install_thread_filter():
     _, column = _machine()
     code = _thread_filter()
     kept = ctypes.create_string_buffer(code, len(code))
-    program = ctypes.byref(_SockFprog(len(code) // 8, ctypes.addressof(kept)))
-    listener = _libc.syscall(_SECCOMP[column], 1, 8, program)  # SET_MODE_FILTER, NEW_LISTENER
+    listener = _libc.syscall(_SECCOMP[column], 1, 8, _filter_program(kept))  # SET_MODE_FILTER, NEW_LISTENER
     return listener if listener >= 0 else None
 
 
