@@ -19,6 +19,20 @@ def shown(text: str, *, lines: bool = True) -> str:
     return "".join(c if _is_harmless(c, lines) else _escape(c) for c in text)
 
 
+def is_one_line(text: str) -> bool:
+    """Return whether a name is one line that can be shown as it is: no control character and no lone surrogate."""
+    return shown(text, lines=False) == text
+
+
+def is_encodable(text: str) -> bool:
+    """Return whether a text has no lone surrogates, so that a file or a database can hold it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def encodable(text: str, encoding: str | None) -> str:
     """Return `text` with an escape for every character that the terminal's encoding lacks."""
     name = encoding or "utf-8"

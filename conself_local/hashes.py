@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from conself_local.foreign_files import open_regular
+
 
 def content_id(tag: str, content: Any) -> str:
     """Return the address of `content` as 32 hex digits; the tag keeps equal contents of different kinds apart.
@@ -49,5 +51,5 @@ def file_sha256(path: Path) -> str:
 @lru_cache(maxsize=64)
 def _sha256_of(path: str, size: int, mtime_ns: int) -> str:
     del size, mtime_ns  # these are part of the cache's key, so that a changed file is read again
-    with open(path, "rb") as file:
+    with open_regular(Path(path)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

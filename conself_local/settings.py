@@ -11,8 +11,9 @@ Source: arXiv 2603.29292 and the settings of the authors' artifact.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from conself_local.method.curriculum import EntropyNormalisation
 from conself_local.method.pairs import Rejected
@@ -186,6 +187,34 @@ def settings_to_json(settings: Settings) -> dict[str, Any]:
 def settings_from_json(values: dict[str, Any]) -> Settings:
     """Return the settings that `settings_to_json` wrote; a missing field gets its default, that of `paper`.
 
-    Raises TypeError if `values` has a field that this version does not know.
+    Raises ValueError that names a field which this version does not know, or whose value is of the wrong type.
     """
-    return Settings(**values)
+    return change_settings(PAPER, values)
+
+
+def change_settings(settings: Settings, values: dict[str, Any]) -> Settings:
+    """Return `settings` with other values for some fields, field name -> value.
+
+    Raises ValueError that names an unknown field, or one whose value is of the wrong type or not finite.
+    """
+    if not isinstance(values, dict):
+        raise ValueError("settings must be a table of names and values")
+    types = get_type_hints(Settings)
+    unknown = sorted(str(name) for name in set(values) - set(types))
+    if unknown:
+        raise ValueError(f"unknown field {unknown[0]!r}; known fields are {', '.join(sorted(types))}")
+    for name, value in values.items():
+        if not _fits(value, types[name]):
+            raise ValueError(f"{name} must be of the same type as {getattr(PAPER, name)!r}, not {value!r:.100}")
+    return dataclasses.replace(settings, **values)
+
+
+def _fits(value: object, hint: Any) -> bool:
+    """Return whether a value has the type of a field: a finite number, text of a fixed choice, a bool or None."""
+    if get_origin(hint) is Literal:
+        return any(value == choice for choice in get_args(hint)) and isinstance(value, str)
+    if args := get_args(hint):
+        return any(_fits(value, arg) for arg in args)
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    return type(value) is hint

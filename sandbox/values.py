@@ -9,6 +9,9 @@ from __future__ import annotations
 import marshal
 
 MAX_INPUT_BYTES = 4 * 2**20
+"""Packed arguments of one call."""
+MAX_STDIN_BYTES = 10_000_000
+"""Text on one standard input."""
 MAX_DEPTH = 50
 MAX_VALUES = 1_000_000
 """Values in one input, each counted as often as it is reached: lists that share their parts are large."""
@@ -28,17 +31,19 @@ def pack_input(value: object) -> bytes:
     """
     if isinstance(value, str):
         raw = value.encode("utf-8", "surrogatepass")
+        check_size(raw, is_text=True)
     else:
         check_plain(value)
         raw = marshal.dumps(value, _NO_SHARING)  # type: ignore[arg-type]
-    check_size(raw)
+        check_size(raw, is_text=False)
     return raw
 
 
-def check_size(raw: bytes) -> None:
-    """Check the size of a packed input. Raises UnusableInputError for more than 4 MiB."""
-    if len(raw) > MAX_INPUT_BYTES:
-        raise UnusableInputError(f"an input of {len(raw)} bytes is larger than the limit of {MAX_INPUT_BYTES} bytes")
+def check_size(raw: bytes, *, is_text: bool) -> None:
+    """Check the size of a packed input: a text on standard input, or arguments. Raises UnusableInputError."""
+    most = MAX_STDIN_BYTES if is_text else MAX_INPUT_BYTES
+    if len(raw) > most:
+        raise UnusableInputError(f"an input of {len(raw)} bytes is larger than the limit of {most} bytes")
 
 
 def check_plain(value: object) -> None:

@@ -329,7 +329,7 @@ def experiment(
     spec = read_experiment(path)
     spec = dataclasses.replace(spec, model=model or spec.model, problems=problems or spec.problems)
     compute = ComputeOptions(usable_cores(), threads, slots)
-    target = folder or Home(ctx.obj["home"]).path / "experiments" / spec.name
+    target = folder or Home(ctx.obj["home"]).path / "experiments" / spec.name.replace("/", "-")
     results: list[SeedResult] = []
     results_file = report.with_suffix(".jsonl") if report else None
     with Progress() as progress:

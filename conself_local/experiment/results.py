@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conself_local.errors import ConselfError
+from conself_local.foreign_files import read_text, refusing
 from conself_local.settings import Settings, settings_from_json, settings_to_json
+
+_MAX_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,13 @@ def append_result(path: Path, result: SeedResult) -> None:
 
 def load_results(path: Path) -> list[SeedResult]:
     """Return the results of a file, or none if it does not exist yet. Raises ConselfError that names a bad line."""
-    lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines() if path.exists() else ()
+    lines: Sequence[str] = ()
+    if path.exists():
+        with refusing(f"{path} cannot be read", "choose another --report"):
+            lines = read_text(path, _MAX_BYTES).splitlines()
     results = []
     for number, line in enumerate(lines, 1):
-        try:
+        with refusing(f"{path}, line {number}: not a result of this version", "choose another --report"):
             values = json.loads(line)
             arm = Arm(values.pop("arm"), settings_from_json(values.pop("settings")), values.pop("rounds"))
             base, adapter, inputs = (
@@ -98,8 +103,4 @@ def load_results(path: Path) -> list[SeedResult]:
                 ExperimentInputs(**values.pop("begun")),
             )
             results.append(SeedResult(arm=arm, inputs=inputs, base=base, adapter=adapter, **values))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConselfError(
-                f"{path}, line {number}: not a result of this version ({error})", "choose another --report"
-            ) from error
     return results

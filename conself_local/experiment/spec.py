@@ -5,19 +5,20 @@ Not covered: the form of the file, which the docstring of `run.py` shows, and ru
 
 from __future__ import annotations
 
-import dataclasses
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.experiment.results import Arm, ExperimentInputs
+from conself_local.foreign_files import refusing
+from conself_local.foreign_text import is_one_line
 from conself_local.hashes import content_id, file_sha256
 from conself_local.model_files.bundled import bundled_model
 from conself_local.problems.load import starter_sha256
+from conself_local.problems.toml_file import read_toml
 from conself_local.round.start import BENCHMARKS
-from conself_local.settings import PRESETS, settings_to_json
+from conself_local.settings import PRESETS, change_settings, settings_to_json
 from conself_local.store.store import RoundInfo
 
 _TOP = {"name", "model", "problems", "limit", "benchmarks", "seeds", "settings", "arm"}
@@ -95,11 +96,8 @@ def read_experiment(path: Path) -> Experiment:
 
     Raises ConselfError that names the field at fault.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConselfError(f"{path} cannot be read: {error}", "`conself_local/README.md` shows an example") from error
-    try:
+    _, values = read_toml(path, "`conself_local/README.md` shows an example, and the limits")
+    with refusing(str(path), "correct it; `conself_local/README.md` shows an example"):
         _verify_known(values, _TOP, "")
         seeds, benchmarks = tuple(values.get("seeds", [0])), tuple(values.get("benchmarks", ["validation"]))
         if not seeds or not all(type(seed) is int for seed in seeds):
@@ -114,12 +112,19 @@ def read_experiment(path: Path) -> Experiment:
             raise ValueError("limit must be a whole number of problems, at least 1")
         folder = path.resolve().parent
         return Experiment(
-            str(values.get("name", path.stem)), arms, seeds, benchmarks, limit,
+            _name(values.get("name", path.stem), "the experiment"), arms, seeds, benchmarks, limit,
             folder / Path(values["model"]).expanduser() if "model" in values else None,
             folder / Path(values["problems"]).expanduser() if "problems" in values else None,
         )  # fmt: skip
-    except (ValueError, TypeError) as error:
-        raise ConselfError(f"{path}: {error}", "correct it; `conself_local/README.md` shows an example") from error
+
+
+def _name(name: object, whose: str) -> str:
+    """Return a name, which becomes part of a folder's name. Raises ValueError if it may not."""
+    if not isinstance(name, str) or not 1 <= len(name) <= 100 or not is_one_line(name) or name.startswith("."):
+        raise ValueError(
+            f"{whose} needs a name of 1 to 100 characters that has no control characters and does not begin with a dot"
+        )
+    return name
 
 
 def _verify_known(values: dict[str, Any], known: set[str], where: str) -> None:
@@ -129,22 +134,17 @@ def _verify_known(values: dict[str, Any], known: set[str], where: str) -> None:
 
 
 def _arm(table: dict[str, Any], common_settings: dict[str, Any]) -> Arm:
-    if not isinstance(table.get("name"), str) or not table["name"]:
-        raise ValueError("every [[arm]] needs a name")
-    where = f"arm {table['name']}: "
+    name = _name(table.get("name"), "every [[arm]]")
+    where = f"arm {name}: "
     _verify_known(table, _ARM, where)
     preset, rounds = table.get("preset", "laptop"), table.get("rounds", 1)
     if preset not in PRESETS or type(rounds) is not int or rounds < 1:
         raise ValueError(f"{where}preset must be one of {', '.join(PRESETS)}, and rounds at least 1")
-    base = PRESETS[preset]
     changed = {**common_settings, **table.get("settings", {})}
-    _verify_known(changed, {f.name for f in dataclasses.fields(base)} - {"preset"}, where)
-    for name, value in changed.items():
-        known = getattr(base, name)
-        if (
-            known is not None
-            and not isinstance(value, type(known))
-            and not (isinstance(known, float) and type(value) is int)
-        ):
-            raise ValueError(f"{where}{name} must be of the same type as {known!r}, not {value!r}")
-    return Arm(table["name"], dataclasses.replace(base, **changed), rounds)
+    if "preset" in changed:
+        raise ValueError(f"{where}unknown field 'preset'; give the preset of an arm beside its settings")
+    try:
+        settings = change_settings(PRESETS[preset], changed)
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from error
+    return Arm(name, settings, rounds)

@@ -1,4 +1,4 @@
-"""Finds the GGUF models that are already on this computer.
+"""Find the GGUF models that are already on this computer.
 
 Those are the models of LM Studio, Ollama, llama.cpp and Hugging Face, the bundled one, and those that
 `conself models get` downloaded. Only the usual folders are searched and only metadata is read; no model is loaded and
@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
+from conself_local.foreign_files import PARSER_ERRORS, read_text
 from conself_local.machine.resources import available_memory_bytes
 from conself_local.machine.room import gib
 from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.chat_template import template_fault
 from conself_local.model_files.gguf_weights import read_weights
 from conself_local.model_files.memory import training_bytes
 from conself_local.model_files.model_file import ModelFile, load_model_file
@@ -96,6 +98,8 @@ def _inspect(source: str, name: str, path: Path) -> FoundModel:
         file = load_model_file(path)
     except ConselfError as error:
         return FoundModel(source, name, path, None, error.message)
+    if fault := template_fault(file):
+        return FoundModel(source, name, path, None, fault)
     return FoundModel(source, name, path, file, _untrainable_reason(file))
 
 
@@ -126,8 +130,8 @@ def _files(home: Path, fetched: Path | None) -> Iterator[tuple[str, str, Path]]:
         ("Hugging Face", hub),
     )
     for source, folder in folders:
-        for path in sorted(folder.rglob("*.gguf")) if folder.is_dir() else ():
-            if path.is_file() and "mmproj" not in path.name and "-of-0" not in path.name:
+        for path in _scan(folder, "*.gguf"):
+            if "mmproj" not in path.name and "-of-0" not in path.name:
                 yield source, path.stem, path
     yield from _ollama(Path(os.environ.get("OLLAMA_MODELS") or home / ".ollama/models"))
 
@@ -137,16 +141,21 @@ def _ollama(folder: Path) -> Iterator[tuple[str, str, Path]]:
 
     A manifest names its blobs: `manifests/REGISTRY/OWNER/NAME/TAG` -> `blobs/sha256-...`.
     """
-    manifests = folder / "manifests"
-    for manifest in sorted(p for p in manifests.rglob("*") if p.is_file()) if manifests.is_dir() else ():
+    for manifest in _scan(folder / "manifests", "*"):
         try:
-            if manifest.stat().st_size > _MAX_MANIFEST_BYTES:
-                continue
-            layers = json.loads(manifest.read_text(encoding="utf-8"))["layers"]
+            layers = json.loads(read_text(manifest, _MAX_MANIFEST_BYTES))["layers"]
             digests = [str(layer["digest"]) for layer in layers if layer["mediaType"] == _MODEL_LAYER]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+        except (OSError, *PARSER_ERRORS):
+            continue  # other files may lie there too, and only a manifest can say which model it names
         for digest in digests:
             path = folder / "blobs" / digest.replace(":", "-")
             if path.parent == folder / "blobs" and path.is_file():
                 yield "Ollama", f"{manifest.parent.name}:{manifest.name}", path
+
+
+def _scan(folder: Path, pattern: str) -> list[Path]:
+    """Return the regular files under a folder whose names match; none if the folder cannot be read."""
+    try:
+        return sorted(path for path in folder.rglob(pattern) if path.is_file())
+    except OSError:
+        return []

@@ -1,4 +1,4 @@
-"""Checks a folder of MLX weights, or of an mlx-lm adapter, before anything loads it.
+"""Check a folder of MLX weights, or of an mlx-lm adapter, before anything loads it.
 
 A folder from the internet is untrusted input. Only safetensors and JSON files are accepted: no pickle is read, no
 Python file that a configuration names is run, and nothing is downloaded.
@@ -8,14 +8,17 @@ Not checked: the names, shapes and values of the tensors.
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
+from conself_local.foreign_files import open_regular, read_json, refusing
 
 _FOLDER_HINT = "give the folder of an MLX *instruct* model, as mlx_lm.convert writes it"
-_MAX_HEADER_BYTES = 100 * 2**20
+_MAX_HEADER_BYTES = 8 * 2**20
+_MAX_JSON_BYTES = 8 * 2**20
 _RUNS_CODE = ("auto_map", "model_file", "custom_pipelines")
 """Keys of a configuration that make a library load Python code from the folder."""
 
@@ -58,22 +61,18 @@ def verify_mlx_adapter(folder: Path) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConselfError(f"there is no {path.name} in {path.parent}", _FOLDER_HINT) from None
-    except (OSError, ValueError) as error:
-        raise ConselfError(f"{path} cannot be read: {error}", "download the folder again") from error
-    if not isinstance(content, dict):
-        raise ConselfError(f"{path} is not a JSON object", "download the folder again")
-    return content
+    if not path.is_file():
+        raise ConselfError(f"there is no {path.name} in {path.parent}", _FOLDER_HINT)
+    return read_json(path, _MAX_JSON_BYTES, "download the folder again")
 
 
 def _verify_safetensors(path: Path) -> None:
     """Raise ConselfError unless the header can be read and the last tensor ends where the file ends."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
+    if not path.is_file():
+        raise ConselfError(f"there is no {path.name} in {path.parent}", "download the folder again")
+    with refusing(f"{path} is damaged or cut short", "download the folder again"):
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
             (length,) = struct.unpack("<Q", file.read(8))
             if length > min(size - 8, _MAX_HEADER_BYTES):
                 raise ValueError("its header is too long")
@@ -81,7 +80,3 @@ def _verify_safetensors(path: Path) -> None:
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
         if 8 + length + max(ends, default=0) != size:
             raise ValueError("its size does not match its header")
-    except FileNotFoundError:
-        raise ConselfError(f"there is no {path.name} in {path.parent}", "download the folder again") from None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
-        raise ConselfError(f"{path} is damaged or cut short: {error}", "download the folder again") from error

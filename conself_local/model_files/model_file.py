@@ -1,4 +1,4 @@
-"""Checks a GGUF file before anything loads it, and reads the metadata that a round needs.
+"""Check a GGUF file before anything loads it, and read the metadata that a round needs.
 
 A model file from the internet is untrusted input. It is opened with the `gguf` package's reader (memory-mapped; no
 code in the file runs). A file that is cut short, not a GGUF, of the wrong kind or without a chat template is refused
@@ -9,12 +9,25 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from conself_local.errors import ConselfError
+from conself_local.foreign_files import open_regular, refusing
+from conself_local.foreign_text import is_one_line
 from conself_local.hashes import file_sha256
 
+_SPECIAL_TOKENS = {
+    "bos_token": "bos",
+    "eos_token": "eos",
+    "unk_token": "unknown",
+    "sep_token": "seperator",
+    "pad_token": "padding",
+    "cls_token": "cls",
+    "mask_token": "mask",
+}
+"""Name in a chat template -> name in the file, `tokenizer.ggml.NAME_token_id`; GGUF does spell it `seperator`."""
 _MODEL_HINT = "give the path of a GGUF file of an instruct model, for example one that LM Studio or llama.cpp runs"
 
 
@@ -40,8 +53,8 @@ class ModelFile:
     head_count: int
     head_count_kv: int
     chat_template: str
-    bos_token: str
-    eos_token: str
+    special_tokens: Mapping[str, str] = field(hash=False)
+    """Name in the chat template (`bos_token`, `eos_token`, ...) -> text of the token; only those that the file has."""
 
     @property
     def sha256(self) -> str:
@@ -75,7 +88,9 @@ def load_model_file(path: Path) -> ModelFile:
 
     if text("general.type", "model") == "adapter":
         raise ConselfError(f"{path} is a LoRA adapter, not a model", _MODEL_HINT)
-    architecture = text("general.architecture")
+    architecture, name = text("general.architecture"), text("general.name", path.stem)
+    if not is_one_line(architecture) or not is_one_line(name):
+        raise ConselfError(f"the name or the architecture in {path} holds control characters", _MODEL_HINT)
     if not architecture or not tensors:
         raise ConselfError(f"{path} contains no model (no architecture or no tensors)", _MODEL_HINT)
     template = text("tokenizer.chat_template")
@@ -96,8 +111,11 @@ def load_model_file(path: Path) -> ModelFile:
         return value
 
     tokens = fields.get("tokenizer.ggml.tokens")
-    end_token = _token(tokens, fields.get("tokenizer.ggml.eos_token_id"))
-    if not end_token:
+    found = {
+        name: _token(tokens, fields.get(f"tokenizer.ggml.{key}_token_id")) for name, key in _SPECIAL_TOKENS.items()
+    }
+    special_tokens = {name: token for name, token in found.items() if token}
+    if "eos_token" not in special_tokens:
         raise ConselfError(f"{path.name} defines no end token, so its answers would never end", _MODEL_HINT)
     head_count = number("attention.head_count")
     counts: dict[str, int] = {}
@@ -107,7 +125,7 @@ def load_model_file(path: Path) -> ModelFile:
         path=path.resolve(),
         size_bytes=path.stat().st_size,
         architecture=architecture,
-        name=text("general.name", path.stem),
+        name=name,
         licence=text("general.license"),
         formats=tuple(sorted(counts.items(), key=lambda item: -item[1])),
         weights=sum(size for _, size in tensors),
@@ -120,8 +138,7 @@ def load_model_file(path: Path) -> ModelFile:
         if f"{architecture}.attention.head_count_kv" in fields
         else head_count,
         chat_template=template,
-        bos_token=_token(tokens, fields.get("tokenizer.ggml.bos_token_id")),
-        eos_token=end_token,
+        special_tokens=special_tokens,
     )
 
 
@@ -143,10 +160,10 @@ def verify_adapter_file(path: Path, model: ModelFile) -> None:
 
 
 def _verify_magic(path: Path, what: str) -> None:
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise ConselfError(f"there is no {what} file at {path}", _MODEL_HINT if what == "model" else "check the path")
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(24)
     except OSError as error:
         raise ConselfError(f"{path} cannot be read: {error.strerror}", "check the file's permissions") from error
@@ -160,29 +177,17 @@ def _read(path: Path, what: str) -> tuple[dict[str, object], list[tuple[str, int
     """Return the metadata fields that are used, and (name of the quant_type, number of values) for each tensor."""
     from conself_local.model_files.gguf_reader import GgufReader
 
-    try:
+    with refusing(f"{path} is damaged or cut short", f"replace the {what} file by an undamaged one"):
         reader = GgufReader(path)
-        wanted = (
-            "general.",
-            "tokenizer.chat_template",
-            "tokenizer.ggml.tokens",
-            "tokenizer.ggml.bos_token_id",
-            "tokenizer.ggml.eos_token_id",
-            "adapter.",
-        )
         architecture_field = reader.fields.get("general.architecture")
         architecture = architecture_field.contents() if architecture_field else ""
+        wanted = ("general.", "adapter.", "tokenizer.chat_template", "tokenizer.ggml.tokens", f"{architecture}.")
         fields = {
-            key: field.contents()
-            for key, field in reader.fields.items()
-            if key.startswith(wanted) or (architecture and key.startswith(f"{architecture}."))
+            key: stored.contents()
+            for key, stored in reader.fields.items()
+            if key.startswith(wanted) or (key.startswith("tokenizer.ggml.") and key.endswith("_token_id"))
         }
         return fields, [(tensor.tensor_type.name, int(tensor.n_elements)) for tensor in reader.tensors]
-    except (ValueError, IndexError, KeyError, OverflowError, TypeError, MemoryError, OSError) as error:
-        raise ConselfError(
-            f"{path} is damaged or cut short ({type(error).__name__}: {str(error)[:200]})",
-            f"replace the {what} file by an undamaged one",
-        ) from error
 
 
 def _token(tokens: object, index: object) -> str:

@@ -1,4 +1,4 @@
-"""Converts a problems file of any known format to the project's own, and reports what was excluded and why.
+"""Convert a problems file of any known format to the project's own, and report what was excluded and why.
 
 Records are read as a stream. Training problems that repeat an earlier one, or that say the same as a benchmark
 problem, are excluded, so that a result on these benchmarks means something. The benchmarks are the validation and
@@ -17,9 +17,10 @@ from pathlib import Path
 from conself_local.errors import ConselfError
 from conself_local.problems.formats import own
 from conself_local.problems.formats.human_eval import packaged_file
-from conself_local.problems.load import FIX_HINT, Fault, load_problems, load_starter, read_problems, sample_indices
+from conself_local.problems.load import load_problems, load_starter, read_problems, sample_indices
 from conself_local.problems.overlap import Overlap, Repeats, exclusion_reason
 from conself_local.problems.problem import SPLITS, Problem
+from conself_local.problems.records import Fault
 from conself_local.problems.stdin_format import StdinFormat
 from sandbox import MakeSandbox
 
@@ -85,8 +86,8 @@ def import_problems(
 
     limit: keep at most this many training problems, drawn by the seed; None: all of them. on_progress: called with
     each record's index, which counts from 0 in each of two passes over the file.
-    Raises ConselfError if `target` exists, for a record that the user can fix, or if no problem is usable; `target` is
-    written completely or not at all.
+    A record that cannot be read is excluded with its reason. Raises ConselfError if `target` exists, or if no problem
+    is usable; `target` is written completely or not at all.
     """
     if target.exists():
         raise ConselfError(f"{target} already exists", "give another path")
@@ -141,19 +142,16 @@ def _accepted(
 ) -> Iterator[Problem]:
     """Yield the problems that are taken, and count everything in the report.
 
-    faults: collects what the user can fix; if it is None, the first such record raises ConselfError.
+    faults: collects what the user can fix; if it is None, the report does.
     """
     repeats = Repeats()
     for done, one in enumerate(read_problems(source, make_sandbox)):
         on_progress(done)
         if isinstance(one, Fault):
-            where = f"{source}, line {one.line}: {one.why}"
-            if not one.fixable:
-                report.exclude("cannot be used", f"line {one.line}: {one.why}")
-            elif faults is None:
-                raise ConselfError(where, FIX_HINT)
+            if one.fixable and faults is not None:
+                faults.append(f"{source}, line {one.line}: {one.why}")
             else:
-                faults.append(where)
+                report.exclude("cannot be used", f"line {one.line}: {one.why}")
             continue
         if one.split == "train":
             if why := exclusion_reason(one, benchmarks, repeats):

@@ -1,4 +1,4 @@
-"""Defines a problem: a statement and test *inputs*, and never an expected output on a training problem.
+"""Define a problem: a statement and test *inputs*, and never an expected output on a training problem.
 
 A `reference` (a program known to be correct) is allowed on validation and held-out problems only. There, a program is
 judged by the reference's outputs on the inputs.
@@ -12,7 +12,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from conself_local.problems.literals import input_text
+from conself_local.foreign_text import is_encodable
+from conself_local.problems.literals import MAX_LITERALS_CHARACTERS, input_text
+from sandbox.values import UnusableInputError
 
 Kind = Literal["function", "stdin"]
 Split = Literal["train", "validation", "held-out"]
@@ -48,6 +50,9 @@ class Problem:
             raise ValueError("id must have 1 to 200 characters")
         if not self.statement.strip() or len(self.statement) > MAX_STATEMENT_CHARACTERS:
             raise ValueError(f"statement must have 1 to {MAX_STATEMENT_CHARACTERS} characters")
+        for name in ("statement", "starter_code", "reference", "origin", "licence"):
+            if not is_encodable(getattr(self, name) or ""):
+                raise ValueError(f"{name} holds half of a surrogate pair, which is no character")
         if self.split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {self.split!r}")
         if self.kind not in ("function", "stdin"):
@@ -63,8 +68,10 @@ class Problem:
                 raise ValueError("every input of a function problem must be a tuple of arguments")
         elif not all(isinstance(i, str) for i in self.inputs):
             raise ValueError("every input of a stdin problem must be text")
-        for value in self.inputs:
-            input_text(value)  # raises UnusableInputError for what no program can be given
+        # raises UnusableInputError for what no program can be given
+        characters = sum(len(input_text(value)) for value in self.inputs)
+        if self.kind == "function" and characters > MAX_LITERALS_CHARACTERS:
+            raise UnusableInputError(f"its inputs hold more than {MAX_LITERALS_CHARACTERS} characters together")
 
     def content_hash(self) -> str:
         """Return the hash of everything that sampling, execution and judging depend on, 32 hex digits."""

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from conself_local.errors import ConselfError
+from conself_local.model_files.chat_template import TemplateRenderer
 from conself_local.model_files.model_file import load_model_file
-from conself_local.sampling.chat_template import render_chat
 from conself_local.sampling.generation import Generation
 from conself_local.sampling.sampler import ChatMessage, Completion, SampleRequest
 
@@ -60,15 +60,6 @@ class Engine(Protocol):
         """Return the log-probability (nats, temperature 1) of each completion token; call it only while idle."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Template:
-    """A chat template (Jinja) and the two special tokens that it may write."""
-
-    text: str
-    bos_token: str
-    eos_token: str
-
-
 def main() -> None:
     """Load the engine that the command line names and serve calls until standard input ends.
 
@@ -87,14 +78,15 @@ def main() -> None:
     os.dup2(2, 1)
     os.nice(NICENESS)
     try:
-        engine, template = _open_mlx(options) if options.engine == "mlx" else _open_llama(options)
-        _write(channel, {"ready": True})
-        _serve(engine, template, channel)
+        engine, renderer = _open_mlx(options) if options.engine == "mlx" else _open_llama(options)
+        with renderer:
+            _write(channel, {"ready": True})
+            _serve(engine, renderer, channel)
     except ConselfError as error:
         _write(channel, {"error": error.message, "hint": error.hint})
 
 
-def _open_llama(options: argparse.Namespace) -> tuple[Engine, Template]:
+def _open_llama(options: argparse.Namespace) -> tuple[Engine, TemplateRenderer]:
     from conself_local.sampling.llama_engine import LlamaEngine
 
     described = load_model_file(options.described_by)
@@ -105,22 +97,22 @@ def _open_llama(options: argparse.Namespace) -> tuple[Engine, Template]:
         threads=options.threads,
         gpu_layers=options.gpu_layers,
     )
-    return engine, Template(described.chat_template, described.bos_token, described.eos_token)
+    return engine, TemplateRenderer(described.chat_template, described.special_tokens)
 
 
-def _open_mlx(options: argparse.Namespace) -> tuple[Engine, Template]:
+def _open_mlx(options: argparse.Namespace) -> tuple[Engine, TemplateRenderer]:
     from conself_local.sampling.mlx_engine import MlxEngine
 
     engine = MlxEngine(options.model, slots=options.slots, context_tokens=options.context_tokens)
-    return engine, Template(engine.chat_template, engine.bos_token, engine.eos_token)
+    return engine, TemplateRenderer(engine.chat_template, engine.special_tokens)
 
 
-def _serve(engine: Engine, template: Template, channel: Any) -> None:
+def _serve(engine: Engine, renderer: TemplateRenderer, channel: Any) -> None:
     inbox: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_read_requests, args=(inbox,), daemon=True).start()
     while True:
         while not engine.busy or not inbox.empty():
-            _handle(engine, template, inbox.get(), channel)
+            _handle(engine, renderer, inbox.get(), channel)
         for completion in engine.step():
             _write(channel, dataclasses.asdict(completion))
         for generation in engine.under_way():
@@ -134,7 +126,7 @@ def _read_requests(inbox: queue.Queue[dict[str, Any]]) -> None:
     os._exit(0)
 
 
-def _handle(engine: Engine, template: Template, call: dict[str, Any], channel: Any) -> None:
+def _handle(engine: Engine, renderer: TemplateRenderer, call: dict[str, Any], channel: Any) -> None:
     if call["op"] == "sample":
         request = call["request"]
         request["prompt_token_ids"] = tuple(request["prompt_token_ids"])
@@ -142,8 +134,7 @@ def _handle(engine: Engine, template: Template, call: dict[str, Any], channel: A
         engine.submit(SampleRequest(**request))
     elif call["op"] == "encode":
         messages = [ChatMessage(**m) for m in call["messages"]]
-        text = render_chat(template.text, messages, template.bos_token, template.eos_token)
-        text += call["answer_prefix"]
+        text = renderer.render(messages) + call["answer_prefix"]
         _write(channel, {"text": text, "token_ids": engine.tokenize(text)})
     elif call["op"] == "threads":
         engine.set_threads(call["threads"])

@@ -52,7 +52,7 @@ class MlxEngine:
                 f"mlx-lm cannot load {folder}: {str(error)[:300]}", "use a model that mlx-lm supports"
             ) from error
         self.chat_template = str(self._tokenizer.chat_template or "")
-        self.bos_token, self.eos_token = (str(t or "") for t in (self._tokenizer.bos_token, self._tokenizer.eos_token))
+        self.special_tokens = {k: str(v) for k, v in self._tokenizer.special_tokens_map.items() if isinstance(v, str)}
         if not self.chat_template or not self._tokenizer.eos_token_ids:
             raise ConselfError(
                 f"{folder} has no chat template or no end token", "use the *instruct* version of the model"

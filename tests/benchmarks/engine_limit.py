@@ -22,10 +22,10 @@ import numpy as np
 
 from conself_local.home import Home
 from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.chat_template import TemplateRenderer
 from conself_local.model_files.converted_weights import ensure_converted_weights
 from conself_local.model_files.model_file import load_model_file
 from conself_local.sampling.amx import model_params
-from conself_local.sampling.chat_template import render_chat
 from conself_local.sampling.llama_engine import BATCH_TOKENS, LlamaEngine
 from conself_local.sampling.sampler import SampleRequest
 from tests.benchmarks.sampling_speed import MAX_TOKENS, SAMPLES, TEMPERATURE, TOP_P, load_prompts
@@ -132,10 +132,8 @@ def main() -> None:
     engine = LlamaEngine(
         weights, slots=arguments.slots, context_tokens=arguments.slots * 512, threads=arguments.threads
     )
-    prompts = [
-        engine.tokenize(render_chat(model.chat_template, messages, model.bos_token, model.eos_token))
-        for messages in load_prompts(arguments.problems)
-    ]
+    with TemplateRenderer(model.chat_template, model.special_tokens) as renderer:
+        prompts = [engine.tokenize(renderer.render(messages)) for messages in load_prompts(arguments.problems)]
     ll.llama_log_set(_silent, ctypes.c_void_p(0))
     bare = BareLoop(weights, arguments.slots, 512, arguments.threads)
     ratios = []

@@ -8,7 +8,8 @@ from __future__ import annotations
 import itertools
 import json
 
-from conself_local.problems.formats.human_eval import open_text, packaged_file, problems_of
+from conself_local.problems.formats.human_eval import packaged_file, problems_of
+from conself_local.problems.records import Fault, json_records
 from sandbox import Sandbox
 from tests.benchmarks.sandbox_speed import WORKLOAD
 
@@ -17,9 +18,8 @@ INPUTS = 10
 
 def main() -> None:
     """Write the workload; a problem whose inputs cannot be recorded is excluded."""
-    with open_text(packaged_file()) as file:
-        records = [json.loads(line) for line in file]
-    inputs = {p.id: p.inputs for p in problems_of(records, Sandbox)[0]}
+    records = [record for _, record in json_records(packaged_file()) if not isinstance(record, Fault)]
+    inputs = {p.id: p.inputs for p in problems_of(records, Sandbox) if not isinstance(p, str)}
     with WORKLOAD.open("w", encoding="utf-8") as file:
         for n, record in enumerate(records):
             broken = n % 20 == 0

@@ -1,4 +1,4 @@
-"""Reads problems that a person has written by hand in a TOML file.
+"""Read problems that a person has written by hand in a TOML file.
 
     [[problem]]
     statement = "Return n times 2."
@@ -15,6 +15,7 @@ import ast
 from typing import Any
 
 from conself_local.problems.formats import own
+from conself_local.problems.literals import parse_code
 from conself_local.problems.problem import Problem
 
 
@@ -38,10 +39,10 @@ def problem_of(record: dict[str, Any], stem: str, number: int) -> Problem:
 
 def _defined(starter: str) -> str:
     try:
-        tree = ast.parse(f"{starter.rstrip()} pass")
-    except SyntaxError as error:
+        tree = parse_code(f"{starter.rstrip()} pass")
+    except ValueError as error:
         raise ValueError(
-            f'starter_code is not the beginning of a function such as "def double(n):" ({error.msg})'
+            f'starter_code is not the beginning of a function such as "def double(n):" ({error})'
         ) from error
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     if not names:

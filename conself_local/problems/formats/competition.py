@@ -1,4 +1,4 @@
-"""Reads APPS, TACO and LiveCodeBench records from the user's file.
+"""Read APPS, TACO and LiveCodeBench records from the user's file.
 
 Only statements and test inputs are taken, for training; expected outputs and solutions are dropped. LiveCodeBench's
 public tests are read; its private tests are pickles and are never read. Call-based problems keep their `Solution`
@@ -8,11 +8,11 @@ Sources: APPS (Hendrycks et al. 2021, MIT), TACO (Li et al. 2023, Apache-2.0), L
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Sequence
 from typing import Any
 
+from conself_local.problems.literals import parse_code
 from conself_local.problems.problem import MAX_INPUTS, Problem
 
 _TYPING = "from typing import *\n\n\n"
@@ -111,8 +111,8 @@ def _first_lines(starter: str, name: str) -> str:
         if line.strip().startswith(f"def {name}(") and line.rstrip().endswith(":"):
             head = "\n".join(lines[: i + 1])
             try:
-                ast.parse(f"{head} pass")
-            except SyntaxError:
+                parse_code(f"{head} pass")
+            except ValueError:
                 return ""
             return _TYPING + head if "->" in line or ": " in line else head
     return ""

