@@ -3,14 +3,15 @@
 An adapter from elsewhere is untrusted input: only safetensors and GGUF are read (no pickle, no code that a
 configuration names), and every tensor must hold finite numbers in the shape that the model has at that place. For the
 llama architecture GGUF permutes the rows of Q and K, so their B is permuted too; qwen2 needs no permutation.
-Not covered: variants such as DoRA, rank patterns and biases, and architectures that are not listed. They are refused
-by name.
+Not covered: variants such as DoRA, rank patterns, biases and weights that PiSSA or LoftQ changed, and architectures
+that are not listed. They are refused by name.
 Source: llama.cpp, convert_lora_to_gguf.py; mlx-lm, tuner/lora.py; peft, save_and_load.py; read and restated.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,10 +20,10 @@ from typing import Any
 
 import gguf
 import numpy as np
-import safetensors
 from safetensors.numpy import save_file
 
 from conself_local.errors import ConselfError
+from conself_local.foreign_files import read_json, refusing
 from conself_local.model_files.ggml import Floats
 from conself_local.model_files.gguf_reader import GgufReader
 from conself_local.model_files.gguf_weights import (
@@ -34,14 +35,29 @@ from conself_local.model_files.gguf_weights import (
     unpermute_rows,
 )
 from conself_local.model_files.model_file import ModelFile, verify_adapter_file
+from conself_local.model_files.safetensors_file import read_header, read_tensor
 
 _GGUF_NAMES = {model_name: gguf_name for gguf_name, model_name in LINEAR_NAMES.items()}
 _PEFT_KEY = re.compile(r"base_model\.model\.(model\.layers\.\d+\.\w+\.\w+)\.lora_(A|B)\.weight")
 _MLX_KEY = re.compile(r"(model\.layers\.\d+\.\w+\.\w+)\.lora_(a|b)")
 _GGUF_KEY = re.compile(r"(.+\.weight)\.lora_(a|b)")
 _GGUF_TENSOR = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
-_MAX_BYTES = 4 * 2**30
+_MAX_CONFIG_BYTES = 2**20
+_MAX_TENSORS = 2**14
+_LARGEST_CHANGE = 65504.0
+"""Largest value of a 16-bit float, in which many tools compute."""
 _WRONG_MODEL_HINT = "give an adapter that was trained on this model"
+_DAMAGED_HINT = "the adapter is damaged; get it again"
+_NOT_IN_LAYERS = re.compile(r"lm_head|embed_tokens|embedding|token_embd|^output|modules_to_save|(^|\.)norm\.")
+_PLAIN_FIELDS = {
+    "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "ensure_weight_tying", "eva_config",
+    "exclude_modules", "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha",
+    "lora_dropout", "megatron_core", "peft_type", "peft_version", "qalora_group_size", "r", "rank_pattern", "revision",
+    "runtime_config", "target_modules", "task_type", "use_rslora",
+}  # fmt: skip
+"""Fields of a PEFT configuration that may have any value here, or that `_read_scale` looks at."""
+_PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+"""Values of `init_lora_weights` that leave the weights of the model as they are."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +90,10 @@ def verify_adapter(adapter: Adapter, model: ModelFile) -> None:
                 _WRONG_MODEL_HINT,
             )
         if not (np.isfinite(a).all() and np.isfinite(b).all()):
-            raise ConselfError(
-                f"the adapter's {name} contains values that are not finite", "the adapter is damaged; get it again"
-            )
-    if not np.isfinite(adapter.scale):
-        raise ConselfError("the adapter's scale is not finite", "the adapter is damaged; get it again")
+            raise ConselfError(f"the adapter's {name} contains values that are not finite", _DAMAGED_HINT)
+        change = abs(adapter.scale) * adapter.rank * float(np.abs(a).max()) * float(np.abs(b).max())
+        if not change <= _LARGEST_CHANGE:
+            raise ConselfError(f"the adapter's {name} changes weights by more than a number can hold", _DAMAGED_HINT)
 
 
 def read_adapter(path: Path, model: ModelFile) -> Adapter:
@@ -86,10 +101,12 @@ def read_adapter(path: Path, model: ModelFile) -> Adapter:
 
     Raises ConselfError if the form is not supported, the data are damaged, or the adapter does not fit the model.
     """
-    if path.is_dir():
-        adapter = read_mlx(path) if (path / "adapters.safetensors").is_file() else read_peft(path)
-    else:
+    if not path.is_dir():
         adapter = read_gguf(path, model)
+    elif (path / "adapters.safetensors").is_file():
+        adapter = read_mlx(path, model)
+    else:
+        adapter = read_peft(path, model)
     verify_adapter(adapter, model)
     return adapter
 
@@ -97,39 +114,42 @@ def read_adapter(path: Path, model: ModelFile) -> Adapter:
 # -- PEFT ---------------------------------------------------------------------------------------------------
 
 
-def read_peft(folder: Path) -> Adapter:
+def read_peft(folder: Path, model: ModelFile | None = None) -> Adapter:
     """Return the adapter of a PEFT folder, not yet verified against a model.
 
+    model: a file that holds more than an adapter of its rank for this model is refused before it is read.
     Raises ConselfError if the folder is damaged, is not LoRA, or uses a variant that is not supported.
     """
-    config = _read_config(folder)
+    path = folder / "adapter_config.json"
+    config = read_json(path, _MAX_CONFIG_BYTES, "give a PEFT or mlx-lm folder, or a GGUF LoRA file")
     if config.get("peft_type") != "LORA":
         raise ConselfError(
             f"{folder} is not a LoRA adapter (peft_type {config.get('peft_type')!r})", "give a LoRA adapter"
         )
-    unsupported = [
-        key
-        for key in (
-            "use_dora",
-            "use_rslora",
-            "rank_pattern",
-            "alpha_pattern",
-            "modules_to_save",
-            "lora_bias",
-            "auto_mapping",
-        )
-        if config.get(key)
-    ]
-    if config.get("bias", "none") != "none":
-        unsupported.append("bias")
-    if unsupported:
+    if unsupported := _unsupported(config):
         raise ConselfError(
             f"{folder} uses {', '.join(unsupported)}, which is not supported", "give a plain LoRA adapter"
         )
-    rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or rank < 1 or not isinstance(alpha, int | float):
-        raise ConselfError(f"{folder} does not state a usable rank and alpha", "get the adapter again")
-    return adapter_of_peft_tensors(_read_safetensors(folder / "adapter_model.safetensors"), alpha / rank)
+    with refusing(f"{folder} does not state a usable rank and alpha", _DAMAGED_HINT):
+        rank, alpha = _rank(config.get("r")), _number(config.get("lora_alpha"))
+        scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
+    return adapter_of_peft_tensors(
+        _read_safetensors(folder / "adapter_model.safetensors", _PEFT_KEY, rank, model), scale
+    )
+
+
+def _unsupported(config: Mapping[str, Any]) -> list[str]:
+    """Return the fields of a PEFT configuration that change the computation in a way that is not supported."""
+    found = [key for key, value in config.items() if value and key not in _PLAIN_FIELDS]
+    found += [key for key in ("rank_pattern", "alpha_pattern") if config.get(key)]
+    if config.get("bias", "none") != "none":
+        found.append("bias")
+    if config.get("task_type") not in (None, "CAUSAL_LM"):
+        found.append(f"task_type {config['task_type']}")
+    start = config.get("init_lora_weights", True)
+    if not any(start is plain or (start == plain and isinstance(start, str)) for plain in _PLAIN_STARTS):
+        found.append(f"init_lora_weights {start} (it changes the weights of the model)")
+    return sorted(str(name)[:100] for name in found)
 
 
 def adapter_of_peft_tensors(tensors: Mapping[str, Floats], scale: float) -> Adapter:
@@ -168,16 +188,20 @@ def write_peft(adapter: Adapter, folder: Path, architecture: str) -> None:
 # -- mlx-lm -------------------------------------------------------------------------------------------------
 
 
-def read_mlx(folder: Path) -> Adapter:
-    """Return the adapter of an mlx-lm folder, not yet verified against a model.
+def read_mlx(folder: Path, model: ModelFile | None = None) -> Adapter:
+    """Return the adapter of an mlx-lm folder, not yet verified against a model; `model` as in `read_peft`.
 
     Raises ConselfError if the folder is damaged or is not plain LoRA.
     """
-    config = _read_config(folder)
-    scale = config.get("lora_parameters", {}).get("scale") if isinstance(config.get("lora_parameters"), dict) else None
-    if config.get("fine_tune_type", "lora") != "lora" or not isinstance(scale, int | float):
-        raise ConselfError(f"{folder} is not a plain LoRA adapter of mlx-lm", "give a LoRA adapter")
-    return adapter_of_mlx_tensors(_read_safetensors(folder / "adapters.safetensors"), float(scale))
+    path = folder / "adapter_config.json"
+    config = read_json(path, _MAX_CONFIG_BYTES, "give a PEFT or mlx-lm folder, or a GGUF LoRA file")
+    with refusing(f"{folder} is not a plain LoRA adapter of mlx-lm", "give a LoRA adapter"):
+        parameters = config.get("lora_parameters")
+        if config.get("fine_tune_type", "lora") != "lora" or not isinstance(parameters, dict):
+            raise ValueError(f"fine_tune_type {config.get('fine_tune_type')!r}")
+        scale, rank = _number(parameters.get("scale")), _rank(parameters.get("rank"))
+    tensors = _read_safetensors(folder / "adapters.safetensors", _MLX_KEY, rank, model)
+    return _of_rank(rank, adapter_of_mlx_tensors(tensors, scale))
 
 
 def adapter_of_mlx_tensors(tensors: Mapping[str, Floats], scale: float) -> Adapter:
@@ -221,7 +245,7 @@ def read_gguf(path: Path, model: ModelFile) -> Adapter:
     for tensor, (a, b) in in_file.maps.items():
         match = _GGUF_TENSOR.fullmatch(tensor)
         if not match or match[2] not in LINEAR_NAMES:
-            raise ConselfError(f"the adapter changes {tensor}, which is not a linear map of a layer", _WRONG_MODEL_HINT)
+            raise _foreign_tensor(tensor)
         name = f"model.layers.{match[1]}.{LINEAR_NAMES[match[2]]}"
         maps[name] = (a, _reorder(b, name, model, unpermute_rows))
     return Adapter(in_file.scale, maps)
@@ -234,14 +258,15 @@ def read_gguf_maps(path: Path, model: ModelFile) -> Adapter:
     architecture; shapes are not checked.
     """
     verify_adapter_file(path, model)
-    reader = GgufReader(path)
-    field = reader.fields.get("adapter.lora.alpha")
-    alpha = field.contents() if field else None
-    tensors = {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32) for t in reader.tensors}
-    adapter = Adapter(1.0, _pair_up(tensors, lambda key: _match(_GGUF_KEY, key)))
-    if not isinstance(alpha, int | float) or not adapter.rank:
-        raise ConselfError(f"{path} does not state a usable alpha", "get the adapter again")
-    return Adapter(alpha / adapter.rank, adapter.maps)
+    with refusing(f"{path} is damaged or in an unknown format", "get the adapter again"):
+        reader = GgufReader(path)
+        field = reader.fields.get("adapter.lora.alpha")
+        alpha = _number(field.contents() if field else None)
+        rank = min(map(int, reader.tensors[0].shape))
+        _verify_size(len(reader.tensors), sum(int(t.n_elements) for t in reader.tensors), rank, model)
+        tensors = {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32) for t in reader.tensors}
+        adapter = Adapter(1.0, _pair_up(tensors, lambda key: _match(_GGUF_KEY, key)))
+        return Adapter(alpha / adapter.rank, adapter.maps)
 
 
 def write_gguf(adapter: Adapter, model: ModelFile, target: Path, *, permute: bool = True) -> None:
@@ -306,9 +331,7 @@ def _pair_up(
     for key, value in tensors.items():
         found = parse_key(key)
         if found is None or value.ndim != 2:
-            raise ConselfError(
-                f"the adapter contains {key}, which is not a LoRA tensor of a linear map", _WRONG_MODEL_HINT
-            )
+            raise _foreign_tensor(key)
         sides.setdefault(found[0], {})[found[1]] = value
     halves = [name for name, both in sides.items() if set(both) != {"a", "b"}]
     if halves or not sides:
@@ -318,37 +341,61 @@ def _pair_up(
     return {name: (both["a"], both["b"]) for name, both in sides.items()}
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / "adapter_config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+def _foreign_tensor(name: str) -> ConselfError:
+    """Return the error for a tensor that belongs to no linear map of a layer."""
+    hint = _WRONG_MODEL_HINT
+    if _NOT_IN_LAYERS.search(name):
+        hint = "only linear maps inside layers can be changed; train it without embeddings, output head and norms"
+    return ConselfError(f"the adapter contains {name}, which is not a LoRA tensor of a linear map of a layer", hint)
+
+
+def _number(value: object) -> float:
+    """Return a number of a configuration as a float. Raises ValueError or OverflowError if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(float(value)):
+        raise ValueError(f"{value!r:.50} is not a number")
+    return float(value)
+
+
+def _of_rank(rank: int, adapter: Adapter) -> Adapter:
+    """Return the adapter. Raises ConselfError if its tensors have another rank than its configuration states."""
+    if adapter.rank != rank:
         raise ConselfError(
-            f"{path} cannot be read: {error}", "give a PEFT or mlx-lm folder, or a GGUF LoRA file"
-        ) from error
-    if not isinstance(config, dict):
-        raise ConselfError(f"{path} does not contain a JSON object", "get the adapter again")
-    return config
+            f"the adapter states rank {rank}, and its tensors have the shapes of {adapter.rank}", _DAMAGED_HINT
+        )
+    return adapter
 
 
-def _read_safetensors(path: Path) -> dict[str, Floats]:
-    """Return the F32, F16 and BF16 tensors of a file as float32. Raises ConselfError for a damaged or large file."""
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConselfError(f"{path} is too large for an adapter", "give a LoRA adapter, not a model")
-        entries = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
-        return {name: _as_float32(entry).reshape(entry["shape"]) for name, entry in entries}
-    except FileNotFoundError:
+def _rank(value: object) -> int:
+    if type(value) is not int or not 1 <= value < 2**20:
+        raise ValueError(f"{value!r:.50} is not a rank")
+    return value
+
+
+def _verify_size(tensors: int, values: int, rank: int, model: ModelFile | None) -> None:
+    """Raise ValueError if an adapter holds more than one of its rank for the model can hold."""
+    if tensors > _MAX_TENSORS:
+        raise ValueError(f"it holds {tensors} tensors")
+    if model is None:
+        return
+    dimensions = sum(sum(shape) for shape in linear_shapes(model).values())
+    if rank > model.embedding_length or values > rank * dimensions:
+        raise ValueError(f"it is too large for an adapter of rank {rank} of {model.name}")
+
+
+def _read_safetensors(path: Path, key: re.Pattern[str], rank: int, model: ModelFile | None) -> dict[str, Floats]:
+    """Return the tensors of a file as float32.
+
+    key: the form of their names. Raises ConselfError for a damaged or large file, or one with other tensors.
+    """
+    if not path.exists():
         raise ConselfError(
             f"there is no {path.name} in {path.parent}; a .bin or .pt file could run code and is never read",
             "get the adapter as safetensors",
-        ) from None
-    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
-        raise ConselfError(f"{path} is damaged or in an unknown format: {error}", "get the adapter again") from error
-
-
-def _as_float32(entry: Any) -> Floats:
-    raw = bytes(entry["data"])
-    if entry["dtype"] == "BF16":
-        return (np.frombuffer(raw, dtype=np.uint16).astype(np.uint32) << 16).view(np.float32)
-    return np.frombuffer(raw, dtype={"F32": np.float32, "F16": np.float16}[entry["dtype"]]).astype(np.float32)
+        )
+    with refusing(f"{path} is damaged or in an unknown format", "get the adapter again"):
+        stored = read_header(path)
+        for name in stored:
+            if not key.fullmatch(name):
+                raise _foreign_tensor(name)
+        _verify_size(len(stored), sum(math.prod(t.shape) for t in stored.values()), rank, model)
+        return {name: read_tensor(path, tensor) for name, tensor in stored.items()}

@@ -37,10 +37,16 @@ def import_adapter(store: Store, home: Home, path: Path, model: ModelFile, name:
         raise ConselfError(f"there is no adapter at {path}", "give a GGUF LoRA file, a PEFT folder or an mlx-lm folder")
     adapter = read_adapter(path, model)
     folder = home.adapter_folder(name)
-    shutil.rmtree(folder, ignore_errors=True)
-    write_peft(adapter, folder / "peft", model.architecture)
+    part = folder.with_name(f".{name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        write_peft(adapter, part / "peft", model.architecture)
+        write_gguf(adapter, model, part / "adapter.gguf")
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     gguf = folder / "adapter.gguf"
-    write_gguf(adapter, model, gguf)
     return store.insert_adapter(
         {
             "name": name,

@@ -7,17 +7,14 @@ Not checked: the names, shapes and values of the tensors.
 
 from __future__ import annotations
 
-import json
-import os
-import struct
 from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
-from conself_local.foreign_files import open_regular, read_json, refusing
+from conself_local.foreign_files import read_json, refusing
+from conself_local.model_files.safetensors_file import read_header
 
 _FOLDER_HINT = "give the folder of an MLX *instruct* model, as mlx_lm.convert writes it"
-_MAX_HEADER_BYTES = 8 * 2**20
 _MAX_JSON_BYTES = 8 * 2**20
 _RUNS_CODE = ("auto_map", "model_file", "custom_pipelines")
 """Keys of a configuration that make a library load Python code from the folder."""
@@ -71,12 +68,4 @@ def _verify_safetensors(path: Path) -> None:
     if not path.is_file():
         raise ConselfError(f"there is no {path.name} in {path.parent}", "download the folder again")
     with refusing(f"{path} is damaged or cut short", "download the folder again"):
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > min(size - 8, _MAX_HEADER_BYTES):
-                raise ValueError("its header is too long")
-            header = json.loads(file.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        if 8 + length + max(ends, default=0) != size:
-            raise ValueError("its size does not match its header")
+        read_header(path)

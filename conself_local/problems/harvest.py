@@ -1,11 +1,11 @@
-"""Makes problems from the user's own Python functions.
+"""Make problems from the user's own Python functions.
 
 A function is taken if it looks pure, has a docstring, and has parameters that literals can fill. Only the syntax tree
 is read; nothing is imported. A function is excluded, with the reason, if it uses files, the network, clocks, random
 numbers or globals, if it calls anything that is not known to be pure, or if it contains something like a secret.
 Definitions that it needs from its module are copied with it. The code becomes the reference of a validation problem;
 a training problem never has one.
-Not decided from the syntax tree: whether a function runs; the sandbox finds that out (`keep_runnable`).
+Not covered: whether a function runs; the sandbox finds that out (`keep_runnable`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import builtins
 import hashlib
 import re
 import symtable
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from conself_local.foreign_files import PARSER_ERRORS, read_text, reason
 from conself_local.problems.inputs import example_calls, make_inputs
 from conself_local.problems.problem import Problem
 from sandbox import Limits, MakeSandbox, Program
@@ -69,7 +71,7 @@ _IMPURE_BUILTINS = {
 _SECRET = re.compile(
     r"AKIA[0-9A-Z]{12}|sk-[A-Za-z0-9]{16}|ghp_\w{20}|-----BEGIN|(?i:passw(or)?d|api_?key|secret)\s*[=:]\s*['\"]"
 )
-_MAX_FILE_BYTES = 2 * 2**20
+_MAX_FILE_BYTES = 1_000_000
 _MAX_LINES = 60
 _SKIPPED_FOLDERS = {
     "test",
@@ -102,22 +104,21 @@ class Harvested:
 def harvest(path: Path, seed: int) -> Iterator[Harvested]:
     """Yield a result for every module-level function of a file, or of all Python files under a folder.
 
-    Skipped: functions whose names begin with `_` or `test`, `async` functions, files larger than 2 MiB and, under a
+    Skipped: functions whose names begin with `_` or `test`, `async` functions, files larger than 1 MB and, under a
     folder, subfolders such as `tests`, `docs` and `build`. The inputs of a problem are drawn by `seed`.
     """
     root = path if path.is_dir() else path.parent
     for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
         inside = file.relative_to(root)
-        if not (path.is_dir() and _SKIPPED_FOLDERS & set(inside.parts)) and file.stat().st_size <= _MAX_FILE_BYTES:
+        if not (path.is_dir() and _SKIPPED_FOLDERS & set(inside.parts)) and not file.is_dir():
             yield from _harvest_file(file, str(inside), seed)
 
 
 def _harvest_file(file: Path, shown: str, seed: int) -> Iterator[Harvested]:
     try:
-        text = file.read_text(encoding="utf-8")
-        module = _Module(text)
-    except (OSError, SyntaxError, ValueError, RecursionError) as error:
-        yield Harvested(shown, None, f"cannot be read: {error}", "")
+        module = _Module(read_text(file, _MAX_FILE_BYTES))
+    except (OSError, *PARSER_ERRORS) as error:
+        yield Harvested(shown, None, f"cannot be read: {reason(error)}", "")
         return
     for node in module.tree.body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith(("_", "test")):
@@ -125,15 +126,16 @@ def _harvest_file(file: Path, shown: str, seed: int) -> Iterator[Harvested]:
             try:
                 source = module.source_with_dependencies(node)
                 yield Harvested(where, _problem(node, where, source, seed), "", source)
-            except ValueError as error:
-                yield Harvested(where, None, str(error), "")
+            except PARSER_ERRORS as error:
+                yield Harvested(where, None, reason(error), "")
 
 
 class _Module:
     """The functions, constants and imports at the top level of one file. Raises SyntaxError if it does not parse."""
 
     def __init__(self, text: str) -> None:
-        self.tree = ast.parse(text)
+        with warnings.catch_warnings(action="ignore"):
+            self.tree = ast.parse(text)
         self._text = text
         self._functions = {n.name: n for n in self.tree.body if isinstance(n, ast.FunctionDef)}
         self._constants: dict[str, ast.stmt] = {}
@@ -185,8 +187,8 @@ class _Module:
                     )
                 wanted[used] = statement
             elif used in self._constants:
+                wanted[used] = self._constants[used]  # before what it needs, which may be itself
                 self._collect(self._constants[used], wanted)
-                wanted[used] = self._constants[used]
             elif used in _IMPURE_BUILTINS or not hasattr(builtins, used):
                 raise ValueError(f"it uses {used}")
 

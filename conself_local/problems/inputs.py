@@ -1,4 +1,4 @@
-"""Makes test inputs for a function from the examples in its docstring and the types of its parameters.
+"""Make test inputs for a function from the examples in its docstring and the types of its parameters.
 
 The same seed gives the same inputs. Examples come first, then mostly edge values of each type, then random values.
 Expected outputs in the examples are never used, and nothing is evaluated.
@@ -12,6 +12,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+from conself_local.foreign_files import PARSER_ERRORS
 from conself_local.problems.mutate import mutate_inputs
 
 INPUTS = 12
@@ -57,8 +58,8 @@ def example_calls(docstring: str, name: str) -> list[tuple[object, ...]]:
     for example in examples:
         try:
             tree = ast.parse(example.source)
-        except SyntaxError:
-            continue
+        except PARSER_ERRORS:
+            continue  # an example in another language, or one that is cut short
         for node in ast.walk(tree):
             if (
                 isinstance(node, ast.Call)
@@ -68,8 +69,8 @@ def example_calls(docstring: str, name: str) -> list[tuple[object, ...]]:
             ):
                 try:
                     calls.append(tuple(ast.literal_eval(a) for a in node.args))
-                except (ValueError, TypeError):
-                    continue
+                except PARSER_ERRORS:
+                    continue  # an argument that is computed
     return calls
 
 

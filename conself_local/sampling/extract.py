@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
+from conself_local.foreign_files import PARSER_ERRORS
 from sandbox.values import check_plain
 
 _OPENING = re.compile(r"```[ \t]*(?:python3?|py)[ \t]*\r?\n", re.IGNORECASE)
@@ -77,6 +78,6 @@ def parse_calls(text: str, entry_point: str) -> list[tuple[object, ...]]:
                     check_plain(arguments)
                     found.append(arguments)
                 break
-            except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+            except PARSER_ERRORS:
                 continue
     return found

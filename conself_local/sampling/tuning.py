@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import fmean
 
 from conself_local.errors import ConselfError
+from conself_local.foreign_files import PARSER_ERRORS, read_text
 from conself_local.machine.processor import processor_features
 from conself_local.machine.resources import available_memory_bytes, usable_cores
 from conself_local.machine.room import gib
@@ -40,6 +41,7 @@ from conself_local.sampling.sampler import EncodedPrompt, SampleRequest
 
 SLOTS = 64
 """Number of slots without a probe. Another number may be faster; the probe tries `_SLOTS_TRIED`."""
+_MAX_BYTES = 2**20
 _SLOTS_TRIED = (32, 128)
 _PROBE_SECONDS = 3.0
 _TOKENS_PER_SLOT = 512
@@ -76,8 +78,8 @@ class TuningResult(SamplingConfig):
 def load_tuning(model: ModelFile, cache: Path) -> TuningResult | None:
     """Return the stored result of `tune_model` for this model on this computer; None if it is missing or damaged."""
     try:
-        return TuningResult(**json.loads(_tuning_path(model, cache).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        return TuningResult(**json.loads(read_text(_tuning_path(model, cache), _MAX_BYTES)))
+    except (OSError, *PARSER_ERRORS):
         return None
 
 

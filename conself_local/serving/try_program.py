@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 
+from conself_local.foreign_files import PARSER_ERRORS
 from conself_local.sampling.extract import parse_calls
 from sandbox import Limits, Program, Sandbox, Status
 
@@ -38,6 +39,6 @@ def _function_name(call: str) -> str | None:
     """Return the name of the called function, or None if the text is not a call."""
     try:
         node = ast.parse(call.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except PARSER_ERRORS:
         return None
     return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
