@@ -13,6 +13,8 @@ EXIT_FAILED = 1
 """The command ran, but its check failed (`conself verify` found a difference, for example)."""
 EXIT_USAGE = 2
 """The command cannot run because of its input or of this computer; the message says what to do."""
+EXIT_BUG = 70
+"""The command met an error that nobody foresaw; a log in the home folder says where."""
 EXIT_STOPPED = 130
 """The user stopped the command; the same command continues where it stopped."""
 

@@ -1,19 +1,44 @@
 """Name the places of the home folder (store, adapters, models, training, cache), and lock it for one round.
 
-Not covered: the content of the files there.
+The folder is private: others on this computer can neither list nor read it. Not covered: the content of the files.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import platformdirs
 
 from conself_local.errors import ConselfError
+from conself_local.new_files import create, tighten
+
+_HOME_HINT = "choose another folder with --home DIR"
+_PARTS = ("adapters", "cache", "experiments", "logs", "models", "training")
+_FILES = ("conself.db", "conself.db-wal", "conself.db-shm", "round.lock", "conductor.log")
+
+
+def user_home() -> Path | None:
+    """Return the user's own folder, or None for a user without one (no HOME and no entry in the password file)."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def expand_user(path: Path) -> Path:
+    """Return a path with `~` replaced. Raises ConselfError if the user it names has no folder."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConselfError(
+            f"{path} cannot be found, because the folder of that user is not known", "write it without ~"
+        ) from None
 
 
 class Home:
@@ -25,22 +50,33 @@ class Home:
     """
 
     def __init__(self, path: Path | None = None, *, existing: bool = False) -> None:
-        self.path = (path or Path(platformdirs.user_data_dir("conself-local"))).expanduser().absolute()
+        self.path = expand_user(path).absolute() if path else _default("data")
         if existing and not self.database.is_file():
             raise ConselfError(
                 f"the home folder {self.path} holds no data yet",
                 "start with `conself run`, or choose another folder with --home DIR",
             )
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            if not self.path.is_dir():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.mkdir(mode=0o700, exist_ok=True)
             probe = self.path / f".probe-{os.getpid()}"
-            probe.write_bytes(b"x")
+            os.close(create(probe))
             probe.unlink()
+            self.was_open = self.database.is_file() and tighten(self._own_paths())
+            """Whether others could read the folder until now."""
         except OSError as error:
             raise ConselfError(
-                f"the home folder {self.path} cannot be written: {error.strerror}",
-                "choose another folder with --home DIR",
+                f"the home folder {self.path} cannot be written: {error.strerror}", _HOME_HINT
             ) from error
+
+    def _own_paths(self) -> Iterator[Path]:
+        """Iterate over the folder and all that is kept in it, without following links."""
+        yield self.path
+        yield from (self.path / name for name in _FILES)
+        for part in (self.path / name for name in _PARTS):
+            for folder, folders, files in os.walk(part):
+                yield from (Path(folder) / name for name in (".", *folders, *files))
 
     @property
     def database(self) -> Path:
@@ -48,9 +84,16 @@ class Home:
         return self.path / "conself.db"
 
     @property
+    def logs(self) -> Path:
+        """The folder of the log that says what went wrong; it holds no texts of problems or programs."""
+        return self.path / "logs"
+
+    @property
     def cache(self) -> Path:
         """The folder of converted weights and tuning results; it may be deleted at any time."""
-        return Path(os.environ.get("CONSELF_CACHE") or platformdirs.user_cache_dir("conself-local"))
+        if given := os.environ.get("CONSELF_CACHE"):
+            return Path(given)
+        return _default("cache") if user_home() else self.path / "cache"
 
     @property
     def models(self) -> Path:
@@ -75,18 +118,52 @@ class Home:
         """Hold the lock of the one round that may run in this home.
 
         The kernel releases the lock when the process ends, however it ends.
-        Raises ConselfError if another process holds it.
+        Raises ConselfError if another process holds it, or if the disk has no locks.
         """
-        with (self.path / "round.lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.seek(0)
+        with self._open_lock() as file:
+            if not self._try_lock(file):
                 raise ConselfError(
                     f"another round is running in {self.path} (process {file.read().strip() or 'unknown'})",
                     "wait until it ends, watch it with `conself status` or `conself tui`, or use another --home",
-                ) from None
+                )
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+    def running(self) -> int | None:
+        """Return the process id of the round that runs in this home, or None if no round runs."""
+        if not (self.path / "round.lock").exists():
+            return None
+        with self._open_lock() as file:
+            if self._try_lock(file):
+                return None
+            text = file.read().strip()
+            return int(text) if re.fullmatch(r"[1-9][0-9]{0,9}", text) else None
+
+    def _open_lock(self) -> IO[str]:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return os.fdopen(os.open(self.path / "round.lock", flags, 0o600), "r+")
+
+    def _try_lock(self, file: IO[str]) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise ConselfError(
+                f"the disk of {self.path} cannot lock files ({error.strerror}), as some network disks",
+                "choose a folder on a disk of this computer with --home DIR",
+            ) from error
+        return True
+
+
+def _default(kind: str) -> Path:
+    """Return the system's folder for the user's `data` or `cache`. Raises ConselfError if the user has no folder."""
+    find = platformdirs.user_data_dir if kind == "data" else platformdirs.user_cache_dir
+    try:
+        return Path(find("conself-local")).expanduser().absolute()
+    except RuntimeError:
+        raise ConselfError(
+            "this user has no home folder (no HOME, no entry in the password file)", _HOME_HINT
+        ) from None

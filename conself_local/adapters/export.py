@@ -20,6 +20,7 @@ from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.model_files.converted_weights import ORIGINAL
 from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.new_files import give_away, verify_new, whole_file, whole_folder
 from conself_local.sampling.open_engine import open_llama
 from conself_local.store.store import Store
 
@@ -73,18 +74,18 @@ def export_adapter(
     assert source is not None, "only the base model has no file"
     modelfile = target.with_suffix(".Modelfile")
     for path in (target, modelfile) if export_format == "merged" else (target,):
-        if path.exists():
-            raise ConselfError(f"{path} already exists", "give another path")
+        verify_new(path)
     if export_format == "gguf-lora":
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        with whole_file(target) as part:
+            shutil.copyfile(source, part)
         return [f"{target}: load it together with the model, for example: llama-server --lora {target.name}"]
     model = _model_of(store, row["model_path"], row["model_sha256"])
     if export_format == "merged":
         completions = _completions(store, row["round_id"])
         merge_adapter(model, source, target, weights_format, home.cache)
         fidelity = measure_fidelity(model, source, target, completions, home.cache)
-        modelfile.write_text(f"FROM ./{target.name}\n", encoding="utf-8")
+        with whole_file(modelfile) as part:
+            part.write_text(f"FROM ./{target.name}\n", encoding="utf-8")
         return [
             f"{target}: {model.path.name} with the adapter merged into it",
             fidelity.describe(weights_format),
@@ -92,10 +93,12 @@ def export_adapter(
             f"LM Studio: move it to ~/.lmstudio/models/conself/{row['name']}/",
         ]
     adapter = read_adapter(source, model)
-    if export_format == "peft":
-        write_peft(adapter, target, model.architecture)
-    else:
-        write_mlx(adapter, target, model.block_count)
+    with whole_folder(target) as part:
+        if export_format == "peft":
+            write_peft(adapter, part, model.architecture)
+        else:
+            write_mlx(adapter, part, model.block_count)
+        give_away(part)
     return [f"{target}: an adapter folder for {'peft' if export_format == 'peft' else 'mlx-lm'}"]
 
 

@@ -15,6 +15,7 @@ from conself_local.errors import ConselfError
 from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.model_files.model_file import ModelFile
+from conself_local.new_files import whole_folder
 from conself_local.store.store import IMPORTED, Store
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")
@@ -37,15 +38,10 @@ def import_adapter(store: Store, home: Home, path: Path, model: ModelFile, name:
         raise ConselfError(f"there is no adapter at {path}", "give a GGUF LoRA file, a PEFT folder or an mlx-lm folder")
     adapter = read_adapter(path, model)
     folder = home.adapter_folder(name)
-    part = folder.with_name(f".{name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    shutil.rmtree(folder, ignore_errors=True)
+    with whole_folder(folder) as part:
         write_peft(adapter, part / "peft", model.architecture)
         write_gguf(adapter, model, part / "adapter.gguf")
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     gguf = folder / "adapter.gguf"
     return store.insert_adapter(
         {

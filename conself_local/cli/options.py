@@ -8,12 +8,27 @@ from typing import TYPE_CHECKING
 
 import click
 
+from conself_local.cli.output import echo
+
 if TYPE_CHECKING:
     from conself_local.home import Home
     from conself_local.store.store import Store
     from sandbox import MakeSandbox
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def open_home(ctx: click.Context, *, existing: bool = False) -> Home:
+    """Return the home that the user named, which is created unless `existing` is set.
+
+    Raises ConselfError if it cannot be written, or if `existing` is set and it has no store.
+    """
+    from conself_local.home import Home
+
+    home = Home(ctx.obj["home"], existing=existing)
+    if home.was_open:
+        echo(f"others on this computer could read {home.path}; from now on they cannot", err=True)
+    return home
 
 
 @contextmanager
@@ -23,10 +38,9 @@ def open_store(ctx: click.Context, *, existing: bool = False) -> Iterator[tuple[
     Raises ConselfError if the home cannot be written, if its store cannot be opened, or if `existing` is set and the
     home has no store.
     """
-    from conself_local.home import Home
     from conself_local.store.store import Store
 
-    home = Home(ctx.obj["home"], existing=existing)
+    home = open_home(ctx, existing=existing)
     with Store(home.database) as store:
         yield home, store
 

