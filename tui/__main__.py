@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
-from conself_local.errors import EXIT_USAGE, ConselfError
-from conself_local.foreign_text import shown
+from conself_local.cli.group import fail, report_bug
+from conself_local.errors import ConselfError
 from conself_local.home import Home
+from conself_local.new_files import keep_private
 from conself_local.store.store import Store
 from tui.app import ConselfApp
 from tui.app_state import AppState
 
 
 def main() -> None:
-    """Run the screens on the given home; print a ConselfError with its hint to stderr and exit with EXIT_USAGE."""
+    """Run the screens on the given home; errors become lines and exit codes as on the command line."""
     parser = argparse.ArgumentParser(prog="conself tui")
     parser.add_argument("--home", type=Path)
     options = parser.parse_args()
+    keep_private()
+    logging.captureWarnings(True)  # a warning would be printed over the screens
+    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
     try:
         home = Home(options.home)
         with Store(home.database) as store:
-            ConselfApp(AppState(home, store)).run()
+            app = ConselfApp(AppState(home, store))
+            app.run()
     except ConselfError as error:
-        print(shown(f"conself: {error.message}\n  -> {error.hint}"), file=sys.stderr)
-        sys.exit(EXIT_USAGE)
+        fail(error.message, error.hint)
+    if app.failure is not None:
+        report_bug(app.failure, home.path)
+    sys.exit(app.return_code or 0)
 
 
 if __name__ == "__main__":

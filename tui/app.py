@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
 from textual.screen import Screen
 
 from conself_local.round import process as round_process
@@ -27,6 +29,7 @@ from tui.screens.start import StartScreen
 from tui.screens.training import TrainingScreen
 from tui.widgets.ask_dialog import Confirm
 from tui.widgets.nav_bar import SCREENS, NavBar
+from tui.widgets.plain import EscapeFilter
 
 SCREEN_TYPES: tuple[type[BaseScreen], ...] = (
     StartScreen,
@@ -55,8 +58,26 @@ class ConselfApp(App[None]):
     def __init__(self, app_state: AppState) -> None:
         super().__init__()
         self.app_state = app_state
+        self._escape_filter = EscapeFilter(getattr(sys.__stderr__, "encoding", None))
         for screen in SCREEN_TYPES:
             self.add_mode(screen.NAME, lambda screen=screen: screen(self.app_state))  # type: ignore[misc]
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Return Textual's filters and the one through which all text goes to the terminal."""
+        return [*super().get_line_filters(), self._escape_filter]
+
+    @property
+    def failure(self) -> Exception | None:
+        """The error that nobody foresaw and that ended the app, if there was one."""
+        return self._exception
+
+    def _fatal_error(self) -> None:
+        """Close after an error that nobody foresaw; Textual would print the values of all variables, raw."""
+        self._close_messages_no_wait()
+
+    def panic(self, *renderables: object) -> None:
+        """Close as `_fatal_error` does; `__main__.py` reports the error."""
+        self._close_messages_no_wait()
 
     def on_mount(self) -> None:
         """Open the first screen, and exit cleanly on SIGTERM or a lost terminal; a running round continues."""

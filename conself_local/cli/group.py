@@ -43,9 +43,9 @@ class Group(click.Group):
             if error.ctx:
                 echo(error.ctx.get_usage(), err=True)
                 echo(f"Try `{error.ctx.command_path} --help`.", err=True)
-            _fail(error.format_message(), "")
+            fail(error.format_message(), "")
         except click.ClickException as error:
-            _fail(error.format_message(), "")
+            fail(error.format_message(), "")
         except click.Abort:
             echo("stopped", err=True)
             sys.exit(EXIT_STOPPED)
@@ -57,23 +57,23 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except ConselfError as error:
-            _fail(error.message, error.hint)
+            fail(error.message, error.hint)
         except KeyboardInterrupt:
             echo("stopped; everything stored is kept, and `conself run` continues a round", err=True)
             sys.exit(EXIT_STOPPED)
         except sqlite3.DatabaseError as error:
-            _fail(f"the store cannot be read or written: {error}", "check the disk; `conself verify` checks the store")
+            fail(f"the store cannot be read or written: {error}", "check the disk; `conself verify` checks the store")
         except (BrokenPipeError, click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except OSError as error:
-            _fail(
+            fail(
                 f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), "check the disk and the permissions"
             )
         except Exception as error:
             from sandbox import SandboxError  # imported here, so that --help stays quick
 
             if isinstance(error, SandboxError):
-                _fail(
+                fail(
                     str(error),
                     "`conself doctor` shows the protections; `conself --accept-weaker-sandbox=NAME run` skips one",
                 )
@@ -111,7 +111,7 @@ def _log(error: BaseException, home: Path | None) -> Path:
     return path
 
 
-def _fail(message: str, hint: str) -> NoReturn:
+def fail(message: str, hint: str) -> NoReturn:
     """Print the message and the hint to standard error, and exit with `EXIT_USAGE`."""
     echo(f"conself: {message}", err=True)
     if hint:

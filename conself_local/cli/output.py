@@ -22,6 +22,6 @@ def confirm(question: str) -> bool:
     return click.confirm("", default=True, prompt_suffix="", show_default=False)
 
 
-def rich_text(text: str, encoding: str | None = None) -> Text:
+def rich_text(text: str, encoding: str | None = None, *, lines: bool = True) -> Text:
     """Return `text` as it may be shown, for rich, which parses no markup in it."""
-    return Text(encodable(shown(text), encoding))
+    return Text(encodable(shown(text, lines=lines), encoding))

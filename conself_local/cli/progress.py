@@ -29,6 +29,11 @@ _STAGE_LABELS = {
 """Stage whose summary the report shows -> label."""
 
 
+def _is_plain(console: Console) -> bool:
+    """Return whether lines are all that can be shown: no terminal, or one that cannot move its cursor."""
+    return not console.is_terminal or console.is_dumb_terminal
+
+
 class Counter:
     """A context manager that shows on standard error a count whose final value is unknown."""
 
@@ -51,9 +56,9 @@ class Counter:
         """Show the count; only multiples of 1000 are shown, and without a terminal at most one line every 20 s."""
         if done % 1000 == 0:
             self._status.update(f"{done} {self._what}")
-            if not self._console.is_terminal and time.monotonic() - self._last_line_at > _PLAIN_INTERVAL_S:
+            if _is_plain(self._console) and time.monotonic() - self._last_line_at > _PLAIN_INTERVAL_S:
                 self._last_line_at = time.monotonic()
-                self._console.print(rich_text(f"{done} {self._what}"))
+                self._console.print(f"{done} {self._what}")
 
 
 class Progress:
@@ -62,15 +67,15 @@ class Progress:
     def __init__(self) -> None:
         self.console = Console(stderr=True, highlight=False)
         self._bars = RichProgress(
-            TextColumn("{task.description:<20}"),
+            TextColumn("{task.description:<20}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self.console,
-            disable=not self.console.is_terminal,
+            disable=_is_plain(self.console),
         )
         self._stage: tuple[str, Any, float, int] | None = None
         self._last_line_at = time.monotonic()
@@ -86,7 +91,7 @@ class Progress:
 
     def print_line(self, text: str) -> None:
         """Print one line to standard error, above the bars."""
-        self._bars.console.print(rich_text(text))
+        self._bars.console.print(rich_text(text, self.console.encoding))
 
     def on_event(self, event: Event) -> None:
         """Show an event of a round: move the bar of its stage, or print a line."""
@@ -110,7 +115,12 @@ class Progress:
         _, task, started, before = self._stage
         elapsed = max(1e-6, time.monotonic() - started)
         rate = (event.done - before) / elapsed
-        self._bars.update(task, completed=event.done, rate=f"{rate:.1f}/s", note=event.note[:30])
+        self._bars.update(
+            task,
+            completed=event.done,
+            rate=f"{rate:.1f}/s",
+            note=rich_text(event.note[:30], self.console.encoding, lines=False).plain,
+        )
         if rate:
             left = (event.total - event.done) / rate
             self._print_occasionally(
@@ -118,7 +128,7 @@ class Progress:
             )
 
     def _print_occasionally(self, text: str) -> None:
-        if not self.console.is_terminal and time.monotonic() - self._last_line_at > _PLAIN_INTERVAL_S:
+        if _is_plain(self.console) and time.monotonic() - self._last_line_at > _PLAIN_INTERVAL_S:
             self._last_line_at = time.monotonic()
             self.print_line(text)
 

@@ -26,6 +26,7 @@ import llama_cpp as ll
 import numpy as np
 
 from conself_local.errors import ConselfError
+from conself_local.foreign_text import shown
 from conself_local.sampling.amx import model_params
 from conself_local.sampling.generation import Generation
 from conself_local.sampling.request_queue import RequestQueue, does_not_fit
@@ -42,7 +43,7 @@ _MIN_COPIED_TOKENS = 16
 @ll.llama_log_callback  # type: ignore[untyped-decorator]
 def _keep_warnings(level: int, text: bytes, user_data: object) -> None:
     if level >= 3:  # GGML_LOG_LEVEL_WARN
-        print(text.decode(errors="replace"), end="", file=sys.stderr)
+        sys.stderr.write(shown(text.decode(errors="replace")))
 
 
 @dataclass

@@ -10,14 +10,15 @@ from typing import Any, ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Static
 
 from conself_local.adapters.export import export_adapter
+from conself_local.home import expand_user, user_home
 from conself_local.round.views import adapter_rows
 from conself_local.store.store import Store
 from tui.screens.base import EXPECTED_ERRORS, BaseScreen, format_error
 from tui.widgets.ask_dialog import AskLine, Confirm
 from tui.widgets.big_table import BigTable
+from tui.widgets.plain import Plain
 
 
 class AdaptersScreen(BaseScreen):
@@ -43,7 +44,7 @@ class AdaptersScreen(BaseScreen):
     def compose_body(self) -> ComposeResult:
         columns = [("", 2), ("id", 4), ("name", 20), ("state", 10), ("from", 18), ("made", 20)]
         yield BigTable(columns, self._cells, id="adapters")
-        yield Static("", id="details", markup=False)
+        yield Plain("", id="details")
 
     def load(self, store: Store) -> Any:
         return adapter_rows(store)
@@ -61,7 +62,7 @@ class AdaptersScreen(BaseScreen):
         row = self._row
         if row:
             verdicts = [f"{name}: {verdict}" for name, verdict in row["verdicts"].items()] or ["not evaluated"]
-            self.query_one("#details", Static).update("\n".join([row["gguf_path"], *verdicts]))
+            self.query_one("#details", Plain).update("\n".join([row["gguf_path"], *verdicts]))
 
     @property
     def _row(self) -> dict[str, Any] | None:
@@ -123,10 +124,11 @@ class AdaptersScreen(BaseScreen):
 
         def named(target: str | None) -> None:
             if target:
-                self._export(row["id"], Path(target).expanduser())
+                self._export(row["id"], Path(target))
 
+        folder = user_home() or Path.cwd()
         self.app.push_screen(
-            AskLine("Save the model with the adapter merged in as", str(Path.home() / f"{row['name']}.gguf")), named
+            AskLine("Save the model with the adapter merged in as", str(folder / f"{row['name']}.gguf")), named
         )
 
     @work(thread=True, exclusive=True, group="export")
@@ -134,7 +136,8 @@ class AdaptersScreen(BaseScreen):
         self.app.call_from_thread(self.notify, "Exporting, then measuring how much of the adapter the file keeps ...")
         try:
             with self.app_state.reading() as store:
-                result = " ".join(export_adapter(store, self.app_state.home, adapter_id, "merged", "shipped", target))
+                path = expand_user(target)
+                result = " ".join(export_adapter(store, self.app_state.home, adapter_id, "merged", "shipped", path))
         except EXPECTED_ERRORS as error:
             self.app.call_from_thread(self.notify, format_error(error), severity="error")
             return

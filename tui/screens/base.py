@@ -16,13 +16,14 @@ from textual.binding import Binding, BindingType
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Footer, Static
+from textual.widgets import Footer
 
 from conself_local.errors import ConselfError
 from conself_local.store.store import Store
 from sandbox import SandboxError
 from tui.app_state import BUSY, AppState
 from tui.widgets.nav_bar import NavBar
+from tui.widgets.plain import Plain
 
 EXPECTED_ERRORS = (ConselfError, SandboxError, sqlite3.Error, OSError, ValueError)
 """Errors that a screen shows in its message line; any other error is a bug and ends the app."""
@@ -68,7 +69,7 @@ class BaseScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield NavBar(self.NAME)
         yield from self.compose_body()
-        yield Static("", id="message", markup=False)
+        yield Plain("", id="message")
         yield Footer(compact=True)
 
     def compose_body(self) -> ComposeResult:
@@ -174,7 +175,7 @@ class BaseScreen(Screen[None]):
 
     def _draw_message(self) -> None:
         parts = [part for part in (self._notice, self._status) if part[0]]
-        line = self.query_one("#message", Static)
+        line = self.query_one("#message", Plain)
         line.update("\n".join(f"! {text}" if is_error else text for text, is_error in parts))
         line.set_class(any(is_error for _, is_error in parts), "-bad")
         line.display = bool(parts)

@@ -8,7 +8,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.widgets import Static
 
 from conself_local.round.views import judged_programs
 from conself_local.store.reports import round_report
@@ -17,6 +16,7 @@ from tui.screens.base import BaseScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.diff_view import DiffView
 from tui.widgets.interval import Interval
+from tui.widgets.plain import Plain
 
 
 class EvaluationScreen(BaseScreen):
@@ -36,7 +36,7 @@ class EvaluationScreen(BaseScreen):
     ]
 
     def compose_body(self) -> ComposeResult:
-        yield Static("", id="results", markup=False)
+        yield Plain("", id="results")
         yield Interval()
         with Horizontal():
             yield BigTable([("", 8), ("benchmark", 10), ("problem", 40)], _cells, id="changed")
@@ -75,7 +75,7 @@ class EvaluationScreen(BaseScreen):
         ]
         if not changed:
             lines.append("greedy answers: no problem gained, none lost")
-        self.query_one("#results", Static).update("\n".join(lines))
+        self.query_one("#results", Plain).update("\n".join(lines))
         self.query_one("#changed", BigTable).set_rows(changed)
         state = data["adapter"]["state"] if data["adapter"] else "none"
         self.set_status(

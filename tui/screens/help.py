@@ -9,9 +9,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Footer
 
 from tui.screens.base import BaseScreen
+from tui.widgets.plain import Plain
 
 GLOSSARY = {
     "semantic entropy": "how much the programs for one problem differ in behaviour, in bits; 0: all behave alike",
@@ -41,7 +42,7 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         with VerticalScroll():
-            yield Static(help_text(self._screens), markup=False)
+            yield Plain(help_text(self._screens))
         yield Footer(compact=True)
 
 

@@ -9,7 +9,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.timer import Timer
-from textual.widgets import Static
 
 from conself_local.round.views import pair_rows
 from conself_local.store.store import Store
@@ -17,6 +16,7 @@ from tui.app_state import AppState
 from tui.screens.base import BaseScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.diff_view import DiffView
+from tui.widgets.plain import Plain
 
 _DRAW_DELAY_S = 0.08
 
@@ -39,7 +39,7 @@ class PairsScreen(BaseScreen):
     def compose_body(self) -> ComposeResult:
         with Vertical():
             yield BigTable([("", 9), ("problem", 30), ("weight", 6), ("why", 80)], _cells, id="pairs")
-            yield Static("", id="why", markup=False)
+            yield Plain("", id="why")
             yield DiffView()
 
     def load(self, store: Store) -> Any:
@@ -58,7 +58,7 @@ class PairsScreen(BaseScreen):
         self.set_status(counts if rows else empty)
 
     def _show_pair(self, row: dict[str, Any]) -> None:
-        self.query_one("#why", Static).update(row["why"])
+        self.query_one("#why", Plain).update(row["why"])
         self.query_one(DiffView).show(row["chosen"], row["rejected"], ("chosen", "rejected"))
 
     @on(BigTable.Moved)

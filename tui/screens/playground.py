@@ -9,7 +9,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.widgets import Input, Static, TextArea
+from textual.widgets import Input, TextArea
 
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.bundled import bundled_model
@@ -19,6 +19,7 @@ from conself_local.serving.ask import ask_model, current_adapter
 from conself_local.serving.try_program import try_program
 from conself_local.store.store import Store
 from tui.screens.base import EXPECTED_ERRORS, BaseScreen, format_error
+from tui.widgets.plain import Plain
 from tui.widgets.source_view import SourceView
 
 ARMS = ("base", "adapter")
@@ -51,7 +52,7 @@ class PlaygroundScreen(BaseScreen):
             for arm in ARMS:
                 yield SourceView(id=arm)
         yield Input(placeholder="the input: a call like double(3), or text for standard input", id="call", compact=True)
-        yield Static("", id="ran", markup=False)
+        yield Plain("", id="ran")
 
     def load(self, store: Store) -> Any:
         model = load_model_file(self.app_state.model or bundled_model())
@@ -69,8 +70,8 @@ class PlaygroundScreen(BaseScreen):
 
     def show(self, data: Any) -> None:
         model, adapter, adapter_error = data
-        self.query_one("#base", SourceView).border_title = "base"
-        self.query_one("#adapter", SourceView).border_title = (
+        self.query_one("#base", SourceView).set_title("base")
+        self.query_one("#adapter", SourceView).set_title(
             f"adapter of {adapter.parent.name}" if adapter else "adapter: none yet"
         )
         if adapter_error:
@@ -132,8 +133,7 @@ class PlaygroundScreen(BaseScreen):
 
     def _show_arm(self, arm: str) -> None:
         if self.is_attached:
-            view = self.query_one(f"#{arm}", SourceView)
-            view.show(self._answers[arm], str(view.border_title or arm), python=False)
+            self.query_one(f"#{arm}", SourceView).show(self._answers[arm], python=False)
 
     def action_try(self, arm: str) -> None:
         code = extract_program(self._answers[arm])
@@ -141,7 +141,7 @@ class PlaygroundScreen(BaseScreen):
             message = f"Nothing to run: {arm} has not answered with a ```python block. Press Ctrl+S to ask."
             self.notify(message, severity="error")
             return
-        self.query_one("#ran", Static).update(f"{arm}: running ...")
+        self.query_one("#ran", Plain).update(f"{arm}: running ...")
         self._try(arm, code, self.query_one("#call", Input).value)
 
     @work(thread=True, exclusive=True, group="try")
@@ -150,4 +150,4 @@ class PlaygroundScreen(BaseScreen):
             result = try_program(code, call)
         except EXPECTED_ERRORS as error:
             result = format_error(error)
-        self.app.call_from_thread(self.query_one("#ran", Static).update, f"{arm}: {result}")
+        self.app.call_from_thread(self.query_one("#ran", Plain).update, f"{arm}: {result}")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, ScrollableContainer, VerticalScroll
-from textual.widgets import Static, TabbedContent, TabPane
+from textual.widgets import TabbedContent, TabPane
 
 from conself_local.round.views import ProblemView, ProgramView, problem_view
 from conself_local.store.store import Store
@@ -18,6 +17,7 @@ from tui.screens.base import BaseScreen
 from tui.widgets.behaviour_matrix import BehaviourMatrix
 from tui.widgets.big_table import BigTable
 from tui.widgets.diff_view import DiffView
+from tui.widgets.plain import Plain
 from tui.widgets.source_view import SourceView
 
 
@@ -45,7 +45,7 @@ class ProblemScreen(BaseScreen):
         self._other = 0
 
     def compose_body(self) -> ComposeResult:
-        yield Static("", id="statement", markup=False)
+        yield Plain("", id="statement")
         with TabbedContent(id="tabs"):
             with TabPane("Matrix", id="matrix"), ScrollableContainer():
                 yield BehaviourMatrix()
@@ -55,14 +55,14 @@ class ProblemScreen(BaseScreen):
                 )
                 yield SourceView(id="source")
             with TabPane("Difference", id="difference"):
-                yield Static("", id="apart", markup=False)
+                yield Plain("", id="apart")
                 yield DiffView()
             with TabPane("Observations", id="observations"), VerticalScroll():
-                yield Static("", id="observed", markup=False)
+                yield Plain("", id="observed")
             with TabPane("Prompts", id="prompts"), VerticalScroll():
-                yield Static("", id="prompted", markup=False)
+                yield Plain("", id="prompted")
             with TabPane("Completions", id="completions"), VerticalScroll():
-                yield Static("", id="completed", markup=False)
+                yield Plain("", id="completed")
 
     def load(self, store: Store) -> Any:
         return problem_view(store, self._round_id, self._problem_id)
@@ -71,7 +71,7 @@ class ProblemScreen(BaseScreen):
         view: ProblemView = data
         self._view = view
         entropy = "undefined" if view.entropy_bits is None else f"{view.entropy_bits:.2f} bits"
-        self.query_one("#statement", Static).update(
+        self.query_one("#statement", Plain).update(
             f"{view.id} ({view.kind}, entropy {entropy})\n{view.statement[:400]}"
         )
         self.query_one(BehaviourMatrix).show(view)
@@ -79,11 +79,11 @@ class ProblemScreen(BaseScreen):
         if view.programs:
             self._show_source(view.programs[0])
             self._show_difference()
-        self.query_one("#observed", Static).update(
+        self.query_one("#observed", Plain).update(
             "\n\n".join(f"{i}. {text}" for i, text in enumerate(view.observations, 1)) or "none yet"
         )
-        self.query_one("#prompted", Static).update("\n\n────\n\n".join(view.prompts) or "none yet")
-        self.query_one("#completed", Static).update("\n\n────\n\n".join(view.completions) or "none yet")
+        self.query_one("#prompted", Plain).update("\n\n────\n\n".join(view.prompts) or "none yet")
+        self.query_one("#completed", Plain).update("\n\n────\n\n".join(view.completions) or "none yet")
         self.set_status("" if view.programs else "No program has been run yet. Press 2 to see how far the round is.")
 
     def _cells(self, row: ProgramView) -> list[str]:
@@ -100,7 +100,9 @@ class ProblemScreen(BaseScreen):
 
     def _show_source(self, program: ProgramView) -> None:
         cluster = "crashed on every input" if program.cluster is None else f"cluster {_name(program.cluster)}"
-        self.query_one("#source", SourceView).show(program.code, f"{cluster}, sampled {program.samples} times")
+        view = self.query_one("#source", SourceView)
+        view.set_title(f"{cluster}, sampled {program.samples} times")
+        view.show(program.code)
 
     def _show_difference(self) -> None:
         """Show the largest cluster against another one; each press of d takes the next."""
@@ -110,14 +112,14 @@ class ProblemScreen(BaseScreen):
             firsts.setdefault(program.cluster, program)
         left, *others = firsts.values()
         if not others:
-            self.query_one("#apart", Static).update("All programs behave alike, so there is no difference to show.")
+            self.query_one("#apart", Plain).update("All programs behave alike, so there is no difference to show.")
             return
         right = others[self._other % len(others)]
         differing = [(i, a, b) for i, (a, b) in enumerate(zip(left.outputs, right.outputs, strict=True)) if a != b][:3]
-        text = Text()
+        text = ""
         for i, a, b in differing:
-            text.append(f"on {self._view.inputs[i][:60]!s}: {_shown(a)} against {_shown(b)}\n")
-        self.query_one("#apart", Static).update(text)
+            text += f"on {self._view.inputs[i][:60]}: {_shown(a)} against {_shown(b)}\n"
+        self.query_one("#apart", Plain).update(text)
         names = tuple("crashed" if p.cluster is None else f"cluster {_name(p.cluster)}" for p in (left, right))
         self.query_one(DiffView).show(left.code, right.code, (names[0], names[1]))
 

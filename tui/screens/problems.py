@@ -8,7 +8,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from conself_local.round.views import ENTROPY_NORMALISATIONS, ProblemRow, Selection, problem_rows
 from conself_local.settings import Settings
@@ -18,6 +18,7 @@ from tui.screens.base import BaseScreen
 from tui.screens.problem import ProblemScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.histogram import Histogram
+from tui.widgets.plain import Plain
 
 SORTS: tuple[tuple[str, Any], ...] = (
     ("original order", None),
@@ -61,7 +62,7 @@ class ProblemsScreen(BaseScreen):
 
     def compose_body(self) -> ComposeResult:
         yield Input(placeholder="filter: a part of the name, or a class; Enter", id="filter", compact=True)
-        yield Static("", id="threshold", markup=False)
+        yield Plain("", id="threshold")
         with Horizontal():
             columns = [
                 ("problem", 28),
@@ -114,7 +115,7 @@ class ProblemsScreen(BaseScreen):
             mark = "▶" if normalisation == self._normalisation else " "
             parts.append(f"{mark}{normalisation}: {problems} problems, {pairs} pairs")
         bar = "█" * filled + "░" * (20 - filled)
-        self.query_one("#threshold", Static).update(
+        self.query_one("#threshold", Plain).update(
             f"{self._count}   threshold [{bar}] {self._threshold:.2f}  would select  {'   '.join(parts)}"
             f"   (this round: {self._settings.normaliser} {self._settings.threshold:.2f})"
         )

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import Label, Static
 
 from conself_local.round import process as round_process
 from conself_local.round.views import latest_programs, tokens_since
@@ -19,6 +18,7 @@ from tui.app_state import AppState
 from tui.screens.base import BaseScreen
 from tui.widgets.big_table import BigTable
 from tui.widgets.histogram import Histogram
+from tui.widgets.plain import Plain, PlainLabel
 from tui.widgets.stage_progress import StageProgress
 
 STAGES = ("observe", "sample", "execute", "grow", "score", "pair", "train", "evaluate")
@@ -46,7 +46,7 @@ class RoundScreen(BaseScreen):
         self._token_counts: deque[tuple[float, int]] = deque(maxlen=20)
 
     def compose_body(self) -> ComposeResult:
-        yield Label("", id="headline", markup=False)
+        yield PlainLabel("", id="headline")
         with Vertical(id="stages"):
             for stage in STAGES:
                 yield StageProgress(stage)
@@ -54,7 +54,7 @@ class RoundScreen(BaseScreen):
             yield BigTable([("ran", 10), ("ended", 10), ("tokens", 6), ("problem", 40)], _cells, id="programs")
             with Vertical(id="beside"):
                 yield Histogram(id="histogram")
-                yield Static("", id="summary", markup=False)
+                yield Plain("", id="summary")
 
     def load(self, store: Store) -> Any:
         home = self.app_state.home
@@ -71,7 +71,7 @@ class RoundScreen(BaseScreen):
 
     def show(self, data: Any) -> None:
         found, process, failure = data
-        headline = self.query_one("#headline", Label)
+        headline = self.query_one("#headline", PlainLabel)
         if found is None:
             starting = process != "not running"
             headline.update("The round is starting ..." if starting else "No round yet")
@@ -89,7 +89,7 @@ class RoundScreen(BaseScreen):
         self.query_one("#programs", BigTable).set_rows(programs)
         if report["mean_crash_rate"] is not None:
             self.query_one(Histogram).show(report["entropy_histogram"], "problems by semantic entropy (bits):")
-        self.query_one("#summary", Static).update(
+        self.query_one("#summary", Plain).update(
             "\n".join(f"{stage}: {summary}" for stage, summary in report["stages"].items())
         )
         self.set_status(self._next_step(report, state, failure), is_error=bool(failure))

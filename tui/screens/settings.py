@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.widgets import Static
 
 from conself_local.settings import LAPTOP, settings_to_json
 from conself_local.store.store import Store
 from tui.screens.base import BaseScreen
+from tui.widgets.plain import Plain
 
 THEMES = ("textual-dark", "textual-light", "nord", "gruvbox", "solarized-light")
 
@@ -29,7 +29,7 @@ class SettingsScreen(BaseScreen):
 
     def compose_body(self) -> ComposeResult:
         with VerticalScroll():
-            yield Static("", id="values", markup=False)
+            yield Plain("", id="values")
 
     def load(self, store: Store) -> Any:
         latest = store.latest_round()
@@ -48,7 +48,7 @@ class SettingsScreen(BaseScreen):
         for field in dataclasses.fields(settings):
             mark = "" if values[field.name] == presets[field.name] else f"   (laptop: {presets[field.name]})"
             lines.append(f"  {field.name:<28} {values[field.name]}{mark}")
-        self.query_one("#values", Static).update("\n".join(lines))
+        self.query_one("#values", Plain).update("\n".join(lines))
         self.set_status("")
 
     def action_theme(self) -> None:

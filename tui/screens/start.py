@@ -9,9 +9,11 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
-from textual.widgets import Input, Label, OptionList, Select, Static
+from textual.widgets import Input, OptionList, Select
 from textual.widgets.option_list import Option
 
+from conself_local.foreign_text import shown
+from conself_local.home import expand_user, user_home
 from conself_local.machine.summary import describe_machine
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.installed import describe_models, find_models
@@ -22,6 +24,7 @@ from conself_local.round.views import summary_of_home
 from conself_local.store.store import Store
 from tui.screens.base import EXPECTED_ERRORS, BaseScreen, format_error
 from tui.widgets.pick_file import PickFile
+from tui.widgets.plain import Plain, PlainLabel
 
 
 class StartScreen(BaseScreen):
@@ -40,14 +43,14 @@ class StartScreen(BaseScreen):
     ]
 
     def compose_body(self) -> ComposeResult:
-        yield Static("conself: a coding model teaches itself, on this computer, offline.", id="welcome", markup=False)
+        yield Plain("conself: a coding model teaches itself, on this computer, offline.", id="welcome")
         with Horizontal():
             with Vertical(id="choices"):
-                yield Label("Model (press Enter)")
-                yield OptionList(id="models")
-                yield Label("Or a GGUF file")
+                yield PlainLabel("Model (press Enter)")
+                yield OptionList(id="models", markup=False)
+                yield PlainLabel("Or a GGUF file")
                 yield Input(placeholder="path, then Enter", id="model-path")
-                yield Label("Problems (empty: starter pack)")
+                yield PlainLabel("Problems (empty: starter pack)")
                 yield Input(placeholder="path of a problems file", id="problems")
                 with Horizontal(id="small"):
                     yield Select(
@@ -59,8 +62,8 @@ class StartScreen(BaseScreen):
                     )
                     yield Input(placeholder="at most n problems", id="limit", type="integer", compact=True)
             with VerticalScroll(id="machine"):
-                yield Static("Checking this computer ...", id="machine-lines", markup=False)
-                yield Static("", id="forecast", markup=False)
+                yield Plain("Checking this computer ...", id="machine-lines")
+                yield Plain("", id="forecast")
 
     def on_mount(self) -> None:
         super().on_mount()
@@ -98,14 +101,14 @@ class StartScreen(BaseScreen):
         models.clear_options()
         models.add_options(
             [
-                Option(f"{m['source']}: {m['name']}\n  {m['what']}", id=m["path"], disabled=not m["usable"])
+                Option(shown(f"{m['source']}: {m['name']}\n  {m['what']}"), id=m["path"], disabled=not m["usable"])
                 for m in found
             ]
         )
         if not found:
             message = "No model found. Get one with `conself models get`, or enter the path of a GGUF file above."
             self.set_status(message, is_error=True)
-        self.query_one("#machine-lines", Static).update("\n".join(machine_lines))
+        self.query_one("#machine-lines", Plain).update("\n".join(machine_lines))
 
     @on(OptionList.OptionSelected, "#models")
     def _model_chosen(self, event: OptionList.OptionSelected) -> None:
@@ -113,7 +116,7 @@ class StartScreen(BaseScreen):
 
     @on(Input.Submitted, "#model-path")
     def _path_given(self, event: Input.Submitted) -> None:
-        self._choose(Path(event.value.strip()).expanduser())
+        self._choose(Path(event.value.strip()))
 
     @on(Input.Submitted, "#problems")
     @on(Input.Submitted, "#limit")
@@ -125,12 +128,13 @@ class StartScreen(BaseScreen):
             if path:
                 self._choose(path)
 
-        self.app.push_screen(PickFile(Path.home()), picked)
+        self.app.push_screen(PickFile(user_home() or Path.cwd()), picked)
 
     @work(thread=True, exclusive=True, group="choose")
     def _choose(self, path: Path) -> None:
         """Read and choose a model file, in a thread, because the file may be on a slow disk."""
         try:
+            path = expand_user(path)
             described = load_model_file(path)
         except EXPECTED_ERRORS as error:
             self.app.call_from_thread(self.notify, format_error(error), severity="error")
@@ -157,13 +161,13 @@ class StartScreen(BaseScreen):
         if self.app_state.model:
             arguments += ["--model", str(self.app_state.model)]
         if problems := self.query_one("#problems", Input).value.strip():
-            arguments += ["--problems", str(Path(problems).expanduser())]
+            arguments += ["--problems", str(expand_user(Path(problems)))]
         if limit := self.query_one("#limit", Input).value.strip():
             arguments += ["--limit", limit]
         return arguments
 
     def action_forecast(self) -> None:
-        self.query_one("#forecast", Static).update("Measuring for about 20 seconds ...")
+        self.query_one("#forecast", Plain).update("Measuring for about 20 seconds ...")
         self._forecast()
 
     @work(thread=True, exclusive=True, group="forecast")
@@ -177,4 +181,4 @@ class StartScreen(BaseScreen):
             )
         except EXPECTED_ERRORS as error:
             lines = [format_error(error)]
-        self.app.call_from_thread(self.query_one("#forecast", Static).update, "\n".join(["", "Forecast:", *lines]))
+        self.app.call_from_thread(self.query_one("#forecast", Plain).update, "\n".join(["", "Forecast:", *lines]))

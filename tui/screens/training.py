@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Grid
-from textual.widgets import Static
 
 from conself_local.round import process as round_process
 from conself_local.round.views import training_steps
 from conself_local.store.store import Store
 from tui.screens.base import BaseScreen
 from tui.widgets.curve import Curve
+from tui.widgets.plain import Plain
 
 _WARNING_SHIFT = -0.5
 """Nats per token; the screen warns if the chosen answers' log-probability has changed to less than this."""
@@ -35,7 +35,7 @@ class TrainingScreen(BaseScreen):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("x", "stop", "Stop")]
 
     def compose_body(self) -> ComposeResult:
-        yield Static("", id="numbers", markup=False)
+        yield Plain("", id="numbers")
         with Grid(id="curves"):
             yield Curve("loss", "loss")
             yield Curve("margin", "margin")
@@ -64,7 +64,7 @@ class TrainingScreen(BaseScreen):
                 [row[column] for row in steps], "{:+.4f}" if id in ("margin", "chosen") else "{:.4f}"
             )
         if not steps:
-            self.query_one("#numbers", Static).update("")
+            self.query_one("#numbers", Plain).update("")
             self.set_status(
                 "No training step yet. Training comes after the pairs: press 2 to see how far the round is."
             )
@@ -72,7 +72,7 @@ class TrainingScreen(BaseScreen):
         last = steps[-1]
         left = (last["steps"] - last["step"]) * sum(row["seconds"] for row in steps[-10:]) / len(steps[-10:])
         time_left = f", about {left / 60:.0f} min left" if left > 0 and not summary else ""
-        self.query_one("#numbers", Static).update(
+        self.query_one("#numbers", Plain).update(
             f"step {last['step']} of {last['steps']}, learning rate {last['learning_rate']:.1e}, "
             f"gradient norm {last['gradient_norm']:.2f}, memory {last['memory_bytes'] / 2**30:.1f} GiB{time_left}"
         )

@@ -8,7 +8,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Input, Label
+from textual.widgets import Input
+
+from tui.widgets.plain import PlainLabel
 
 
 class Confirm(ModalScreen[bool]):
@@ -31,8 +33,8 @@ class Confirm(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield Label(self._question, markup=False)
-            yield Label("y: yes    n: no", classes="dim")
+            yield PlainLabel(self._question)
+            yield PlainLabel("y: yes    n: no", classes="dim")
 
     def action_answer(self, answer: bool) -> None:
         self.dismiss(answer)
@@ -49,7 +51,7 @@ class AskLine(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield Label(self._question, markup=False)
+            yield PlainLabel(self._question)
             yield Input(self._value)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

@@ -6,15 +6,16 @@ The inputs and their most frequent outputs are listed below the matrix.
 from __future__ import annotations
 
 from rich.text import Text
-from textual.widgets import Static
 
+from conself_local.foreign_text import shown
 from conself_local.round.views import ProblemView
+from tui.widgets.plain import Plain
 
 _COLOURS = ("green", "yellow", "cyan", "magenta", "blue", "red", "bright_green", "bright_yellow")
 _MOST_OUTPUTS = 8
 
 
-class BehaviourMatrix(Static):
+class BehaviourMatrix(Plain):
     """The matrix of one problem, with the list of its inputs and their most frequent outputs."""
 
     DEFAULT_CSS = "BehaviourMatrix { width: auto; text-wrap: nowrap; }"
@@ -42,11 +43,11 @@ class BehaviourMatrix(Static):
                 if i + 1 == view.given:
                     text.append(" |")
             text.append("\n")
-        for i, shown in enumerate(view.inputs):
+        for i, given in enumerate(view.inputs):
             outputs = list(letters[i].items())[:_MOST_OUTPUTS] if view.programs else []
-            text.append(f"\n{i + 1:>2}{' augmented' if i >= view.given else ''}: {shown[:100]}\n")
+            text.append(f"\n{i + 1:>2}{' augmented' if i >= view.given else ''}: {shown(given[:100])}\n")
             for output, letter in outputs:
-                text.append(f"     {letter}  {output[:100]}\n", "dim")
+                text.append(f"     {letter}  {shown(output[:100])}\n", "dim")
         self.update(text)
 
 

@@ -16,6 +16,8 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from conself_local.foreign_text import shown
+
 Cells = Sequence[str]
 
 
@@ -106,7 +108,7 @@ class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
     def _line(self, cells: Cells, width: int) -> str:
         parts = []
         for (_, size), cell in zip(self._columns, cells, strict=True):
-            text = Text(cell.replace("\n", " "))
+            text = Text(shown(cell.replace("\n", " "), lines=False))
             text.truncate(max(1, size), overflow="ellipsis", pad=True)
             parts.append(text.plain)
         return " ".join(parts)[: max(0, width)]

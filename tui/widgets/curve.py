@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
-from textual.widgets import Label
 from textual_plot import HiResMode, PlotWidget
+
+from tui.widgets.plain import PlainLabel
 
 
 class Curve(Vertical):
@@ -15,7 +16,7 @@ class Curve(Vertical):
 
     DEFAULT_CSS = """
     Curve { height: 1fr; width: 1fr; }
-    Curve Label { height: 1; }
+    Curve PlainLabel { height: 1; }
     """
 
     def __init__(self, title: str, id: str) -> None:
@@ -23,14 +24,14 @@ class Curve(Vertical):
         self._title = title
 
     def compose(self) -> ComposeResult:
-        yield Label(self._title)
+        yield PlainLabel(self._title)
         plot = PlotWidget(allow_pan_and_zoom=False)
         plot.can_focus = False
         yield plot
 
     def show(self, values: Sequence[float], number_format: str = "{:.4f}") -> None:
         """Draw `values`, one per step from step 1 on; the plot stays empty for fewer than two values."""
-        self.query_one(Label).update(
+        self.query_one(PlainLabel).update(
             f"{self._title}: {number_format.format(values[-1])}" if values else f"{self._title}: nothing yet"
         )
         plot = self.query_one(PlotWidget)

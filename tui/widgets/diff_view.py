@@ -7,7 +7,9 @@ import difflib
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
-from textual.widgets import Static
+
+from conself_local.foreign_text import shown
+from tui.widgets.plain import Plain
 
 
 class DiffView(VerticalScroll):
@@ -16,24 +18,24 @@ class DiffView(VerticalScroll):
     DEFAULT_CSS = """
     DiffView { height: 1fr; }
     DiffView Horizontal { height: auto; }
-    DiffView Static { width: 1fr; padding: 0 1; }
+    DiffView Plain { width: 1fr; padding: 0 1; }
     """
 
     def compose(self) -> ComposeResult:
         with Horizontal():
-            yield Static("", id="left", markup=False)
-            yield Static("", id="right", markup=False)
+            yield Plain("", id="left")
+            yield Plain("", id="right")
 
     def show(self, left: str, right: str, titles: tuple[str, str]) -> None:
         """Align equal lines; mark lines that are only on the left with `-`, only on the right with `+`."""
-        columns = (Text(titles[0] + "\n", "bold"), Text(titles[1] + "\n", "bold"))
-        a, b = left.splitlines(), right.splitlines()
+        columns = (Text(f"{titles[0]}\n", "bold"), Text(f"{titles[1]}\n", "bold"))
+        a, b = shown(left).splitlines(), shown(right).splitlines()
         for tag, a0, a1, b0, b1 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
             for i in range(max(a1 - a0, b1 - b0)):
                 _append(columns[0], a, a0 + i, a1, "-", "red", tag)
                 _append(columns[1], b, b0 + i, b1, "+", "green", tag)
-        self.query_one("#left", Static).update(columns[0])
-        self.query_one("#right", Static).update(columns[1])
+        self.query_one("#left", Plain).update(columns[0])
+        self.query_one("#right", Plain).update(columns[1])
 
 
 def _append(column: Text, lines: list[str], at: int, end: int, sign: str, colour: str, tag: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from rich.text import Text
-from textual.widgets import Static
+
+from tui.widgets.plain import Plain
 
 
-class Interval(Static):
+class Interval(Plain):
     """One line per benchmark: name, interval on a shared axis, numbers."""
 
     DEFAULT_CSS = "Interval { height: auto; text-wrap: nowrap; }"

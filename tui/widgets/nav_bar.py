@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.text import Text
 from textual.events import Click
 from textual.message import Message
-from textual.widgets import Static
+
+from tui.widgets.plain import Plain
 
 SCREENS = (
     ("1", "start"),
@@ -24,7 +25,7 @@ _SHORT_NAME = 5
 """The number of letters of each name if the full names do not fit."""
 
 
-class NavBar(Static):
+class NavBar(Plain):
     """The bar of screens in the first line."""
 
     DEFAULT_CSS = "NavBar { height: 1; }"

@@ -6,11 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
+from rich.text import Text, TextType
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import DirectoryTree, Label
+from textual.widgets import DirectoryTree
+
+from conself_local.foreign_text import shown
+from tui.widgets.plain import PlainLabel
 
 
 class GgufTree(DirectoryTree):
@@ -18,6 +22,10 @@ class GgufTree(DirectoryTree):
 
     SHOWN: ClassVar[set[str]] = {".lmstudio", ".cache", ".ollama"}
     """The hidden folders that are shown."""
+
+    def process_label(self, label: TextType) -> Text:
+        """Return a file's name as it is; Textual would parse markup in it."""
+        return Text(shown(str(label), lines=False))
 
     def filter_paths(self, paths: Iterable[Path]) -> Iterable[Path]:
         return [
@@ -42,7 +50,7 @@ class PickFile(ModalScreen[Path | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield Label("Choose a GGUF file: Enter opens or chooses, Escape cancels")
+            yield PlainLabel("Choose a GGUF file: Enter opens or chooses, Escape cancels")
             yield GgufTree(self._folder)
 
     def on_directory_tree_file_selected(self, event: DirectoryTree.FileSelected) -> None:

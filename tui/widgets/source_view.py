@@ -5,7 +5,9 @@ from __future__ import annotations
 from rich.syntax import Syntax
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
-from textual.widgets import Static
+
+from conself_local.foreign_text import shown
+from tui.widgets.plain import Plain, title
 
 
 class SourceView(VerticalScroll):
@@ -13,16 +15,17 @@ class SourceView(VerticalScroll):
 
     DEFAULT_CSS = """
     SourceView { border: round $panel; height: 1fr; }
-    SourceView > Static { width: 1fr; }
+    SourceView > Plain { width: 1fr; }
     """
 
     def compose(self) -> ComposeResult:
-        yield Static("", markup=False)
+        yield Plain()
 
-    def show(self, code: str, title: str, *, python: bool = True) -> None:
+    def set_title(self, text: str) -> None:
+        """Show another title in the border."""
+        self.border_title = title(text)
+
+    def show(self, code: str, *, python: bool = True) -> None:
         """Show `code` without running it; it is not highlighted if `python` is False."""
-        self.border_title = title
-        content = (
-            Syntax(code, "python", theme="ansi_dark", background_color="default", word_wrap=True) if python else code
-        )
-        self.query_one(Static).update(content)
+        highlighted = Syntax(shown(code), "python", theme="ansi_dark", background_color="default", word_wrap=True)
+        self.query_one(Plain).update(highlighted if python else code)
