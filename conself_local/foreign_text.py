@@ -1,7 +1,7 @@
 """Decide how foreign text is shown: text from a model, a file, a store or a program never reaches a terminal raw.
 
 A terminal obeys escape sequences (they set the clipboard, move the cursor, forge a line), and controls of direction
-hide what a text says. The command line shows all its text and its errors through this module; the screens do not yet.
+hide what a text says. The command line, the screens and the printing of errors show all text through this module.
 """
 
 from __future__ import annotations

@@ -63,12 +63,14 @@ class Home:
             probe = self.path / f".probe-{os.getpid()}"
             os.close(create(probe))
             probe.unlink()
-            self.was_open = self.database.is_file() and tighten(self._own_paths())
-            """Whether others could read the folder until now."""
         except OSError as error:
             raise ConselfError(
                 f"the home folder {self.path} cannot be written: {error.strerror}", _HOME_HINT
             ) from error
+
+    def keep_from_others(self) -> bool:
+        """Take the folder, and what is kept in it, from all other users; return whether they could read any of it."""
+        return tighten(self._own_paths())
 
     def _own_paths(self) -> Iterator[Path]:
         """Iterate over the folder and all that is kept in it, without following links."""

@@ -27,6 +27,7 @@ def main() -> None:
     try:
         home = Home(options.home)
         with Store(home.database) as store:
+            home.keep_from_others()
             app = ConselfApp(AppState(home, store))
             app.run()
     except ConselfError as error:

@@ -127,8 +127,6 @@ def ask(
     arms: dict[str, Path | None] = {"adapter": adapter} if adapter else {}
     if base or not adapter:
         arms["base"] = None
-    if not adapter:
-        echo("no adapter has been accepted for this model yet: the base model answers", err=True)
     shown = None
     for arm, text in ask_model(
         home,
@@ -140,7 +138,10 @@ def ask(
         threads=threads or usable_cores(),
         use_gpu=not no_gpu,
     ):
+        if shown is None and not adapter:
+            echo("no adapter has been accepted for this model yet: the base model answers", err=True)
         if as_json:
+            shown = arm
             echo(json.dumps({"arm": arm, "text": text}))
             continue
         if arm != shown and len(arms) > 1:

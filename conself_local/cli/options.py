@@ -25,10 +25,7 @@ def open_home(ctx: click.Context, *, existing: bool = False) -> Home:
     """
     from conself_local.home import Home
 
-    home = Home(ctx.obj["home"], existing=existing)
-    if home.was_open:
-        echo(f"others on this computer could read {home.path}; from now on they cannot", err=True)
-    return home
+    return Home(ctx.obj["home"], existing=existing)
 
 
 @contextmanager
@@ -42,6 +39,8 @@ def open_store(ctx: click.Context, *, existing: bool = False) -> Iterator[tuple[
 
     home = open_home(ctx, existing=existing)
     with Store(home.database) as store:
+        if home.keep_from_others():
+            echo(f"others on this computer could read {home.path}; from now on they cannot", err=True)
         yield home, store
 
 

@@ -26,7 +26,7 @@ from conself_local.machine.child_environment import child_environment
 
 MEMORY_BYTES = 512 * 2**20
 """Address space of the child."""
-WORK_SECONDS = 3
+WORK_SECONDS = 2
 """Processor time of the child per request."""
 _WAIT_SECONDS = 8.0
 """Longest time that the parent waits for a reply: on a busy computer, the child's processor time takes longer."""

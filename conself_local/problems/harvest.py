@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from conself_local.foreign_files import PARSER_ERRORS, read_text, reason
+from conself_local.foreign_files import PARSER_ERRORS, read_text, reason, refusing
 from conself_local.problems.inputs import example_calls, make_inputs
 from conself_local.problems.problem import Problem
 from sandbox import Limits, MakeSandbox, Program
@@ -106,7 +106,11 @@ def harvest(path: Path, seed: int) -> Iterator[Harvested]:
 
     Skipped: functions whose names begin with `_` or `test`, `async` functions, files larger than 1 MB and, under a
     folder, subfolders such as `tests`, `docs` and `build`. The inputs of a problem are drawn by `seed`.
+    Raises ConselfError if `path` is a file that cannot be read.
     """
+    if not path.is_dir():
+        with refusing(f"{path} cannot be read", "give a Python file, or a folder with some"):
+            _Module(read_text(path, _MAX_FILE_BYTES))
     root = path if path.is_dir() else path.parent
     for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
         inside = file.relative_to(root)

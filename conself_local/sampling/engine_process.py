@@ -93,11 +93,14 @@ class EngineProcess:
     def _tail_log(self) -> str:
         code = self._process.wait() if self._process else 0
         ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        return f"{ended}; {' | '.join(self._messages()) or 'it printed no message'}"
+
+    def _messages(self) -> list[str]:
+        """Return the last three lines that the engine printed to standard error."""
         size = self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, size - 2000))
         lines = self._stderr.read().decode(errors="replace").splitlines()
-        messages = [line.strip() for line in lines if line.strip(" .")]  # llama.cpp prints its progress as dots
-        return f"{ended}; {' | '.join(messages[-3:]) or 'it printed no message'}"
+        return [line.strip() for line in lines if line.strip(" .")][-3:]  # llama.cpp prints its progress as dots
 
     def _send(self, call: dict[str, Any]) -> None:
         assert self._process is not None and self._process.stdin is not None, "the engine has been closed"
@@ -111,7 +114,10 @@ class EngineProcess:
             raise _EngineClosed
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
-            raise ConselfError(f"{reply['error']} ({self._tail_log()})", reply["hint"])
+            printed = self._messages()
+            raise ConselfError(
+                f"{reply['error']} ({' | '.join(printed)})" if printed else reply["error"], reply["hint"]
+            )
         return reply
 
     def _ask(self, call: dict[str, Any]) -> dict[str, Any]:

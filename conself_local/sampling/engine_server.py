@@ -90,6 +90,8 @@ def _open_llama(options: argparse.Namespace) -> tuple[Engine, TemplateRenderer]:
     from conself_local.sampling.llama_engine import LlamaEngine
 
     described = load_model_file(options.described_by)
+    renderer = TemplateRenderer(described.chat_template, described.special_tokens)
+    renderer.render([ChatMessage("user", "Write a function.")])  # says at once if it cannot be rendered
     engine = LlamaEngine(
         options.model,
         slots=options.slots,
@@ -97,7 +99,7 @@ def _open_llama(options: argparse.Namespace) -> tuple[Engine, TemplateRenderer]:
         threads=options.threads,
         gpu_layers=options.gpu_layers,
     )
-    return engine, TemplateRenderer(described.chat_template, described.special_tokens)
+    return engine, renderer
 
 
 def _open_mlx(options: argparse.Namespace) -> tuple[Engine, TemplateRenderer]:

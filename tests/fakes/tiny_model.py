@@ -12,11 +12,14 @@ from conself_local.model_files.model_file import ModelFile, load_model_file
 LAYERS, WIDTH, HIDDEN, HEADS, KV_HEADS, VOCABULARY = 2, 32, 64, 4, 2, 96
 
 
-def write_tiny_model(target: Path, architecture: str = "llama", *, tied: bool = True, seed: int = 0) -> ModelFile:
-    """Write the model to `target`, and return its description.
+TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
+"""A chat template that joins the messages' contents."""
 
-    tied: the output layer uses the embedding's weights. The chat template joins the messages' contents.
-    """
+
+def write_tiny_model(
+    target: Path, architecture: str = "llama", *, tied: bool = True, seed: int = 0, template: str = TEMPLATE
+) -> ModelFile:
+    """Write the model to `target`, and return its description; `tied`: the output layer uses the embedding's weights."""
     random = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(str(target), architecture)
     writer.add_name("tiny")
@@ -32,7 +35,7 @@ def write_tiny_model(target: Path, architecture: str = "llama", *, tied: bool = 
     writer.add_token_list([f"t{i}" for i in range(VOCABULARY)])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
-    writer.add_chat_template("{% for m in messages %}{{ m.content }}{% endfor %}")
+    writer.add_chat_template(template)
 
     def add(name: str, *shape: int) -> None:
         values = (
