@@ -1,4 +1,4 @@
-"""A hostile chat template is refused in time."""
+"""A chat template may use what Hugging Face gives, and a hostile one is refused in time."""
 
 from __future__ import annotations
 
@@ -24,3 +24,22 @@ from conself_local.sampling.sampler import ChatMessage
 def test_hostile_templates_are_refused_in_time(template: str) -> None:
     with pytest.raises(ConselfError, match="chat template"):
         render_chat(template, [ChatMessage("user", "hi")], "<s>", "</s>")
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{% for m in messages %}{{ m.content }}{% break %}{% endfor %}", "it's <b> é"),
+        ("{% for m in messages %}{% if m.role == 'tool' %}{% continue %}{% endif %}{{ m.role }}{% endfor %}", "user"),
+        ("{% generation %}{% set x = 1 %}{{ messages[0].content }}{% endgeneration %}{{ x }}", "it's <b> é"),
+        ("{{ messages[0].content | tojson }}", '"it\'s <b> é"'),
+        (
+            "{{ messages[0] | tojson(indent=1, sort_keys=True, ensure_ascii=True) }}",
+            '{\n "content": "it\'s <b> \\u00e9",\n "role": "user"\n}',
+        ),
+        ("{{ tools is none }} {{ documents is none }} {{ add_generation_prompt }}", "True True True"),
+        ("{{ bos_token }}{{ pad_token }}{{ eos_token }}{{ strftime_now('%Y') | length }}", "<s></s>4"),
+    ],
+)
+def test_a_template_may_use_what_hugging_face_gives(template: str, text: str) -> None:
+    assert render_chat(template, [ChatMessage("user", "it's <b> é")], "<s>", "</s>") == text
