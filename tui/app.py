@@ -12,6 +12,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
 from textual.screen import Screen
+from textual.worker import WorkerFailed
 
 from conself_local.round import process as round_process
 from tui.app_state import AppState
@@ -69,7 +70,8 @@ class ConselfApp(App[None]):
     @property
     def failure(self) -> Exception | None:
         """The error that nobody foresaw and that ended the app, if there was one."""
-        return self._exception
+        failed = self._exception
+        return failed.error if isinstance(failed, WorkerFailed) else failed  # type: ignore[return-value]
 
     def _fatal_error(self) -> None:
         """Close after an error that nobody foresaw; Textual would print the values of all variables, raw."""

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from conself_local.foreign_files import PARSER_ERRORS, reason
-from conself_local.machine.child_environment import child_environment
+from conself_local.machine.child_process import module_command, start_child
 
 MEMORY_BYTES = 512 * 2**20
 """Address space of the child."""
@@ -45,8 +45,8 @@ class LimitedChild:
     """
 
     def __init__(self, module: str) -> None:
-        self._command = [sys.executable, "-m", module]
-        self._process: subprocess.Popen[bytes] | None = None
+        self._command = module_command(module)
+        self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> LimitedChild:
         return self
@@ -70,7 +70,7 @@ class LimitedChild:
         try:
             assert process.stdin is not None, "the child's input is a pipe"
             with contextlib.suppress(BrokenPipeError):  # the read below finds that the child has ended
-                process.stdin.write(json.dumps(request).encode() + b"\n")
+                process.stdin.write(json.dumps(request) + "\n")
                 process.stdin.flush()
             reply = json.loads(self._read_line(process, _WAIT_SECONDS))
             answered = True
@@ -81,19 +81,12 @@ class LimitedChild:
             raise LimitError(reply["error"])
         return reply["answer"]
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=child_environment(),
-            start_new_session=True,
-        )
+    def _start(self) -> subprocess.Popen[str]:
+        self._process = start_child(self._command, subprocess.DEVNULL)
         self._read_line(self._process, _START_SECONDS)
         return self._process
 
-    def _read_line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes:
+    def _read_line(self, process: subprocess.Popen[str], seconds: float) -> bytes:
         assert process.stdout is not None, "the child's output is a pipe"
         descriptor, end, found = process.stdout.fileno(), time.monotonic() + seconds, bytearray()
         while not found.endswith(b"\n"):
@@ -109,7 +102,7 @@ class LimitedChild:
         return bytes(found)
 
     @staticmethod
-    def _why_it_ended(process: subprocess.Popen[bytes]) -> str:
+    def _why_it_ended(process: subprocess.Popen[str]) -> str:
         if process.wait() in (-signal.SIGXCPU, -signal.SIGKILL):
             return f"it took longer than {WORK_SECONDS} s"
         return "it broke the process that worked on it"

@@ -11,10 +11,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from conself_local.errors import ConselfError, EngineDiedError
-from conself_local.machine.child_environment import child_environment
+from conself_local.machine.child_process import last_lines, module_command, start_child
 from conself_local.model_files.mlx_folder import verify_mlx_adapter, verify_mlx_folder
 from conself_local.model_files.model_file import ModelFile, verify_adapter_file
 from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, SampleRequest
@@ -49,7 +47,7 @@ class EngineProcess:
         self._package = package
         self._slots = slots
         self._verify_adapter = verify_adapter
-        self._command = [sys.executable, "-m", "conself_local.sampling.engine_server", *arguments]
+        self._command = module_command("conself_local.sampling.engine_server", *arguments)
         self._verified: set[Path] = set()
         self._stderr = tempfile.TemporaryFile()
         self._process: subprocess.Popen[str] | None = None
@@ -65,15 +63,7 @@ class EngineProcess:
         return self._process.pid
 
     def _start(self) -> None:
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            text=True,
-            env=child_environment(),
-            start_new_session=True,
-        )
+        self._process = start_child(self._command, self._stderr)
         with self._raise_engine_died("did not start"):
             self._read()
 
@@ -93,14 +83,7 @@ class EngineProcess:
     def _tail_log(self) -> str:
         code = self._process.wait() if self._process else 0
         ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        return f"{ended}; {' | '.join(self._messages()) or 'it printed no message'}"
-
-    def _messages(self) -> list[str]:
-        """Return the last three lines that the engine printed to standard error."""
-        size = self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, size - 2000))
-        lines = self._stderr.read().decode(errors="replace").splitlines()
-        return [line.strip() for line in lines if line.strip(" .")][-3:]  # llama.cpp prints its progress as dots
+        return f"{ended}; {' | '.join(last_lines(self._stderr, 3)) or 'it printed no message'}"
 
     def _send(self, call: dict[str, Any]) -> None:
         assert self._process is not None and self._process.stdin is not None, "the engine has been closed"
@@ -114,7 +97,7 @@ class EngineProcess:
             raise _EngineClosed
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
-            printed = self._messages()
+            printed = last_lines(self._stderr, 3)
             raise ConselfError(
                 f"{reply['error']} ({' | '.join(printed)})" if printed else reply["error"], reply["hint"]
             )

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError, TrainingFailedError
-from conself_local.machine.child_environment import child_environment
+from conself_local.machine.child_process import last_lines, module_command, start_child
 from conself_local.training.job import TrainingJob
 
 
@@ -28,17 +25,8 @@ def run_trainer(job: TrainingJob, folder: Path) -> Generator[dict[str, Any]]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     job.write(folder / "job.json")
-    command = [sys.executable, "-m", "conself_local.training.trainer", str(folder)]
     with tempfile.TemporaryFile() as stderr:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            env=child_environment(),
-            start_new_session=True,
-        )
+        process = start_child(module_command("conself_local.training.trainer", str(folder)), stderr)
         _prefer_as_oom_victim(process.pid)
         finished = False
         try:
@@ -54,11 +42,9 @@ def run_trainer(job: TrainingJob, folder: Path) -> Generator[dict[str, Any]]:
             process.kill()
             process.wait()
         if not finished:
-            stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - 2000))
-            messages = stderr.read().decode(errors="replace").strip().splitlines()[-2:]
+            messages = " | ".join(last_lines(stderr, 2)) or "it printed no message"
             raise TrainingFailedError(
-                f"the trainer ended with status {process.returncode}: "
-                f"{' | '.join(messages) or 'it printed no message'}",
+                f"the trainer ended with status {process.returncode}: {messages}",
                 "start again: it continues from its last checkpoint; if it ran out of memory, close other programs",
             )
 
