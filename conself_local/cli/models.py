@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,10 @@ from conself_local.machine.resources import usable_cores
 if TYPE_CHECKING:
     from conself_local.home import Home
     from conself_local.model_files.model_file import ModelFile
+    from conself_local.sampling.engine_process import LlamaProcess
 
 _MAX_QUESTION_BYTES = 10_000_000
+_MAX_KEY_BYTES = 4096
 _model_option = click.option(
     "--model", type=click.Path(path_type=Path), help="GGUF file of the model (default: the bundled model)."
 )
@@ -155,7 +158,7 @@ def ask(
 @click.command()
 @_model_option
 @_adapter_option
-@click.option("--base", is_flag=True, help="Serve the base model, without an adapter.")
+@click.option("--base", is_flag=True, help="Serve the base model only, without an adapter.")
 @click.option(
     "--port", type=click.IntRange(1, 65535), default=8765, show_default=True, help="Port on 127.0.0.1 to listen on."
 )
@@ -167,7 +170,21 @@ def ask(
     help="Maximum length of a request and its answer together, in tokens.",
 )
 @click.option(
+    "--slots", type=click.IntRange(1, 256), default=8, show_default=True, help="Number of answers written at once."
+)
+@click.option(
     "--api-key", envvar="CONSELF_API_KEY", help="Key that clients must send (default: $CONSELF_API_KEY, or no key)."
+)
+@click.option(
+    "--api-key-file",
+    type=click.Path(path_type=Path),
+    help="File that holds the key; unlike an option, it is not in the list of processes.",
+)
+@click.option(
+    "--print-config",
+    "editor",
+    type=click.Choice(["continue", "zed", "aider", "openai"]),
+    help="Print what to paste into an editor or a program, and do not serve.",
 )
 @_threads_option
 @_gpu_option
@@ -179,36 +196,62 @@ def serve(
     base: bool,
     port: int,
     context: int,
+    slots: int,
     api_key: str | None,
+    api_key_file: Path | None,
+    editor: str | None,
     threads: int | None,
     no_gpu: bool,
 ) -> None:
-    """Serve the model with its adapter to other programs.
+    """Serve the model to editors and other programs.
 
-    Programs on this computer use it through OpenAI's API. The server listens on 127.0.0.1 only.
+    Programs on this computer use it through OpenAI's API, as the model `conself`, and without its adapter as
+    `conself-base`. The server listens on 127.0.0.1 only, and prints one line per request.
     """
-    from conself_local.machine.gpu import usable_gpu
-    from conself_local.serving.server import ALIAS, make_app
-    from conself_local.serving.server import serve as run_server
+    from conself_local.foreign_files import read_text, refusing
+    from conself_local.model_files.converted_weights import ORIGINAL
+    from conself_local.sampling.open_engine import open_llama
+    from conself_local.serving import ADAPTER_NAME, BASE_NAME, HOST
+    from conself_local.serving.editors import configuration
 
-    _, model_file, accepted = _open_model(ctx, model, adapter_id)
+    if api_key_file:
+        with refusing(f"{api_key_file} cannot be read", "give a file that holds the key on one line"):
+            api_key = read_text(api_key_file, _MAX_KEY_BYTES).strip()
+    if api_key is not None and not api_key.isascii():
+        raise ConselfError("the API key holds characters that no HTTP header can hold", "use letters and digits")
+    if editor:
+        echo(configuration(editor, port=port, context=context, has_key=bool(api_key), base=base), nl=False)
+        return
+    try:
+        from conself_local.serving.server import listen, make_app
+        from conself_local.serving.server import serve as run_server
+    except ImportError as error:
+        raise ConselfError(
+            f"the server parts are not installed ({error.name})",
+            "install them with: pip install 'conself-local[serve]'",
+        ) from error
+    listening = listen(port)
+    home, model_file, accepted = _open_model(ctx, model, adapter_id)
     adapter = None if base else accepted
-    context = min(context, model_file.context_length)
-    layers = -1 if not no_gpu and usable_gpu() else 0
-    app = make_app(
-        model_file.path,
-        adapter,
-        context_tokens=context,
-        threads=threads or usable_cores(),
-        gpu_layers=layers,
-        api_key=api_key,
+    longest = min(context, model_file.context_length)
+
+    def open_engine() -> LlamaProcess:
+        return open_llama(
+            model_file, ORIGINAL, home.cache, slots=slots, threads=threads or usable_cores(), longest=longest,
+            use_gpu=not no_gpu,
+        )  # fmt: skip
+
+    def say(line: str) -> None:
+        echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)
+
+    arms = {ADAPTER_NAME: adapter, BASE_NAME: None}
+    app = make_app(open_engine, arms, context=longest, api_key=api_key or None, say=say)
+    what = f"with {adapter.name}" if adapter else "without an adapter"
+    say(
+        f"{model_file.name} {what}: http://{HOST}:{port}/v1, models {ADAPTER_NAME} and {BASE_NAME}; Ctrl-C stops the "
+        "server, --print-config shows what to paste into an editor"
     )
-    adapter_name = adapter.name if adapter else "no adapter"
-    echo(
-        f"{model_file.name}, {adapter_name}: http://127.0.0.1:{port}/v1, model {ALIAS!r}; Ctrl-C stops the server",
-        err=True,
-    )
-    run_server(app, port)
+    run_server(app, listening)
 
 
 def _question(given: str) -> str:

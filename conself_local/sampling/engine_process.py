@@ -30,8 +30,8 @@ QUEUED_PER_SLOT = 3
 _CRASHES = (signal.SIGSEGV, signal.SIGILL)
 
 
-class _EngineClosed(Exception):
-    """The engine process closed its standard output."""
+class EngineClosedError(Exception):
+    """The engine process has closed its standard output: it died."""
 
 
 class EngineProcess:
@@ -65,14 +65,18 @@ class EngineProcess:
     def _start(self) -> None:
         self._process = start_child(self._command, self._stderr)
         with self._raise_engine_died("did not start"):
-            self._read()
+            self.receive()
 
     @contextlib.contextmanager
     def _raise_engine_died(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (_EngineClosed, BrokenPipeError) as error:
+        except (EngineClosedError, BrokenPipeError) as error:
             raise EngineDiedError(f"the engine {what}: {self._tail_log()}", self._fix_hint()) from error
+
+    def why_it_died(self) -> EngineDiedError:
+        """Return the error that says how the engine process, which is dead, has ended."""
+        return EngineDiedError(f"the engine died: {self._tail_log()}", self._fix_hint())
 
     def _fix_hint(self) -> str:
         if self._process and -self._process.wait() in _CRASHES:
@@ -85,16 +89,21 @@ class EngineProcess:
         ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         return f"{ended}; {' | '.join(last_lines(self._stderr, 3)) or 'it printed no message'}"
 
-    def _send(self, call: dict[str, Any]) -> None:
+    def send(self, call: dict[str, Any]) -> None:
+        """Send one call of `engine_server.py`. Raises BrokenPipeError if the engine is dead."""
         assert self._process is not None and self._process.stdin is not None, "the engine has been closed"
         self._process.stdin.write(json.dumps(call, default=str) + "\n")
         self._process.stdin.flush()
 
-    def _read(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
+        """Return the engine's next reply.
+
+        Raises EngineClosedError if the engine is dead, and the ConselfError with which it ended itself.
+        """
         assert self._process is not None and self._process.stdout is not None, "the engine has been closed"
         line = self._process.stdout.readline()
         if not line.endswith("\n"):
-            raise _EngineClosed
+            raise EngineClosedError
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
             printed = last_lines(self._stderr, 3)
@@ -107,11 +116,13 @@ class EngineProcess:
         """Return the reply to a call; completions that arrive in between are kept for `sample`."""
         while True:
             try:
-                self._send(call)
-                while "key" in (reply := self._read()):
+                self.send(call)
+                while "key" in (reply := self.receive()):
                     self._arrived.append(reply)
+                if "refused" in reply:
+                    raise ConselfError(reply["refused"], reply["hint"])
                 return reply
-            except (_EngineClosed, BrokenPipeError):
+            except (EngineClosedError, BrokenPipeError):
                 self._restart()
 
     def _restart(self) -> None:
@@ -126,7 +137,7 @@ class EngineProcess:
                 self._submit(request)
 
     def _submit(self, request: SampleRequest) -> None:
-        self._send({"op": "sample", "request": dataclasses.asdict(request)})
+        self.send({"op": "sample", "request": dataclasses.asdict(request)})
 
     def encode(self, messages: Sequence[ChatMessage], answer_prefix: str = "") -> EncodedPrompt:
         """Render the model's own chat template, append the answer prefix, and tokenise the text.
@@ -143,7 +154,7 @@ class EngineProcess:
 
     def tokenize(self, text: str) -> list[int]:
         """Return the tokens of a completion: no beginning-of-sequence token, and no text becomes a special token."""
-        ids: list[int] = self._ask({"op": "tokenize", "text": text})["token_ids"]
+        ids: list[int] = self._ask({"op": "tokenize", "text": text, "special": False})["token_ids"]
         return ids
 
     def score(
@@ -214,7 +225,7 @@ class EngineProcess:
         waiting = set(texts)
         with self._raise_engine_died("died"):
             while waiting:
-                reply = self._read()
+                reply = self.receive()
                 if "partial" in reply:
                     key, new = reply["partial"], reply["text"]
                 else:
@@ -228,8 +239,8 @@ class EngineProcess:
     def _next_completion(self) -> dict[str, Any]:
         while not self._arrived:
             try:
-                return self._read()
-            except _EngineClosed:
+                return self.receive()
+            except EngineClosedError:
                 self._restart()
         return self._arrived.pop(0)
 

@@ -50,6 +50,9 @@ class Engine(Protocol):
     def under_way(self) -> Iterator[Generation]:
         """Iterate over the completions in progress."""
 
+    def cancel(self, key: str) -> None:
+        """Forget the request of this key, waiting or in progress; no completion follows. Unknown keys are ignored."""
+
     def set_threads(self, threads: int) -> None:
         """Use this number of threads from the next decode on."""
 
@@ -119,7 +122,8 @@ def _serve(engine: Engine, renderer: TemplateRenderer, channel: Any) -> None:
             _write(channel, dataclasses.asdict(completion))
         for generation in engine.under_way():
             if generation.request.stream and (text := generation.new_text()):
-                _write(channel, {"partial": generation.request.key, "text": text})
+                tokens = len(generation.token_ids)
+                _write(channel, {"partial": generation.request.key, "text": text, "tokens": tokens})
 
 
 def _read_requests(inbox: queue.Queue[dict[str, Any]]) -> None:
@@ -134,20 +138,29 @@ def _handle(engine: Engine, renderer: TemplateRenderer, call: dict[str, Any], ch
         request["prompt_token_ids"] = tuple(request["prompt_token_ids"])
         request["adapter"] = Path(request["adapter"]) if request["adapter"] else None
         engine.submit(SampleRequest(**request))
-    elif call["op"] == "encode":
-        messages = [ChatMessage(**m) for m in call["messages"]]
-        text = renderer.render(messages) + call["answer_prefix"]
-        _write(channel, {"text": text, "token_ids": engine.tokenize(text)})
+    elif call["op"] == "cancel":
+        engine.cancel(call["key"])
+    elif call["op"] in ("encode", "tokenize"):
+        try:
+            _write(channel, _encode(engine, renderer, call))
+        except ConselfError as error:  # of this call only: other requests are in progress
+            _write(channel, {"refused": error.message, "hint": error.hint})
     elif call["op"] == "threads":
         engine.set_threads(call["threads"])
         _write(channel, {"threads": call["threads"]})
-    elif call["op"] == "tokenize":
-        _write(channel, {"token_ids": engine.tokenize(call["text"], special=False)})
     elif call["op"] == "measure":
         _write(channel, {"rate": engine.measure(call["prompts"], call["seconds"], call["max_new_tokens"])})
     elif call["op"] == "score":
         adapter = Path(call["adapter"]) if call["adapter"] else None
         _write(channel, {"logps": engine.score(call["prompt"], call["completion"], adapter)})
+
+
+def _encode(engine: Engine, renderer: TemplateRenderer, call: dict[str, Any]) -> dict[str, Any]:
+    """Return the prompt that a call asks for, or the tokens of its text."""
+    if call["op"] == "tokenize":
+        return {"text": call["text"], "token_ids": engine.tokenize(call["text"], special=call["special"])}
+    text = renderer.render([ChatMessage(**m) for m in call["messages"]]) + call["answer_prefix"]
+    return {"text": text, "token_ids": engine.tokenize(text)}
 
 
 def _write(channel: Any, value: dict[str, Any]) -> None:

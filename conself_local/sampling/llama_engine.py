@@ -195,6 +195,13 @@ class LlamaEngine:
         """Iterate over the completions in progress."""
         return (slot.generation for slot in self._slots if slot.generation)
 
+    def cancel(self, key: str) -> None:
+        """Forget the request of this key, waiting or in progress; no completion follows."""
+        self._queue.remove(key)
+        for slot in self._slots:
+            if slot.generation and slot.generation.request.key == key:
+                self._free(slot, slot.generation)
+
     def set_threads(self, threads: int) -> None:
         """Use this number of threads from the next decode on."""
         self._threads = threads
@@ -345,11 +352,15 @@ class LlamaEngine:
         return generation.finish_with(self._piece(choice.token), self._longest)
 
     def _release(self, slot: Slot, generation: Generation, finish: Finish) -> Completion:
-        slot.generation = None
+        self._free(slot, generation)
+        return generation.completion(finish)
+
+    def _free(self, slot: Slot, generation: Generation) -> None:
+        """Let the slot take another request; it keeps what is cached of the prompt."""
+        slot.generation = slot.prefix_source = None
         keep = len(generation.request.prompt_token_ids)
         ll.llama_memory_seq_rm(self._memory, slot.index, keep, -1)
         del slot.cached_tokens[keep:]
-        return generation.completion(finish)
 
     # -- adapters and scores --------------------------------------------------------------------------------
 

@@ -109,6 +109,13 @@ class MlxEngine:
         """Iterate over the completions in progress."""
         return (running.generation for running in self._running.values())
 
+    def cancel(self, key: str) -> None:
+        """Forget the request of this key, waiting or in progress; no completion follows."""
+        self._queue.remove(key)
+        for uid in [uid for uid, running in self._running.items() if running.generation.request.key == key]:
+            self._generator.remove([uid])
+            del self._running[uid]
+
     def _admit(self) -> Iterator[Completion]:
         while len(self._running) < self._slots:
             request = self._queue.first(self._adapter, idle=not self._running)

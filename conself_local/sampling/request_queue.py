@@ -45,6 +45,12 @@ class RequestQueue:
         taken = self._waiting[request.adapter].popleft()
         assert taken is request, "only the first of its adapter is taken"
 
+    def remove(self, key: str) -> None:
+        """Remove the request of this key, if it waits."""
+        for waiting in self._waiting.values():
+            for request in [r for r in waiting if r.key == key]:
+                waiting.remove(request)
+
     def clear(self) -> None:
         """Remove all requests."""
         self._waiting.clear()

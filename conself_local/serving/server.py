@@ -1,98 +1,190 @@
-"""Serve the model with its adapter on this computer through an OpenAI-compatible endpoint.
+"""Serve the model on this computer through an OpenAI-compatible endpoint, with our own engine.
 
-The endpoint is made from the server parts of llama-cpp-python. It listens on loopback only and refuses every request
-that a web page in a browser could send: `Host` must be a local name, and so must `Origin` if the request has one
-(the application of llama-cpp-python accepts every origin).
-Not covered: encryption, several models, and access from other computers.
+Requests that arrive together are decoded together. The model's name chooses the weights: `conself` is the model with
+its adapter, `conself-base` without. It listens on loopback only (`guards.py`).
+Not covered: several models, encryption, and access from other computers.
 """
 
 from __future__ import annotations
 
-import os
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+
+import uvicorn
+from fastapi import FastAPI, Request
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse, StreamingResponse
 
 from conself_local.errors import ConselfError
-from conself_local.machine.child_environment import openmp_waiting
+from conself_local.foreign_files import PARSER_ERRORS, reason
+from conself_local.sampling.engine_process import EngineProcess
+from conself_local.sampling.shared_engine import SharedEngine
+from conself_local.serving import HOST
+from conself_local.serving.answering import answer, encode
+from conself_local.serving.api import Answer, ChatRequest, CompletionRequest, RefusedError, read_request, usage_of
+from conself_local.serving.guards import MAX_CONNECTIONS, Guard, PatientProtocol
 
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1", "[::1]")
-ALIAS = "conself"
-"""The model name that clients use."""
-_INSTALL_HINT = "install it with: pip install 'conself-local[serve]'"
+_GRACE_SECONDS = 2
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket that listens on loopback. Raises ConselfError if the port is taken or not allowed."""
+    listening = socket.socket()
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((HOST, port))
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        raise ConselfError(
+            f"port {port} cannot be used: {error.strerror}", "another program may listen there; choose one with --port"
+        ) from error
+    return listening
 
 
 def make_app(
-    model: Path, adapter: Path | None, *, context_tokens: int, threads: int, gpu_layers: int, api_key: str | None
+    open_engine: Callable[[], EngineProcess],
+    arms: Mapping[str, Path | None],
+    *,
+    context: int,
+    api_key: str | None,
+    say: Callable[[str], None],
 ) -> Any:
-    """Load the model and return the FastAPI application that serves it.
+    """Return the application; the engine is started with it.
 
-    `gpu_layers`: number of layers on the graphics card, -1 for all. `api_key`: None lets every local program in.
-    Raises ConselfError if the server parts are not installed or llama.cpp cannot load the model.
+    arms: model name -> adapter file, or None for the base. context: maximum number of tokens of prompt and answer
+    together. api_key: None lets every local program in. say: called with one line per request.
     """
-    os.environ |= openmp_waiting()
-    try:
-        from fastapi import FastAPI
-        from llama_cpp.server.app import router, set_llama_proxy, set_server_settings
-        from llama_cpp.server.settings import ModelSettings, ServerSettings
-        from starlette.middleware import Middleware
-        from starlette.middleware.trustedhost import TrustedHostMiddleware
-        from starlette_context.middleware import RawContextMiddleware
-        from starlette_context.plugins.request_id import RequestIdPlugin
+    engine = SharedEngine(open_engine)
+    started = int(time.time())
 
-        from conself_local.sampling.amx import amx_is_off
-    except ImportError as error:
-        raise ConselfError(
-            f"the server parts of llama-cpp-python are not installed ({error.name})", _INSTALL_HINT
-        ) from error
-    set_server_settings(ServerSettings(host=LOCAL_HOSTS[0], api_key=api_key))
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await engine.start()
+        yield
+        engine.close()
+
     app = FastAPI(
-        title="conself",
-        docs_url=None,
-        redoc_url=None,
-        middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL_HOSTS)),
-            Middleware(_LocalOrigin),
-            Middleware(RawContextMiddleware, plugins=(RequestIdPlugin(),)),
-        ],
-    )
-    app.include_router(router)
-    settings = ModelSettings(
-        model=str(model),
-        model_alias=ALIAS,
-        lora_path=str(adapter) if adapter else None,
-        n_ctx=context_tokens,
-        n_threads=threads,
-        n_gpu_layers=gpu_layers,
-        verbose=False,
-    )
-    try:
-        with amx_is_off():
-            set_llama_proxy(model_settings=[settings])
-    except (ValueError, RuntimeError, AssertionError) as error:
-        raise ConselfError(
-            f"llama.cpp cannot load {model}: {error}", "close other programs, or use a smaller --context"
-        ) from error
+        title="conself", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan,
+        middleware=[Middleware(Guard, api_key=api_key)],
+    )  # fmt: skip
+
+    @app.exception_handler(RefusedError)
+    async def refused(request: Request, error: RefusedError) -> JSONResponse:
+        say(f"{error.status} {request.url.path}: {error.reason}")
+        return JSONResponse(error.body(), error.status)
+
+    @app.exception_handler(ConselfError)
+    async def failed(request: Request, error: ConselfError) -> JSONResponse:
+        return await refused(request, RefusedError(503, error.message))
+
+    @app.get("/v1/models")
+    async def models() -> Any:
+        listed = [{"id": name, "object": "model", "created": started, "owned_by": "this computer"} for name in arms]
+        return {"object": "list", "data": listed}
+
+    @app.get("/v1/models/{name}")
+    async def model(name: str) -> Any:
+        listed = (await models())["data"]
+        found = next((one for one in listed if one["id"] == name), None)
+        if found is None:
+            raise RefusedError(404, f"there is no model {name[:100]!r}; there are {', '.join(arms)}", "model")
+        return found
+
+    @app.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Any:
+        return await respond(request, ChatRequest)
+
+    @app.post("/v1/completions")
+    async def completions(request: Request) -> Any:
+        return await respond(request, CompletionRequest)
+
+    async def respond(http: Request, kind: type[ChatRequest] | type[CompletionRequest]) -> Any:
+        try:
+            values = json.loads(await http.body())
+        except PARSER_ERRORS as error:
+            raise RefusedError(400, f"the body is not JSON: {reason(error)}") from error
+        asked = read_request(kind, values)
+        name = asked.model or next(iter(arms))
+        if name not in arms:
+            raise RefusedError(404, f"there is no model {name[:100]!r}; there are {', '.join(arms)}", "model")
+        begun = time.monotonic()
+        prompt = await encode(engine, asked, context)
+        writer = Answer(name, chat=kind is ChatRequest)
+        pieces = answer(engine, asked, prompt, arms[name], context)
+        tokens = 0
+
+        def told(how: str) -> dict[str, int]:
+            """Say what happened, and return the count of tokens."""
+            seconds = time.monotonic() - begun
+            say(f"{how} {http.url.path} {name}: {len(prompt.token_ids)} + {tokens} tokens in {seconds:.1f} s")
+            return usage_of(len(prompt.token_ids), tokens)
+
+        async def events() -> AsyncIterator[str]:
+            nonlocal tokens
+            how = "cancelled"
+            try:
+                for index in range(asked.n or 1) if kind is ChatRequest else ():
+                    yield _event(writer.piece(index, None))
+                async for piece in pieces:
+                    tokens += piece.tokens
+                    if piece.text:
+                        yield _event(writer.piece(piece.index, piece.text))
+                    if piece.reason:
+                        yield _event(writer.piece(piece.index, "", piece.reason))
+                how = "streamed"
+                if asked.wants_usage:
+                    yield _event(writer.usage_piece(usage_of(len(prompt.token_ids), tokens)))
+                yield "data: [DONE]\n\n"
+            except ConselfError as error:
+                how = f"failed ({error.message})"
+                yield _event(RefusedError(503, error.message).body())
+            finally:
+                await pieces.aclose()  # type: ignore[attr-defined]
+                told(how)
+
+        if asked.stream:
+            return StreamingResponse(events(), media_type="text/event-stream", headers={"cache-control": "no-cache"})
+        texts, reasons = [""] * (asked.n or 1), [""] * (asked.n or 1)
+        try:
+            async for piece in _until_disconnected(http, pieces):
+                texts[piece.index] += piece.text
+                reasons[piece.index] = piece.reason or ""
+                tokens += piece.tokens
+        finally:
+            await pieces.aclose()  # type: ignore[attr-defined]
+        usage = told("answered" if all(reasons) else "cancelled")
+        return JSONResponse(writer.whole(list(zip(texts, reasons, strict=True)), usage))
+
     return app
 
 
-class _LocalOrigin:
-    """Middleware that answers 403 to requests that a page of another site sends through the user's browser."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        origin = dict(scope.get("headers") or ()).get(b"origin")
-        if origin is not None and (urlsplit(origin.decode("latin-1")).hostname or "") not in LOCAL_HOSTS:
-            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"only programs on this computer may send requests"})
+async def _until_disconnected(http: Any, pieces: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Yield the pieces as long as the client listens."""
+    async for piece in pieces:
+        yield piece
+        if await http.is_disconnected():
             return
-        await self._app(scope, receive, send)
 
 
-def serve(app: Any, port: int) -> None:
-    """Serve `app` on 127.0.0.1 at `port` until the process is stopped."""
-    import uvicorn
+def _event(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value)}\n\n"
 
-    uvicorn.run(app, host=LOCAL_HOSTS[0], port=port, log_level="warning", server_header=False)
+
+def serve(app: Any, listening: socket.socket) -> None:
+    """Serve `app` on a socket until the process is stopped."""
+    config = uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        ws="none",
+        log_level="critical",
+        server_header=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    uvicorn.Server(config).run(sockets=[listening])

@@ -1,12 +1,17 @@
-"""Make a LoRA adapter of random values for the linear maps of a model."""
+"""Make a LoRA adapter of random values for the linear maps of a model, and a home that has one."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from conself_local.adapters.formats import Adapter
+from conself_local.adapters.formats import Adapter, write_gguf
+from conself_local.hashes import file_sha256
+from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.gguf_weights import linear_shapes
-from conself_local.model_files.model_file import ModelFile
+from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.store.store import IMPORTED, Store
 
 
 def random_adapter(model: ModelFile, size: float, *, only: str = "", rank: int = 4) -> Adapter:
@@ -21,3 +26,25 @@ def random_adapter(model: ModelFile, size: float, *, only: str = "", rank: int =
         if only in name:
             maps[name] = (a, b)
     return Adapter(2.0, maps)
+
+
+def write_home(folder: Path) -> Path:
+    """Make `folder` a home with an accepted random adapter, `random.gguf`, for the bundled model, and return it."""
+    model = load_model_file(bundled_model())
+    path = folder / "random.gguf"
+    write_gguf(random_adapter(model, 0.08), model, path)
+    with Store(folder / "conself.db") as store:
+        store.insert_adapter(
+            {
+                "name": "random",
+                "round_id": IMPORTED,
+                "parent_id": None,
+                "peft_path": "",
+                "gguf_path": str(path),
+                "gguf_sha256": file_sha256(path),
+                "state": "accepted",
+                "model_path": str(model.path),
+                "model_sha256": model.sha256,
+            }
+        )
+    return folder
