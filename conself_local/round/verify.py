@@ -124,9 +124,9 @@ def _verify_samples(store: Store, round_: RoundInfo) -> Iterator[str]:
                 yield f"samples: {id} has {count} samples in round {round_.id}, not {len(expected)}"
 
 
-def _possible(mean_nll: float, mean_entropy_bits: float) -> bool:
+def _possible(mean_nll: float, mean_entropy_bits: float | None) -> bool:
     """Return whether both means are in range; the entropy is that of the 15 likeliest tokens, at most log2(15) bits."""
-    return mean_nll >= 0 and 0 <= mean_entropy_bits <= math.log2(15) + 1e-9
+    return mean_nll >= 0 and (mean_entropy_bits is None or 0 <= mean_entropy_bits <= math.log2(15) + 1e-9)
 
 
 def _close(stored: float | None, derived: float | None) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -133,8 +134,8 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
                     "crash_rate": score.crash_rate,
                     "entropy_bits": score.entropy_bits,
                     "normalised": normalised.get(id),
-                    "mean_nll": fmean(r["mean_nll"] for r in one.rows) if one.rows else None,
-                    "mean_entropy_bits": fmean(r["mean_entropy_bits"] for r in one.rows) if one.rows else None,
+                    "mean_nll": _mean_of(one.rows, "mean_nll"),
+                    "mean_entropy_bits": _mean_of(one.rows, "mean_entropy_bits"),
                     "selected": id in selected,
                     "pairs": len(pairs_from(one, settings, round_.seed)),
                 }
@@ -147,6 +148,12 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
         on_event(Notice(sentence))
     store.finish_stage(round_.id, "score", summary)
     on_event(StageDone("score", summary))
+
+
+def _mean_of(rows: Sequence[Row], column: str) -> float | None:
+    """Return the mean over the samples that have a value; None if none has one, as from most servers."""
+    values = [row[column] for row in rows if row[column] is not None]
+    return fmean(values) if values else None
 
 
 def scored_samples(evidence: ProblemEvidence) -> list[ScoredSample]:
