@@ -102,7 +102,14 @@ _run_options = [
         "weights if they are likely to be faster here; shipped is the original file (default: auto).",
     ),
     click.option("--no-gpu", is_flag=True, help="Sample on the processor even if llama.cpp can use a graphics card."),
-    click.option("--endpoint", metavar="URL", help="Sample from an OpenAI-compatible server that runs the same model."),
+    click.option(
+        "--endpoint",
+        "endpoints",
+        multiple=True,
+        metavar="URL",
+        help="Sample from an OpenAI-compatible server that runs the same model; repeatable: several servers share the "
+        "work.",
+    ),
     click.option(
         "--endpoint-model",
         default="default",
@@ -176,7 +183,7 @@ def _run(
     weights_format: str,
     as_json: bool,
     no_gpu: bool,
-    endpoint: str | None,
+    endpoints: tuple[str, ...],
     endpoint_model: str,
     accept_remote_endpoint: bool,
     benchmarks: tuple[str, ...],
@@ -188,7 +195,7 @@ def _run(
     from conself_local.round.run import run_round
     from conself_local.round.start import Request, open_round
 
-    remote = Endpoint(endpoint, endpoint_model, accept_remote_endpoint) if endpoint else None
+    remote = Endpoint(endpoints, endpoint_model, accept_remote_endpoint) if endpoints else None
     compute = ComputeOptions(
         usable_cores(), threads, slots, None if weights_format == "auto" else weights_format, remote, not no_gpu
     )

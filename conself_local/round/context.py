@@ -17,9 +17,9 @@ from sandbox import MakeSandbox
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server that samples instead of the engine; the model file is still used for everything else."""
+    """Servers that sample instead of the engine; the model file is still used for everything else."""
 
-    url: str
+    urls: tuple[str, ...]
     model_name: str
     accept_remote: bool = False
 
@@ -37,7 +37,7 @@ class ComputeOptions:
     weights_format: str | None = None
     """Weights to sample from, one of `converted_weights.FORMATS`; None: the tuned one, or `automatic_format`."""
     endpoint: Endpoint | None = None
-    """The server that samples instead of the engine; None: the engine samples."""
+    """The servers that sample instead of the engine; None: the engine samples."""
     use_gpu: bool = True
     """Whether the engine uses a graphics card, if llama.cpp supports one here."""
 

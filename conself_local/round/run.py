@@ -24,7 +24,7 @@ Not covered: the work of each stage (`stages/`), the formulas (`method/`), the c
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
@@ -35,7 +35,7 @@ from conself_local.machine.power import read_power
 from conself_local.machine.room import verify_disk, verify_memory
 from conself_local.model_files.converted_weights import ORIGINAL
 from conself_local.model_files.memory import training_bytes
-from conself_local.round.context import RoundContext
+from conself_local.round.context import Endpoint, RoundContext
 from conself_local.sampling.endpoint import EndpointSampler
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.open_engine import open_llama
@@ -137,14 +137,33 @@ def _watch_power(on_event: OnEvent) -> Iterator[None]:
 
 @contextmanager
 def _open_sampler(context: RoundContext, settings: Settings) -> Iterator[Sampler]:
-    """Open what the round samples from: the endpoint if the user named one, else the engine."""
-    endpoint, sampler = context.compute.endpoint, None
-    if endpoint:
-        sampler = EndpointSampler(
-            endpoint.url, endpoint.model_name, context.model, accept_remote=endpoint.accept_remote
-        )
-    with sampler or open_engine(context, settings) as opened:
+    """Open what the round samples from: the servers if the user named some, else the engine."""
+    endpoint = context.compute.endpoint
+    with _open_servers(context, endpoint) if endpoint else open_engine(context, settings) as opened:
         yield opened
+
+
+def _open_servers(context: RoundContext, endpoint: Endpoint) -> EndpointSampler:
+    return EndpointSampler(
+        endpoint.urls,
+        endpoint.model_name,
+        context.model,
+        accept_remote=endpoint.accept_remote,
+        on_notice=lambda text: context.on_event(Notice(text)),
+    )
+
+
+@contextmanager
+def _open_judged(context: RoundContext, settings: Settings, adapters: Collection[Path | None]) -> Iterator[Sampler]:
+    """Open what samples the answers of an evaluation: the servers if they can switch the adapters, else the engine."""
+    if endpoint := context.compute.endpoint:
+        with _open_servers(context, endpoint) as servers:
+            if servers.keep_servers_for(adapters):
+                yield servers
+                return
+        context.on_event(Notice("no server can switch to the adapters of this round, so it is evaluated here"))
+    with open_engine(context, settings) as engine:
+        yield engine
 
 
 def open_engine(context: RoundContext, settings: Settings, *, original: bool = False) -> LlamaProcess:
@@ -185,10 +204,14 @@ def _measure_weights_gap(context: RoundContext, round_: RoundInfo, sampler: Samp
              where s.round_id = ? and s.program_id is not null order by s.id limit 8"""
     rows = [(json.loads(r["prompt"]), json.loads(r["completion"])) for r in context.store.rows(sql, round_.id)]
     if isinstance(sampler, EndpointSampler):
-        summary = (
-            f"samples come from {sampler.url}, which reports no uncertainty; "
-            f"answers were tokenised with {context.model.path.name}"
-        )
+        summary = f"samples come from {sampler.describe()}"
+        if sampler.measured:
+            with open_engine(context, round_.settings, original=True) as engine:
+                gaps = []
+                for request, completion, logps in sampler.measured:
+                    ours = engine.score(request.prompt_token_ids, completion.token_ids, request.adapter)
+                    gaps += [abs(a - b) for a, b in zip(logps, ours, strict=False)]
+            summary += f"; mean gap in log-probability from the original file: {fmean(gaps):.4f} nats per token"
     elif not isinstance(sampler, LlamaProcess) or sampler.runs_original:
         summary = "samples come from the original model file"
     elif not rows:
@@ -222,7 +245,7 @@ def _evaluate_all(context: RoundContext, round_: RoundInfo, benchmarks: list[Ben
         "base": context.store.adapter_file(round_.base_adapter_id),
         "adapter": context.store.adapter_file(adapter_id),
     }
-    with open_engine(context, round_.settings) as sampler:
+    with _open_judged(context, round_.settings, adapters.values()) as sampler:
         for benchmark in pending:
             evaluate(context.store, round_, benchmark, sampler, adapters, context.make_sandbox, context.on_event)
 
@@ -233,7 +256,7 @@ def sample_base(context: RoundContext, round_: RoundInfo, benchmarks: list[Bench
     The arms of an experiment that share their first stages also share these answers.
     """
     base = {"base": context.store.adapter_file(round_.base_adapter_id)}
-    with open_engine(context, round_.settings) as sampler:
+    with _open_judged(context, round_.settings, base.values()) as sampler:
         for benchmark in benchmarks:
             sample_and_run(context.store, round_, benchmark, sampler, base, context.make_sandbox, context.on_event)
 

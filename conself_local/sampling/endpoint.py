@@ -1,83 +1,102 @@
-"""Sample from any server that implements OpenAI's `/v1/completions`: llama-server, LM Studio, Ollama, vLLM.
+"""Sample from servers instead of the engine: one queue for all of them, and a server that dies gives its work back.
 
-Prompts are rendered with the chat template of the GGUF file that is named for training, and sent as text. Completions
-are tokenised with that file's vocabulary, since an endpoint returns no token ids. Not covered, because an endpoint does
-not offer them: the uncertainty of a completion (None), log-probabilities and adapters (both raise ConselfError).
-Raises ConselfError if the address is not on this machine (unless the user accepted that), if the server refuses a
-request, or if it remains unreachable.
+Prompts are rendered with the chat template of the GGUF file that is named for training. Completions of a server that
+returns no token ids are tokenised with that file's vocabulary. Not covered: what one server can do and how it is asked
+(`model_server.py`).
 """
 
 from __future__ import annotations
 
-import ipaddress
-import json
 import queue
 import threading
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from statistics import fmean
 from types import TracebackType
-from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.model_files.model_file import ModelFile
 from conself_local.sampling.engine_process import LlamaProcess
-from conself_local.sampling.extract import block_is_closed
-from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, Finish, SampleRequest
+from conself_local.sampling.model_server import Answer, ModelServer, ServerGoneError
+from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, SampleRequest
 
-_FENCE = "\n```"
 _RETRY_WAITS_SECONDS = (1.0, 4.0, 15.0)
-_REPLY_TIMEOUT_SECONDS = 600.0
-_MAX_REPLY_BYTES = 4 * 2**20
+_MEASURED = 8
+_Outcome = tuple[SampleRequest, Answer] | BaseException
 
 
 class EndpointSampler:
-    """A `Sampler` and a context manager.
+    """A `Sampler` and a context manager over one or several servers of the same model.
 
-    `url` is the base address, with or without `/v1`; `name` is the model's name on the server. At most `concurrent`
-    requests are in flight at once. `waits_seconds` are the waits before each retry; empty means no retry.
+    urls: base addresses, with or without `/v1`; `name` is the model's name on the servers. concurrent: requests that
+    each server gets at once; None: as many as it handles well. waits_seconds: the waits before each retry.
+    on_notice: called with a sentence when a server is left out.
+    Raises ConselfError if an address is not on this machine, unless the user accepted that.
     """
 
     def __init__(
         self,
-        url: str,
+        urls: str | Sequence[str],
         name: str,
         model: ModelFile,
         *,
-        concurrent: int = 16,
+        concurrent: int | None = None,
         accept_remote: bool = False,
         waits_seconds: Sequence[float] = _RETRY_WAITS_SECONDS,
+        on_notice: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.url = _base_url(url, accept_remote)
-        self._name, self._concurrent, self._waits = name, concurrent, waits_seconds
+        listed = [urls] if isinstance(urls, str) else list(urls)
+        self._servers = [
+            ModelServer(url, name, accept_remote=accept_remote, waits_seconds=waits_seconds) for url in listed
+        ]
+        self._concurrent, self._on_notice = concurrent, on_notice
         # the weights are memory-mapped but never read: only the template and the vocabulary are used
         self._vocabulary = LlamaProcess(model, slots=1, context_tokens=model.context_length, threads=1)
-        self._texts: dict[tuple[int, ...], str] = {}
+        self._prompts: dict[tuple[int, ...], EncodedPrompt] = {}
+        self.measured: list[tuple[SampleRequest, Completion, tuple[float, ...]]] = []
+        """The first completions whose log-probabilities a server returned, to compare its weights with the file's."""
+
+    def describe(self) -> str:
+        """Return which servers sample and what is taken from them, for the user."""
+        return ", ".join(server.describe() for server in self._servers)
+
+    def keep_servers_for(self, adapters: Iterable[Path | None]) -> bool:
+        """Leave out the servers that cannot use one of the adapters; return False, and leave none out, if none can."""
+        wanted = list(adapters)
+        able = [server for server in self._servers if all(server.can_use(adapter) for adapter in wanted)]
+        for server in self._servers if able else ():
+            if server not in able:
+                self._on_notice(f"{server.url} does not have the adapter, so it is left out")
+                server.close()
+        self._servers = able or self._servers
+        return bool(able)
 
     def encode(self, messages: Sequence[ChatMessage], answer_prefix: str = "") -> EncodedPrompt:
-        """Render and tokenise the prompt as the model file does, and remember its text for `sample`."""
+        """Render and tokenise the prompt as the model file does, and remember it for `sample`."""
         prompt = self._vocabulary.encode(messages, answer_prefix)
-        self._texts[prompt.token_ids] = prompt.text
+        self._prompts[prompt.token_ids] = prompt
         return prompt
 
     def sample(self, requests: Iterable[SampleRequest]) -> Iterator[Completion]:
-        """Yield one completion for every request, in the order in which they end, with at most `concurrent` in flight.
+        """Yield one completion for every request, in the order in which they end.
 
-        Every prompt must have been made by `encode` of this sampler.
+        Every prompt must have been made by `encode` of this sampler. A server that does not answer any more is left
+        out, and its requests, with their seeds, go to the others. Raises ConselfError if none is left, if a server
+        refuses a request, or if it cannot use the adapter of one.
         """
         source = iter(requests)
         todo: queue.SimpleQueue[SampleRequest | None] = queue.SimpleQueue()
-        done: queue.SimpleQueue[tuple[SampleRequest, str, Finish] | BaseException] = queue.SimpleQueue()
-        threads = [threading.Thread(target=self._work, args=(todo, done), daemon=True) for _ in range(self._concurrent)]
-        for thread in threads:
-            thread.start()
+        done: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
+        workers: dict[ModelServer, int] = {server: self._concurrent or server.slots for server in self._servers}
+        for server, count in workers.items():
+            for _ in range(count):
+                threading.Thread(target=self._work, args=(server, todo, done), daemon=True).start()
         in_flight = 0
         try:
             while True:
-                while in_flight < self._concurrent and (request := next(source, None)):
+                while in_flight < sum(self._concurrent or server.slots for server in self._servers) and (
+                    request := next(source, None)
+                ):
                     todo.put(request)
                     in_flight += 1
                 if not in_flight:
@@ -86,90 +105,65 @@ class EndpointSampler:
                 if isinstance(outcome, BaseException):
                     raise outcome
                 in_flight -= 1
-                request, text, finish = outcome
-                yield Completion(request.key, text, tuple(self._vocabulary.tokenize(text)), finish, None, None)
+                yield self._completion(*outcome)
         finally:
-            for _ in threads:
+            for _ in range(sum(workers.values())):
                 todo.put(None)
 
+    def _completion(self, request: SampleRequest, answer: Answer) -> Completion:
+        tokens = answer.token_ids or tuple(self._vocabulary.tokenize(answer.text))
+        mean_nll = -fmean(answer.logps) if answer.logps else None
+        completion = Completion(request.key, answer.text, tokens, answer.finish, mean_nll, None)
+        if answer.logps and len(self.measured) < _MEASURED:
+            self.measured.append((request, completion, answer.logps))
+        return completion
+
     def _work(
-        self,
-        todo: queue.SimpleQueue[SampleRequest | None],
-        done: queue.SimpleQueue[tuple[SampleRequest, str, Finish] | BaseException],
+        self, server: ModelServer, todo: queue.SimpleQueue[SampleRequest | None], done: queue.SimpleQueue[_Outcome]
     ) -> None:
+        """Answer requests with one server until there are none or the server is dead; runs in a thread of its own."""
         while (request := todo.get()) is not None:
+            if server not in self._servers:  # another thread has found that it is dead
+                todo.put(request)
+                return
             try:
-                done.put((request, *self._answer(request)))
+                if not server.can_use(request.adapter):
+                    raise ConselfError(
+                        f"{server.url} cannot switch to the adapters of this round",
+                        "sample with the GGUF file, or start from the base model with --from-base",
+                    )
+                done.put((request, server.complete(request, self._prompts[request.prompt_token_ids])))
+            except ServerGoneError as error:
+                if not self._leave_out(server, str(error)):
+                    done.put(
+                        ConselfError(
+                            f"{server.url} does not answer: {error}",
+                            "start the server and try again: stored samples are kept, and the run continues",
+                        )
+                    )
+                todo.put(request)
+                return
             except BaseException as error:
                 done.put(error)
 
-    def _answer(self, request: SampleRequest) -> tuple[str, Finish]:
-        if request.adapter is not None:
-            raise ConselfError(
-                "an endpoint cannot switch adapters",
-                "sample with the GGUF file, or start from the base model with --from-base",
-            )
-        stops_at_fence = (
-            request.stop_at_fence and not block_is_closed(request.answer_prefix) and "```" in request.answer_prefix
-        )
-        body = {
-            "model": self._name,
-            "prompt": self._texts[request.prompt_token_ids],
-            "max_tokens": request.max_new_tokens,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "seed": request.seed,
-            "stream": False,
-        }
-        if stops_at_fence:
-            body["stop"] = [_FENCE]
-        reply = self._post(body)
-        try:
-            choice = reply["choices"][0]
-            text, ended = str(choice["text"]), choice.get("finish_reason") == "stop"
-        except (LookupError, TypeError, AttributeError) as error:
-            raise ConselfError(
-                f"{self.url} replied in an unknown form", "check that the server is compatible with OpenAI's API"
-            ) from error
-        if ended and stops_at_fence:
-            return text + _FENCE, "fence"
-        return text, "end-token" if ended else "length"
-
-    def _post(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a request; retry after a dropped connection, a server error or HTTP 429, but not after a refusal."""
-        request = urllib.request.Request(
-            f"{self.url}/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        for wait in (*self._waits, None):
-            try:
-                with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-                    request, timeout=_REPLY_TIMEOUT_SECONDS
-                ) as response:
-                    reply = json.loads(response.read(_MAX_REPLY_BYTES))
-                return reply if isinstance(reply, dict) else {}
-            except urllib.error.HTTPError as error:
-                problem = f"{error.code} {error.reason}: {error.read(300).decode(errors='replace')}"
-                if error.code < 500 and error.code != 429:
-                    raise ConselfError(
-                        f"{self.url} refused a request: {problem}", "check the model's name and the server's log"
-                    ) from error
-            except (OSError, ValueError) as error:
-                problem = str(error)
-            if wait is not None:
-                time.sleep(wait)
-        raise ConselfError(
-            f"{self.url} does not answer: {problem}",
-            "start the server and try again: stored samples are kept, and the run continues",
-        )
+    def _leave_out(self, server: ModelServer, why: str) -> bool:
+        """Leave a dead server out; return whether another one is left."""
+        others = [other for other in self._servers if other is not server]
+        if others and server in self._servers:
+            self._servers = others
+            self._on_notice(f"{server.url} does not answer ({why[:200]}); the others take over its requests")
+        return bool(others)
 
     def score(
         self, prompt_token_ids: Sequence[int], completion_token_ids: Sequence[int], adapter: Path | None = None
     ) -> list[float]:
-        """Raise ConselfError, because an endpoint returns no log-probabilities."""
-        raise ConselfError("an endpoint returns no log-probabilities", "use the GGUF file instead")
+        """Raise ConselfError, because a server returns no log-probabilities of a given completion."""
+        raise ConselfError("an endpoint returns no log-probabilities of a given text", "use the GGUF file instead")
 
     def close(self) -> None:
-        """End the process that renders and tokenises the prompts; the server continues to run."""
+        """End the process that renders and tokenises the prompts; the servers continue to run."""
+        for server in self._servers:
+            server.close()
         self._vocabulary.close()
 
     def __enter__(self) -> EndpointSampler:
@@ -179,26 +173,3 @@ class EndpointSampler:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _base_url(url: str, accept_remote: bool) -> str:
-    """Return the base address, ending in `/v1`; raise ConselfError if it is on another machine and not accepted."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConselfError(f"{url} is not the address of a server", "give one like http://127.0.0.1:8080/v1")
-    if not _is_this_machine(parts.hostname) and not accept_remote:
-        raise ConselfError(
-            f"{parts.hostname} is not this machine: your problems would be sent to it",
-            "add --accept-remote-endpoint if that is what you want",
-        )
-    base = url.rstrip("/")
-    return base if base.endswith("/v1") else f"{base}/v1"
-
-
-def _is_this_machine(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

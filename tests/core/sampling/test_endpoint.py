@@ -6,8 +6,12 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,9 +20,14 @@ from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.problems.load import load_starter
 from conself_local.sampling.endpoint import EndpointSampler
+from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.extract import extract_program
 from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
+from conself_local.stages.seeds import seed_for
+from conself_local.store.store import Store
+from tests.fakes.random_adapter import write_home
+from tests.fakes.small_round import command, run_arguments, run_conself, write_problems
 
 pytestmark = pytest.mark.model
 
@@ -29,16 +38,107 @@ def model() -> ModelFile:
     return load_model_file(bundled_model())
 
 
+@contextmanager
+def serving(model: ModelFile, adapter: Path | None = None) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run llama.cpp's own server over the model, with an adapter or without, and yield its address and its process."""
+    arguments = [str(model.path), "1", *([str(adapter)] if adapter else [])]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.benchmarks.peer_server", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip(), server
+        server.kill()
+
+
 @pytest.fixture(scope="module")
 def address(model: ModelFile) -> Iterator[str]:
     """Yield the address of llama.cpp's own server over the bundled model."""
-    command = [sys.executable, "-m", "tests.benchmarks.peer_server", str(model.path), "1"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as server:
-        assert server.stdout is not None
-        yield server.stdout.readline().strip()
-        server.kill()
+    with serving(model) as (url, _):
+        yield url
+
+
+def _requests(sampler: EndpointSampler, count: int, **change: Any) -> list[SampleRequest]:
+    problems = load_starter(("train",))
+    requests = []
+    for i in range(count):
+        prompt = sampler.encode([ChatMessage("user", problems[i % len(problems)].statement)])
+        values: dict[str, Any] = {"temperature": 1.0, "top_p": 0.8, "max_new_tokens": 24, "seed": i} | change
+        requests.append(SampleRequest(f"k{i}", prompt.token_ids, **values))
+    return requests
+
+
+def test_a_server_that_dies_gives_its_requests_to_the_other_with_the_same_seeds(model: ModelFile) -> None:
+    notices: list[str] = []
+    with (
+        serving(model) as (first, dying),
+        serving(model) as (second, _),
+        EndpointSampler([first, second], "any", model, waits_seconds=(0.05,), on_notice=notices.append) as sampler,
+    ):
+        requests = _requests(sampler, 48)
+        completions = []
+        for completion in sampler.sample(requests):
+            completions.append(completion)
+            if len(completions) == 8:
+                dying.kill()
+        alone = {c.key: c for c in sampler.sample([r for r in requests if r.key in ("k40", "k41", "k42")])}
+    assert sorted(c.key for c in completions) == sorted(r.key for r in requests), "every sample once"
+    assert len(notices) == 1 and first in notices[0] and "take over" in notices[0]
+    same = [c for c in completions if c.key in alone and c.text == alone[c.key].text]
+    assert len(same) >= 2, "the seed of a request decides its text, up to ties of rounding"
+
+
+def test_a_round_goes_on_if_one_of_two_servers_dies(model: ModelFile, tmp_path: Path) -> None:
+    problems = write_problems(tmp_path / "p.jsonl")
+    home = tmp_path / "home"
+    with serving(model) as (first, dying), serving(model) as (second, _):
+        arguments = [*run_arguments(problems, slots=4), "--endpoint", first, "--endpoint", second]
+        process = subprocess.Popen(
+            command(home, *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        deadline = time.monotonic() + 120
+        while not (home / "conself.db").exists() or _samples(home) < 4:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        dying.kill()
+        out, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, out
+    with Store(home / "conself.db") as store:
+        rows = store.rows("select id, problem_id, observation, number, seed, mean_nll, mean_entropy_bits from samples")
+        assert len(rows) == 30 and len({row["id"] for row in rows}) == 30, "every sample once"
+        for row in rows:
+            assert row["seed"] == seed_for(5, row["problem_id"], row["observation"], row["number"])
+        assert all(row["mean_entropy_bits"] is None for row in rows)
+        assert store.stage_summary(1, "decide")
+        assert "mean gap in log-probability" in str(store.stage_summary(1, "running copy"))
+    assert run_conself(home, "verify").returncode == 0 and run_conself(home, "status").returncode == 0
+
+
+def _samples(home: Path) -> int:
+    with Store(home / "conself.db") as store:
+        return int(store.value("select count(*) from samples"))
+
+
+def test_greedy_answers_with_an_adapter_equal_the_engines_own(model: ModelFile, tmp_path: Path) -> None:
+    adapter = write_home(tmp_path) / "random.gguf"
+    with serving(model, adapter) as (url, _), EndpointSampler(url, "any", model) as sampler:
+        assert "llama-server" in sampler.describe() and sampler.keep_servers_for([None, adapter])
+        for path in (adapter, None):
+            requests = _requests(sampler, 20, temperature=0.0, top_p=1.0, max_new_tokens=12, adapter=path)
+            theirs = {c.key: c.text for c in sampler.sample(requests)}
+            with LlamaProcess(model, slots=4, context_tokens=2048, threads=1) as engine:
+                ours = {c.key: c.text for c in engine.sample(requests)}
+            assert sum(theirs[key] == ours[key] for key in ours) >= 18, [(theirs[k], ours[k]) for k in ours]
+
+
+def test_a_server_without_the_adapter_leaves_the_evaluation_to_this_computer(address: str, model: ModelFile) -> None:
+    notices: list[str] = []
+    with EndpointSampler(address, "any", model, on_notice=notices.append) as sampler:
+        assert not sampler.keep_servers_for([None, Path("/nowhere/adapter.gguf")]) and not notices
+        assert sampler.keep_servers_for([None])
 
 
 def test_a_real_server_answers_every_request_once(address: str, model: ModelFile) -> None:
@@ -50,7 +150,7 @@ def test_a_real_server_answers_every_request_once(address: str, model: ModelFile
         completions = {c.key: c for c in sampler.sample(requests)}
         assert set(completions) == {f"k{i}" for i in range(10)}
         for c in completions.values():
-            assert c.token_ids == tuple(sampler._vocabulary.tokenize(c.text)) and c.mean_nll is None
+            assert len(c.token_ids) <= 48 and c.mean_nll is not None and c.mean_nll > 0
             assert c.finish in ("fence", "end-token", "length") and extract_program(prefix + c.text)
         assert len({c.text for c in completions.values()}) > 3, "the seeds reach the server"
 
