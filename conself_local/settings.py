@@ -204,17 +204,26 @@ def change_settings(settings: Settings, values: dict[str, Any]) -> Settings:
     if unknown:
         raise ValueError(f"unknown field {unknown[0]!r}; known fields are {', '.join(sorted(types))}")
     for name, value in values.items():
-        if not _fits(value, types[name]):
+        if not fits(value, types[name]):
             raise ValueError(f"{name} must be of the same type as {getattr(PAPER, name)!r}, not {value!r:.100}")
     return dataclasses.replace(settings, **values)
 
 
-def _fits(value: object, hint: Any) -> bool:
-    """Return whether a value has the type of a field: a finite number, text of a fixed choice, a bool or None."""
-    if get_origin(hint) is Literal:
-        return any(value == choice for choice in get_args(hint)) and isinstance(value, str)
-    if args := get_args(hint):
-        return any(_fits(value, arg) for arg in args)
+def fits(value: object, hint: Any) -> bool:
+    """Return whether a value that was read from JSON has the type of a field; a float is a finite number."""
+    kind, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if kind is Literal:
+        return isinstance(value, str) and value in arguments
+    if kind is tuple:
+        return isinstance(value, tuple) and all(fits(item, arguments[0]) for item in value)
+    if kind is dict:
+        return isinstance(value, dict) and all(
+            fits(k, arguments[0]) and fits(v, arguments[1]) for k, v in value.items()
+        )
+    if arguments:
+        return any(fits(value, argument) for argument in arguments)
     if hint is float:
         return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
     return type(value) is hint

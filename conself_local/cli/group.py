@@ -19,6 +19,7 @@ import click
 
 from conself_local.cli.output import echo
 from conself_local.errors import EXIT_BUG, EXIT_STOPPED, EXIT_USAGE, ConselfError
+from conself_local.foreign_text import shown
 from conself_local.new_files import keep_private
 
 _LOG_BYTES = 256 * 2**10
@@ -113,7 +114,7 @@ def _log(error: BaseException, home: Path | None) -> Path:
 
 def fail(message: str, hint: str) -> NoReturn:
     """Print the message and the hint to standard error, and exit with `EXIT_USAGE`."""
-    echo(f"conself: {message}", err=True)
+    echo(shown(f"conself: {message}", lines=False), err=True)
     if hint:
-        echo(f"  -> {hint}", err=True)
+        echo(shown(f"  -> {hint}", lines=False), err=True)
     sys.exit(EXIT_USAGE)

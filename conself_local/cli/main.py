@@ -326,11 +326,11 @@ def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
             raise ConselfError("this home has no round yet", "start one with: conself run")
         wanted = latest.id if round_id is None else store.round(round_id).id
         report, rows = round_report(store, wanted), progress(store, wanted)
-    if as_json:
-        echo(json.dumps(report | {"progress": rows}, indent=2))
-    else:
-        print_progress(rows)
-        print_report(report)
+        if as_json:
+            echo(json.dumps(report | {"progress": rows}, indent=2))
+        else:
+            print_progress(rows)
+            print_report(report)
 
 
 @main.command()
@@ -343,20 +343,20 @@ def adapters(ctx: click.Context, as_json: bool) -> None:
     """
     with open_store(ctx, existing=True) as (_, store):
         rows = store.rows("select * from adapters order by id")
-    if as_json:
-        echo(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        parent = (
-            f"from adapter {row['parent_id']}"
-            if row["parent_id"]
-            else "from the base model"
-            if row["round_id"]
-            else "imported"
-        )
-        echo(f"{row['id']:>3} {row['name']:<16} {row['state']:<10} {parent:<20} {row['gguf_path']}")
-    if not rows:
-        echo("no adapters yet; `conself run` trains one", err=True)
+        if as_json:
+            echo(json.dumps(rows, indent=2))
+            return
+        for row in rows:
+            parent = (
+                f"from adapter {row['parent_id']}"
+                if row["parent_id"]
+                else "from the base model"
+                if row["round_id"]
+                else "imported"
+            )
+            echo(f"{row['id']:>3} {row['name']:<16} {row['state']:<10} {parent:<20} {row['gguf_path']}")
+        if not rows:
+            echo("no adapters yet; `conself run` trains one", err=True)
 
 
 @main.command()
@@ -416,7 +416,7 @@ def import_adapter(ctx: click.Context, path: Path, model: Path | None, name: str
 
     with open_store(ctx) as (home, store):
         model_file = load_model_file(model or bundled_model())
-        name = name or path.resolve().stem
+        name = name or Path(os.path.realpath(path)).stem
         adapter_id = store_adapter(store, home, path, model_file, name, use=use)
         echo(f"adapter {adapter_id}: {name}" + ("; the next round starts from it" if use else ""))
 

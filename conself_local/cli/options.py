@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from conself_local.cli.output import echo
+from conself_local.errors import ConselfError
+from conself_local.foreign_files import PARSER_ERRORS, reason
 
 if TYPE_CHECKING:
     from conself_local.home import Home
@@ -32,8 +34,9 @@ def open_home(ctx: click.Context, *, existing: bool = False) -> Home:
 def open_store(ctx: click.Context, *, existing: bool = False) -> Iterator[tuple[Home, Store]]:
     """Open the home that the user named and its store; both are created unless `existing` is set.
 
-    Raises ConselfError if the home cannot be written, if its store cannot be opened, or if `existing` is set and the
-    home has no store.
+    With `existing`, the block only reads and shows what is stored, so an error in it is one of the stored values.
+    Raises ConselfError if the home cannot be written, if its store cannot be opened or shown, or if `existing` is set
+    and the home has no store.
     """
     from conself_local.store.store import Store
 
@@ -41,7 +44,15 @@ def open_store(ctx: click.Context, *, existing: bool = False) -> Iterator[tuple[
     with Store(home.database) as store:
         if home.keep_from_others():
             echo(f"others on this computer could read {home.path}; from now on they cannot", err=True)
-        yield home, store
+        try:
+            yield home, store
+        except PARSER_ERRORS as error:
+            if not existing:
+                raise
+            raise ConselfError(
+                f"the store holds values that this program did not write: {reason(error)}",
+                "restore a copy of conself.db, or choose another folder with --home DIR",
+            ) from error
 
 
 def sandbox_maker(ctx: click.Context, workers: int) -> MakeSandbox:

@@ -106,7 +106,7 @@ def schema() -> None:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path, exists=True))
+@click.argument("path", type=_PATH)
 @click.option("--to", "target", type=_PATH, required=True, help="The problems file to write (JSON lines).")
 @click.option("--yes", is_flag=True, help="Take every function that can be used, without asking.")
 @click.option(

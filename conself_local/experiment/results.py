@@ -11,10 +11,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from conself_local.foreign_files import read_text, refusing
-from conself_local.settings import Settings, settings_from_json, settings_to_json
+from conself_local.settings import Settings, fits, settings_from_json, settings_to_json
 
 _MAX_BYTES = 64 * 2**20
 
@@ -86,6 +86,17 @@ def append_result(path: Path, result: SeedResult) -> None:
         file.write(json.dumps(line) + "\n")
 
 
+def _verified(result: SeedResult) -> SeedResult:
+    """Return the result if its values have the types of its fields. Raises ValueError that names a field if not."""
+    for name, hint in get_type_hints(SeedResult).items():
+        value = getattr(result, name)
+        if name not in ("arm", "inputs") and not fits(value, hint):
+            raise ValueError(f"{name} has the wrong type")
+    if len(result.base) != len(result.adapter) or bool(result.compared) != bool(result.base):
+        raise ValueError("base, adapter and compared do not belong together")
+    return result
+
+
 def load_results(path: Path) -> list[SeedResult]:
     """Return the results of a file, or none if it does not exist yet. Raises ConselfError that names a bad line."""
     lines: Sequence[str] = ()
@@ -102,5 +113,5 @@ def load_results(path: Path) -> list[SeedResult]:
                 tuple(values.pop("adapter")),
                 ExperimentInputs(**values.pop("begun")),
             )
-            results.append(SeedResult(arm=arm, inputs=inputs, base=base, adapter=adapter, **values))
+            results.append(_verified(SeedResult(arm=arm, inputs=inputs, base=base, adapter=adapter, **values)))
     return results

@@ -112,6 +112,9 @@ def read_experiment(path: Path) -> Experiment:
         if limit is not None and (type(limit) is not int or limit < 1):
             raise ValueError("limit must be a whole number of problems, at least 1")
         folder = path.resolve().parent
+        for name in ("model", "problems"):
+            if name in values and (not isinstance(values[name], str) or not is_one_line(values[name])):
+                raise ValueError(f"{name} must be the path of a file")
         return Experiment(
             _name(values.get("name", path.stem), "the experiment"), arms, seeds, benchmarks, limit,
             folder / expand_user(Path(values["model"])) if "model" in values else None,

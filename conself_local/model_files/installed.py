@@ -9,6 +9,7 @@ Sources of the folders: documentation of LM Studio and Ollama, llama.cpp common/
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ from conself_local.model_files.model_file import ModelFile, load_model_file
 
 _MODEL_LAYER = "application/vnd.ollama.image.model"
 _MAX_MANIFEST_BYTES = 2**20
+_MAX_DEPTH = 12
 
 
 @dataclass(frozen=True)
@@ -152,13 +154,22 @@ def _ollama(folder: Path) -> Iterator[tuple[str, str, Path]]:
             continue  # other files may lie there too, and only a manifest can say which model it names
         for digest in digests:
             path = folder / "blobs" / digest.replace(":", "-")
-            if path.parent == folder / "blobs" and path.is_file():
+            if path.parent == folder / "blobs" and _is_file(path):
                 yield "Ollama", f"{manifest.parent.name}:{manifest.name}", path
 
 
 def _scan(folder: Path, pattern: str) -> list[Path]:
-    """Return the regular files under a folder whose names match; none if the folder cannot be read."""
+    """Return the regular files under a folder whose names match, at most `_MAX_DEPTH` folders deep."""
+    found = []
+    for inside, folders, names in os.walk(folder):
+        if len(Path(inside).relative_to(folder).parts) >= _MAX_DEPTH:
+            folders.clear()
+        found += [path for name in fnmatch.filter(names, pattern) if _is_file(path := Path(inside) / name)]
+    return sorted(found)
+
+
+def _is_file(path: Path) -> bool:
     try:
-        return sorted(path for path in folder.rglob(pattern) if path.is_file())
+        return path.is_file()
     except OSError:
-        return []
+        return False  # its name is too long, for example

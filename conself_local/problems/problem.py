@@ -46,13 +46,16 @@ class Problem:
     licence: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("id", "statement", "entry_point", "starter_code", "reference", "origin", "licence"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not (name == "reference" and value is None):
+                raise ValueError(f"{name} must be text")
+            if not is_encodable(value or ""):
+                raise ValueError(f"{name} holds half of a surrogate pair, which is no character")
         if not self.id or len(self.id) > 200:
             raise ValueError("id must have 1 to 200 characters")
         if not self.statement.strip() or len(self.statement) > MAX_STATEMENT_CHARACTERS:
             raise ValueError(f"statement must have 1 to {MAX_STATEMENT_CHARACTERS} characters")
-        for name in ("statement", "starter_code", "reference", "origin", "licence"):
-            if not is_encodable(getattr(self, name) or ""):
-                raise ValueError(f"{name} holds half of a surrogate pair, which is no character")
         if self.split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, not {self.split!r}")
         if self.kind not in ("function", "stdin"):

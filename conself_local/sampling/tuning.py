@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import get_type_hints
 
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import PARSER_ERRORS, read_text
@@ -24,6 +25,7 @@ from conself_local.machine.processor import processor_features
 from conself_local.machine.resources import available_memory_bytes, usable_cores
 from conself_local.machine.room import gib
 from conself_local.model_files.converted_weights import (
+    FORMATS,
     LOSSLESS_FORMATS,
     LOSSY_FORMATS,
     ORIGINAL,
@@ -38,10 +40,12 @@ from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.prompts import program_messages
 from conself_local.sampling.sampler import EncodedPrompt, SampleRequest
+from conself_local.settings import fits
 
 SLOTS = 64
 """Number of slots without a probe. Another number may be faster; the probe tries `_SLOTS_TRIED`."""
 _MAX_BYTES = 2**20
+_MAX_SLOTS, _MAX_THREADS = 256, 1024
 _SLOTS_TRIED = (32, 128)
 _PROBE_SECONDS = 3.0
 _TOKENS_PER_SLOT = 512
@@ -78,9 +82,16 @@ class TuningResult(SamplingConfig):
 def load_tuning(model: ModelFile, cache: Path) -> TuningResult | None:
     """Return the stored result of `tune_model` for this model on this computer; None if it is missing or damaged."""
     try:
-        return TuningResult(**json.loads(read_text(_tuning_path(model, cache), _MAX_BYTES)))
+        found = TuningResult(**json.loads(read_text(_tuning_path(model, cache), _MAX_BYTES)))
     except (OSError, *PARSER_ERRORS):
         return None
+    is_usable = (
+        all(fits(getattr(found, name), hint) for name, hint in get_type_hints(TuningResult).items())
+        and found.format in FORMATS
+        and 1 <= found.slots <= _MAX_SLOTS
+        and 1 <= found.threads <= _MAX_THREADS
+    )
+    return found if is_usable else None
 
 
 def sampling_config(model: ModelFile, cache: Path) -> SamplingConfig:

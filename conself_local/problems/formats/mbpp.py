@@ -11,7 +11,7 @@ import ast
 from typing import Any
 
 from conself_local.problems.literals import MAX_LITERALS_CHARACTERS, parse_code
-from conself_local.problems.problem import Problem, Split
+from conself_local.problems.problem import MAX_INPUTS, Problem, Split
 
 
 def is_mbpp(record: dict[str, Any]) -> bool:
@@ -31,6 +31,8 @@ def problem_of(record: dict[str, Any]) -> Problem | None:
     split: Split = "held-out" if number <= 510 else "validation" if number <= 600 else "train"
     code = str(record["code"]).replace("\r\n", "\n")
     defined = {node.name for node in ast.walk(parse_code(code)) if isinstance(node, ast.FunctionDef)}
+    if len(record["test_list"]) > MAX_INPUTS:
+        raise ValueError(f"it has more than {MAX_INPUTS} tests")
     if sum(map(len, record["test_list"])) > MAX_LITERALS_CHARACTERS:
         raise ValueError(f"its tests hold more than {MAX_LITERALS_CHARACTERS} characters together")
     calls = [call for test in record["test_list"] for call in _calls(test, defined)]

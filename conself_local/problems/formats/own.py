@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from conself_local.problems.literals import MAX_LITERALS_CHARACTERS, input_text, parse_input
-from conself_local.problems.problem import Problem
+from conself_local.problems.problem import MAX_INPUTS, Problem
 
 _KNOWN = {
     "id",
@@ -45,6 +45,8 @@ def problem_of(record: dict[str, Any]) -> Problem:
     for name in ("id", "statement", "kind", "split"):
         if not isinstance(record.get(name), str):
             raise ValueError(f"{name} is missing or not text")
+    if len(texts) > MAX_INPUTS:
+        raise ValueError(f"inputs must be 1 to {MAX_INPUTS} in number, not {len(texts)}")
     if record["kind"] != "stdin" and sum(map(len, texts)) > MAX_LITERALS_CHARACTERS:
         raise ValueError(f"inputs hold more than {MAX_LITERALS_CHARACTERS} characters together")
     values = {key: record[key] for key in _KNOWN - {"inputs"} if record.get(key) is not None}
