@@ -18,6 +18,7 @@ from conself_local.cli.options import json_option, open_home, open_store
 from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
 from conself_local.machine.resources import usable_cores
+from conself_local.model_files.converted_weights import FORMATS
 
 if TYPE_CHECKING:
     from conself_local.home import Home
@@ -173,6 +174,13 @@ def ask(
     "--slots", type=click.IntRange(1, 256), default=8, show_default=True, help="Number of answers written at once."
 )
 @click.option(
+    "--weights-format",
+    type=click.Choice(["auto", *FORMATS]),
+    default="auto",
+    help="Number format of the weights: auto takes the format in which a round would sample, which is faster for many "
+    "answers at once; shipped is the original file, which may be faster for one (default: auto).",
+)
+@click.option(
     "--api-key", envvar="CONSELF_API_KEY", help="Key that clients must send (default: $CONSELF_API_KEY, or no key)."
 )
 @click.option(
@@ -197,6 +205,7 @@ def serve(
     port: int,
     context: int,
     slots: int,
+    weights_format: str,
     api_key: str | None,
     api_key_file: Path | None,
     editor: str | None,
@@ -209,8 +218,8 @@ def serve(
     `conself-base`. The server listens on 127.0.0.1 only, and prints one line per request.
     """
     from conself_local.foreign_files import read_text, refusing
-    from conself_local.model_files.converted_weights import ORIGINAL
     from conself_local.sampling.open_engine import open_llama
+    from conself_local.sampling.tuning import sampling_config
     from conself_local.serving import ADAPTER_NAME, BASE_NAME, HOST
     from conself_local.serving.editors import configuration
 
@@ -234,10 +243,12 @@ def serve(
     home, model_file, accepted = _open_model(ctx, model, adapter_id)
     adapter = None if base else accepted
     longest = min(context, model_file.context_length)
+    if weights_format == "auto":
+        weights_format = sampling_config(model_file, home.cache).format
 
     def open_engine() -> LlamaProcess:
         return open_llama(
-            model_file, ORIGINAL, home.cache, slots=slots, threads=threads or usable_cores(), longest=longest,
+            model_file, weights_format, home.cache, slots=slots, threads=threads or usable_cores(), longest=longest,
             use_gpu=not no_gpu,
         )  # fmt: skip
 

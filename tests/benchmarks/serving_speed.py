@@ -17,10 +17,11 @@ from pathlib import Path
 import openai
 
 from conself_local.model_files.bundled import bundled_model
-from conself_local.model_files.converted_weights import ORIGINAL
+from conself_local.model_files.converted_weights import FORMATS
 from conself_local.model_files.model_file import load_model_file
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.open_engine import open_llama
+from conself_local.sampling.tuning import sampling_config
 from conself_local.serving import BASE_NAME, HOST
 from conself_local.serving.server import listen, make_app, serve
 
@@ -34,14 +35,22 @@ def main() -> None:
     """Print the speeds and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("--format", choices=FORMATS, help="number format of the weights (default: that of a round)")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     model = load_model_file(options.model or bundled_model())
     with tempfile.TemporaryDirectory() as cache:
+        weights_format = options.format or sampling_config(model, Path(cache)).format
 
         def open_engine() -> LlamaProcess:
             return open_llama(
-                model, ORIGINAL, Path(cache), slots=CLIENTS, threads=options.threads, longest=CONTEXT, use_gpu=False
+                model,
+                weights_format,
+                Path(cache),
+                slots=CLIENTS,
+                threads=options.threads,
+                longest=CONTEXT,
+                use_gpu=False,
             )
 
         app = make_app(open_engine, {BASE_NAME: None}, context=CONTEXT, api_key=None, say=lambda line: None)
@@ -56,7 +65,7 @@ def main() -> None:
             together.append(speed(client, TASKS, side_by_side=True))
             print(f"round {number + 1}: one client {alone[-1]:.1f}, {CLIENTS} clients {together[-1]:.1f} tokens/s")
     one, eight = statistics.median(alone), statistics.median(together)
-    print(f"median: {one:.1f} and {eight:.1f} tokens/s: {eight / one:.2f} times")
+    print(f"{weights_format}, median: {one:.1f} and {eight:.1f} tokens/s: {eight / one:.2f} times")
 
 
 def speed(client: openai.OpenAI, tasks: list[str], *, side_by_side: bool) -> float:

@@ -30,7 +30,10 @@ from safetensors.numpy import save_file
 from conself_local.adapters.formats import read_adapter, write_peft
 from conself_local.adapters.importing import import_adapter
 from conself_local.errors import ConselfError
+from conself_local.experiment.results import SeedResult, append_result, load_results
+from conself_local.experiment.spec import read_experiment
 from conself_local.home import Home
+from conself_local.sampling.tuning import _tuning_path, load_tuning
 from conself_local.store.identity import APPLICATION_ID
 from conself_local.store.store import Store
 from tests.fakes.random_adapter import random_adapter
@@ -110,6 +113,8 @@ def test_a_list_of_models_tells_what_is_wrong_with_a_template(tmp_path: Path) ->
     manifests = tmp_path / ".ollama" / "models" / "manifests" / "r" / "o" / "m"
     manifests.mkdir(parents=True)
     (manifests / "deep").write_text("[" * 100_000)
+    layer = {"mediaType": "application/vnd.ollama.image.model", "digest": "x" * 5000}
+    (manifests / "long").write_text(json.dumps({"layers": [layer]}))
     code, out, _ = _run(*_conself(tmp_path / "h", "models"), HOME=str(tmp_path))
     assert code == 0 and "cannot be used: the model's chat template cannot be rendered" in out, out
     assert "good" in out and "trainable in at least" in out and "nested" in out and "pipe" not in out
@@ -184,12 +189,15 @@ def test_a_part_of_a_folder_that_is_no_regular_file_is_refused(make: Make, tmp_p
         ("p.jsonl", json.dumps(OWN | {"id": "a\x1b[2J"})),
         ("p.jsonl", json.dumps(OWN | {"statement": "half \ud800"})),
         ("p.jsonl", json.dumps(OWN | {"starter_code": 5})),
+        ("p.jsonl", json.dumps(OWN | {"origin": []})),
+        ("p.jsonl", json.dumps(OWN | {"licence": {}})),
         ("p.jsonl", '{"question": 1, "input_output": "[[[["}'),
         ("p.jsonl", '{"task_id": "x", "code": 7, "test_list": 3, "text": ""}'),
         pytest.param("p.toml", "x = " + "[" * 90_000, id="deep TOML"),
         ("p.toml", "[[problem]]\nstatement = 2020-01-01\ninputs = []"),
         ("p.toml", "problem = 1"),
         ("e.toml", "seeds = 5"),
+        ("e.toml", 'model = "a\\u0000b"\n[[arm]]\nname = "a"'),
         ("e.toml", '[[arm]]\nname = "a\\u001b[2J"'),
         ("e.toml", "[[arm]]\nname = '../../a'"),
         ("e.toml", "[[arm]]\nname = 'a'\nsettings = { learning_rate = nan }"),
@@ -283,8 +291,9 @@ def _bomb(content: bytes, times: int) -> Make:
     return make
 
 
-def _code(code: str) -> Make:
-    return lambda path: path.write_text(json.dumps({"task_id": 700, "text": "x", "code": code, "test_list": []}))
+def _code(code: str, tests: list[str] | None = None) -> Make:
+    record = {"task_id": 700, "text": "x", "code": code, "test_list": tests or []}
+    return lambda path: path.write_text(json.dumps(record))
 
 
 @pytest.mark.parametrize(
@@ -298,6 +307,7 @@ def _code(code: str) -> Make:
         pytest.param("p.jsonl", _jsonl(statement="x" * 17_000_000), id="a long record"),
         pytest.param("p.jsonl", lambda p: p.write_bytes(b"x" * 80_000_000), id="a long line"),
         pytest.param("p.jsonl", _code("x = " + "[]," * 1_000_000), id="code"),
+        pytest.param("p.jsonl", _code("def f(n):\n    return n", tests=[""] * 3_900_000), id="many tests"),
         pytest.param("p.jsonl.gz", _bomb(bytes(10**6), 100), id="a bomb of zeros"),
         pytest.param("p.jsonl.gz", _bomb(b" " * 10**6 + b"\n", 100), id="a bomb of lines"),
         pytest.param("p.toml", lambda p: p.write_text("a" + ".a" * 200_000 + " = 1"), id="a dotted key"),
@@ -486,6 +496,8 @@ def _theirs(*statements: str) -> Make:
         pytest.param(_ours("update rounds set settings = '{\"beta\": \"x\"}'"), "beta", id="a type"),
         pytest.param(_ours("update rounds set request = '{\"limit\": [1]}'"), "limit", id="a request"),
         pytest.param(_ours("update rounds set request = 'x'"), "damaged", id="no JSON"),
+        pytest.param(_ours("update training_steps set loss = 'x'"), "did not write", id="text as a number"),
+        pytest.param(_ours("update evaluations set result = '{}'"), "did not write", id="an empty result"),
         pytest.param(lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(4000)), "cannot be opened", id="damaged"),
         pytest.param(_pipe, "regular file", id="a pipe"),
         pytest.param(lambda path: path.mkdir(), "", id="a folder"),
@@ -603,3 +615,38 @@ def test_a_question_that_is_no_utf8_is_asked_and_shown(tmp_path: Path) -> None:
     for raw, code in ((b"caf\xe9 \x1b[2J", 0), (b"", 2), (b"\xff" * 11_000_000, 2)):
         done = subprocess.run(asked, input=raw, capture_output=True, check=False)
         assert done.returncode == code and b"Traceback" not in done.stderr, done.stderr
+
+
+def test_hostile_results_beside_a_report_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "e.toml").write_text("[[arm]]\nname = 'a'")
+    spec = read_experiment(tmp_path / "e.toml")
+    good = SeedResult(spec.arms[0], 0, "validation", spec.inputs(), None, (), (), 0, 0, 0, 1.0, 0, "", {})
+    append_result(tmp_path / "r.jsonl", good)
+    assert load_results(tmp_path / "r.jsonl") == [good]
+    values = json.loads((tmp_path / "r.jsonl").read_text())
+    changes: tuple[dict[str, Any], ...] = (
+        {"compared": 5}, {"base": ["x"], "adapter": ["y"]}, {"seconds": "x"}, {"tokens": None}, {"versions": 5}, {"looks": []},
+        {"base": [1.0], "adapter": [1.0, 0.0], "compared": {"a": 1}}, {"settings": []}, {"begun": {"x": 1}}, {"seconds": float("nan")},
+    )  # fmt: skip
+    for change in changes:
+        (tmp_path / "r.jsonl").write_text(json.dumps(values | change))
+        with pytest.raises(ConselfError, match="line 1: not a result of this version"):
+            load_results(tmp_path / "r.jsonl")
+
+
+def test_a_hostile_tuning_result_is_ignored(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "m.gguf")
+    good = {"format": "BF16", "slots": 4, "threads": 2, "tokens_per_second": {}, "logp_gap": {}}
+    path = _tuning_path(model, tmp_path)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(good))
+    assert load_tuning(model, tmp_path) is not None
+    changes: tuple[dict[str, Any], ...] = (
+        {"format": "../x"}, {"format": []}, {"slots": "x"}, {"slots": -1}, {"slots": 10**9}, {"threads": True}, {"logp_gap": 5},
+        {"tokens_per_second": {"a": "b"}}, {"more": 1},
+    )  # fmt: skip
+    for change in changes:
+        path.write_text(json.dumps(good | change))
+        assert load_tuning(model, tmp_path) is None, change
+    path.write_text("[" * 100_000)
+    assert load_tuning(model, tmp_path) is None

@@ -49,7 +49,7 @@ class Server:
         self.log = self.home / "serve.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                command(self.home, "serve", "--port", str(self.port), "--context", str(CONTEXT)), stderr=log, env=environment
+                command(self.home, "serve", "--port", str(self.port), "--context", str(CONTEXT), "--weights-format", "shipped"), stderr=log, env=environment
             )  # fmt: skip
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/v1/models", headers={"Authorization": f"Bearer {KEY}"}
