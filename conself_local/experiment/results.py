@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from conself_local.foreign_files import read_text, refusing
+from conself_local.new_files import give_away
 from conself_local.settings import Settings, fits, settings_from_json, settings_to_json
 
 _MAX_BYTES = 64 * 2**20
@@ -82,8 +83,11 @@ def append_result(path: Path, result: SeedResult) -> None:
         "settings": settings_to_json(result.arm.settings),
         "begun": inputs,
     } | values
+    is_new = not path.exists()
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
+    if is_new:
+        give_away(path)
 
 
 def _verified(result: SeedResult) -> SeedResult:

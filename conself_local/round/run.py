@@ -30,6 +30,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from conself_local.errors import ConselfError
 from conself_local.events import Notice, OnEvent, StageDone
 from conself_local.machine.power import read_power
 from conself_local.machine.room import verify_disk, verify_memory
@@ -67,8 +68,8 @@ def run_round(
     wanted = STAGES[: STAGES.index(until) + 1]
     store = context.store
     if "observe" in wanted and not _sampling_is_done(store, round_, "sample" in wanted):
-        with _open_sampler(context, round_.settings) as sampler, _watch_power(context.on_event):
-            adapter = store.adapter_file(round_.base_adapter_id)
+        adapter = store.adapter_file(round_.base_adapter_id)
+        with _open_sampler(context, round_.settings, adapter) as sampler, _watch_power(context.on_event):
             sample_observations(store, round_, sampler, adapter, context.on_event)
             if "sample" in wanted:
                 ask_for_inputs(store, round_, sampler, adapter, context.on_event)
@@ -136,10 +137,15 @@ def _watch_power(on_event: OnEvent) -> Iterator[None]:
 
 
 @contextmanager
-def _open_sampler(context: RoundContext, settings: Settings) -> Iterator[Sampler]:
-    """Open what the round samples from: the servers if the user named some, else the engine."""
+def _open_sampler(context: RoundContext, settings: Settings, adapter: Path | None) -> Iterator[Sampler]:
+    """Open what the round samples from with its first adapter: the servers if the user named some, else the engine."""
     endpoint = context.compute.endpoint
     with _open_servers(context, endpoint) if endpoint else open_engine(context, settings) as opened:
+        if isinstance(opened, EndpointSampler) and not opened.keep_servers_for([adapter]):
+            raise ConselfError(
+                f"no server has the adapter {adapter}, from which this round starts",
+                "start llama-server with --lora FILE, sample on this computer, or start from the base with --from-base",
+            )
         yield opened
 
 

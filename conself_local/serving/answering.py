@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from conself_local.errors import ConselfError
+from conself_local.errors import ConselfError, EngineDiedError
 from conself_local.sampling.sampler import Completion, EncodedPrompt, SampleRequest
 from conself_local.sampling.shared_engine import SharedEngine
 from conself_local.serving.api import ChatRequest, CompletionRequest, RefusedError
@@ -42,8 +42,9 @@ async def encode(engine: SharedEngine, request: ChatRequest | CompletionRequest,
             prompt = await engine.encode(request.chat())
         else:
             prompt = await engine.tokenize(request.text())
+    except EngineDiedError:
+        raise
     except ConselfError as error:
-        await engine.start()  # raises if the engine is at fault, not the request
         raise RefusedError(400, error.message, "messages") from error
     if len(prompt.token_ids) >= context:
         raise RefusedError(

@@ -65,7 +65,11 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await engine.start()
+        try:
+            await engine.start()
+        except ConselfError as error:
+            app.state.failure = error
+            raise
         yield
         engine.close()
 
@@ -177,7 +181,7 @@ def _event(value: dict[str, Any]) -> str:
 
 
 def serve(app: Any, listening: socket.socket) -> None:
-    """Serve `app` on a socket until the process is stopped."""
+    """Serve `app` on a socket until the process is stopped. Raises ConselfError if the engine cannot be started."""
     config = uvicorn.Config(
         app,
         http=PatientProtocol,
@@ -188,3 +192,5 @@ def serve(app: Any, listening: socket.socket) -> None:
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[listening])
+    if failure := getattr(app.state, "failure", None):
+        raise failure
