@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import IO
 
 import platformdirs
+import psutil
 
 from conself_local.errors import ConselfError
+from conself_local.foreign_files import read_text
 from conself_local.new_files import create, tighten
 
 _HOME_HINT = "choose another folder with --home DIR"
+_LOCK_TEXT = re.compile(r"([1-9][0-9]{0,9}) ([0-9]{1,12}\.[0-9]{1,9})")
+"""A process id and the time at which that process was started, in seconds."""
+_MAX_LOCK_BYTES = 100
 _PARTS = ("adapters", "cache", "experiments", "logs", "models", "training")
 _FILES = ("conself.db", "conself.db-wal", "conself.db-shm", "round.lock", "conductor.log")
 
@@ -123,41 +128,44 @@ class Home:
         Raises ConselfError if another process holds it, or if the disk has no locks.
         """
         with self._open_lock() as file:
-            if not self._try_lock(file):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
                 raise ConselfError(
-                    f"another round is running in {self.path} (process {file.read().strip() or 'unknown'})",
+                    f"another round is running in {self.path} (process {(file.read().split() or ['unknown'])[0]})",
                     "wait until it ends, watch it with `conself status` or `conself tui`, or use another --home",
-                )
+                ) from None
+            except OSError as error:
+                raise ConselfError(
+                    f"the disk of {self.path} cannot lock files ({error.strerror}), as some network disks",
+                    "choose a folder on a disk of this computer with --home DIR",
+                ) from error
             file.truncate(0)
-            file.write(str(os.getpid()))
+            file.write(f"{os.getpid()} {psutil.Process().create_time()}")
             file.flush()
-            yield
+            try:
+                yield
+            finally:
+                file.truncate(0)
 
-    def running(self) -> int | None:
-        """Return the process id of the round that runs in this home, or None if no round runs."""
-        if not (self.path / "round.lock").exists():
-            return None
-        with self._open_lock() as file:
-            if self._try_lock(file):
-                return None
-            text = file.read().strip()
-            return int(text) if re.fullmatch(r"[1-9][0-9]{0,9}", text) else None
+    def running(self) -> psutil.Process | None:
+        """Return the process of the round that runs in this home, or None if no round runs.
+
+        The lock is not taken, so that a round may start at the same moment; a process is known by its id and the time
+        at which it was started.
+        """
+        try:
+            found = _LOCK_TEXT.fullmatch(read_text(self.path / "round.lock", _MAX_LOCK_BYTES))
+            process = psutil.Process(int(found[1])) if found else None
+            if process and found and abs(process.create_time() - float(found[2])) < 1:
+                return None if process.status() == psutil.STATUS_ZOMBIE else process
+        except (OSError, ValueError, psutil.Error):
+            return None  # no lock, or a process that has ended
+        return None
 
     def _open_lock(self) -> IO[str]:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         return os.fdopen(os.open(self.path / "round.lock", flags, 0o600), "r+")
-
-    def _try_lock(self, file: IO[str]) -> bool:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            raise ConselfError(
-                f"the disk of {self.path} cannot lock files ({error.strerror}), as some network disks",
-                "choose a folder on a disk of this computer with --home DIR",
-            ) from error
-        return True
 
 
 def _default(kind: str) -> Path:

@@ -103,13 +103,13 @@ class ConselfApp(App[None]):
             return
 
         def answered(keep_running: bool | None) -> None:
-            if keep_running is False:
+            if keep_running is None:
+                return
+            if not keep_running:
                 round_process.stop(self.app_state.home)
             self.exit()
 
-        question = (
-            "A round is running. Keep it running after this program closes?\nNo (or Esc) stops it; nothing is lost."
-        )
+        question = "A round is running. Keep it running after this program closes?\nNo stops it; nothing is lost."
         self.push_screen(Confirm(question), answered)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from conself_local.home import Home
+from conself_local.home import Home, expand_user
+from conself_local.model_files.model_file import load_model_file
 from conself_local.store.store import Store
 
 BUSY, UNREADABLE = -1.0, -2.0
@@ -26,9 +27,28 @@ class AppState:
         self._lock = threading.Lock()
         self._broken = False
         self.model: Path | None = None
-        """The model for the playground and the next round; None means the bundled model."""
+        """The model for the playground; None means the bundled model."""
+        self.fields = {"model-path": "", "problems": "", "limit": "", "preset": "laptop"}
+        """What the fields of the start screen hold; the next round starts with it."""
         self.adapter_id: int | None = None
         """The adapter for the playground; None means the latest accepted one."""
+
+    def round_arguments(self) -> list[str]:
+        """Return the arguments of `conself run` for what the fields hold.
+
+        Raises ConselfError if the path of the model is no model file.
+        """
+        values = {name: value.strip() for name, value in self.fields.items()}
+        arguments = ["--preset", values["preset"]]
+        if values["model-path"]:
+            self.model = expand_user(Path(values["model-path"]))
+            load_model_file(self.model)
+            arguments += ["--model", str(self.model)]
+        if values["problems"]:
+            arguments += ["--problems", str(expand_user(Path(values["problems"])))]
+        if values["limit"]:
+            arguments += ["--limit", values["limit"]]
+        return arguments
 
     @contextmanager
     def reading(self) -> Iterator[Store]:

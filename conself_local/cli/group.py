@@ -30,6 +30,11 @@ _MAX_CHARACTERS = 300
 class Group(click.Group):
     """A group of verbs whose errors become a message, a hint and an exit code."""
 
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a verb, which takes `--home` too: the option may stand before the verb or after it."""
+        _accept_home(cmd)
+        super().add_command(cmd, name)
+
     def main(self, *args: Any, **options: Any) -> Any:
         """Parse the command line and run the verb, as `click.Group.main` does."""
         keep_private()
@@ -79,6 +84,19 @@ class Group(click.Group):
                     "`conself doctor` shows the protections; `conself --accept-weaker-sandbox=NAME run` skips one",
                 )
             report_bug(error, ctx.obj["home"])
+
+
+def _accept_home(command: click.Command) -> None:
+    def set_home(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+        if value is not None:
+            ctx.obj["home"] = value
+
+    option = click.Option(
+        ["--home"], type=click.Path(path_type=Path), expose_value=False, callback=set_home, help="As before the verb."
+    )
+    command.params.append(option)
+    for below in getattr(command, "commands", {}).values():
+        _accept_home(below)
 
 
 def report_bug(error: BaseException, home: Path | None) -> NoReturn:

@@ -20,7 +20,7 @@ import click
 from conself_local import __version__
 from conself_local.cli.group import Group
 from conself_local.cli.models import ask, models, serve
-from conself_local.cli.options import json_option, open_home, open_store, sandbox_maker
+from conself_local.cli.options import LayerName, json_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
 from conself_local.cli.problems import harvest, problems
 from conself_local.errors import EXIT_FAILED, ConselfError
@@ -40,9 +40,9 @@ from conself_local.model_files.converted_weights import FORMATS
     "weaker",
     multiple=True,
     metavar="NAME",
-    type=click.Choice(["landlock", "seccomp", "capabilities"]),
-    help="Run even if this computer lacks this protection of the sandbox: landlock, seccomp or capabilities; "
-    "repeatable.",
+    type=LayerName(),
+    help="Run even if this computer lacks this protection of the sandbox: landlock, seccomp or capabilities, on macOS "
+    "seatbelt; repeatable.",
 )
 @click.pass_context
 def main(ctx: click.Context, home: Path | None, weaker: tuple[str, ...]) -> None:

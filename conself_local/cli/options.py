@@ -17,6 +17,21 @@ if TYPE_CHECKING:
     from conself_local.store.store import Store
     from sandbox import MakeSandbox
 
+
+class LayerName(click.ParamType[str]):
+    """The name of a layer of the sandbox on this system."""
+
+    name = "layer"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name. Raises click.BadParameter if the sandbox has no such layer here."""
+        from sandbox.guarantees import ALL_LAYERS  # imported here, so that --help stays quick
+
+        if value not in ALL_LAYERS:
+            self.fail(f"{value!r} is no protection here; choose from {', '.join(ALL_LAYERS)}", param, ctx)
+        return value
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 

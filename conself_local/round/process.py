@@ -13,6 +13,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
+
 from conself_local.home import Home
 from conself_local.machine.child_environment import child_environment
 from conself_local.machine.room import verify_disk
@@ -23,7 +25,8 @@ _LAST_LINES = 4
 
 def running(home: Home) -> int | None:
     """Return the process id of the round that runs in this home, or None if no round runs."""
-    return home.running()
+    process = home.running()
+    return process.pid if process else None
 
 
 def start(home: Home, arguments: list[str]) -> int:
@@ -58,11 +61,10 @@ def resume(home: Home) -> bool:
 
 def is_paused(home: Home) -> bool:
     """Return whether the round of this home is paused; False if no round runs."""
-    pid = running(home)
-    if pid is None:
-        return False
-    listed = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return listed.stdout.strip().startswith("T")
+    process = home.running()
+    with contextlib.suppress(psutil.Error):  # it has ended in the meantime
+        return process is not None and process.status() == psutil.STATUS_STOPPED
+    return False
 
 
 def _signal(home: Home, *signals: signal.Signals) -> bool:

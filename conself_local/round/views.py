@@ -48,18 +48,31 @@ class ProblemRow:
 def problem_rows(store: Store, round_id: int) -> list[ProblemRow]:
     """Return every problem of the round in its order; those without metrics are `pending`."""
     settings = store.round(round_id).settings
-    sql = """select r.problem_id, m.* from round_problems r
+    sql = """select r.problem_id, m.samples, m.valid, m.clusters, m.crash_rate, m.entropy_bits, m.normalised,
+             m.selected, m.pairs from round_problems r
              left join metrics m on m.round_id = r.round_id and m.problem_id = r.problem_id
              where r.round_id = ? order by r.position"""
     rows = []
-    for row in store.db.execute(sql, [round_id]):
-        id, known, _, samples, _, valid, found, _, crash_rate, entropy, normalised, *_, selected, pairs = row
-        if known is None:
+    for row in store.rows(sql, round_id):
+        id = row["problem_id"]
+        if row["samples"] is None:
             rows.append(ProblemRow(id, "pending", None, None, 0, 0.0, 0, 0, None))
             continue
-        score = ProblemScore(crash_rate, entropy, valid)
-        kind = _class(score, bool(selected), settings.max_crash_rate)
-        rows.append(ProblemRow(id, kind, entropy, normalised, found, crash_rate, samples, pairs or 0, score))
+        score = ProblemScore(row["crash_rate"], row["entropy_bits"], row["valid"])
+        kind = _class(score, bool(row["selected"]), settings.max_crash_rate)
+        rows.append(
+            ProblemRow(
+                id,
+                kind,
+                row["entropy_bits"],
+                row["normalised"],
+                row["clusters"],
+                row["crash_rate"],
+                row["samples"],
+                row["pairs"] or 0,
+                score,
+            )
+        )
     return rows
 
 

@@ -16,6 +16,7 @@ from tests.fakes.tiny_model import write_tiny_model
 from tests.tui.conftest import press, settle, text_of, wait_for
 from tui.app import ConselfApp
 from tui.screens.problem import ProblemScreen
+from tui.widgets.ask_dialog import Confirm
 from tui.widgets.big_table import BigTable
 from tui.widgets.pick_file import GgufTree
 from tui.widgets.stage_progress import StageProgress
@@ -328,3 +329,33 @@ def test_a_home_that_cannot_be_written_is_reported_without_a_traceback(tmp_path:
         cwd=Path(__file__).parents[2],
     )
     assert done.returncode == 2 and "cannot be written" in done.stderr and "Traceback" not in done.stderr
+
+
+async def test_what_is_typed_into_the_fields_is_what_starts(app: ConselfApp, tmp_path: Path) -> None:
+    """Prevent a regression: a path that was typed and not submitted was ignored, and the bundled model was taken."""
+    model = write_tiny_model(tmp_path / "mine.gguf").path
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        for name, value in (("model-path", str(model)), ("problems", "~/p.jsonl"), ("limit", "7")):
+            app.screen.query_one(f"#{name}", Input).value = value
+        await settle(pilot)
+        arguments = app.app_state.round_arguments()
+        assert arguments[2:4] == ["--model", str(model)] and arguments[-2:] == ["--limit", "7"]
+        assert arguments[4:6] == ["--problems", str(Path("~/p.jsonl").expanduser())]
+        app.screen.query_one("#model-path", Input).value = str(tmp_path / "none.gguf")
+        for screen in ("1", "2"):
+            app.screen.set_focus(None)
+            await press(pilot, screen, "s")
+            assert "there is no model file" in text_of(app, "#message"), screen
+            assert not round_process.running(app.app_state.home)
+
+
+async def test_escape_in_a_question_does_nothing(app: ConselfApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        with app.app_state.home.lock():
+            await press(pilot, "q", "escape")
+        assert app.return_code is None and not isinstance(app.screen, Confirm)
+        with app.app_state.home.lock():
+            await press(pilot, "q", "y")
+        assert app.return_code == 0

@@ -132,10 +132,14 @@ class RoundScreen(BaseScreen):
     def action_start(self) -> None:
         if round_process.running(self.app_state.home):
             self.notify("The round is already running.")
-        else:
-            self.run_with_store(
-                lambda _: round_process.start(self.app_state.home, []), lambda _: self.notify("Starting ...")
-            )
+            return
+
+        def start(store: Store) -> None:
+            latest = store.latest_round()
+            unfinished = latest is not None and latest.state == "running"
+            round_process.start(self.app_state.home, [] if unfinished else self.app_state.round_arguments())
+
+        self.run_with_store(start, lambda _: self.notify("Starting ..."))
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

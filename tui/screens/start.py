@@ -139,32 +139,38 @@ class StartScreen(BaseScreen):
         except EXPECTED_ERRORS as error:
             self.app.call_from_thread(self.notify, format_error(error), severity="error")
             return
+        self.app.call_from_thread(self._chosen, path, described.name)
+
+    def _chosen(self, path: Path, name: str) -> None:
         self.app_state.model = path
-        self.app.call_from_thread(
-            self.notify, f"Model: {described.name} ({path.name}). Press s to start a round with it."
-        )
+        self.query_one("#model-path", Input).value = str(path)
+        self.notify(f"Model: {name} ({path.name}). Press s to start a round with it.")
+
+    @on(Input.Changed)
+    def _typed(self, event: Input.Changed) -> None:
+        self.app_state.fields[str(event.input.id)] = event.value
+
+    @on(Select.Changed, "#preset")
+    def _preset_chosen(self, event: Select.Changed) -> None:
+        self.app_state.fields["preset"] = str(event.value)
 
     def action_start(self) -> None:
         if round_process.running(self.app_state.home):
             self.notify("A round is already running. Press 2 to see it.", severity="error")
             return
-        arguments = self._round_arguments()
 
-        def start(store: Store) -> None:
+        def start(store: Store) -> bool:
             unfinished = summary_of_home(store)["state"] == "running"
-            round_process.start(self.app_state.home, [] if unfinished else arguments)
+            round_process.start(self.app_state.home, [] if unfinished else self.app_state.round_arguments())
+            return unfinished
 
-        self.run_with_store(start, lambda _: self.app.switch_mode("round"))
+        def started(unfinished: bool) -> None:
+            self.app.switch_mode("round")
+            if unfinished:
+                text = "The unfinished round continues as it was started; the fields are for a new one."
+                self.app.call_later(lambda: self.app.screen.notify(text))
 
-    def _round_arguments(self) -> list[str]:
-        arguments = ["--preset", str(self.query_one("#preset", Select).value)]
-        if self.app_state.model:
-            arguments += ["--model", str(self.app_state.model)]
-        if problems := self.query_one("#problems", Input).value.strip():
-            arguments += ["--problems", str(expand_user(Path(problems)))]
-        if limit := self.query_one("#limit", Input).value.strip():
-            arguments += ["--limit", limit]
-        return arguments
+        self.run_with_store(start, started)
 
     def action_forecast(self) -> None:
         self.query_one("#forecast", Plain).update("Measuring for about 20 seconds ...")
@@ -174,9 +180,10 @@ class StartScreen(BaseScreen):
     def _forecast(self) -> None:
         limit = self.query_one("#limit", Input).value.strip()
         try:
+            typed = self.query_one("#model-path", Input).value.strip()
             lines = forecast(
                 self.app_state.home,
-                load_model_file(self.app_state.model or bundled_model()),
+                load_model_file(expand_user(Path(typed)) if typed else bundled_model()),
                 int(limit or starter_size()),
             )
         except EXPECTED_ERRORS as error:

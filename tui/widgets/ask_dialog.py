@@ -13,8 +13,8 @@ from textual.widgets import Input
 from tui.widgets.plain import PlainLabel
 
 
-class Confirm(ModalScreen[bool]):
-    """A yes-or-no question, dismissed with True on y and with False on n or Escape."""
+class Confirm(ModalScreen[bool | None]):
+    """A yes-or-no question, dismissed with True on y, with False on n, and with None, which does nothing, on Escape."""
 
     DEFAULT_CSS = """
     Confirm, AskLine { align: center middle; }
@@ -24,7 +24,8 @@ class Confirm(ModalScreen[bool]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes"),
-        Binding("n,escape", "answer(False)", "No"),
+        Binding("n", "answer(False)", "No"),
+        Binding("escape", "answer(None)", "Back"),
     ]
 
     def __init__(self, question: str) -> None:
@@ -34,9 +35,9 @@ class Confirm(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         with Vertical():
             yield PlainLabel(self._question)
-            yield PlainLabel("y: yes    n: no", classes="dim")
+            yield PlainLabel("y: yes    n: no    Esc: back", classes="dim")
 
-    def action_answer(self, answer: bool) -> None:
+    def action_answer(self, answer: bool | None) -> None:
         self.dismiss(answer)
 
 

