@@ -97,7 +97,7 @@ def test_a_round_goes_on_if_one_of_two_servers_dies(model: ModelFile, tmp_path: 
     problems = write_problems(tmp_path / "p.jsonl")
     home = tmp_path / "home"
     with serving(model) as (first, dying), serving(model) as (second, _):
-        arguments = [*run_arguments(problems, slots=4), "--endpoint", first, "--endpoint", second]
+        arguments = [*run_arguments(problems, slots=4)[:-2], "--endpoint", first, "--endpoint", second]
         process = subprocess.Popen(
             command(home, *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
