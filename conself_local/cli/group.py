@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import select
 import signal
 import sqlite3
 import sys
@@ -69,8 +70,14 @@ class Group(click.Group):
             sys.exit(EXIT_STOPPED)
         except sqlite3.DatabaseError as error:
             fail(f"the store cannot be read or written: {error}", "check the disk; `conself verify` checks the store")
-        except (BrokenPipeError, click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except BrokenPipeError:
+            if _output_is_closed():
+                raise  # the reader wants no more, as `head`; click ends without a message
+            fail(
+                "a process of this program ended while it was asked", "run the command again: everything stored is kept"
+            )
         except OSError as error:
             fail(
                 f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), "check the disk and the permissions"
@@ -97,6 +104,14 @@ def _accept_home(command: click.Command) -> None:
     command.params.append(option)
     for below in getattr(command, "commands", {}).values():
         _accept_home(below)
+
+
+def _output_is_closed() -> bool:
+    """Return whether nobody reads standard output or standard error any more."""
+    poller = select.poll()
+    for stream in (sys.stdout, sys.stderr):
+        poller.register(stream.fileno(), 0)
+    return bool(poller.poll(0))
 
 
 def report_bug(error: BaseException, home: Path | None) -> NoReturn:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import ast
 import builtins
+import copy
 import hashlib
 import re
 import symtable
+import typing
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -71,6 +73,7 @@ _IMPURE_BUILTINS = {
 _SECRET = re.compile(
     r"AKIA[0-9A-Z]{12}|sk-[A-Za-z0-9]{16}|ghp_\w{20}|-----BEGIN|(?i:passw(or)?d|api_?key|secret)\s*[=:]\s*['\"]"
 )
+_BUILTINS, _TYPING = frozenset(dir(builtins)), frozenset(typing.__all__)
 _MAX_FILE_BYTES = 1_000_000
 _MAX_LINES = 60
 _SKIPPED_FOLDERS = {
@@ -129,7 +132,7 @@ def _harvest_file(file: Path, shown: str, seed: int) -> Iterator[Harvested]:
             where = f"{shown}:{node.lineno} {node.name}"
             try:
                 source = module.source_with_dependencies(node)
-                yield Harvested(where, _problem(node, where, source, seed), "", source)
+                yield Harvested(where, _problem(node, where, source, seed, module), "", source)
             except PARSER_ERRORS as error:
                 yield Harvested(where, None, reason(error), "")
 
@@ -158,6 +161,12 @@ class _Module:
                         origin,
                         ast.ImportFrom(node.module, [alias], node.level),
                     )
+
+    def without_names(self, default: ast.expr) -> ast.expr:
+        """Return a default that needs nothing of the module: itself, the constant that it names, or `...`."""
+        if isinstance(default, ast.Name) and default.id in self._constants:
+            default = getattr(self._constants[default.id], "value", None) or default
+        return default if _names(default) <= _BUILTINS else ast.Constant(...)
 
     def source_with_dependencies(self, function: ast.FunctionDef) -> str:
         """Return the function's source and all that it needs. Raises ValueError that says what does not look pure."""
@@ -223,7 +232,7 @@ def _free_names(node: ast.stmt) -> set[str]:
     return free
 
 
-def _problem(node: ast.FunctionDef, where: str, source: str, seed: int) -> Problem:
+def _problem(node: ast.FunctionDef, where: str, source: str, seed: int, module: _Module) -> Problem:
     docstring = ast.get_docstring(node)
     if node.decorator_list:
         raise ValueError("it is decorated")
@@ -235,7 +244,7 @@ def _problem(node: ast.FunctionDef, where: str, source: str, seed: int) -> Probl
     if arguments.vararg or arguments.kwarg or arguments.kwonlyargs or not (arguments.args or arguments.posonlyargs):
         raise ValueError("its parameters are not a plain list: it takes none, or *args, **kwargs or keyword-only ones")
     inputs = make_inputs(node, example_calls(docstring, node.name), seed)
-    bare = _first_line(node)
+    bare = _first_line(node, module)
     return Problem(
         id=f"harvest/{hashlib.sha256(where.encode()).hexdigest()[:8]}/{node.name}",
         statement=docstring,
@@ -249,15 +258,29 @@ def _problem(node: ast.FunctionDef, where: str, source: str, seed: int) -> Probl
     )
 
 
-def _first_line(node: ast.FunctionDef) -> str:
-    """Return `def name(parameters) -> result:`, the starter code.
+def _first_line(node: ast.FunctionDef, module: _Module) -> str:
+    """Return `def name(parameters) -> result:`, the starter code, which runs without the module that it is from.
 
-    If it uses a name that is not a builtin, an import of everything in `typing` is put before it.
+    A default that is a constant of the module is written out; another one that needs the module becomes `...`, and an
+    annotation that needs it is left out. If the line uses a name of `typing`, an import of everything there is put
+    before it.
     """
-    bare = ast.FunctionDef(node.name, node.args, [ast.Pass()], [], node.returns, lineno=0)
+    arguments = copy.deepcopy(node.args)
+    arguments.defaults = [module.without_names(default) for default in arguments.defaults]
+    for argument in (*arguments.posonlyargs, *arguments.args):
+        argument.annotation = _known_annotation(argument.annotation)
+    bare = ast.FunctionDef(node.name, arguments, [ast.Pass()], [], _known_annotation(node.returns), lineno=0)
     text = ast.unparse(ast.fix_missing_locations(bare)).rsplit("\n", 1)[0]
-    named = {n.id for n in ast.walk(ast.parse(f"{text} pass")) if isinstance(n, ast.Name)}
-    return text if all(hasattr(builtins, n) for n in named) else f"from typing import *\n\n\n{text}"
+    return text if _names(ast.parse(f"{text} pass")) <= _BUILTINS else f"from typing import *\n\n\n{text}"
+
+
+def _known_annotation(annotation: ast.expr | None) -> ast.expr | None:
+    """Return an annotation that needs only builtins and the names of `typing`; None for another one."""
+    return annotation if annotation is not None and _names(annotation) <= _BUILTINS | _TYPING else None
+
+
+def _names(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def keep_runnable(found: Sequence[Harvested], make_sandbox: MakeSandbox, seed: int) -> list[Problem]:

@@ -134,7 +134,8 @@ class EngineProcess:
         arrived = {completion["key"] for completion in self._arrived}
         for key, request in self._in_flight.items():
             if key not in arrived:
-                self._submit(request)
+                with contextlib.suppress(BrokenPipeError):  # the next read finds that the engine has died again
+                    self._submit(request)
 
     def _submit(self, request: SampleRequest) -> None:
         self.send({"op": "sample", "request": dataclasses.asdict(request)})

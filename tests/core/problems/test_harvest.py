@@ -89,3 +89,25 @@ def test_inputs_come_from_examples_then_types_then_mutations() -> None:
     assert inputs[0] == ([9, 9], True, "q") and len(inputs) == INPUTS
     assert all(isinstance(xs, list) and isinstance(flag, bool) for xs, flag, _ in inputs)
     assert inputs == make_inputs(node, examples, seed=3) != make_inputs(node, examples, seed=4)
+
+
+def test_the_prescribed_first_line_runs_without_its_module(tmp_path: Path) -> None:
+    """Prevent a regression: it named what only its module knew, so that no answer could ever run."""
+    doc = "    '''Return something for the given number, whatever it is.'''\n"
+    lines = {
+        "def a(n: int, width: int = WIDTH) -> int:": "def a(n: int, width: int=4) -> int:",
+        "def b(n: int, better=gt):": "def b(n: int, better=...):",
+        "def c(n: int, word=re.compile('[a-z]+')) -> int:": "def c(n: int, word=...) -> int:",
+        "def d(numbers: t.List[int]) -> int:": "def d(numbers) -> int:",
+        "def e(n: int) -> Fraction:": "def e(n: int):",
+        "def f(numbers: List[int]) -> Optional[int]:": "from typing import *\n\n\ndef f(numbers: List[int]) -> Optional[int]:",
+        "def g(x: float, full: float = math.pi) -> float:": "def g(x: float, full: float=...) -> float:",
+        "def h(n: int = -1, *, k: int = 2) -> int:": None,
+    }
+    head = "import math\nimport re\nimport typing as t\nfrom fractions import Fraction\nfrom operator import gt\nfrom typing import List, Optional\nWIDTH = 4\n"
+    path = tmp_path / "lines.py"
+    path.write_text(head + "".join(f"{line}\n{doc}    return 1\n" for line in lines))
+    found = {one.problem.starter_code for one in harvest(path, 0) if one.problem}
+    assert found == {line for line in lines.values() if line}
+    for line in found:
+        exec(f"{line}\n    pass\n", {})

@@ -103,6 +103,16 @@ def test_an_engine_that_keeps_dying_is_reported(model: ModelFile) -> None:
             process.encode([ChatMessage("user", "Hi")])
 
 
+def test_an_engine_that_dies_while_requests_are_sent_again_is_reported(model: ModelFile) -> None:
+    """Prevent a regression: a broken pipe to the engine was taken for a reader that had gone away."""
+    with LlamaProcess(model, slots=1, context_tokens=512, threads=1) as process:
+        prompt = process.encode([ChatMessage("user", "Hi")])
+        process._command = ["sh", "-c", "echo '{\"ready\": true}'; exec 0<&-; sleep 0.2"]
+        os.kill(process.pid, signal.SIGKILL)
+        with pytest.raises(EngineDiedError, match="died twice"):
+            list(process.sample(_requests(prompt, 3)))
+
+
 def test_a_crash_of_the_engine_is_distinguished_from_a_kill(model: ModelFile) -> None:
     with LlamaProcess(model, slots=1, context_tokens=512, threads=1) as process:
         process._command = ["sh", "-c", "echo ggml: oh no >&2; echo ...... >&2; kill -SEGV $$"]
