@@ -31,6 +31,9 @@ from conself_local.model_files.model_file import ModelFile, load_model_file
 _MODEL_LAYER = "application/vnd.ollama.image.model"
 _MAX_MANIFEST_BYTES = 2**20
 _MAX_DEPTH = 12
+_MAX_FOLDERS = 20_000
+_OLLAMA_OF_THE_SYSTEM = Path("/usr/share/ollama/.ollama/models")
+"""Where Ollama keeps models on Linux if it runs as a service."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ def _files(home: Path | None, fetched: Path | None) -> Iterator[tuple[str, str, 
             if "mmproj" not in path.name and "-of-0" not in path.name:
                 yield source, path.stem, path
     yield from _ollama(Path(os.environ.get("OLLAMA_MODELS") or home / ".ollama/models"))
+    yield from _ollama(_OLLAMA_OF_THE_SYSTEM)
 
 
 def _ollama(folder: Path) -> Iterator[tuple[str, str, Path]]:
@@ -159,12 +163,21 @@ def _ollama(folder: Path) -> Iterator[tuple[str, str, Path]]:
 
 
 def _scan(folder: Path, pattern: str) -> list[Path]:
-    """Return the regular files under a folder whose names match, at most `_MAX_DEPTH` folders deep."""
-    found = []
-    for inside, folders, names in os.walk(folder):
-        if len(Path(inside).relative_to(folder).parts) >= _MAX_DEPTH:
+    """Return the regular files under a folder whose names match in any case, at most `_MAX_DEPTH` folders deep.
+
+    Links to folders are followed, each folder once and at most `_MAX_FOLDERS` in all.
+    """
+    found, seen = [], set()
+    for inside, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(inside)
+        if real in seen or len(Path(inside).relative_to(folder).parts) >= _MAX_DEPTH:
             folders.clear()
-        found += [path for name in fnmatch.filter(names, pattern) if _is_file(path := Path(inside) / name)]
+        if real not in seen:
+            matching = (Path(inside) / name for name in names if fnmatch.fnmatch(name.lower(), pattern))
+            found += [path for path in matching if _is_file(path)]
+        seen.add(real)
+        if len(seen) >= _MAX_FOLDERS:
+            break
     return sorted(found)
 
 

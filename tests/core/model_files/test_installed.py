@@ -58,3 +58,15 @@ def test_models_of_every_tool_are_found_and_each_file_is_listed_once(home: Path)
 
 def test_an_empty_computer_has_the_bundled_model(home: Path) -> None:
     assert [model.source for model in find_models(home)] == ["bundled"]
+
+
+def test_models_behind_links_and_with_a_name_in_capitals_are_found(home: Path) -> None:
+    models = home / ".lmstudio/models"
+    (home / "disk/repo").mkdir(parents=True)
+    models.mkdir(parents=True)
+    write_tiny_model(home / "disk/repo/coder.gguf")
+    write_tiny_model(home / "disk/repo/Other.GGUF", seed=1)
+    (models / "publisher").symlink_to(home / "disk")
+    (models / "circle").symlink_to(".")
+    names = [model.name for model in find_models(home) if model.source == "LM Studio"]
+    assert sorted(names) == ["Other", "coder"]
