@@ -45,9 +45,13 @@ class Fault:
 def json_records(path: Path) -> Iterator[tuple[int, Record | Fault]]:
     """Yield (line, record or fault) for each line that is not blank; lines count from 1.
 
+    A file that holds one JSON array gives its items, whose numbers count from 1 instead.
     Raises ConselfError if the file cannot be read, is damaged, has too many lines, or unpacks to far more than it is.
     """
     with refusing(f"{path} cannot be read", "check that the file is complete, and plain text or .gz"):
+        if items := _array(path):
+            yield from ((number, _verified(item, number)) for number, item in enumerate(items, start=1))
+            return
         for number, line in enumerate(_lines(path), start=1):
             if number > MAX_RECORDS:
                 raise ConselfError(f"{path} has more than {MAX_RECORDS} lines", "split it into several files")
@@ -69,6 +73,22 @@ def toml_records(path: Path) -> Iterator[tuple[int, Record]]:
     heads = [text.count("\n", 0, match.start()) + 1 for match in _TOML_HEAD.finditer(text)]
     lines = heads if len(heads) == len(tables) else [1] * len(tables)
     yield from zip(lines, tables, strict=True)
+
+
+def _array(path: Path) -> list[Any]:
+    """Return the items of a file that holds one JSON array of objects; an empty list for any other file."""
+    whole = bytearray()
+    for line in _lines(path):
+        if not whole and line.strip() and not line.lstrip().startswith(b"["):
+            return []
+        whole += line if whole else line.lstrip()
+        if len(whole) > MAX_RECORD_BYTES:
+            return []
+    try:
+        items = json.loads(whole)
+    except PARSER_ERRORS:
+        return []
+    return items if isinstance(items, list) and any(isinstance(item, dict) for item in items) else []
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -102,6 +122,10 @@ def _record(line: bytes, number: int) -> Record | Fault:
         record = json.loads(line.decode())
     except PARSER_ERRORS as error:
         return Fault(number, f"not valid JSON ({reason(error)})", True)
+    return _verified(record, number)
+
+
+def _verified(record: object, number: int) -> Record | Fault:
     return (
         record
         if isinstance(record, dict)

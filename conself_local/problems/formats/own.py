@@ -42,6 +42,8 @@ def problem_of(record: dict[str, Any]) -> Problem:
     texts = record.get("inputs")
     if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
         raise ValueError("inputs must be a list of texts")
+    if type(record.get("id")) is int:
+        record = record | {"id": str(record["id"])}
     for name in ("id", "statement", "kind", "split"):
         if not isinstance(record.get(name), str):
             raise ValueError(f"{name} is missing or not text")

@@ -15,6 +15,7 @@ from conself_local.problems.formats import own
 from conself_local.problems.load import load_problems, load_starter, read_problems
 from conself_local.problems.overlap import Overlap, Repeats
 from conself_local.problems.problem import Problem
+from conself_local.problems.records import Fault
 from conself_local.round.start import without_overlap
 from sandbox import Limits, Sandbox
 from sandbox.values import UnusableInputError
@@ -259,3 +260,13 @@ def test_a_problem_with_an_input_that_no_program_can_be_given_is_excluded(tmp_pa
 def test_an_input_of_an_unsupported_type_is_refused() -> None:
     with pytest.raises(ValueError, match="complex"):
         Problem("a", "Angle of a complex number.", "function", ((1j,),), "train", "f")
+
+
+def test_one_json_array_and_numbers_as_ids_are_read(tmp_path: Path) -> None:
+    """MBPP's sanitised file is one array over many lines."""
+    path = tmp_path / "array.json"
+    records = [WHOLE["mbpp"], WHOLE["own"] | {"id": 7}, 5, WHOLE["mbpp"] | {"task_id": 701, "code": "def add(x, y:"}]
+    path.write_text(json.dumps(records, indent=1))
+    first, second, third, fourth = read_problems(path, _sandbox)
+    assert isinstance(first, Problem) and first.id == "mbpp/700" and isinstance(second, Problem) and second.id == "7"
+    assert isinstance(third, Fault) and third.line == 3 and isinstance(fourth, Fault) and fourth.line == 4
