@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from pathlib import Path
 from urllib.parse import quote
 
 from conself_local.errors import ConselfError
-from conself_local.foreign_files import open_regular
 from conself_local.store.migrations import migrations
 
 APPLICATION_ID = int.from_bytes(b"CoSf")
@@ -29,9 +29,12 @@ def verify_store_file(path: Path) -> None:
     """
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_NOFOLLOW | os.O_RDWR, 0o600))
-    with open_regular(path) as file:
-        if not file.read(1):
-            return  # SQLite has not written to it yet
+    # the file is not opened here: closing it would drop the locks of all connections of this process (POSIX)
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(0, "it is not a regular file", str(path))
+    if not status.st_size:
+        return  # SQLite has not written to it yet
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
     try:
         _verify(path, connection)
@@ -43,13 +46,14 @@ def _verify(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("pragma trusted_schema = off")
     (application_id,) = connection.execute("pragma application_id").fetchone()
     objects = connection.execute("select type, name, sql from sqlite_master").fetchall()
-    tables = {name for kind, name, _ in objects if kind == "table"}
+    # a process that was killed while it made the store, or is making it now, has made the table of migrations first
+    tables = {name for kind, name, _ in objects if kind == "table"} - {migrations.migrations_table}
     if application_id not in (0, APPLICATION_ID) or (tables and not tables >= _OWN_TABLES):
         raise ConselfError(f"{path} is the database of another program", _OTHER_HOME)
     for kind, name, sql in objects:
         if kind not in ("table", "index") or str(sql or "").lower().startswith("create virtual"):
             raise ConselfError(f"{path} has a {kind} that this program does not make: {str(name)[:100]}", _OTHER_HOME)
-    if migrations.migrations_table in tables:
+    if any(name == migrations.migrations_table for _, name, _ in objects):
         query = f"select name from {migrations.migrations_table} where migration_set = ?"
         applied = {row[0] for row in connection.execute(query, [migrations.name])}
         if applied - {known.name for known in migrations._migrations}:

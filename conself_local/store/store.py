@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from conself_local.store.migrations import migrations
 
 BUSY_SECONDS = 30.0
 """How long a statement waits for another process to finish writing."""
+_PREPARE_WAITS_SECONDS = (0.1, 0.3, 1.0, 3.0)
 Row = dict[str, Any]
 """One row of a table or a query: column name -> value."""
 
@@ -70,16 +72,29 @@ class Store:
             self.db = Database(connection)
             self.db.execute("pragma foreign_keys = on")
             self.db.execute("pragma trusted_schema = off")
-            self.db.enable_wal()
-            self.db.execute("pragma synchronous = normal")
-            migrations.apply(self.db)
-            if self.value("pragma application_id") != APPLICATION_ID:
-                self.db.execute(f"pragma application_id = {APPLICATION_ID}")
+            self._prepare()
         except (sqlite3.DatabaseError, OSError) as error:
             raise ConselfError(
                 f"the store {path} cannot be opened: {reason(error)}",
                 "check the disk and the permissions, or use another home with --home DIR",
             ) from error
+
+    def _prepare(self) -> None:
+        """Bring the file up to date; another process that opens the new store now may be doing the same."""
+        for wait in (*_PREPARE_WAITS_SECONDS, None):
+            try:
+                self.db.enable_wal()
+                self.db.execute("pragma synchronous = normal")
+                if migrations.pending(self.db) or self.value("pragma application_id") != APPLICATION_ID:
+                    self.db.execute("begin immediate")  # one process after the other
+                    migrations.apply(self.db)
+                    self.db.execute(f"pragma application_id = {APPLICATION_ID}")
+                    self.db.execute("commit")
+                return
+            except sqlite3.OperationalError as error:
+                if wait is None or "locked" not in str(error):  # SQLite does not wait where it changes to WAL
+                    raise
+                time.sleep(wait)
 
     def close(self) -> None:
         """Close the connection; the store cannot be used afterwards."""

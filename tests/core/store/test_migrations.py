@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -51,3 +53,32 @@ def test_adapters_of_an_older_store_name_the_model_of_their_round(tmp_path: Path
         "round-1",
         "accepted",
     )
+
+
+def test_a_store_that_was_begun_is_finished(tmp_path: Path) -> None:
+    """A process may be killed after it made the table of migrations and before it made the others."""
+    db = Database(tmp_path / "conself.db")
+    migrations.ensure_migrations_table(db)
+    db.close()
+    with Store(tmp_path / "conself.db") as store:
+        assert store.latest_round() is None
+
+
+def test_processes_that_make_a_store_at_the_same_time_all_get_it(tmp_path: Path) -> None:
+    code = "import sys\nfrom pathlib import Path\nfrom conself_local.store.store import Store\nStore(Path(sys.argv[1])).close()\n"
+    for number in range(4):
+        path = str(tmp_path / f"{number}.db")
+        processes = [subprocess.Popen([sys.executable, "-c", code, path], stderr=subprocess.PIPE) for _ in range(4)]
+        assert [process.wait(60) for process in processes] == [0, 0, 0, 0], [
+            p.stderr and p.stderr.read() for p in processes
+        ]
+
+
+def test_opening_a_store_again_keeps_the_locks_of_the_first_connection(tmp_path: Path) -> None:
+    path = tmp_path / "conself.db"
+    with Store(path) as first:
+        first.db.execute("begin immediate")
+        Store(path).close()
+        code = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1], timeout=0.1)\nc.execute('begin immediate')\n"
+        other = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+        assert "locked" in other.stderr, other.stderr
