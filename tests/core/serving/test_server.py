@@ -251,6 +251,21 @@ def test_whatever_cannot_be_answered_is_refused_with_a_reason(server: Server) ->
     assert f"answered {CHAT} conself-base: " in log and " tokens in " in log
 
 
+FIELDS = (
+    "model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "n", "seed", "stop", "stream",
+    "stream_options", "response_format", "tools", "tool_choice", "logprobs", "user", "metadata", "prompt", "suffix", "x" * 500,
+)  # fmt: skip
+ODD: tuple[object, ...] = (None, [], {}, "", "x\x1b[2J", -1, True, [[[]]], {"a": {"b": None}}, 10**18)
+
+
+def test_an_odd_value_in_any_field_is_answered_or_refused(server: Server) -> None:
+    for field in FIELDS:
+        for value in ODD:
+            status, _ = server.post(CHAT, ASKED | {"max_tokens": 1} | {field: value})
+            assert status in (200, 400, 404, 413), (field, value, status)
+    assert server.post(CHAT, ASKED)[0] == 200 and "\x1b" not in server.log.read_text()
+
+
 def test_a_prompt_beyond_the_context_is_refused_before_a_stream_begins(server: Server) -> None:
     long = ASKED | {"stream": True, "messages": [{"role": "user", "content": "word " * CONTEXT}]}
     status, answer = server.post(CHAT, long)
