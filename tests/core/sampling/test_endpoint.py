@@ -93,6 +93,7 @@ def test_a_server_that_dies_gives_its_requests_to_the_other_with_the_same_seeds(
     assert len(same) >= 2, "the seed of a request decides its text, up to ties of rounding"
 
 
+@pytest.mark.slow
 def test_a_round_goes_on_if_one_of_two_servers_dies(model: ModelFile, tmp_path: Path) -> None:
     problems = write_problems(tmp_path / "p.jsonl")
     home = tmp_path / "home"
