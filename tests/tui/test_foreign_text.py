@@ -114,6 +114,7 @@ def test_the_filter_escapes_what_a_widget_forgot_and_keeps_the_width() -> None:
     assert EscapeFilter("utf-8").apply(untouched, Color(0, 0, 0)) is untouched
 
 
+@pytest.mark.screen
 @pytest.mark.parametrize(
     ("redirected", "environment"),
     [({"stdin": subprocess.DEVNULL}, {}), ({"stdout": subprocess.PIPE}, {}), ({}, {"TERM": "dumb"})],

@@ -331,6 +331,7 @@ def test_a_home_that_cannot_be_written_is_reported_without_a_traceback(tmp_path:
     assert done.returncode == 2 and "cannot be written" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.screen
 async def test_what_is_typed_into_the_fields_is_what_starts(app: ConselfApp, tmp_path: Path) -> None:
     """Prevent a regression: a path that was typed and not submitted was ignored, and the bundled model was taken."""
     model = write_tiny_model(tmp_path / "mine.gguf").path
@@ -350,6 +351,7 @@ async def test_what_is_typed_into_the_fields_is_what_starts(app: ConselfApp, tmp
             assert not round_process.running(app.app_state.home)
 
 
+@pytest.mark.screen
 async def test_escape_in_a_question_does_nothing(app: ConselfApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await settle(pilot)

@@ -26,6 +26,7 @@ def test_hostile_templates_are_refused_in_time(template: str) -> None:
         render_chat(template, [ChatMessage("user", "hi")], "<s>", "</s>")
 
 
+@pytest.mark.round
 @pytest.mark.parametrize(
     ("template", "text"),
     [

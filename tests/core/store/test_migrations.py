@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from sqlite_utils import Database
 
 from conself_local.store.migrations import migrations
@@ -64,6 +65,7 @@ def test_a_store_that_was_begun_is_finished(tmp_path: Path) -> None:
         assert store.latest_round() is None
 
 
+@pytest.mark.round
 def test_processes_that_make_a_store_at_the_same_time_all_get_it(tmp_path: Path) -> None:
     code = "import sys\nfrom pathlib import Path\nfrom conself_local.store.store import Store\nStore(Path(sys.argv[1])).close()\n"
     for number in range(4):
