@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
-from conself_local.cli.group import fail, report_bug
+from conself_local.cli.group import fail, prepare_process, report_bug
 from conself_local.errors import ConselfError
 from conself_local.home import Home
-from conself_local.new_files import keep_private
 from conself_local.store.store import Store
 from tui.app import ConselfApp
 from tui.app_state import AppState
@@ -21,9 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="conself tui")
     parser.add_argument("--home", type=Path)
     options = parser.parse_args()
-    keep_private()
-    logging.captureWarnings(True)  # a warning would be printed over the screens
-    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+    prepare_process()
     try:
         home = Home(options.home)
         with Store(home.database) as store:

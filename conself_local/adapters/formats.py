@@ -55,7 +55,7 @@ _PLAIN_FIELDS = {
     "lora_dropout", "megatron_core", "peft_type", "peft_version", "qalora_group_size", "r", "rank_pattern", "revision",
     "runtime_config", "target_modules", "task_type", "use_rslora",
 }  # fmt: skip
-"""Fields of a PEFT configuration that may have any value here, or that `_read_scale` looks at."""
+"""Fields of a PEFT configuration that may have any value here, or that `read_peft` and `_unsupported` look at."""
 _PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 """Values of `init_lora_weights` that leave the weights of the model as they are."""
 
@@ -133,9 +133,8 @@ def read_peft(folder: Path, model: ModelFile | None = None) -> Adapter:
     with refusing(f"{folder} does not state a usable rank and alpha", _DAMAGED_HINT):
         rank, alpha = _rank(config.get("r")), _number(config.get("lora_alpha"))
         scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
-    return adapter_of_peft_tensors(
-        _read_safetensors(folder / "adapter_model.safetensors", _PEFT_KEY, rank, model), scale
-    )
+    tensors = _read_safetensors(folder / "adapter_model.safetensors", _PEFT_KEY, rank, model)
+    return _of_rank(rank, adapter_of_peft_tensors(tensors, scale))
 
 
 def _unsupported(config: Mapping[str, Any]) -> list[str]:

@@ -38,9 +38,7 @@ class Group(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Parse the command line and run the verb, as `click.Group.main` does."""
-        keep_private()
-        logging.captureWarnings(True)  # a parser's warning may quote what it parses
-        logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+        prepare_process()
         try:
             return super().main(*args, **options | {"standalone_mode": False})
         except click.exceptions.NoArgsIsHelpError as error:
@@ -91,6 +89,13 @@ class Group(click.Group):
                     "`conself doctor` shows the protections; `conself --accept-weaker-sandbox=NAME run` skips one",
                 )
             report_bug(error, ctx.obj["home"])
+
+
+def prepare_process() -> None:
+    """Keep new files private, and warnings off the terminal: they may quote what is parsed, or lie over the screens."""
+    keep_private()
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
 
 
 def _accept_home(command: click.Command) -> None:

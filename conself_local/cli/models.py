@@ -19,6 +19,7 @@ from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.converted_weights import FORMATS
+from conself_local.serving.editors import EDITORS
 
 if TYPE_CHECKING:
     from conself_local.home import Home
@@ -191,7 +192,7 @@ def ask(
 @click.option(
     "--print-config",
     "editor",
-    type=click.Choice(["continue", "zed", "aider", "openai"]),
+    type=click.Choice(EDITORS),
     help="Print what to paste into an editor or a program, and do not serve.",
 )
 @_threads_option

@@ -126,11 +126,12 @@ def _files(home: Path | None, fetched: Path | None) -> Iterator[tuple[str, str, 
     """Yield (source, name, path) of every candidate file; a file may be yielded more than once."""
     with contextlib.suppress(ConselfError):
         yield "bundled", "SmolLM2-135M-Instruct", bundled_model()
+    if fetched:
+        yield from _gguf_files("conself", fetched)
     if home is None:
         return
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or home / ".cache/huggingface") / "hub")
     folders = (
-        *([("conself", fetched)] if fetched else []),
         ("LM Studio", home / ".lmstudio/models"),
         ("LM Studio", home / ".cache/lm-studio/models"),
         ("llama.cpp", Path(os.environ.get("LLAMA_CACHE") or home / ".cache/llama.cpp")),
@@ -138,11 +139,15 @@ def _files(home: Path | None, fetched: Path | None) -> Iterator[tuple[str, str, 
         ("Hugging Face", hub),
     )
     for source, folder in folders:
-        for path in _scan(folder, "*.gguf"):
-            if "mmproj" not in path.name and "-of-0" not in path.name:
-                yield source, path.stem, path
+        yield from _gguf_files(source, folder)
     yield from _ollama(Path(os.environ.get("OLLAMA_MODELS") or home / ".ollama/models"))
     yield from _ollama(_OLLAMA_OF_THE_SYSTEM)
+
+
+def _gguf_files(source: str, folder: Path) -> Iterator[tuple[str, str, Path]]:
+    for path in _scan(folder, "*.gguf"):
+        if "mmproj" not in path.name and "-of-0" not in path.name:
+            yield source, path.stem, path
 
 
 def _ollama(folder: Path) -> Iterator[tuple[str, str, Path]]:

@@ -8,7 +8,6 @@ Source: transformers, utils/chat_template_utils.py; read and restated.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NoReturn
@@ -77,5 +76,4 @@ def _refuse(message: object) -> NoReturn:
 
 
 if __name__ == "__main__":
-    work: Callable[[Any], object] = render
-    serve(work)
+    serve(render)

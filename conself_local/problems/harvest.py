@@ -113,20 +113,22 @@ def harvest(path: Path, seed: int) -> Iterator[Harvested]:
     """
     if not path.is_dir():
         with refusing(f"{path} cannot be read", "give a Python file, or a folder with some"):
-            _Module(read_text(path, _MAX_FILE_BYTES))
-    root = path if path.is_dir() else path.parent
-    for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-        inside = file.relative_to(root)
-        if not (path.is_dir() and _SKIPPED_FOLDERS & set(inside.parts)) and not file.is_dir():
-            yield from _harvest_file(file, str(inside), seed)
-
-
-def _harvest_file(file: Path, shown: str, seed: int) -> Iterator[Harvested]:
-    try:
-        module = _Module(read_text(file, _MAX_FILE_BYTES))
-    except (OSError, *PARSER_ERRORS) as error:
-        yield Harvested(shown, None, f"cannot be read: {reason(error)}", "")
+            module = _Module(read_text(path, _MAX_FILE_BYTES))
+        yield from _harvest_module(module, path.name, seed)
         return
+    for file in sorted(path.rglob("*.py")):
+        inside = file.relative_to(path)
+        if _SKIPPED_FOLDERS & set(inside.parts) or file.is_dir():
+            continue
+        try:
+            module = _Module(read_text(file, _MAX_FILE_BYTES))
+        except (OSError, *PARSER_ERRORS) as error:
+            yield Harvested(str(inside), None, f"cannot be read: {reason(error)}", "")
+        else:
+            yield from _harvest_module(module, str(inside), seed)
+
+
+def _harvest_module(module: _Module, shown: str, seed: int) -> Iterator[Harvested]:
     for node in module.tree.body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith(("_", "test")):
             where = f"{shown}:{node.lineno} {node.name}"

@@ -395,6 +395,7 @@ def test_one_bad_record_never_ends_an_import(tmp_path: Path) -> None:
         ({"use_a_later_invention": True}, "use_a_later_invention"),
         ({"r": 10**6}, "too large"),
         ({"r": 2}, "rank 2"),
+        ({"r": 8}, "states rank 8"),
         ({"r": True}, "rank"),
         ({"lora_alpha": 10**400}, "alpha"),
         ({"lora_alpha": 1e38}, "more than a number can hold"),
