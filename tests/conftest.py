@@ -1,4 +1,4 @@
-"""Set how OpenMP threads wait for models that tests load in their own process, as the program does."""
+"""Set what holds for every test: how OpenMP threads wait, and that no property is judged by the clock."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from conself_local.machine.child_environment import openmp_waiting
 
 os.environ |= openmp_waiting()
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

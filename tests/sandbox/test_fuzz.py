@@ -45,7 +45,7 @@ frames = st.tuples(
 sent = st.lists(frames | st.binary(max_size=30), max_size=6).map(b"".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(sent, st.sampled_from(["one-at-a-time", "together", "fork-each"]), st.sampled_from(["function", "stdin"]))
 def test_any_bytes_from_a_child_become_a_status(sent: bytes, inputs: str, kind: str) -> None:
     given_inputs: list[object] = ["a", "b", "c"] if kind == "stdin" else [(1,), (2,), (3,)]

@@ -23,7 +23,7 @@ _PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(_PLAIN, _PLAIN), min_size=1, max_size=4))
 def test_mutated_inputs_of_any_calls_are_new_and_can_be_written_and_read(calls: list[tuple[Any, ...]]) -> None:
     found = mutate_inputs(calls, 8, "seed")
@@ -34,7 +34,7 @@ def test_mutated_inputs_of_any_calls_are_new_and_can_be_written_and_read(calls: 
         assert len(parse_input(text)) == 2
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=3))
 def test_mutated_inputs_of_any_texts_are_texts(texts: list[str]) -> None:
     assert all(isinstance(one, str) for one in mutate_inputs(texts, 8, "seed"))

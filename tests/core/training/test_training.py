@@ -27,7 +27,7 @@ _logp = st.floats(-200, 0)
 
 
 @given(_logp, _logp, _logp, _logp, st.floats(0, 1), st.floats(0.01, 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_loss_and_gradient_equal_the_plain_formula(
     pc: float, pr: float, rc: float, rr: float, weight: float, beta: float
 ) -> None:
