@@ -1,80 +1,30 @@
 """Make problems from the user's own Python functions.
 
-A function is taken if it looks pure, has a docstring, and has parameters that literals can fill. Only the syntax tree
-is read; nothing is imported. A function is excluded, with the reason, if it uses files, the network, clocks, random
-numbers or globals, if it calls anything that is not known to be pure, or if it contains something like a secret.
-Definitions that it needs from its module are copied with it. The code becomes the reference of a validation problem;
-a training problem never has one.
+A function is taken if it looks pure (`standalone.py`), has a docstring, and has parameters that literals can fill. Only
+the syntax tree is read; nothing is imported. The docstring becomes the statement: its calls stay, its expected outputs
+go. The code becomes the reference of a validation problem; a training problem never has one.
 Not covered: whether a function runs; the sandbox finds that out (`keep_runnable`).
 """
 
 from __future__ import annotations
 
 import ast
-import builtins
-import copy
 import hashlib
-import re
-import symtable
-import typing
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from conself_local.foreign_files import PARSER_ERRORS, read_text, reason, refusing
-from conself_local.problems.inputs import example_calls, make_inputs
+from conself_local.foreign_files import PARSER_ERRORS, reason, refusing
+from conself_local.problems.examples import example_calls
+from conself_local.problems.first_line import first_line
+from conself_local.problems.inputs import INPUTS, make_inputs
+from conself_local.problems.licences import licence_of
 from conself_local.problems.problem import Problem
-from sandbox import Limits, MakeSandbox, Program
+from conself_local.problems.source_modules import SourceModule, SourcePackage
+from conself_local.problems.standalone import as_list, gives_iterator, is_cached_only, standalone_source
+from conself_local.problems.statements import WITH_OUTPUTS, without_outputs
+from sandbox import Limits, MakeSandbox, Output, Program, ProgramResult, Sandbox, Status
 
-PURE_MODULES = {
-    "bisect",
-    "cmath",
-    "collections",
-    "copy",
-    "dataclasses",
-    "decimal",
-    "enum",
-    "fractions",
-    "functools",
-    "heapq",
-    "itertools",
-    "math",
-    "numbers",
-    "operator",
-    "re",
-    "statistics",
-    "string",
-    "textwrap",
-    "typing",
-    "unicodedata",
-    "__future__",
-}
-_IMPURE_BUILTINS = {
-    "open",
-    "input",
-    "print",
-    "exec",
-    "eval",
-    "compile",
-    "__import__",
-    "globals",
-    "locals",
-    "vars",
-    "id",
-    "breakpoint",
-    "exit",
-    "quit",
-    "memoryview",
-    "setattr",
-    "delattr",
-    "help",
-}
-_SECRET = re.compile(
-    r"AKIA[0-9A-Z]{12}|sk-[A-Za-z0-9]{16}|ghp_\w{20}|-----BEGIN|(?i:passw(or)?d|api_?key|secret)\s*[=:]\s*['\"]"
-)
-_BUILTINS, _TYPING = frozenset(dir(builtins)), frozenset(typing.__all__)
-_MAX_FILE_BYTES = 1_000_000
 _MAX_LINES = 60
 _SKIPPED_FOLDERS = {
     "test",
@@ -90,6 +40,11 @@ _SKIPPED_FOLDERS = {
 }
 VALIDATION_SHARE = 0.2
 """Probability that a harvested problem becomes a validation problem."""
+_SLOW_SHARE = 0.1
+"""An input that takes the function longer than this share of a program's limit is dropped: answers may be slower."""
+AS_LIST_SENTENCE = "\n\nReturn the values as a list."
+_WALL_S = 1.0
+"""Limit per input here; it only has to exceed the share of the limit by enough for a busy computer."""
 
 
 @dataclass(frozen=True)
@@ -104,206 +59,125 @@ class Harvested:
     """The function and the definitions that it needs, which can become the reference; empty without a problem."""
 
 
-def harvest(path: Path, seed: int) -> Iterator[Harvested]:
+def harvest(path: Path, seed: int, *, keep_examples: bool = False) -> Iterator[Harvested]:
     """Yield a result for every module-level function of a file, or of all Python files under a folder.
 
     Skipped: functions whose names begin with `_` or `test`, `async` functions, files larger than 1 MB and, under a
-    folder, subfolders such as `tests`, `docs` and `build`. The inputs of a problem are drawn by `seed`.
+    folder, subfolders such as `tests`, `docs` and `build`. The inputs of a problem are drawn by `seed`. With
+    `keep_examples`, statements keep the expected outputs of their examples.
     Raises ConselfError if `path` is a file that cannot be read.
     """
     if not path.is_dir():
         with refusing(f"{path} cannot be read", "give a Python file, or a folder with some"):
-            module = _Module(read_text(path, _MAX_FILE_BYTES))
-        yield from _harvest_module(module, path.name, seed)
+            module = SourcePackage.of(path).module(path)
+        yield from _harvest_module(module, path, path.name, seed, keep_examples)
         return
     for file in sorted(path.rglob("*.py")):
         inside = file.relative_to(path)
         if _SKIPPED_FOLDERS & set(inside.parts) or file.is_dir():
             continue
         try:
-            module = _Module(read_text(file, _MAX_FILE_BYTES))
+            module = SourcePackage.of(file).module(file)
         except (OSError, *PARSER_ERRORS) as error:
             yield Harvested(str(inside), None, f"cannot be read: {reason(error)}", "")
         else:
-            yield from _harvest_module(module, str(inside), seed)
+            yield from _harvest_module(module, file, str(inside), seed, keep_examples)
 
 
-def _harvest_module(module: _Module, shown: str, seed: int) -> Iterator[Harvested]:
+def _harvest_module(
+    module: SourceModule, file: Path, place: str, seed: int, keep_examples: bool
+) -> Iterator[Harvested]:
     for node in module.tree.body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith(("_", "test")):
-            where = f"{shown}:{node.lineno} {node.name}"
+            where = f"{place}:{node.lineno} {node.name}"
             try:
-                source = module.source_with_dependencies(node)
-                yield Harvested(where, _problem(node, where, source, seed, module), "", source)
+                _verify_shape(node, module)
+                source = standalone_source(node, module)
+                problem = _problem(node, module, where, seed, keep_examples)
+                yield Harvested(where, replace(problem, licence=licence_of(file)), "", source)
             except PARSER_ERRORS as error:
                 yield Harvested(where, None, reason(error), "")
 
 
-class _Module:
-    """The functions, constants and imports at the top level of one file. Raises SyntaxError if it does not parse."""
-
-    def __init__(self, text: str) -> None:
-        with warnings.catch_warnings(action="ignore"):
-            self.tree = ast.parse(text)
-        self._text = text
-        self._functions = {n.name: n for n in self.tree.body if isinstance(n, ast.FunctionDef)}
-        self._constants: dict[str, ast.stmt] = {}
-        self._imports: dict[str, tuple[str, ast.stmt]] = {}
-        for node in self.tree.body:
-            if isinstance(node, ast.Assign | ast.AnnAssign):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                self._constants |= {t.id: node for t in targets if isinstance(t, ast.Name)}
-            elif isinstance(node, ast.Import):
-                for alias in node.names:
-                    self._imports[alias.asname or alias.name.partition(".")[0]] = (alias.name, ast.Import([alias]))
-            elif isinstance(node, ast.ImportFrom):
-                for alias in node.names:
-                    origin = "." * node.level + (node.module or "")
-                    self._imports[alias.asname or alias.name] = (
-                        origin,
-                        ast.ImportFrom(node.module, [alias], node.level),
-                    )
-
-    def without_names(self, default: ast.expr) -> ast.expr:
-        """Return a default that needs nothing of the module: itself, the constant that it names, or `...`."""
-        if isinstance(default, ast.Name) and default.id in self._constants:
-            default = getattr(self._constants[default.id], "value", None) or default
-        return default if _names(default) <= _BUILTINS else ast.Constant(...)
-
-    def source_with_dependencies(self, function: ast.FunctionDef) -> str:
-        """Return the function's source and all that it needs. Raises ValueError that says what does not look pure."""
-        wanted: dict[str, ast.stmt] = {}
-        self._collect(function, wanted)
-        order = sorted(
-            wanted.values(), key=lambda n: (not isinstance(n, ast.Import | ast.ImportFrom), getattr(n, "lineno", 0))
-        )
-        source = "\n\n".join(ast.unparse(n) for n in dict.fromkeys(order)) + "\n"
-        if _SECRET.search(source):
-            raise ValueError("it contains something like a secret")
-        return source
-
-    def _collect(self, node: ast.stmt, wanted: dict[str, ast.stmt]) -> None:
-        name = getattr(node, "name", ast.unparse(node)[:40])
-        wanted[name] = node
-        _verify_statements(node)
-        for used in sorted(_free_names(node)):
-            if used in wanted or used == name:
-                continue
-            if used in self._functions:
-                if self._functions[used].decorator_list:
-                    raise ValueError(f"it calls {used}, which is decorated")
-                self._collect(self._functions[used], wanted)
-            elif used in self._imports:
-                origin, statement = self._imports[used]
-                if origin.partition(".")[0] not in PURE_MODULES:
-                    raise ValueError(
-                        f"it uses {'its own package' if origin.startswith('.') else origin}, "
-                        "which is not known to be pure"
-                    )
-                wanted[used] = statement
-            elif used in self._constants:
-                wanted[used] = self._constants[used]  # before what it needs, which may be itself
-                self._collect(self._constants[used], wanted)
-            elif used in _IMPURE_BUILTINS or not hasattr(builtins, used):
-                raise ValueError(f"it uses {used}")
-
-
-def _verify_statements(node: ast.stmt) -> None:
-    for part in ast.walk(node):
-        if isinstance(
-            part, ast.Global | ast.Nonlocal | ast.Yield | ast.YieldFrom | ast.Await | ast.Import | ast.ImportFrom
-        ):
-            raise ValueError(f"it has {type(part).__name__.lower()} in it")
-
-
-def _free_names(node: ast.stmt) -> set[str]:
-    """Return the names that a statement reads but does not define."""
-    free: set[str] = set()
-
-    def visit(table: symtable.SymbolTable) -> None:
-        free.update(s.get_name() for s in table.get_symbols() if s.is_global() and s.is_referenced())
-        for child in table.get_children():
-            visit(child)
-
-    top = symtable.symtable(ast.unparse(node), "harvest", "exec")
-    for symbol in top.get_symbols():
-        if symbol.is_referenced() and not symbol.is_assigned():
-            free.add(symbol.get_name())
-    for child in top.get_children():
-        visit(child)
-    return free
-
-
-def _problem(node: ast.FunctionDef, where: str, source: str, seed: int, module: _Module) -> Problem:
-    docstring = ast.get_docstring(node)
-    if node.decorator_list:
+def _verify_shape(node: ast.FunctionDef, module: SourceModule) -> None:
+    """Raise ValueError if a function has no docstring, is long or decorated, or needs keyword arguments."""
+    if not is_cached_only(node, module):
         raise ValueError("it is decorated")
-    if not docstring or len(docstring) < 15:
+    if len(ast.get_docstring(node) or "") < 15:
         raise ValueError("it has no docstring, or one of less than 15 characters")
     if (node.end_lineno or 0) - node.lineno > _MAX_LINES:
         raise ValueError(f"it is longer than {_MAX_LINES} lines")
     arguments = node.args
-    if arguments.vararg or arguments.kwarg or arguments.kwonlyargs or not (arguments.args or arguments.posonlyargs):
-        raise ValueError("its parameters are not a plain list: it takes none, or *args, **kwargs or keyword-only ones")
-    inputs = make_inputs(node, example_calls(docstring, node.name), seed)
-    bare = _first_line(node, module)
+    if not (arguments.args or arguments.posonlyargs or arguments.vararg):
+        raise ValueError("it has no parameters that a call can fill by position")
+    if None in arguments.kw_defaults:
+        raise ValueError("it has a parameter that only a keyword can pass")
+
+
+def _problem(node: ast.FunctionDef, module: SourceModule, where: str, seed: int, keep_examples: bool) -> Problem:
+    docstring = ast.get_docstring(node) or ""
+    statement = docstring if keep_examples else without_outputs(docstring, node.name)
+    if gives_iterator(node):
+        statement += AS_LIST_SENTENCE
     return Problem(
         id=f"harvest/{hashlib.sha256(where.encode()).hexdigest()[:8]}/{node.name}",
-        statement=docstring,
+        statement=statement,
         kind="function",
-        inputs=tuple(inputs),
+        inputs=tuple(make_inputs(node, example_calls(docstring, node), seed)),
         split="train",
         entry_point=node.name,
-        starter_code=bare,
-        origin=where,
-        licence="your own",
+        starter_code=first_line(node, module),
+        origin=f"{where}{WITH_OUTPUTS}" if keep_examples else where,
     )
 
 
-def _first_line(node: ast.FunctionDef, module: _Module) -> str:
-    """Return `def name(parameters) -> result:`, the starter code, which runs without the module that it is from.
-
-    A default that is a constant of the module is written out; another one that needs the module becomes `...`, and an
-    annotation that needs it is left out. If the line uses a name of `typing`, an import of everything there is put
-    before it.
-    """
-    arguments = copy.deepcopy(node.args)
-    arguments.defaults = [module.without_names(default) for default in arguments.defaults]
-    for argument in (*arguments.posonlyargs, *arguments.args):
-        argument.annotation = _known_annotation(argument.annotation)
-    bare = ast.FunctionDef(node.name, arguments, [ast.Pass()], [], _known_annotation(node.returns), lineno=0)
-    text = ast.unparse(ast.fix_missing_locations(bare)).rsplit("\n", 1)[0]
-    return text if _names(ast.parse(f"{text} pass")) <= _BUILTINS else f"from typing import *\n\n\n{text}"
-
-
-def _known_annotation(annotation: ast.expr | None) -> ast.expr | None:
-    """Return an annotation that needs only builtins and the names of `typing`; None for another one."""
-    return annotation if annotation is not None and _names(annotation) <= _BUILTINS | _TYPING else None
-
-
-def _names(tree: ast.AST) -> set[str]:
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-
-
 def keep_runnable(found: Sequence[Harvested], make_sandbox: MakeSandbox, seed: int) -> list[Problem]:
-    """Return the problems whose code answers at least one input, each with only the inputs that it answers.
+    """Return the problems whose code answers at least one input, each with at most `INPUTS` inputs that it answers.
 
-    The code runs in the sandbox. About `VALIDATION_SHARE` of the problems, drawn by the seed, become validation
-    problems with the code as reference; the others are training problems without one.
+    The code runs in the sandbox. An input that takes it longer than a tenth of a program's limit is dropped. About
+    `VALIDATION_SHARE` of the problems, drawn by the seed, become validation problems with the code as reference; the
+    others are training problems without one.
     """
-    with_problem = [(h, h.problem) for h in found if h.problem]
-    programs = [Program(p.id, h.source, "function", p.entry_point, p.inputs) for h, p in with_problem]
-    with make_sandbox(Limits(wall_s=2.0)) as sandbox:
-        results = {result.program_id: result for result in sandbox.run(programs)}
+    with make_sandbox(Limits(wall_s=_WALL_S)) as sandbox:
+        results = _run(found, sandbox)
+        listed = [_listed(h) for h in found if h.problem and _is_refused(results[h.problem.id])]
+        results |= _run(listed, sandbox)
+    replaced = {h.where: h for h in listed}
     kept = []
-    for harvested, problem in with_problem:
-        answered = [
-            i for i, output in zip(problem.inputs, results[problem.id].outputs, strict=True) if output.text is not None
-        ]
-        if not answered:
-            continue
-        draw = int(hashlib.sha256(f"{seed}/{problem.id}".encode()).hexdigest()[:8], 16) / 2**32
-        validation = draw < VALIDATION_SHARE
-        split, reference = ("validation", harvested.source) if validation else ("train", None)
-        kept.append(replace(problem, inputs=tuple(answered), split=split, reference=reference))  # type: ignore[arg-type]
+    for harvested in (replaced.get(h.where, h) for h in found):
+        if problem := harvested.problem:
+            result = results[problem.id]
+            answered = [i for i, output in zip(problem.inputs, result.outputs, strict=True) if _is_answered(output)]
+            if answered and result.deterministic is not False:
+                problem = replace(problem, inputs=tuple(answered[:INPUTS]))
+                kept.append(_with_split(problem, harvested.source, seed))
     return kept
+
+
+def _run(found: Sequence[Harvested], sandbox: Sandbox) -> dict[str, ProgramResult]:
+    programs = [
+        Program(h.problem.id, h.source, "function", h.problem.entry_point, h.problem.inputs) for h in found if h.problem
+    ]
+    return {result.program_id: result for result in sandbox.run(programs)}
+
+
+def _is_refused(result: ProgramResult) -> bool:
+    """Return whether a function returned values, but none that has a text: perhaps iterators."""
+    statuses = {output.status for output in result.outputs}
+    return Status.REFUSED in statuses and Status.OK not in statuses
+
+
+def _listed(harvested: Harvested) -> Harvested:
+    problem = harvested.problem
+    assert problem is not None, "only functions with a problem were run"
+    listed = replace(problem, statement=problem.statement.removesuffix(AS_LIST_SENTENCE) + AS_LIST_SENTENCE)
+    return replace(harvested, problem=listed, source=as_list(harvested.source, problem.entry_point))
+
+
+def _with_split(problem: Problem, source: str, seed: int) -> Problem:
+    draw = int(hashlib.sha256(f"{seed}/{problem.id}".encode()).hexdigest()[:8], 16) / 2**32
+    return replace(problem, split="validation", reference=source) if draw < VALIDATION_SHARE else problem
+
+
+def _is_answered(output: Output) -> bool:
+    return output.text is not None and output.cpu_s <= _SLOW_SHARE * Limits().wall_s

@@ -1,43 +1,52 @@
 """Make test inputs for a function from the examples in its docstring and the types of its parameters.
 
-The same seed gives the same inputs. Examples come first, then mostly edge values of each type, then random values.
-Expected outputs in the examples are never used, and nothing is evaluated.
+The order is: the examples, mutations of them, values of the annotated types; small values stand before large ones. The
+same seed gives the same inputs. Nothing is evaluated.
+Not covered: whether the function answers an input, and how fast (`harvest.py`).
 """
 
 from __future__ import annotations
 
 import ast
-import doctest
 import random
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from conself_local.foreign_files import PARSER_ERRORS
+from conself_local.problems.literals import input_text
 from conself_local.problems.mutate import mutate_inputs
 
 INPUTS = 12
-"""Most test inputs that are made for a function."""
+"""Most test inputs of a harvested problem."""
+CANDIDATES = 2 * INPUTS
+"""Most inputs that are made for a function, because it does not answer every one."""
 _TEXTS = (
     "",
     "a",
     "abc",
-    "Hello World",
+    "123",
     "racecar",
+    "Hello World",
     "a,b;c",
     "  x  ",
-    "UPPER lower",
-    "123",
     "äé",
-    "line\nbreak",
     "aabbcc",
+    "UPPER lower",
+    "line\nbreak",
 )
-_INTEGERS = (0, 1, -1, 2, 3, 7, 10, 100, -17, 255, 1000)
-_FLOATS = (0.0, 1.0, -1.0, 0.5, 2.5, 3.14159, 100.0, -7.25)
+_INTEGERS = (0, 1, 2, 3, -1, 5, 4, 7, 10, -3, 12, 6, 20, 9, 100, -17)
+_FLOATS = (0.0, 1.0, -1.0, 0.5, 2.5, 3.14159, 10.0, -7.25, 100.0)
+_TYPE_VARIABLE = re.compile(r"_?[A-Z]{1,2}(_co|_contra)?")
+"""Names that stand for any type by custom, such as `T` and `KT`."""
 _MAX_ITEMS = 6
 _ALIASES = {
     "List": "list",
     "Sequence": "list",
     "Iterable": "list",
+    "Iterator": "list",
+    "Collection": "list",
+    "MutableSequence": "list",
     "Dict": "dict",
     "Mapping": "dict",
     "Set": "set",
@@ -45,58 +54,41 @@ _ALIASES = {
 }
 
 
-def example_calls(docstring: str, name: str) -> list[tuple[object, ...]]:
-    """Return the arguments of each call `name(...)` in the docstring's `>>>` examples.
+def make_inputs(
+    function: ast.FunctionDef, examples: Sequence[tuple[object, ...]], seed: int
+) -> list[tuple[object, ...]]:
+    """Return at most `CANDIDATES` different tuples of arguments for a function, the most telling ones first.
 
-    Calls with keyword arguments, or with arguments that are not literals, are skipped.
-    """
-    try:
-        examples = doctest.DocTestParser().get_examples(docstring)
-    except ValueError:
-        return []
-    calls = []
-    for example in examples:
-        try:
-            tree = ast.parse(example.source)
-        except PARSER_ERRORS:
-            continue  # an example in another language, or one that is cut short
-        for node in ast.walk(tree):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Name)
-                and node.func.id == name
-                and not node.keywords
-            ):
-                try:
-                    calls.append(tuple(ast.literal_eval(a) for a in node.args))
-                except PARSER_ERRORS:
-                    continue  # an argument that is computed
-    return calls
-
-
-def make_inputs(node: ast.FunctionDef, examples: Sequence[tuple[object, ...]], seed: int) -> list[tuple[object, ...]]:
-    """Return at most `INPUTS` different tuples of arguments for a function.
-
-    Parameters with a default get a value only in an example, unless all have one: then the first gets a value.
+    Types give values to parameters without a default only, or to the first one if all have a default.
     Raises ValueError if neither examples nor types show what to pass in, or if a type has no literal.
     """
-    parameters = [*node.args.posonlyargs, *node.args.args]
-    required = parameters[: len(parameters) - len(node.args.defaults)] or parameters[:1]
-    usable = [e for e in examples if len(required) <= len(e) <= len(parameters)]
-    draw = random.Random(f"{seed}/{node.name}")
-    found = {repr(e): e for e in usable}
-    types = [p.annotation for p in required]
-    if all(t is not None for t in types):
-        for attempt in range(INPUTS * 3):
-            arguments = tuple(_value(t, draw, attempt) for t in types)
-            found.setdefault(repr(arguments), arguments)
-    elif usable:
-        for mutation in mutate_inputs(usable, INPUTS, f"{seed}/{node.name}"):
-            if isinstance(mutation, tuple):
-                found[repr(mutation)] = mutation
-    else:
+    found = {input_text(one): one for one in examples}
+    mutations = mutate_inputs(examples, CANDIDATES, f"{seed}/{function.name}") if examples else []
+    for mutation in _small_first(mutations[: max(INPUTS, CANDIDATES - len(found)) // 2]):
+        found.setdefault(input_text(mutation), mutation)
+    try:
+        typed = _typed_inputs(function, random.Random(f"{seed}/{function.name}"))
+    except PARSER_ERRORS:
+        if not found:
+            raise
+        typed = []
+    for one in _small_first([*typed, *mutations] if examples else typed):
+        found.setdefault(input_text(one), one)
+    return list(found.values())[:CANDIDATES]
+
+
+def _small_first(inputs: Sequence[object]) -> list[tuple[object, ...]]:
+    return sorted((one for one in inputs if isinstance(one, tuple)), key=lambda one: len(input_text(one)))
+
+
+def _typed_inputs(function: ast.FunctionDef, draw: random.Random) -> list[tuple[object, ...]]:
+    """Return inputs of the annotated types, from small values to large ones."""
+    parameters = [*function.args.posonlyargs, *function.args.args]
+    required = parameters[: len(parameters) - len(function.args.defaults)] or parameters[:1]
+    types = [one.annotation for one in required]
+    if not types or any(one is None for one in types):
         raise ValueError("neither types nor examples show what to pass in")
-    return list(found.values())[:INPUTS]
+    return [tuple(_value(one, draw, attempt) for one in types) for attempt in range(CANDIDATES)]
 
 
 def _value(annotation: ast.expr | None, draw: random.Random, attempt: int) -> object:
@@ -110,7 +102,7 @@ def _value(annotation: ast.expr | None, draw: random.Random, attempt: int) -> ob
         case ast.Constant(value=str(text)):
             return _value(ast.parse(text, mode="eval").body, draw, attempt)
         case ast.BinOp(op=ast.BitOr(), left=left, right=right):
-            return _value(draw.choice([left, right]), draw, attempt)
+            return _one_of([left, right], draw, attempt)
         case ast.Attribute(attr=name) | ast.Name(id=name):
             return _plain(name, draw, attempt)
         case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(attr=name), slice=inner):
@@ -118,11 +110,20 @@ def _value(annotation: ast.expr | None, draw: random.Random, attempt: int) -> ob
     raise ValueError("a parameter has a type that has no literal")
 
 
+def _one_of(types: Sequence[ast.expr], draw: random.Random, attempt: int) -> object:
+    """Return a value of one of the types that have literals. Raises ValueError if none has."""
+    for one in draw.sample(types, len(types)):
+        try:
+            return _value(one, draw, attempt)
+        except ValueError:
+            continue
+    raise ValueError("a parameter has a type that has no literal")
+
+
 def _plain(name: str, draw: random.Random, attempt: int) -> object:
     pools: dict[str, Sequence[Any]] = {"int": _INTEGERS, "float": _FLOATS, "str": _TEXTS, "bool": (False, True)}
     if name in pools:
-        pool = pools[name]
-        return pool[attempt] if attempt < len(pool) and draw.random() < 0.7 else draw.choice(pool)
+        return draw.choice(pools[name][: attempt + 2])  # the first values are the small ones
     if _ALIASES.get(name, name) in ("list", "tuple", "set", "dict"):
         item = ast.Name(draw.choice(["int", "str"]))
         return _generic(
@@ -133,6 +134,8 @@ def _plain(name: str, draw: random.Random, attempt: int) -> object:
         )
     if name == "None":
         return None
+    if name in ("Any", "object", "Hashable") or _TYPE_VARIABLE.fullmatch(name):
+        return _plain("int", draw, attempt)
     raise ValueError(f"a parameter has the type {name}, which has no literal")
 
 
@@ -145,7 +148,7 @@ def _generic(name: str, inner: ast.expr, draw: random.Random, attempt: int) -> o
     if name == "Optional":
         return None if attempt == 0 else _value(inner, draw, attempt)
     if name == "Union" and isinstance(inner, ast.Tuple):
-        return _value(draw.choice(inner.elts), draw, attempt)
+        return _one_of(inner.elts, draw, attempt)
     if name == "list":
         return items(inner)
     if name == "set":

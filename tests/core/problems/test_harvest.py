@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from conself_local.problems.examples import example_calls
 from conself_local.problems.harvest import harvest, keep_runnable
-from conself_local.problems.inputs import INPUTS, example_calls, make_inputs
+from conself_local.problems.inputs import INPUTS, make_inputs
 from sandbox import Limits, Sandbox
 
 GOOD = '''
