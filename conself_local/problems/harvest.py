@@ -43,6 +43,8 @@ VALIDATION_SHARE = 0.2
 _SLOW_SHARE = 0.1
 """An input that takes the function longer than this share of a program's limit is dropped: answers may be slower."""
 AS_LIST_SENTENCE = "\n\nReturn the values as a list."
+_MAX_TIMEOUTS = 4
+"""Time-outs after which the other inputs of a function are not tried."""
 _WALL_S = 1.0
 """Limit per input here; it only has to exceed the share of the limit by enough for a busy computer."""
 
@@ -138,7 +140,7 @@ def keep_runnable(found: Sequence[Harvested], make_sandbox: MakeSandbox, seed: i
     `VALIDATION_SHARE` of the problems, drawn by the seed, become validation problems with the code as reference; the
     others are training problems without one.
     """
-    with make_sandbox(Limits(wall_s=_WALL_S)) as sandbox:
+    with make_sandbox(Limits(wall_s=_WALL_S, max_timeouts=_MAX_TIMEOUTS)) as sandbox:
         results = _run(found, sandbox)
         listed = [_listed(h) for h in found if h.problem and _is_refused(results[h.problem.id])]
         results |= _run(listed, sandbox)

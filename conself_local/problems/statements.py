@@ -16,7 +16,9 @@ from conself_local.problems.examples import PROMPT, calls_in_text, parsed
 
 WITH_OUTPUTS = ", with the expected outputs of its examples"
 """Ends the origin of a problem whose statement keeps them."""
-_RESULT = re.compile(r"\s*`*\s*(==|=>|->|-->|→|➞|⇒|=|#|//|:|(?:returns|gives|yields|is|evaluates to|must be|should be)\b)")
+_RESULT = re.compile(
+    r"\s*`*\s*(==|=>|->|-->|→|➞|⇒|=|#|//|:|(?:returns|gives|yields|is|evaluates to|must be|should be)\b)"
+)
 _HEADING = re.compile(
     r"^\W*(?P<title>(?:sample |example |expected )?(?:in|out)puts?|samples?|examples?|explanations?|notes?|constraints?"
     r"|limits?|scoring|sub ?tasks?|restrictions|follow[- ]?up|your task|expected (?:time|auxiliary|space)\b.*)"
@@ -65,9 +67,14 @@ def _call_alone(source: str, name: str) -> str:
 
 
 def _without_result(line: str, name: str) -> str:
-    """Return a line of text without what follows a call and a sign such as `==` or `->`."""
-    for _, end in calls_in_text(line, name) if name else ():
-        if _RESULT.match(line[end:]):
+    """Return a line of text without what follows a call with literals and a sign such as `==` or `->`.
+
+    `f(n) == f(n - 1) + 1` defines the function, so it stays.
+    """
+    for call, end in calls_in_text(line, name) if name else ():
+        if _RESULT.match(line[end:]) and not any(
+            isinstance(node, ast.Name) for one in call.args for node in ast.walk(one)
+        ):
             return line[:end]
     return line
 

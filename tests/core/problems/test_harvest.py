@@ -9,7 +9,7 @@ import pytest
 
 from conself_local.problems.examples import example_calls
 from conself_local.problems.harvest import harvest, keep_runnable
-from conself_local.problems.inputs import INPUTS, make_inputs
+from conself_local.problems.inputs import CANDIDATES, INPUTS, make_inputs
 from sandbox import Limits, Sandbox
 
 GOOD = '''
@@ -40,12 +40,13 @@ BAD = {
     "it has global": 'N = 0\ndef f(n: int) -> int:\n    """Count how often it was called."""\n    global N\n    N += n\n    return N',
     "its own package": 'from . import thing\ndef f(n: int) -> int:\n    """Ask another module about n."""\n    return thing(n)',
     "no docstring": "def f(n: int) -> int:\n    return n",
-    "decorated": 'import functools\n@functools.cache\ndef f(n: int) -> int:\n    """Return n and remember it."""\n    return n',
+    "decorated": 'import functools\n@functools.singledispatch\ndef f(n: int) -> int:\n    """Return n and remember it."""\n    return n',
     "a secret": 'def f(n: int) -> str:\n    """Return the header of a request."""\n    return "sk-abcdefghijklmnop1234" * n',
     "neither types nor examples": 'def f(n):\n    """Return whatever n happens to be."""\n    return n',
     "which has no literal": 'from decimal import Decimal\ndef f(n: Decimal) -> int:\n    """Return the whole part of n."""\n    return int(n)',
-    "not a plain list": 'def f(*n: int) -> int:\n    """Return the sum of all numbers."""\n    return sum(n)',
-    "it has yield": 'def f(n: int):\n    """Yield every number below n."""\n    yield from range(n)',
+    "only a keyword": 'def f(n: int, *, k: int) -> int:\n    """Return the sum of both numbers."""\n    return n + k',
+    "no parameters": 'def f(*, k: int = 2) -> int:\n    """Return the square of the number."""\n    return k * k',
+    "two definitions that are called": 'from math import floor as g\nfrom helper import h\ndef f(n: int) -> int:\n    """Return something of n."""\n    return h(n) + g(n)',
 }
 
 
@@ -77,19 +78,95 @@ def test_functions_become_problems_that_run_without_their_module(tmp_path: Path)
 
 @pytest.mark.parametrize("why", list(BAD))
 def test_functions_that_do_not_look_pure_are_excluded_with_their_reason(why: str, tmp_path: Path) -> None:
+    (tmp_path / "helper.py").write_text("def g(n):\n    return n\ndef h(n):\n    return g(n)\n")
     (tmp_path / "bad.py").write_text(BAD[why])
     (one,) = harvest(tmp_path / "bad.py", seed=0)
     assert one.problem is None and why in one.exclusion_reason
 
 
-def test_inputs_come_from_examples_then_types_then_mutations() -> None:
-    (node,) = ast.parse("def f(xs: list[int], flag: bool, name: str | None): pass").body
+def _function(source: str) -> ast.FunctionDef:
+    (node,) = ast.parse(source).body
     assert isinstance(node, ast.FunctionDef)
-    examples = example_calls("Do it.\n\n>>> f([9, 9], True, 'q')\n7\n>>> f(open('x'), True, 'y')\n", "f")
+    return node
+
+
+def test_inputs_come_from_examples_then_mutations_then_types() -> None:
+    node = _function("def f(xs: list[int], flag: bool, name: str | None): pass")
+    examples = example_calls("Do it.\n\n>>> f([9, 9], True, 'q')\n7\n>>> f(open('x'), True, 'y')\n", node)
     inputs = make_inputs(node, examples, seed=3)
-    assert inputs[0] == ([9, 9], True, "q") and len(inputs) == INPUTS
+    assert inputs[0] == ([9, 9], True, "q") and len(inputs) == CANDIDATES
     assert all(isinstance(xs, list) and isinstance(flag, bool) for xs, flag, _ in inputs)
+    assert all(name == "q"[:1] or set(str(name)) <= {"q"} for _, _, name in inputs[:5]), "mutations come second"
     assert inputs == make_inputs(node, examples, seed=3) != make_inputs(node, examples, seed=4)
+
+
+def test_typed_inputs_begin_small() -> None:
+    """Prevent a regression: `combinations(1000, 1000)` was among the first inputs."""
+    inputs = make_inputs(_function("def combinations(n: int, k: int): pass"), [], seed=0)
+    sizes = [len(repr(one)) for one in inputs]
+    assert sizes == sorted(sizes) and max(map(abs, inputs[0])) <= 3  # type: ignore[arg-type]
+
+
+@pytest.mark.round
+def test_slow_and_failing_inputs_are_dropped_and_iterators_become_lists(tmp_path: Path) -> None:
+    (tmp_path / "lib.py").write_text(
+        '''
+def slow(n: int) -> int:
+    """Return n after counting to ten to the power of n.
+
+    >>> slow(9)
+    9
+    >>> slow(2)
+    2
+    """
+    sum(1 for _ in range(10**n))
+    return n
+def below(n: int):
+    """Yield every number below n, the largest first."""
+    yield from reversed(range(n))
+def pairs(xs: list[int]):
+    """Give the neighbours of every item."""
+    return zip(xs, xs[1:])
+def endless(n: int):
+    """Yield n again and again."""
+    while True:
+        yield n
+'''
+    )
+    kept = {p.entry_point: p for p in keep_runnable(list(harvest(tmp_path, seed=1)), _sandbox, seed=1)}
+    assert set(kept) == {"slow", "below", "pairs"}
+    assert (2,) in kept["slow"].inputs and (9,) not in kept["slow"].inputs and 3 < len(kept["slow"].inputs) <= INPUTS
+    assert kept["below"].statement.endswith("Return the values as a list.")
+    assert kept["below"].starter_code == "def below(n: int) -> list:"
+    assert kept["pairs"].statement.endswith("Return the values as a list.")
+
+
+def test_helpers_of_the_package_come_along(tmp_path: Path) -> None:
+    package = tmp_path / "mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("from .numbers import twice\n")
+    (package / "numbers.py").write_text(
+        "BASE = 2\nclass Odd(ValueError):\n    pass\ndef twice(n):\n    return BASE * n\n"
+    )
+    (package / "lib.py").write_text(
+        '''
+from functools import lru_cache
+import numpy
+from mine import twice as double
+from .numbers import Odd
+@lru_cache(maxsize=None)
+def four_times(n: int, like: "numpy.array" = None) -> numpy.int64:
+    """Return n times four, and refuse odd numbers."""
+    if n % 2:
+        raise Odd(n)
+    return double(double(n))
+'''
+    )
+    (one,) = [h for h in harvest(package, 0) if h.where.startswith("lib.py")]
+    assert one.problem is not None, one.exclusion_reason
+    names: dict[str, object] = {}
+    exec(one.source, names)
+    assert names["four_times"](4) == 16  # type: ignore[operator]
 
 
 def test_the_prescribed_first_line_runs_without_its_module(tmp_path: Path) -> None:
@@ -99,16 +176,28 @@ def test_the_prescribed_first_line_runs_without_its_module(tmp_path: Path) -> No
         "def a(n: int, width: int = WIDTH) -> int:": "def a(n: int, width: int=4) -> int:",
         "def b(n: int, better=gt):": "def b(n: int, better=...):",
         "def c(n: int, word=re.compile('[a-z]+')) -> int:": "def c(n: int, word=...) -> int:",
-        "def d(numbers: t.List[int]) -> int:": "def d(numbers) -> int:",
+        "def d(numbers: t.List[int]) -> int:": "from typing import *\n\n\ndef d(numbers: List[int]) -> int:",
         "def e(n: int) -> Fraction:": "def e(n: int):",
         "def f(numbers: List[int]) -> Optional[int]:": "from typing import *\n\n\ndef f(numbers: List[int]) -> Optional[int]:",
         "def g(x: float, full: float = math.pi) -> float:": "def g(x: float, full: float=...) -> float:",
-        "def h(n: int = -1, *, k: int = 2) -> int:": None,
+        "def h(n: int = -1, *, k: int = WIDTH) -> int:": "def h(n: int=-1, *, k: int=4) -> int:",
+        "def i(n: int) -> t.Iterator[int]:": "def i(n: int) -> list[int]:",
+        "def j(n: int, *rest: Fraction, **more: int):": "def j(n: int, *rest, **more: int):",
     }
     head = "import math\nimport re\nimport typing as t\nfrom fractions import Fraction\nfrom operator import gt\nfrom typing import List, Optional\nWIDTH = 4\n"
     path = tmp_path / "lines.py"
     path.write_text(head + "".join(f"{line}\n{doc}    return 1\n" for line in lines))
     found = {one.problem.starter_code for one in harvest(path, 0) if one.problem}
-    assert found == {line for line in lines.values() if line}
+    assert found == set(lines.values())
     for line in found:
         exec(f"{line}\n    pass\n", {})
+
+
+def test_expected_outputs_leave_statements_unless_they_are_asked_for(tmp_path: Path) -> None:
+    """Prevent a regression: the outputs of doctests were in the statements of training problems."""
+    (tmp_path / "lib.py").write_text(GOOD)
+    (plain,) = [h.problem for h in harvest(tmp_path, 1) if h.where.endswith("area")]
+    (kept,) = [h.problem for h in harvest(tmp_path, 1, keep_examples=True) if h.where.endswith("area")]
+    assert plain and kept
+    assert ">>> area(2.0)" in plain.statement and "12.56" not in plain.statement
+    assert "12.56" in kept.statement and kept.origin == f"{plain.origin}, with the expected outputs of its examples"

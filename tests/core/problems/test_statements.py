@@ -1,0 +1,105 @@
+"""Statements keep the calls and inputs of their examples, and lose the expected outputs."""
+
+from __future__ import annotations
+
+import pytest
+
+from conself_local.problems.statements import without_outputs
+
+CODEFORCES = """Polycarp has n coins.
+
+-----Input-----
+
+The first line contains n.
+
+-----Output-----
+
+Print one number.
+
+-----Examples-----
+Input
+3
+1 2 3
+
+Output
+NOT THIS
+
+-----Note-----
+
+In the first example the answer is NOT THIS.
+
+A subsequence is a part."""
+ATCODER = """Find it.
+
+Output
+
+Print the answer.
+
+Sample Input 1
+
+3
+
+Sample Output 1
+
+NOT THIS
+
+It is NOT THIS because of that.
+
+Sample Input 2
+
+4"""
+LEETCODE = """Given nums, return the sum.
+
+Example 1:
+
+Input: nums = [1, 2]
+Output: NOT THIS
+Explanation: It is NOT THIS.
+NOT THIS either.
+
+Constraints:
+
+1 <= nums.length <= 5"""
+CODEWARS = """Write f.
+
+## Examples
+f([]) -> must be "NOT THIS"
+`f("a")` => NOT THIS
+f(1) // NOT THIS
+The function f(x) is total.
+f(n) = f(n - 1) + 1"""
+DOCTEST = """Return the square.
+
+>>> f(2)
+NOT THIS
+>>> f(3) == "NOT THIS"
+True
+>>> assert f(4) == "NOT THIS"
+>>> for n in range(2):
+...     f(n)
+NOT THIS
+NOT THIS
+
+>>> f(5)  # NOT THIS
+
+f(6) == NOT THIS
+The text goes on."""
+KEPT = {
+    CODEFORCES: ["The first line contains n.", "Print one number.", "1 2 3", "A subsequence is a part."],
+    ATCODER: ["Print the answer.", "Sample Input 1", "3", "Sample Input 2", "4"],
+    LEETCODE: ["Input: nums = [1, 2]", "Constraints:", "1 <= nums.length <= 5"],
+    CODEWARS: ["f([])", "The function f(x) is total.", "f(n) = f(n - 1) + 1"],
+    DOCTEST: [">>> f(2)", ">>> f(3)", ">>> f(4)", "...     f(n)", ">>> f(5)", "f(6)", "The text goes on."],
+}
+
+
+@pytest.mark.parametrize("statement", KEPT, ids=["codeforces", "atcoder", "leetcode", "codewars", "doctest"])
+def test_outputs_go_and_everything_else_stays(statement: str) -> None:
+    left = without_outputs(statement, "f")
+    assert "NOT THIS" not in left
+    assert not [line for line in KEPT[statement] if line not in left.splitlines()]
+
+
+@pytest.mark.parametrize("statement", ["Return n.", "Output: print n.\nInput: n", "Expected: a list", "", "a\n\nb"])
+def test_statements_without_examples_stay_as_they_are(statement: str) -> None:
+    assert without_outputs(statement) == statement
