@@ -18,6 +18,11 @@ from conself_local.errors import EXIT_FAILED, ConselfError
 from conself_local.machine.resources import usable_cores
 
 _PATH = click.Path(path_type=Path)
+keep_examples_option = click.option(
+    "--keep-examples",
+    is_flag=True,
+    help="Leave the expected outputs of examples in the statements; the origin of each problem says so.",
+)
 
 
 @click.group()
@@ -116,12 +121,14 @@ def schema() -> None:
     show_default=True,
     help="Decides the drawn inputs and which problems are for validation.",
 )
+@keep_examples_option
 @click.pass_context
-def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int) -> None:
+def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int, keep_examples: bool) -> None:
     """Make problems from your own Python code.
 
     PATH is a file, or a folder whose files are all searched. Functions with a docstring and simple parameters are shown
-    one by one, and you choose which to take. Your code runs only in the sandbox.
+    one by one, and you choose which to take. Your code runs only in the sandbox. Docstrings become statements, without
+    the expected outputs of their examples.
     """
     from conself_local.new_files import verify_new, whole_file
     from conself_local.problems.formats.own import record_of
@@ -129,7 +136,7 @@ def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int) 
     from conself_local.problems.harvest import keep_runnable
 
     verify_new(target)
-    found = list(find_functions(path, seed))
+    found = list(find_functions(path, seed, keep_examples=keep_examples))
     accepted = [
         one for one in found if one.problem and (yes or confirm(f"{one.where}\n{one.source}\ntake this function?"))
     ]

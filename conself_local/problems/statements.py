@@ -2,7 +2,7 @@
 
 Found are outputs below `>>>` examples, behind calls as in `f(2) == 4`, and under the labels of competition problems
 (`Sample Output`, `Output:` in an example), with the explanations of the examples.
-Not covered: outputs that the text tells in words, as in "returns 3 for 2".
+Not covered: outputs in words, as in "returns 3 for 2".
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _without_samples(lines: Iterable[str]) -> Iterator[str]:
         in_examples = in_examples or title.startswith(("sample", "example"))
         if title.startswith("note"):
             yield from _without_explanations(section)
-        elif not _tells_output(title, in_examples):
+        elif not _holds_output(title, in_examples):
             yield from section
         elif not section[-1].strip():
             yield ""
@@ -104,7 +104,7 @@ def _sections(lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
     yield title, section
 
 
-def _tells_output(title: str, in_examples: bool) -> bool:
+def _holds_output(title: str, in_examples: bool) -> bool:
     """Return whether a part holds outputs of examples; a part `Output` before them describes the form of an output."""
     if title.endswith(("output", "outputs")):
         return in_examples or title.startswith("expected")
