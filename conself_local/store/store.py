@@ -114,6 +114,11 @@ class Store:
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
 
+    def row(self, sql: str, *parameters: object) -> Row:
+        """Run a query that gives one row, as a query for totals does, and return that row."""
+        (row,) = self.rows(sql, *parameters)
+        return row
+
     def value(self, sql: str, *parameters: object) -> Any:
         """Return the first column of the first row, or None if there is no row."""
         row = self.db.execute(sql, list(parameters)).fetchone()
