@@ -107,9 +107,14 @@ class Home:
         """The folder of the models that `conself models get` has fetched."""
         return self.path / "models"
 
+    @property
+    def training(self) -> Path:
+        """The folder that holds one folder per round that has trained."""
+        return self.path / "training"
+
     def training_folder(self, round_id: int) -> Path:
         """Return the folder of a round's training: checkpoint, reference log-probabilities and the finished adapter."""
-        return self.path / "training" / f"round-{round_id}"
+        return self.training / f"round-{round_id}"
 
     @property
     def adapters(self) -> Path:

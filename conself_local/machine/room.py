@@ -35,6 +35,13 @@ def verify_disk(folder: Path, what: str = "a round", needed: int = DISK_NEEDED_B
         )
 
 
+def size_text(n: int) -> str:
+    """Format a number of bytes for people: `0 KiB`, `340 KiB`, `12.3 MiB`, `1.2 GiB`."""
+    if n < 2**20:
+        return f"{-(-n // 2**10)} KiB"
+    return f"{n / 2**20:.1f} MiB" if n < 2**30 else gib(n)
+
+
 def gib(n: int) -> str:
     """Format a number of bytes in GiB with one decimal, as in `0.1 GiB`."""
     return f"{n / 2**30:.1f} GiB"

@@ -35,6 +35,8 @@ Row = dict[str, Any]
 """One row of a table or a query: column name -> value."""
 
 
+TOKENS = "coalesce(tokens, json_array_length(token_ids))"
+"""The number of tokens of a row of `samples`, in SQL; it is known even if the token ids were removed (`pruning.py`)."""
 IMPORTED = 0
 """The value of `round_id` of an adapter that was imported, not trained in this home."""
 
