@@ -64,7 +64,8 @@ def write_archive(path: Path, *, home: Path, created_at_utc: str, files: Mapping
 
     Raises OSError if a file cannot be read or written, ValueError if one changes while it is copied.
     """
-    listed = {name: {"bytes": file.stat().st_size, "sha256": _sha256_of(file)} for name, file in files.items()}
+    sizes = {name: file.stat().st_size for name, file in files.items()}
+    listed = {name: {"bytes": sizes[name], "sha256": _sha256_of(file)} for name, file in files.items()}
     manifest = {"format": _FORMAT, "home": str(home), "created_at_utc": created_at_utc, "files": listed}
     content = json.dumps(manifest, indent=1).encode()
     with (
@@ -75,7 +76,7 @@ def write_archive(path: Path, *, home: Path, created_at_utc: str, files: Mapping
         tar.addfile(_header(_MANIFEST, len(content)), BytesIO(content))
         for name, file in files.items():
             with open_regular(file) as source:
-                tar.addfile(_header(name, int(listed[name]["bytes"])), source)
+                tar.addfile(_header(name, sizes[name]), source)
 
 
 def read_archive(path: Path, folder: Path) -> Manifest:
@@ -110,7 +111,7 @@ class _Reader:
 
     def __init__(self, packed: BinaryIO | BufferedIOBase) -> None:
         self._packed = packed
-        self._unpacked = gzip.GzipFile(fileobj=packed, mode="rb")  # type: ignore[call-overload]
+        self._unpacked = gzip.GzipFile(fileobj=packed, mode="rb")
 
     def header(self) -> tuple[str, int]:
         """Return name and size of the next member. Raises ValueError if it is not a plain file."""

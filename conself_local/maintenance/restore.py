@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,14 @@ class _Adapter:
         """Whether the backup has its files."""
         return self.source.is_dir()
 
+    @property
+    def is_there(self) -> bool:
+        """Whether its folder in the home has the same files, as after a restore that was killed."""
+        pairs = [(self.target / name, self.source / name) for name in ADAPTER_FILES]
+        return not self.target.is_symlink() and all(
+            there.is_file() and file_sha256(there) == file_sha256(unpacked) for there, unpacked in pairs
+        )
+
 
 def restore_backup(home: Home, path: Path) -> Restored:
     """Restore the backup at `path` into the home, which must have no data.
@@ -74,16 +82,11 @@ def restore_backup(home: Home, path: Path) -> Restored:
                 paths = {a.id: (a.target / PEFT, a.target / GGUF) for a in adapters}
                 adopt(store, paths, lambda old, sha256: _model_path(home, manifest, old, sha256))
                 rounds = [store.round(row["id"]) for row in store.rows("select id from rounds order by id")]
+            notes = _notes(adapters, rounds)
             whole = [adapter for adapter in adapters if adapter.is_whole]
-            _place(whole)
-            try:
-                with Store(folder / DATABASE) as source, Store(home.database) as target:
-                    copy_into(source, target)
-            except BaseException:
-                for adapter in whole:
-                    shutil.rmtree(adapter.target, ignore_errors=True)
-                raise
-    return Restored(manifest.created_at_utc, len(rounds), len(whole), tuple(_notes(adapters, rounds)))
+            with _placed(whole), Store(folder / DATABASE) as source, Store(home.database) as target:
+                copy_into(source, target)
+    return Restored(manifest.created_at_utc, len(rounds), len(whole), tuple(notes))
 
 
 def _verify_without_data(home: Home) -> None:
@@ -104,10 +107,9 @@ def _verified_adapters(home: Home, store: Store, manifest: Manifest, folder: Pat
     """
     rows = store.rows("select * from adapters order by id")
     names = _folder_names(rows)
+    unpacked = folder / "adapters"
     adapters = [
-        _Adapter(
-            row["id"], row["name"], row["gguf_sha256"], folder / "adapters" / str(row["id"]), home.adapter_folder(name)
-        )
+        _Adapter(row["id"], row["name"], row["gguf_sha256"], unpacked / str(row["id"]), home.adapter_folder(name))
         for row, name in zip(rows, names, strict=True)
     ]
     known = {adapter_file(adapter.id, name) for adapter in adapters for name in ADAPTER_FILES}
@@ -134,20 +136,26 @@ def _folder_names(rows: Sequence[Row]) -> list[str]:
 
 
 def _verify_place(adapter: _Adapter) -> None:
-    """Raise ConselfError if something else is where the adapter goes; the same adapter is of a restore that was killed."""
-    found = adapter.target / GGUF
-    is_same = found.is_file() and not adapter.target.is_symlink() and file_sha256(found) == adapter.sha256
-    if os.path.lexists(adapter.target) and not is_same:
+    """Raise ConselfError if something else is where the adapter goes."""
+    if os.path.lexists(adapter.target) and not adapter.is_there:
         raise ConselfError(f"{adapter.target} is there already", "move it away, or restore into another --home DIR")
 
 
-def _place(adapters: Sequence[_Adapter]) -> None:
-    """Move the unpacked adapters to their folders in the home."""
-    for adapter in adapters:
-        if adapter.target.exists():
-            shutil.rmtree(adapter.target)
-        adapter.target.parent.mkdir(exist_ok=True)
-        adapter.source.rename(adapter.target)
+@contextmanager
+def _placed(adapters: Sequence[_Adapter]) -> Iterator[None]:
+    """Move the unpacked adapters to their folders in the home, and back out of it if the block fails."""
+    moved: list[_Adapter] = []
+    try:
+        for adapter in adapters:
+            if not adapter.is_there:
+                adapter.target.parent.mkdir(exist_ok=True)
+                adapter.source.rename(adapter.target)
+                moved.append(adapter)
+        yield
+    except BaseException:
+        for adapter in moved:
+            adapter.target.rename(adapter.source)
+        raise
 
 
 def _model_path(home: Home, manifest: Manifest, old: str, sha256: str) -> str | None:
