@@ -9,7 +9,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -146,8 +146,8 @@ class Home:
                     "choose a folder on a disk of this computer with --home DIR",
                 ) from error
             file.truncate(0)
-            file.write(f"{os.getpid()} {psutil.Process().create_time()}")
-            file.flush()
+            with suppress(OSError):  # a full disk: the lock holds without the text, and `conself prune` needs it
+                os.write(file.fileno(), f"{os.getpid()} {psutil.Process().create_time()}".encode())
             try:
                 yield
             finally:

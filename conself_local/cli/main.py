@@ -451,8 +451,8 @@ def verify(ctx: click.Context, as_json: bool) -> None:
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Show what this computer and its sandbox offer.
 
-    Shown are cores, memory, graphics card, the home, the bundled model, HumanEval, package versions, and each
-    protection of the sandbox.
+    Shown are cores, memory, graphics card, the home and what it takes on the disk, the bundled model, HumanEval,
+    package versions, and each protection of the sandbox.
     """
     from conself_local.cli.doctor import diagnose, print_diagnosis
 

@@ -49,22 +49,22 @@ def prune(ctx: click.Context, kinds: tuple[str, ...], yes: bool, dry_run: bool, 
 
     if not dry_run and not yes and (as_json or not sys.stdin.isatty()):
         raise ConselfError("nobody can be asked before data are removed", "add --yes, or look first with --dry-run")
-    with open_store(ctx, existing=True) as (home, store):
+    with open_store(ctx, existing=True, on_full_disk=True) as (home, store):
         if dry_run:
             _show(chosen(), as_json, None)
             return
         with home.lock():
             found = chosen()
-            total = sum(one.size_bytes for one in found)
+            is_something = any(one.is_something for one in found)
             if not as_json:
                 _show(found, False, None)
-            if total and not yes and not confirm("Remove all of this?"):
+            if is_something and not yes and not confirm("Remove all of this?"):
                 echo("nothing was removed")
                 return
-            freed = remove(store, home, found) if total else 0
+            freed = remove(store, home, found) if is_something else 0
             if as_json:
                 _show(found, True, freed)
-            elif total:
+            elif is_something:
                 echo(f"{size_text(freed)} were freed")
 
 
@@ -83,8 +83,8 @@ def _show(found: list[Prunable], as_json: bool, freed: int | None) -> None:
         echo(f"{one.kind:<10} {size_text(one.size_bytes):>10}  {one.what}")
         for path in one.paths if one.kind == "leftovers" else ():
             echo(f"{'':<23} {path}")
-    total = sum(one.size_bytes for one in found)
-    echo(f"{'together':<10} {size_text(total):>10}" if total else "there is nothing to remove")
+    total = size_text(sum(one.size_bytes for one in found))
+    echo(f"{'together':<10} {total:>10}" if any(one.is_something for one in found) else "there is nothing to remove")
 
 
 @click.command()

@@ -14,6 +14,7 @@ from pathlib import Path
 from conself_local.errors import ConselfError
 from conself_local.hashes import file_sha256
 from conself_local.home import Home
+from conself_local.machine.room import verify_disk
 from conself_local.maintenance.archive import ADAPTER_FILES, DATABASE, GGUF, PEFT, adapter_file, write_archive
 from conself_local.maintenance.disk import files_bytes, store_files
 from conself_local.maintenance.prune import TEMPORARY
@@ -76,6 +77,11 @@ def _adapter_files(home: Home, row: Row) -> dict[str, Path]:
 
 
 def _roomy_folder(home: Home, target: Path) -> Path:
-    """Return where to copy the store to: the home, or the folder of the backup if the home's disk is too full."""
-    has_room = shutil.disk_usage(home.path).free > 2 * files_bytes(store_files(home))
-    return home.path if has_room else target.parent
+    """Return where to copy the store to: the home, or the folder of the backup if the home's disk is too full.
+
+    Raises ConselfError if both are too full.
+    """
+    needed = files_bytes(store_files(home))
+    folder = home.path if shutil.disk_usage(home.path).free > 2 * needed else target.absolute().parent
+    verify_disk(folder, "a backup", needed)
+    return folder

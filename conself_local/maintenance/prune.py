@@ -46,6 +46,11 @@ class Prunable:
     paths: tuple[Path, ...] = ()
     rounds: tuple[int, ...] = ()
 
+    @property
+    def is_something(self) -> bool:
+        """Whether there is anything to remove; an empty folder has no bytes."""
+        return bool(self.size_bytes or self.paths)
+
 
 def find_prunable(store: Store, home: Home) -> list[Prunable]:
     """Return every kind, in the order of `KINDS`; one of 0 bytes has nothing to remove. Nothing is changed."""
@@ -56,23 +61,28 @@ def find_prunable(store: Store, home: Home) -> list[Prunable]:
         Prunable(
             "training",
             _bytes_of(training),
-            f"checkpoints of {len(training)} trainings that have ended or will not be continued",
+            f"checkpoints of trainings that have ended or will not be continued: {len(training)}",
             training,
         ),
         Prunable(
             "weights",
             _bytes_of(weights),
-            f"{len(weights)} converted models; sampling makes them again if it needs them",
+            f"converted weights, which sampling makes again if it needs them: {len(weights)}",
             weights,
         ),
-        Prunable("leftovers", _bytes_of(leftovers), f"{len(leftovers)} unfinished files that nothing uses", leftovers),
+        Prunable(
+            "leftovers",
+            _bytes_of(leftovers),
+            f"unfinished files and folders that nothing uses: {len(leftovers)}",
+            leftovers,
+        ),
         Prunable(
             "rounds",
             pruning.rounds_bytes(store, rounds),
             f"samples and scores of abandoned rounds: {numbers or 'none'}",
             rounds=rounds,
         ),
-        Prunable("tokens", pruning.unpaired_token_bytes(store), "token ids of samples that no pair needs"),
+        Prunable("tokens", pruning.unpaired_token_bytes(store, rounds), "token ids of samples that no pair needs"),
         Prunable("unused", pruning.unused_bytes(store), "unused space inside the database"),
     ]
 

@@ -22,10 +22,11 @@ _OWN_TABLES = {"problems", "rounds", "samples", "programs", "pairs"}
 _OTHER_HOME = "choose another folder with --home DIR; the file was left as it is"
 
 
-def verify_store_file(path: Path) -> None:
+def verify_store_file(path: Path, *, alone: bool = False) -> None:
     """Check that `path` is a store of this program or of an earlier version, or make a new private file there.
 
-    Raises ConselfError if it is anything else, OSError or sqlite3.DatabaseError if it cannot be read.
+    alone: as for `Store`; reading needs no free disk space then. Raises ConselfError if it is anything else, OSError or
+    sqlite3.DatabaseError if it cannot be read.
     """
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_NOFOLLOW | os.O_RDWR, 0o600))
@@ -35,8 +36,10 @@ def verify_store_file(path: Path) -> None:
         raise OSError(0, "it is not a regular file", str(path))
     if not status.st_size:
         return  # SQLite has not written to it yet
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode={'rw' if alone else 'ro'}", uri=True)
     try:
+        if alone:
+            connection.execute("pragma locking_mode = exclusive")
         _verify(path, connection)
     finally:
         connection.close()

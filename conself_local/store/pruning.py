@@ -84,9 +84,10 @@ def rounds_bytes(store: Store, rounds: Sequence[int]) -> int:
     return sum(int(store.value(sql, json.dumps(list(rounds))) or 0) for sql in _ROUND_BYTES)
 
 
-def unpaired_token_bytes(store: Store) -> int:
-    """Return about how many bytes the token ids take that `remove_token_ids` would remove."""
-    return int(store.value(f"select coalesce(sum(length(token_ids)), 0) from samples where {_UNPAIRED}"))
+def unpaired_token_bytes(store: Store, without: Sequence[int]) -> int:
+    """Return about how many bytes the token ids take that `remove_token_ids` would remove, without some rounds."""
+    sql = f"select coalesce(sum(length(token_ids)), 0) from samples where {_UNPAIRED} and round_id not in {_IDS}"
+    return int(store.value(sql, json.dumps(list(without))))
 
 
 def unused_bytes(store: Store) -> int:
