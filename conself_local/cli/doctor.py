@@ -17,7 +17,7 @@ from conself_local.home import Home
 from conself_local.machine.gpu import describe, find_gpus, usable_gpu
 from conself_local.machine.processor import processor_has_bf16
 from conself_local.machine.resources import available_memory_bytes, usable_cores
-from conself_local.machine.room import gib, size_text
+from conself_local.machine.room import gib, is_full, size_text
 from conself_local.machine.versions import package_versions
 from conself_local.maintenance.disk import measure_home
 from conself_local.maintenance.prune import find_prunable
@@ -55,7 +55,7 @@ def _prunable(home: Home) -> dict[str, int] | str:
     if not home.database.exists():
         return {}
     try:
-        with Store(home.database) as store:
+        with Store(home.database, alone=is_full(home.path)) as store:
             return {one.kind: one.size_bytes for one in find_prunable(store, home)}
     except (ConselfError, sqlite3.DatabaseError, *PARSER_ERRORS) as error:
         return error.message if isinstance(error, ConselfError) else reason(error)

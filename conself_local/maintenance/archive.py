@@ -103,7 +103,7 @@ def read_archive(path: Path, folder: Path) -> Manifest:
                     raise ValueError(f"{name} is damaged: its sha256 is not the listed one")
             reader.verify_end()
         except tarfile.TarError as error:
-            raise ValueError("it is not a backup of this program") from error
+            raise ValueError("it is damaged, or not a backup of this program") from error
     return manifest
 
 

@@ -20,7 +20,7 @@ class HomeSizes:
     store: int
     """The database with its log."""
     adapters: int
-    training: int
+    training_folders: int
     """Checkpoints and other files of trainings."""
     converted_weights: int
     """In the cache, which homes share."""
@@ -36,7 +36,7 @@ def measure_home(home: Home) -> HomeSizes:
     return HomeSizes(
         store=files_bytes(store_files(home)),
         adapters=tree_bytes(home.adapters),
-        training=tree_bytes(home.training),
+        training_folders=tree_bytes(home.training),
         converted_weights=files_bytes(path for paths in list_converted(home.cache) for path in paths),
         fetched_models=tree_bytes(home.models),
         experiments=tree_bytes(home.path / "experiments"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -74,6 +75,8 @@ def restore_backup(home: Home, path: Path) -> Restored:
     """
     with home.lock():
         _verify_without_data(home)
+        for leftover in home.path.glob(f"{TEMPORARY[1]}*"):  # of a restore that was killed, as this one has the lock
+            shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=TEMPORARY[1], dir=home.path, ignore_cleanup_errors=True) as name:
             folder = Path(name)
             manifest = read_archive(path, folder)
