@@ -72,6 +72,32 @@ def whole_file(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def new_private_file(target: Path) -> Iterator[Path]:
+    """Yield the path of a new file in the folder of `target`, which must not exist; it gets that name at the end.
+
+    Only the user can read it. Raises ConselfError if something is at `target`, at the beginning or at the end, and
+    OSError if the folder cannot be written.
+    """
+    verify_new(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+    os.close(descriptor)
+    part = Path(name)
+    try:
+        yield part
+        try:
+            os.link(part, target)  # fails if the name is taken by now
+        except FileExistsError:
+            verify_new(target)
+            raise
+        except OSError:  # a disk without hard links, as most USB sticks
+            verify_new(target)
+            part.rename(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """Yield the path of a new folder beside `target`, which gets that name if the block succeeds. Raises OSError."""
     target.parent.mkdir(parents=True, exist_ok=True)

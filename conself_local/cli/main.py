@@ -19,6 +19,7 @@ import click
 
 from conself_local import __version__
 from conself_local.cli.group import Group
+from conself_local.cli.maintenance import backup, prune, restore
 from conself_local.cli.models import ask, models, serve
 from conself_local.cli.options import LayerName, json_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
@@ -450,8 +451,8 @@ def verify(ctx: click.Context, as_json: bool) -> None:
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Show what this computer and its sandbox offer.
 
-    Shown are cores, memory, graphics card, the home, the bundled model, HumanEval, package versions, and each
-    protection of the sandbox.
+    Shown are cores, memory, graphics card, the home and what it takes on the disk, the bundled model, HumanEval,
+    package versions, and each protection of the sandbox.
     """
     from conself_local.cli.doctor import diagnose, print_diagnosis
 
@@ -475,5 +476,5 @@ def tui(ctx: click.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "tui", *arguments])
 
 
-for command in (problems, harvest, models, ask, serve):
+for command in (problems, harvest, models, ask, serve, prune, backup, restore):
     main.add_command(command)

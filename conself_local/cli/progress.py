@@ -25,6 +25,7 @@ _STAGE_LABELS = {
     "grow": "augmented inputs",
     "train": "training result",
     "running copy": "converted weights",
+    "pruned": "removed",
 }
 """Stage whose summary the report shows -> label."""
 

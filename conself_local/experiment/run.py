@@ -48,7 +48,7 @@ from conself_local.round.run import run_round, sample_base
 from conself_local.round.start import Request, open_round
 from conself_local.settings import settings_to_json
 from conself_local.stages.evaluate import Benchmark, load_arms
-from conself_local.store.store import RoundInfo, Store
+from conself_local.store.store import TOKENS, RoundInfo, Store
 from sandbox import MakeSandbox
 
 _SET_BENCHMARKS = "update rounds set request = json_set(request, '$.benchmarks', json(?))"
@@ -283,7 +283,7 @@ def _result(
     scores = {
         side: tuple(score for _, score in sorted(problem_scores(samples).items())) for side, samples in arms.items()
     }
-    tokens = "select coalesce(sum(json_array_length(token_ids)), 0) from samples"
+    tokens = f"select coalesce(sum({TOKENS}), 0) from samples"
     return SeedResult(
         arm,
         seed,
