@@ -124,7 +124,7 @@ class ForkServer:
         except OSError as error:
             answer, reason, is_silent = b"", b"", isinstance(error, TimeoutError)
         if answer != b"K":
-            self.close()
+            self.close(is_hung=is_silent)
             if not answer:
                 raise ServerHungError if is_silent else ServerGoneError
             raise SandboxError(f"the sandbox cannot be set up on this computer: {reason.decode(errors='replace')}")
@@ -202,10 +202,10 @@ class ForkServer:
             if end is not None:
                 return end
 
-    def close(self) -> None:
+    def close(self, *, is_hung: bool = False) -> None:
         """Close the control socket, at which the server kills and reaps its children and exits.
 
-        The server is killed if it has not exited after one second.
+        The server is killed if it has not exited after one second, or at once if it is hung.
         """
         if self._spare:
             self._spare.channel.close()
@@ -215,7 +215,7 @@ class ForkServer:
             stop_answering(self._listener)
             self._listener = None
         try:
-            self._process.wait(_CLOSE_SECONDS)
+            self._process.wait(0 if is_hung else _CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -235,11 +235,12 @@ class _Worker:
                 self._servers[which] = server
                 return run_program(server, program, order, self._limits, self._inputs, packed)
             except ServerGoneError as error:
-                if isinstance(error, ServerHungError):
+                is_hung = isinstance(error, ServerHungError)
+                if is_hung:
                     self._on_notice("a process of the sandbox hung; it is replaced, and its program runs again")
                 broken = self._servers[which]
                 if broken:
-                    broken.close()
+                    broken.close(is_hung=is_hung)
                 self._servers[which] = None
         return None
 
