@@ -53,10 +53,11 @@ def create(path: Path) -> int:
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
+def whole_file(target: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield the path of a new file in the folder of `target`; it replaces `target` if the block succeeds.
 
-    It has the permissions of what the user makes. Raises OSError if the folder cannot be written.
+    Without `replace`, what came to be at `target` meanwhile stays, and ConselfError is raised. The file has the
+    permissions of what the user makes. Raises OSError if the folder cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
@@ -65,6 +66,13 @@ def whole_file(target: Path) -> Iterator[Path]:
     try:
         yield part
         give_away(part)
+        if not replace:
+            verify_new(target)
+            with contextlib.suppress(OSError):  # some file systems have no hard links, which never replace a file
+                target.hardlink_to(part)
+                part.unlink()
+                return
+            verify_new(target)
         part.replace(target)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -79,6 +79,11 @@ def sandbox_maker(ctx: click.Context, workers: int) -> MakeSandbox:
     from sandbox import Limits, Sandbox
 
     def make(limits: Limits) -> Sandbox:
-        return Sandbox(limits, workers=workers, accept_weaker=ctx.obj["weaker"])
+        return Sandbox(
+            limits,
+            workers=workers,
+            accept_weaker=ctx.obj["weaker"],
+            on_notice=lambda text: echo(text, err=True),
+        )
 
     return make

@@ -18,7 +18,7 @@ import itertools
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from conself_local.errors import ConselfError
 from conself_local.foreign_text import shown
 from conself_local.sampling.amx import model_params
 from conself_local.sampling.generation import Generation
+from conself_local.sampling.llama_progress import LlamaProgress
 from conself_local.sampling.request_queue import RequestQueue, does_not_fit
 from conself_local.sampling.sampler import Completion, Finish, SampleRequest
 from conself_local.sampling.token_choice import Logits, choose_token, token_uncertainty
@@ -80,16 +81,28 @@ class LlamaEngine:
 
     `slots` is the maximum number of sequences at once. `context_tokens` is the KV cache of all slots together, in
     tokens. `gpu_layers` is the number of layers on the GPU, if llama.cpp was built for one; there llama.cpp decides
-    whether to use flash attention. Raises ConselfError if llama.cpp cannot load the model.
+    whether to use flash attention. `on_progress` is called often while the model is loaded and decodes.
+    Raises ConselfError if llama.cpp cannot load the model.
     """
 
-    def __init__(self, model_path: Path, *, slots: int, context_tokens: int, threads: int, gpu_layers: int = 0) -> None:
+    def __init__(
+        self,
+        model_path: Path,
+        *,
+        slots: int,
+        context_tokens: int,
+        threads: int,
+        gpu_layers: int = 0,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
         if slots < 1 or context_tokens < 64 or threads < 1:
             raise ValueError("slots >= 1, context_tokens >= 64 and threads >= 1 are needed")
         ll.llama_log_set(_keep_warnings, ctypes.c_void_p(0))
         ll.llama_backend_init()
         params = model_params()
         params.n_gpu_layers = gpu_layers
+        self._progress = LlamaProgress(on_progress)
+        params.progress_callback = self._progress.while_loading
         self._model = ll.llama_model_load_from_file(str(model_path).encode(), params)
         if not self._model:
             raise ConselfError(
@@ -184,7 +197,7 @@ class LlamaEngine:
         rows = self._fill_batch()
         if not self._batch.n_tokens:
             return
-        if ll.llama_decode(self._context, self._batch) != 0:
+        if not self._progress.decode(self._context, self._batch):
             raise ConselfError("llama.cpp could not decode a batch", "lower --slots or close other programs")
         for (slot, generation), logits in zip(rows, self._wanted_logits(len(rows)), strict=True):
             finish = self._sample_token(slot, generation, logits)
@@ -421,7 +434,7 @@ class LlamaEngine:
                 self._batch.n_seq_id[n], self._batch.seq_id[n][0] = 1, 0
                 self._batch.logits[n] = len(prompt) - 1 <= position < len(tokens) - 1
             self._batch.n_tokens = len(chunk)
-            if ll.llama_decode(self._context, self._batch) != 0:
+            if not self._progress.decode(self._context, self._batch):
                 raise ConselfError("llama.cpp could not decode a batch", "close other programs and start again")
             scored = [start + n + 1 for n in range(len(chunk)) if self._batch.logits[n]]
             for position, logits in zip(scored, self._wanted_logits(len(scored)), strict=True):

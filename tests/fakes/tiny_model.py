@@ -33,6 +33,7 @@ def write_tiny_model(
     writer.add_rope_freq_base(10000.0)
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list([f"t{i}" for i in range(VOCABULARY)])
+    writer.add_token_merges(["t 1", "t 2"])  # llama.cpp loads no vocabulary of this kind without merges
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_chat_template(template)
