@@ -22,7 +22,8 @@ from conself_local.model_files.converted_weights import ORIGINAL
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.new_files import give_away, verify_new, whole_file, whole_folder
 from conself_local.sampling.open_engine import open_llama
-from conself_local.store.store import Store
+from conself_local.store.model_changes import verify_model_of
+from conself_local.store.store import Row, Store
 
 ExportFormat = Literal["gguf-lora", "peft", "mlx", "merged"]
 _SCORED_PAIRS = 12
@@ -79,7 +80,7 @@ def export_adapter(
         with whole_file(target) as part:
             shutil.copyfile(source, part)
         return [f"{target}: load it together with the model, for example: llama-server --lora {target.name}"]
-    model = _model_of(store, row["model_path"], row["model_sha256"])
+    model = _model_of(row)
     if export_format == "merged":
         completions = _completions(store, row["round_id"])
         merge_adapter(model, source, target, weights_format, home.cache)
@@ -129,13 +130,16 @@ def measure_fidelity(
     )
 
 
-def _model_of(store: Store, path: str | None, sha256: str | None) -> ModelFile:
-    """Return the model that the adapter was made for. Raises ConselfError if its file is missing or has changed."""
+def _model_of(adapter: Row) -> ModelFile:
+    """Return the model that an adapter was made for. Raises ConselfError if its file is missing or has changed."""
+    path = adapter["model_path"]
     if path is None or not Path(path).is_file():
-        raise ConselfError(f"the model of the adapter is not at {path}", "move the file back to that path")
+        raise ConselfError(
+            f"the model that adapter {adapter['id']} ({adapter['name']}) was made for is not at {path}",
+            "move the file back to that path",
+        )
     model = load_model_file(Path(path))
-    if model.sha256 != sha256:
-        raise ConselfError(f"{path} has changed since the adapter was made", "restore the old file")
+    verify_model_of(adapter, model)
     return model
 
 
