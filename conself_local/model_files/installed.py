@@ -161,7 +161,7 @@ def _gguf_files(source: str, folder: Path) -> Iterator[_Candidate]:
     """Yield the GGUF files under a folder; of the parts of a split model, only the first one that is there."""
     split = set()
     for path in scan(folder, "*.gguf"):
-        part = PartName.parse(path.name)
+        part = PartName.parse(f"{path.stem}.gguf")
         model = part and (path.parent, part.model, part.count)
         if "mmproj" not in path.name and (model is None or model not in split):
             yield _Candidate(source, PartName.model_of(path), path)

@@ -40,7 +40,7 @@ class PartName:
     @classmethod
     def model_of(cls, path: Path) -> str:
         """Return the name of the model in a file: the file's name without its suffix and without the part's number."""
-        part = cls.parse(path.name)
+        part = cls.parse(f"{path.stem}.gguf")
         return part.model if part else path.stem
 
     def name_of(self, number: int) -> str:

@@ -85,6 +85,7 @@ def test_under_another_name_the_new_file_is_another_model(changed: tuple[Path, P
     assert f"--model {path}" in error.value.hint
 
 
+@pytest.mark.round
 def test_a_new_line_of_adapters_ends_the_refusals(changed: tuple[Path, Path]) -> None:
     home, path = changed
     with Store(home / "conself.db") as store:
@@ -106,6 +107,7 @@ def test_a_changed_model_of_an_unfinished_round_is_refused_and_the_round_is_kept
         assert latest is not None and (latest.id, latest.state) == (round_.id, "running")
 
 
+@pytest.mark.round
 def test_a_round_is_abandoned_only_if_another_can_begin(tmp_path: Path) -> None:
     """The request used to be checked after the unfinished round had been given up."""
     model = write_tiny_model(tmp_path / "m.gguf")
