@@ -27,6 +27,7 @@ from conself_local.problems.load import load_starter
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.prompts import program_messages
+from conself_local.store.model_changes import verify_model_of
 from conself_local.store.store import Row, Store
 
 ExportFormat = Literal["gguf-lora", "peft", "mlx", "merged"]
@@ -88,7 +89,7 @@ def export_adapter(
         with whole_file(target, replace=False) as part:
             shutil.copyfile(source, part)
         return [f"{target}: load it together with the model, for example: llama-server --lora {target.name}"]
-    model = _model_of(store, row["model_path"], row["model_sha256"])
+    model = _model_of(row)
     if export_format == "merged":
         return _export_merged(store, home, row, model, source, weights_format, target, modelfile)
     adapter = read_adapter(source, model)
@@ -165,13 +166,16 @@ def _open(model: ModelFile, cache: Path, longest: int, on_notice: Callable[[str]
     )
 
 
-def _model_of(store: Store, path: str | None, sha256: str | None) -> ModelFile:
-    """Return the model that the adapter was made for. Raises ConselfError if its file is missing or has changed."""
+def _model_of(adapter: Row) -> ModelFile:
+    """Return the model that an adapter was made for. Raises ConselfError if its file is missing or has changed."""
+    path = adapter["model_path"]
     if path is None or not Path(path).is_file():
-        raise ConselfError(f"the model of the adapter is not at {path}", "move the file back to that path")
+        raise ConselfError(
+            f"the model that adapter {adapter['id']} ({adapter['name']}) was made for is not at {path}",
+            "move the file back to that path",
+        )
     model = load_model_file(Path(path))
-    if model.sha256 != sha256:
-        raise ConselfError(f"{path} has changed since the adapter was made", "restore the old file")
+    verify_model_of(adapter, model)
     return model
 
 

@@ -192,8 +192,9 @@ def _run(
 ) -> None:
     """Run a round up to the end of stage `until`, and print its report; the options are those of `_run_options`."""
     from conself_local.cli.progress import Progress, print_report
+    from conself_local.model_files.ollama import ignored_layers
     from conself_local.round.context import ComputeOptions, Endpoint, RoundContext
-    from conself_local.round.run import run_round
+    from conself_local.round.run import STAGES, run_round
     from conself_local.round.start import Request, open_round
 
     remote = Endpoint(endpoints, endpoint_model, accept_remote_endpoint) if endpoints else None
@@ -201,13 +202,16 @@ def _run(
         usable_cores(), threads, slots, None if weights_format == "auto" else weights_format, remote, not no_gpu
     )
     make_sandbox = sandbox_maker(ctx, compute.workers)
-    request = Request(**requested, benchmarks=benchmarks or None)
+    trains = STAGES.index(until) >= STAGES.index("train")
+    request = Request(**requested, benchmarks=benchmarks or None, trains=trains)
     with open_store(ctx) as (home, store), home.lock():
         round_, model, round_benchmarks = open_round(store, request, make_sandbox)
         with Progress() as progress:
             progress.print_line(
                 f"round {round_.id} on {model.name} ({model.path.name}), preset {round_.settings.preset}"
             )
+            for ignored in ignored_layers(model.path):
+                progress.print_line(ignored)
             context = RoundContext(
                 store,
                 home,

@@ -48,6 +48,7 @@ from conself_local.round.run import run_round, sample_base
 from conself_local.round.start import Request, open_round
 from conself_local.settings import settings_to_json
 from conself_local.stages.evaluate import Benchmark, load_arms
+from conself_local.store.model_changes import verify_unchanged
 from conself_local.store.store import TOKENS, RoundInfo, Store
 from sandbox import MakeSandbox
 
@@ -104,6 +105,9 @@ def _run_arm(
                 _run_rounds(experiment, arm, seed, shared, compute, make_sandbox, on_event, 1, SHARED_UNTIL)
             _copy_shared(shared, home, experiment, arm)
     elif not experiment.holds(latest, arm, inputs):
+        if latest.model_path == experiment.model_file().path:
+            began, instead = f"the arm {arm.name} began", "choose another --folder"
+            verify_unchanged(latest.model_path, inputs.model_sha256, latest.model_sha256, began, instead)
         raise ConselfError(
             f"{home.path} holds an arm of this name with other settings, rounds, model, problems or benchmarks",
             "give the arm another name, or choose another --folder",

@@ -115,23 +115,33 @@ def ensure_converted_weights(model: ModelFile, weights_format: str, cache: Path)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(f".part{os.getpid()}")
-    command = [
-        sys.executable,
-        "-m",
-        "conself_local.model_files.converted_weights",
-        str(model.path),
-        str(part),
-        weights_format,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, env=child_environment())
-    if done.returncode != 0 or not part.is_file():
-        part.unlink(missing_ok=True)
-        raise ConselfError(
-            f"{model.path.name} could not be converted to {weights_format}: {done.stderr.strip()[-300:]}",
-            f"free some disk space in {target.parent}, or run with --weights-format shipped",
-        )
+    _run_quantiser(
+        model, part, weights_format, f"free some disk space in {target.parent}, or run with --weights-format shipped"
+    )
     part.rename(target)
     return target
+
+
+def write_single_file(model: ModelFile, target: Path) -> None:
+    """Write the model, whose tensors stay as they are, to one file; of a split model, all parts are joined.
+
+    Raises ConselfError if it cannot be written.
+    """
+    if len(model.parts) == 1:
+        shutil.copyfile(model.path, target)
+    else:
+        _run_quantiser(model, target, ORIGINAL, f"free some disk space in {target.parent}")
+
+
+def _run_quantiser(model: ModelFile, target: Path, weights_format: str, hint: str) -> None:
+    """Write `target` in a child process. Raises ConselfError with `hint`, and leaves no file behind, if that fails."""
+    module = "conself_local.model_files.converted_weights"
+    command = [sys.executable, "-m", module, str(model.path), str(target), weights_format]
+    done = subprocess.run(command, capture_output=True, text=True, env=child_environment())
+    if done.returncode != 0 or not target.is_file():
+        target.unlink(missing_ok=True)
+        action = "joined" if weights_format == ORIGINAL else f"converted to {weights_format}"
+        raise ConselfError(f"{model.path.name} could not be {action}: {done.stderr.strip()[-300:]}", hint)
 
 
 def _convert(source: str, target: str, weights_format: str) -> int:
@@ -139,7 +149,10 @@ def _convert(source: str, target: str, weights_format: str) -> int:
     import llama_cpp as ll
 
     params = ll.llama_model_quantize_default_params()
-    params.ftype = getattr(ll, f"LLAMA_FTYPE_MOSTLY_{weights_format}")
+    if weights_format == ORIGINAL:
+        params.only_copy = True
+    else:
+        params.ftype = getattr(ll, f"LLAMA_FTYPE_MOSTLY_{weights_format}")
     params.allow_requantize = True
     params.nthread = usable_cores()
     return int(ll.llama_model_quantize(source.encode(), target.encode(), params))

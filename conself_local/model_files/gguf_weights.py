@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from conself_local.errors import ConselfError
 from conself_local.model_files.ggml import Bytes, Floats, unpack
-from conself_local.model_files.gguf_reader import GgufReader
+from conself_local.model_files.gguf_file import GgufFile, open_gguf
 from conself_local.model_files.model_file import ModelFile
 
 PERMUTED = ("llama",)
@@ -55,8 +55,6 @@ class GgufTensor:
     """ggml's number of the type."""
     shape: tuple[int, ...]
     """(rows, columns), or (size,) for a norm or bias."""
-    offset: int
-    """Position of the first byte in the file."""
     packed: Bytes
     """The bytes, as a view of the memory-mapped file."""
     heads: int | None
@@ -88,13 +86,13 @@ class GgufWeights:
 
 
 def read_weights(model: ModelFile) -> GgufWeights:
-    """Read the configuration and all tensors of a model, with one pass over the file's header.
+    """Read the configuration and all tensors of a model, with one pass over the header of each of its files.
 
     Raises ConselfError for an architecture or a tensor that is not known, rope scaling, or an unusual head size.
     """
     _verify_known(model)
-    reader = GgufReader(model.path)
-    return GgufWeights(_config(model, reader), [_describe(model, tensor) for tensor in reader.tensors])
+    file = open_gguf(model.path)
+    return GgufWeights(_config(model, file), [_describe(model, tensor) for tensor in file.tensors])
 
 
 def _verify_known(model: ModelFile) -> None:
@@ -135,7 +133,6 @@ def _describe(model: ModelFile, tensor: gguf.ReaderTensor) -> GgufTensor:
         model_name,
         int(tensor.tensor_type),
         tuple(int(n) for n in reversed(tensor.shape)),
-        int(tensor.data_offset),
         np.asarray(tensor.data).view(np.uint8).reshape(-1),
         heads if model.architecture in PERMUTED else None,
     )
@@ -156,12 +153,11 @@ def unpermute_rows(rows: npt.NDArray[_Number], heads: int) -> npt.NDArray[_Numbe
     return np.ascontiguousarray(rows.reshape(heads, half, 2, -1).swapaxes(1, 2).reshape(rows.shape))
 
 
-def _config(model: ModelFile, reader: GgufReader) -> dict[str, object]:
+def _config(model: ModelFile, file: GgufFile) -> dict[str, object]:
     def value(key: str, default: object = None) -> object:
-        field = reader.fields.get(f"{model.architecture}.{key}")
-        return default if field is None else field.contents()
+        return file.value(f"{model.architecture}.{key}", default)
 
-    shapes = {t.name: tuple(int(n) for n in reversed(t.shape)) for t in reader.tensors}
+    shapes = {t.name: tuple(int(n) for n in reversed(t.shape)) for t in file.tensors}
     scaling = value("rope.scaling.type", "none")
     if scaling not in ("none", None) or "rope_freqs.weight" in shapes:
         raise ConselfError(

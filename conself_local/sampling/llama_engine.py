@@ -4,8 +4,9 @@ A slot is a llama.cpp sequence with its own stream of the KV cache; more slots g
 takes the next request at once. Prefix sharing: the part of a prompt that another slot has cached, or will have cached
 soon, is copied from there instead of computed. Busy slots are kept adjacent, since llama.cpp splits a batch at every
 gap. The slot length follows the queue: a request that needs longer slots waits until all slots are empty, then the
-context is allocated again. With one slot nothing is shared and the KV cache is cleared before every prompt, so equal
-requests give equal completions whatever ran before.
+context is allocated again. Models with recurrent layers share no prefixes, because llama.cpp cannot copy a part of a
+state. With one slot nothing is shared and the KV cache is cleared before every prompt, so equal requests give equal
+completions whatever ran before.
 
 It runs in the engine process (`engine_server.py`), because a failed assertion of ggml ends the process.
 Not covered: prompts, templates, JSON. Source of the API: llama.h at llama-cpp-python 0.3.20 and later.
@@ -108,6 +109,9 @@ class LlamaEngine:
             raise ConselfError(
                 f"llama.cpp cannot load {model_path}", "the file may be damaged or its architecture unknown"
             )
+        if ll.llama_model_has_encoder(self._model) or ll.llama_model_is_diffusion(self._model):
+            raise ConselfError(f"{model_path} is not a model that continues text", "use a chat model")
+        self._shares_prefixes = not (ll.llama_model_is_recurrent(self._model) or ll.llama_model_is_hybrid(self._model))
         self._vocab = ll.llama_model_get_vocab(self._model)
         self._vocab_size = ll.llama_vocab_n_tokens(self._vocab)
         self._max_slots, self._threads = slots, threads
@@ -281,11 +285,11 @@ class LlamaEngine:
             self._clear()
         own = max(free, key=lambda s: (_common_prefix(s.cached_tokens, prompt), -len(s.cached_tokens)))
         prefix_source = max(self._slots, key=lambda s: _common_prefix(s.expected_tokens, prompt))
-        kept = _reusable_tokens(own.cached_tokens, prompt)
+        kept = _reusable_tokens(own.cached_tokens, prompt) if self._shares_prefixes else 0
         ll.llama_memory_seq_rm(self._memory, own.index, kept, -1)
         del own.cached_tokens[kept:]
         own.generation, own.random = Generation(request), random.Random(request.seed)
-        own.prefix_source = prefix_source if prefix_source is not own else None
+        own.prefix_source = prefix_source if prefix_source is not own and self._shares_prefixes else None
         self._copy_shared_prefix(own, own.generation)
 
     def _copy_shared_prefix(self, slot: Slot, generation: Generation) -> None:

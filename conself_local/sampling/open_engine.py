@@ -38,9 +38,10 @@ def open_llama(
     context_tokens = kv_tokens(model, slots, min(model.context_length, longest))
     gpu = usable_gpu() if use_gpu else None
     kv_bytes = model.kv_bytes_per_token * context_tokens
-    gpu_layers = layers_that_fit(model, weights.stat().st_size, kv_bytes, gpu) if gpu else 0
+    weights_bytes = model.size_bytes if weights == model.path else weights.stat().st_size
+    gpu_layers = layers_that_fit(model, weights_bytes, kv_bytes, gpu) if gpu else 0
     hint = "use fewer slots (--slots), close other programs, or use a smaller model"
-    verify_memory("sampling", sampling_bytes(model, weights, context_tokens), hint)
+    verify_memory("sampling", sampling_bytes(model, weights_bytes, context_tokens, slots), hint)
     return LlamaProcess(
         model,
         slots=slots,

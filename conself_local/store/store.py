@@ -347,6 +347,22 @@ class Store:
         adapter: int | None = self.value(sql, model_sha256)
         return adapter
 
+    def accepted_adapters(self, model_path: str) -> list[Row]:
+        """Return the rows of the accepted adapters for the model at this path, the latest first."""
+        return self.rows(
+            "select * from adapters where state = 'accepted' and model_path = ? order by id desc", model_path
+        )
+
+    def model_paths(self) -> list[str]:
+        """Return the paths of the models that have accepted adapters."""
+        sql = "select distinct model_path from adapters where state = 'accepted' and model_path is not null order by 1"
+        return [row["model_path"] for row in self.rows(sql)]
+
+    def knows_model(self, sha256: str) -> bool:
+        """Return whether a round or an adapter has begun with the model of this hash."""
+        sql = "select 1 from rounds where model_sha256 = ? union select 1 from adapters where model_sha256 = ?"
+        return self.value(sql, sha256, sha256) is not None
+
     def adapter_file(self, adapter_id: int | None) -> Path | None:
         """Return the GGUF file of an adapter, or None for None, the base model.
 
