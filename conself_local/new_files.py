@@ -56,7 +56,7 @@ def create(path: Path) -> int:
 def whole_file(target: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield the path of a new file in the folder of `target`; it replaces `target` if the block succeeds.
 
-    Without `replace`, what came to be at `target` meanwhile stays, and ConselfError is raised. The file has the
+    Without `replace`, a file that appears at `target` meanwhile stays, and ConselfError is raised. The new file has the
     permissions of what the user makes. Raises OSError if the folder cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -179,8 +179,9 @@ class EngineProcess:
         self._deaths += 1
         if self._deaths > 1:
             raise EngineDiedError(f"the engine died twice: {self._tail_log()}", self._fix_hint())
+        what = "hung" if self._hung else "died"
         self._on_notice(
-            f"the engine died ({self._how_it_ended()}); it is started again, and what it was working on is sent again"
+            f"the engine {what} ({self._how_it_ended()}); it is started again, and its requests are sent again"
         )
         self._start()
         arrived = {completion["key"] for completion in self._arrived}
