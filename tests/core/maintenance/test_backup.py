@@ -154,7 +154,7 @@ def test_the_verbs_work_and_an_unfinished_round_is_continued(home: Home, tmp_pat
     shutil.rmtree(home.path)
     new = tmp_path / "new"
     restored = run_conself(new, "restore", str(tmp_path / "b"))
-    assert restored.returncode == 0 and "3 rounds and 1 adapters" in restored.stdout, restored.stderr
+    assert restored.returncode == 0 and "rounds 3, adapters 1" in restored.stdout, restored.stderr
     continued = run_conself(new, "pairs", "--json")
     assert continued.returncode == 0, continued.stderr
     report = json.loads(continued.stdout)
