@@ -101,6 +101,7 @@ def _open_llama(options: argparse.Namespace) -> tuple[Engine, TemplateRenderer]:
         context_tokens=options.context_tokens,
         threads=options.threads,
         gpu_layers=options.gpu_layers,
+        end_token=described.end_token,
     )
     return engine, renderer
 

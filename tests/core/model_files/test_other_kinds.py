@@ -165,6 +165,20 @@ def test_a_folder_and_a_name_that_is_too_long_are_refused(tmp_path: Path) -> Non
         load_model_file(tmp_path / ("a" * 5000))
 
 
+def test_a_model_without_any_end_token_is_refused(tmp_path: Path) -> None:
+    def no_end(writer: gguf.GGUFWriter) -> None:
+        writer.kv_data[0].pop("tokenizer.ggml.eos_token_id")
+
+    def no_such_token(writer: gguf.GGUFWriter) -> None:
+        no_end(writer)
+        writer.add_eot_token_id(99)
+
+    for edit in (no_end, no_such_token):
+        with pytest.raises(ConselfError, match=r"defines no end token .tokenizer\.ggml\.eos_token_id."):
+            load_model_file(_write(tmp_path / "m.gguf", edit=edit))
+    assert load_model_file(_write(tmp_path / "m.gguf")).end_token is None
+
+
 # -- metadata that are not UTF-8 ----------------------------------------------------------------------------
 
 
