@@ -127,12 +127,18 @@ def _describe(model: ModelFile, tensor: gguf.ReaderTensor) -> GgufTensor:
             f"{model.path.name} contains an unknown tensor {tensor.name}",
             "this model can be sampled, but not trained",
         )
+    shape = tuple(int(n) for n in reversed(tensor.shape))
     heads = {"attn_q": model.head_count, "attn_k": model.head_count_kv}.get(layer[2]) if layer else None
+    if heads and (not shape[0] or shape[0] % (2 * heads)):
+        raise ConselfError(
+            f"the {shape[0]} rows of {tensor.name} in {model.path.name} do not fit {heads} heads",
+            "the file is damaged; download it again",
+        )
     return GgufTensor(
         tensor.name,
         model_name,
         int(tensor.tensor_type),
-        tuple(int(n) for n in reversed(tensor.shape)),
+        shape,
         np.asarray(tensor.data).view(np.uint8).reshape(-1),
         heads if model.architecture in PERMUTED else None,
     )
