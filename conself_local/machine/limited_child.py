@@ -25,11 +25,11 @@ from conself_local.foreign_files import PARSER_ERRORS, reason
 from conself_local.machine.child_process import module_command, start_child
 
 MEMORY_BYTES = 512 * 2**20
-"""Address space of the child."""
+"""Address space of a child, if it asks for no other one."""
 WORK_SECONDS = 2
-"""Processor time of the child per request."""
-_WAIT_SECONDS = 8.0
-"""Longest time that the parent waits for a reply: on a busy computer, the child's processor time takes longer."""
+"""Processor time of a child per request, if it asks for no other one."""
+_WAIT_FACTOR = 4
+"""Times the processor time that the parent waits for a reply: on a busy computer, that time takes longer."""
 _START_SECONDS = 30.0
 _MAX_REPLY_BYTES = 16 * 2**20
 
@@ -42,10 +42,12 @@ class LimitedChild:
     """A context manager around a child that runs `module`, whose `main` calls `serve`; it is started when needed.
 
     One request at a time. A child that broke a limit is killed, and the next request starts another one.
+    work_seconds: what the module gives to `serve`.
     """
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, work_seconds: int = WORK_SECONDS) -> None:
         self._command = module_command(module)
+        self._work_seconds = work_seconds
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> LimitedChild:
@@ -72,7 +74,7 @@ class LimitedChild:
             with contextlib.suppress(BrokenPipeError):  # the read below finds that the child has ended
                 process.stdin.write(json.dumps(request) + "\n")
                 process.stdin.flush()
-            reply = json.loads(self._read_line(process, _WAIT_SECONDS))
+            reply = json.loads(self._read_line(process, _WAIT_FACTOR * self._work_seconds))
             answered = True
         finally:
             if not answered:
@@ -101,27 +103,26 @@ class LimitedChild:
                 raise LimitError(f"its result is larger than {_MAX_REPLY_BYTES >> 20} MiB")
         return bytes(found)
 
-    @staticmethod
-    def _why_it_ended(process: subprocess.Popen[str]) -> str:
+    def _why_it_ended(self, process: subprocess.Popen[str]) -> str:
         if process.wait() in (-signal.SIGXCPU, -signal.SIGKILL):
-            return f"it took longer than {WORK_SECONDS} s"
+            return f"it took longer than {self._work_seconds} s"
         return "it broke the process that worked on it"
 
 
-def serve(work: Callable[[Any], object]) -> None:
+def serve(work: Callable[[Any], object], memory_bytes: int = MEMORY_BYTES, work_seconds: int = WORK_SECONDS) -> None:
     """Answer requests from standard input until it ends, within the limits; `main` of the child's module calls this.
 
     work: takes a request and returns the answer, both JSON values; what a parser raises in it becomes the reply.
     """
     with contextlib.suppress(ValueError, OSError):  # not on macOS
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     channel.write("ready\n")
     for line in sys.stdin:
         used = sum(os.times()[:2])
-        resource.setrlimit(resource.RLIMIT_CPU, (int(used) + 1 + WORK_SECONDS, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_CPU, (int(used) + 1 + work_seconds, resource.RLIM_INFINITY))
         try:
             reply = json.dumps({"answer": work(json.loads(line))})
         except PARSER_ERRORS as error:
