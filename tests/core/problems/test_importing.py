@@ -105,16 +105,23 @@ def test_every_format_is_read_and_a_broken_record_gives_one_clear_line(name: str
     whole, broken = list(read_problems(path, _sandbox)) if name != "human_eval" else _both_human_eval(tmp_path, change)
     assert isinstance(whole, Problem) and "31337" not in json.dumps(own.record_of(whole))
     assert not isinstance(broken, Problem) and broken.line == 2 and why in broken.why and "\n" not in broken.why, broken
-    missing = _write(
-        tmp_path / "missing.jsonl",
-        {
-            k: v
-            for k, v in WHOLE[name].items()
-            if k not in ("statement", "question", "text", "prompt", "question_content")
-        },
-    )
-    (fault,) = read_problems(missing, _sandbox)
-    assert not isinstance(fault, Problem) and fault.fixable and "no known format has the fields" in fault.why
+
+
+FIELD_OF_STATEMENT = ("statement", "question", "text", "prompt", "question_content")
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_record_without_a_field_is_a_fault_of_that_record_and_the_field_is_named(name: str, tmp_path: Path) -> None:
+    """One record of a published set without its statement ended a round on the whole file."""
+    field = next(one for one in FIELD_OF_STATEMENT if one in WHOLE[name])
+    without = {key: value for key, value in WHOLE[name].items() if key != field}
+    whole = [WHOLE["own"] | {"id": "mine/9", "statement": "Answer something else."}]
+    (_, fault) = read_problems(_write(tmp_path / "missing.jsonl", *whole, without), _sandbox)
+    assert isinstance(fault, Fault) and "no known format has the fields" in fault.why
+    assert f"the field {field} is missing" in fault.why and fault.fixable == (name == "own")
+    null = WHOLE[name] | {field: None}
+    (_, fault) = read_problems(_write(tmp_path / "null.jsonl", *whole, null), _sandbox)
+    assert isinstance(fault, Fault) and f"{field} is missing" in fault.why, fault
 
 
 def _both_human_eval(tmp_path: Path, change: dict[str, Any]) -> list[Any]:
