@@ -129,7 +129,7 @@ def read_problems(path: Path, make_sandbox: MakeSandbox) -> Iterator[Problem | F
 
 def _parsed(path: Path, make_sandbox: MakeSandbox) -> Iterator[tuple[int, Problem | Fault]]:
     """Yield (line, problem or fault) for each record."""
-    if path.suffix == ".toml":
+    if path.suffix.lower() == ".toml":
         for number, (line, table) in enumerate(toml_records(path), start=1):
             try:
                 yield line, by_hand.problem_of(table, path.stem, number)

@@ -165,7 +165,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 
 def _record(text: bytes, number: int) -> Record | Fault:
     try:
-        record = json.loads(text.decode())
+        record = json.loads(text.decode("utf-8-sig"))  # files that were put together have marks in the middle
     except UnicodeDecodeError:
         return Fault(number, "not UTF-8 text; save the file as UTF-8", True)
     except PARSER_ERRORS as error:

@@ -22,7 +22,7 @@ _LOADED = "conself_loaded"
 def first_lines_that_fail(problems: Iterable[Problem], make_sandbox: MakeSandbox) -> dict[str, str]:
     """Return id -> reason for the problems whose first lines, followed by `pass`, do not run."""
     programs = [
-        Program(p.id, _completed(p.starter_code), "function", _LOADED, [()])
+        Program(p.id, _completed(p.starter_code), "function", _LOADED, ())
         for p in problems
         if p.kind == "function" and p.starter_code.strip()
     ]

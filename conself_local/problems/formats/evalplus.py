@@ -51,7 +51,7 @@ def problem_of(record: dict[str, Any]) -> Problem:
     else:
         inputs = _inputs_of_test(text_of(record, "test"))
     name = text_of(record, "entry_point")
-    continues = prompt.rstrip().endswith(('"""', "'''")) and "def " in prompt
+    continues = bool(re.search(rf"^\s*def {re.escape(name)}\b", prompt, re.MULTILINE))
     return Problem(
         id=f"HumanEval/{key}" if key.isdigit() else key,
         statement=f"Complete the Python function `{name}` so that it does what its docstring says."

@@ -18,8 +18,9 @@ from typing import Any
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import PARSER_ERRORS
 from conself_local.hashes import file_sha256
+from conself_local.problems.formats.calls import literal
 from conself_local.problems.formats.fields import error_text, id_of, text_of
-from conself_local.problems.literals import MAX_LITERAL_CHARACTERS, parse_code, parse_input
+from conself_local.problems.literals import MAX_LITERAL_CHARACTERS, parse_code
 from conself_local.problems.problem import MAX_INPUTS, Problem
 from sandbox import Limits, MakeSandbox, Output, Program, Status
 
@@ -130,9 +131,10 @@ def _inputs(output: Output) -> tuple[object, ...]:
     if output.text is None:
         raise ValueError(f"its reference fails its own test ({output.detail})")
     try:
-        recorded = parse_input(f"({output.text},)")[0]
+        values = [literal(node.value) for node in parse_code(output.text).body if isinstance(node, ast.Expr)]
     except ValueError as error:
         raise ValueError(f"the inputs of its test cannot be recorded ({error})") from error
+    recorded = values[0] if values else None
     if not isinstance(recorded, list):
         raise ValueError("its test redefines the recorder")
     if any(isinstance(one, str) for one in recorded):

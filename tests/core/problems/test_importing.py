@@ -132,7 +132,7 @@ def _both_human_eval(tmp_path: Path, change: dict[str, Any]) -> list[Any]:
     return list(read_problems(path, _sandbox))
 
 
-def test_import_writes_our_format_and_reports_what_was_excluded(tmp_path: Path) -> None:
+def test_import_writes_our_format_and_reports_what_was_left_out(tmp_path: Path) -> None:
     held_out = load_starter(("held-out",))[0]
     copied = own.record_of(replace(held_out, id="mine/copy", split="train", reference=None))
     repeated = WHOLE["own"] | {"id": "mine/again"}
@@ -144,6 +144,7 @@ def test_import_writes_our_format_and_reports_what_was_excluded(tmp_path: Path) 
         WHOLE["apps"],
         WHOLE["apps"] | {"problem_id": 8, "input_output": "{}"},
         WHOLE["evalplus"],
+        WHOLE["own"] | {"id": "mine/node", "statement": "Reverse it.", "starter_code": "def double(n: ListNode):"},
     )
     done = run_conself(tmp_path / "h", "problems", "import", str(source), "--to", str(tmp_path / "mine.jsonl"))
     assert done.returncode == 0, done.stderr
@@ -155,6 +156,8 @@ def test_import_writes_our_format_and_reports_what_was_excluded(tmp_path: Path) 
         f"mine/copy says the same as {held_out.id}",
         "mine/again repeats mine/1",
         "line 5: ",
+        "1 left out: repeated",
+        "mine/node: its first line does not run (NameError)",
     ):
         assert words in done.stdout, done.stdout
     again = run_conself(tmp_path / "h", "problems", "import", str(source), "--to", str(tmp_path / "mine.jsonl"))

@@ -22,6 +22,7 @@ HUMAN_EVAL: dict[str, Any] = {
     "test": "def check(candidate):\n    assert candidate(3, 2) == 9\n",
     "entry_point": "power",
 }
+INFINITE = float("inf")
 PLUS_TEST = """
 import numpy as np
 def assertion(out, exp, atol):
@@ -60,10 +61,11 @@ def test_human_eval_is_read_however_its_test_calls_the_function(tmp_path: Path) 
         "def check(power):\n    assert power(exponent=2, base=3) == 9\n\ncheck(power)\n",
         "assert power(3) == 9\nassert power(3, 2) == 9\n",
         "def test_power():\n    assert power(base=3) == 9\n\ntest_power()\n",
+        "def check(candidate):\n    assert candidate(float('inf'), 1) == float('inf')\n",
     ]
     found = _problems(tmp_path, *(HUMAN_EVAL | {"task_id": number, "test": test} for number, test in enumerate(tests)))
-    assert [problem.id for problem in found] == [f"HumanEval/{number}" for number in range(4)]
-    assert [problem.inputs for problem in found] == [((3, 2),), ((3, 2),), ((3,), (3, 2)), ((3, 2),)]
+    assert [problem.id for problem in found] == [f"HumanEval/{number}" for number in range(5)]
+    assert [problem.inputs for problem in found] == [((3, 2),), ((3, 2),), ((3,), (3, 2)), ((3, 2),), ((INFINITE, 1),)]
 
 
 def test_human_eval_records_no_call_that_the_function_makes_itself(tmp_path: Path) -> None:
@@ -179,8 +181,7 @@ def test_evalplus_is_read_as_hugging_face_shows_it(tmp_path: Path) -> None:
     }
     computed = mbpp | {"task_id": 701, "test": PLUS_TEST % "inputs = [[i, i] for i in range(9)]\nresults = []"}
     first, second, third = _problems(tmp_path, human_eval, mbpp, computed)
-    infinite = float("inf")
-    from_test = ((2, 3), (infinite, 1), (-infinite, 2), ((1, {2}), [3]))
+    from_test = ((2, 3), (INFINITE, 1), (-INFINITE, 2), ((1, {2}), [3]))
     assert first.inputs == from_test and first.origin == "EvalPlus" and first.split == "held-out"
     assert second.inputs == ((2, 3), (5, 4), *from_test[1:]) and second.id == "Mbpp/700"
     assert second.split == "held-out" and second.reference == mbpp["code"] and "2 arguments" in second.statement

@@ -29,6 +29,7 @@ SHAPES = {
     "array whose brackets stand in the lines": f"[{json.dumps(FIRST)},\n{json.dumps(SECOND)}]",
     "array whose commas come first": f"[{json.dumps(FIRST)}\n,{json.dumps(SECOND)}\n]",
     "indented array": json.dumps(BOTH, indent=2),
+    "lines of files that were put together": f"{json.dumps(FIRST)}\n\ufeff{json.dumps(SECOND)}\n",
     "one after another, indented, as jq prints them": json.dumps(FIRST, indent=2) + "\n" + json.dumps(SECOND, indent=2),
     "wrapped": json.dumps({"version": 1, "features": [{"name": "id"}], "data": BOTH, "count": 2}),
     "wrapped and indented": json.dumps({"version": [1], "problems": BOTH}, indent=1),
@@ -60,7 +61,7 @@ def test_every_shape_in_every_encoding_gives_the_same_records(shape: str, tmp_pa
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_shape_is_split_alike_however_it_is_cut_into_chunks(shape: str) -> None:
-    if shape == "lines":
+    if shape.startswith("lines"):
         return
     text = SHAPES[shape].encode()
     for size in (1, 2, 3, 7, 64):

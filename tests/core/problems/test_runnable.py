@@ -68,6 +68,7 @@ def _written(path: Path) -> Path:
     return path
 
 
+@pytest.mark.round
 def test_an_import_leaves_out_training_problems_whose_first_line_does_not_run(tmp_path: Path) -> None:
     """Every program of such a problem failed, in every round."""
     source, target = _written(tmp_path / "p.jsonl"), tmp_path / "out.jsonl"
