@@ -15,7 +15,8 @@ WRAPPERS = frozenset(
     "data dataset items problems questions records rows samples tasks test train validation".split()  # noqa: SIM905
 )
 """Names under which an object may wrap its list of records."""
-_QUOTE_OR_ESCAPE = re.compile(rb'["\\]')
+_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.DOTALL)
+"""What is left of a string, and the quote that ends it."""
 _BRACKET = re.compile(rb'["{}\[\]]')
 _BRACKET_OR_COMMA = re.compile(rb'["{}\[\],]')
 _WRAPPED = re.compile(rb'"(\w+)"\s*:\s*\Z')
@@ -52,19 +53,14 @@ class JsonValues:
             yield None if self._size > self._most else bytes(self._value)
 
     def _split(self, chunk: bytes) -> Iterator[bytes | None]:
-        start, at = 0, int(self._escaped)
-        self._escaped = False
+        start, at = 0, self._outside_string(chunk, int(self._escaped))
         while found := self._pattern().search(chunk, at):
-            at = found.end()
-            mark = found.group()
-            if self._in_string:
-                if mark == b"\\":
-                    at += 1
-                    self._escaped = at > len(chunk)
-                else:
-                    self._in_string = False
-            elif mark == b'"':
+            at, mark = found.end(), found.group()
+            if mark == b'"':
                 self._in_string, self._list_at = True, None
+                at = self._outside_string(chunk, at)
+            elif self._is_inside(mark):
+                self._depth += 1 if mark in b"{[" else -1
             elif mark == b",":
                 self._keep(chunk[start : at - 1])
                 yield self._taken()
@@ -76,9 +72,25 @@ class JsonValues:
                     yield self._taken()
         self._keep(chunk[start:])
 
+    def _outside_string(self, chunk: bytes, at: int) -> int:
+        """Return the end of the string that `at` is in, which may be that of the chunk, or `at` itself."""
+        if not self._in_string:
+            return at
+        self._escaped = False
+        if end := _STRING.match(chunk, at):
+            self._in_string = False
+            return end.end()
+        rest = chunk[at:]
+        self._escaped = (len(rest) - len(rest.rstrip(b"\\"))) % 2 == 1
+        return len(chunk)
+
+    def _is_inside(self, mark: bytes) -> bool:
+        """Return whether a bracket neither begins nor ends a record or a list of records."""
+        if mark == b"," or self._list_at is not None:
+            return False
+        return self._base > 0 or self._depth > 1 if mark in b"{[" else self._depth > self._base + 1
+
     def _pattern(self) -> re.Pattern[bytes]:
-        if self._in_string:
-            return _QUOTE_OR_ESCAPE
         return _BRACKET_OR_COMMA if self._base and self._depth == self._base else _BRACKET
 
     def _bracket(self, mark: bytes) -> bool:

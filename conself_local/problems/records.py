@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedIOBase
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +96,17 @@ def _is_json_lines(path: Path) -> bool:
 
     A first line that is no JSON does not make a file of lines another one, if the second line is an object.
     """
-    head = next(_chunks(path), b"").lstrip()[:1]
-    first, second, *_ = [*islice((line for line in _lines(_chunks(path)) if line is None or line.strip()), 2), b"", b""]
-    value = _value(first)
+    lines = (line for line in _lines(_chunks(path)) if line is None or line.strip())
+    first = next(lines, b"")
+    second = b"" if first is None else next(lines, b"")
+    if first is None:
+        return False
+    value, first = _value(first), first.strip()
+    head = first[:1]
+    if isinstance(value, dict):
+        return second != b"" or not any(_is_wrapped(name, value[name]) for name in value)
     if second == b"":
-        return isinstance(value, dict) and not any(_is_wrapped(name, value[name]) for name in value)
-    if isinstance(value, dict) or first is None:
-        return head == b"{"
-    first = first.strip()
+        return False
     if first == b"[" or (head == b"[" and first.endswith(b",")):
         return False
     if head == b"{" and first != b"{" and first.endswith((b"[", b"{", b",", b":")):
@@ -130,15 +132,19 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[bytes | None]:
     for chunk in chunks:
         *ends, rest = chunk.split(b"\n")
         for part in ends:
-            whole = size + len(part) <= MAX_RECORD_BYTES
-            yield bytes(line + part) if whole else None
+            if size + len(part) <= MAX_RECORD_BYTES:
+                yield bytes(line + part)
+            elif size <= MAX_RECORD_BYTES:
+                yield None
             line, size = bytearray(), 0
+        if size <= MAX_RECORD_BYTES < size + len(rest):
+            yield None  # at once, so that who needs only the first lines need not read to the end of this one
         size += len(rest)
+        line += rest[: max(0, MAX_RECORD_BYTES - len(line))]
         if size > _SKIPPED_BYTES:
             raise ValueError(f"a line is longer than {_SKIPPED_BYTES} bytes")
-        line += rest[: max(0, MAX_RECORD_BYTES - len(line))]
-    if size:
-        yield bytes(line) if size <= MAX_RECORD_BYTES else None
+    if 0 < size <= MAX_RECORD_BYTES:
+        yield bytes(line)
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
