@@ -2,7 +2,7 @@
 
 Records are read as a stream. Training problems that repeat an earlier one, or that say the same as a benchmark
 problem, are left out, so that a result on these benchmarks means something; so are training problems whose first line
-does not run. The benchmarks are the validation and
+does not run, and others whose reference answers none of their inputs. The benchmarks are the validation and
 held-out problems of the file and of the starter pack, and HumanEval if it is installed.
 Not done here: adding test inputs to problems that have few; a round does that.
 """
@@ -19,11 +19,18 @@ from conself_local.errors import ConselfError
 from conself_local.new_files import verify_new, whole_file
 from conself_local.problems.formats import own
 from conself_local.problems.formats.human_eval import packaged_file
-from conself_local.problems.load import PUBLISHED, load_problems, load_starter, read_problems, sample_indices
+from conself_local.problems.load import (
+    PUBLISHED,
+    RUN_BY_READER,
+    load_problems,
+    load_starter,
+    read_problems,
+    sample_indices,
+)
 from conself_local.problems.overlap import Overlap, Repeats, exclusion_reason
 from conself_local.problems.problem import SPLITS, Problem
 from conself_local.problems.records import Fault
-from conself_local.problems.runnable import first_lines_that_fail
+from conself_local.problems.runnable import first_lines_that_fail, references_that_fail
 from conself_local.problems.stdin_format import StdinFormat
 from sandbox import MakeSandbox
 
@@ -31,7 +38,7 @@ FEW_INPUTS = 3
 """A training problem with fewer test inputs than this is reported."""
 _MAX_EXAMPLES = 10
 _TRIED_TOGETHER = 256
-"""Problems whose first lines run in one sandbox."""
+"""Problems that are tried in one sandbox."""
 _CHARACTERS_TOGETHER = 16_000_000
 """Characters of these problems."""
 _MAX_COMPARED = 50_000
@@ -147,7 +154,7 @@ def _accepted(
     faults: collects what the user can fix; if it is None, the report does.
     """
     repeats = Repeats()
-    for done, (one, does_not_run) in enumerate(_tried(source, make_sandbox)):
+    for done, (one, why_not) in enumerate(_tried(source, make_sandbox)):
         on_progress(done)
         if isinstance(one, Fault):
             if one.fixable and faults is not None:
@@ -155,11 +162,11 @@ def _accepted(
             else:
                 report.leave_out("cannot be used", f"line {one.line}: {one.why}")
             continue
-        if does_not_run:
+        if why_not:
             if one.origin not in PUBLISHED and faults is not None:
-                faults.append(f"{source}, {one.id}: {does_not_run}")
+                faults.append(f"{source}, {one.id}: {why_not}")
             else:
-                report.leave_out("cannot be run", f"{one.id}: {does_not_run}")
+                report.leave_out("cannot be run", f"{one.id}: {why_not}")
             continue
         if one.split == "train":
             if why := exclusion_reason(one, benchmarks, repeats):
@@ -172,9 +179,9 @@ def _accepted(
 
 
 def _tried(source: Path, make_sandbox: MakeSandbox) -> Iterator[tuple[Problem | Fault, str]]:
-    """Yield each problem with the reason why its first line does not run, empty if it does; and each fault.
+    """Yield each problem with the reason why it cannot be run, empty if it can; and each fault.
 
-    Only training problems are tried, many in one sandbox.
+    The first lines of training problems and the references of the others are tried, many in one sandbox.
     """
     together: list[Problem | Fault] = []
     characters = 0
@@ -189,8 +196,9 @@ def _tried(source: Path, make_sandbox: MakeSandbox) -> Iterator[tuple[Problem | 
 
 
 def _tried_batch(batch: list[Problem | Fault], make_sandbox: MakeSandbox) -> Iterator[tuple[Problem | Fault, str]]:
-    training = [one for one in batch if isinstance(one, Problem) and one.split == "train"]
-    failing = first_lines_that_fail(training, make_sandbox)
+    problems = [one for one in batch if isinstance(one, Problem)]
+    failing = first_lines_that_fail([one for one in problems if one.split == "train"], make_sandbox)
+    failing |= references_that_fail([one for one in problems if one.origin not in RUN_BY_READER], make_sandbox)
     for one in batch:
         yield one, failing.get(one.id, "") if isinstance(one, Problem) else ""
 

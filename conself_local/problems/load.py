@@ -37,6 +37,8 @@ FIX_HINT = (
 
 PUBLISHED = {"APPS", "TACO", "LiveCodeBench", "LeetCodeDataset", "MBPP", "EvalPlus", "HumanEval"}
 """Origins of published problems, which the user is not asked to fix."""
+RUN_BY_READER = {"EvalPlus", "HumanEval"}
+"""Origins of problems whose references have run when they have been read."""
 _FIELDS: dict[str, frozenset[str]] = {
     "APPS": competition.FIELDS,
     "EvalPlus": evalplus.FIELDS,

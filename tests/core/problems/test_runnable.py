@@ -64,6 +64,7 @@ def _written(path: Path) -> Path:
     fields = {"kind": "function", "split": "train", "entry_point": "f", "inputs": ["(1,)", "(2,)", "(3,)"]}
     codes = RUNS | {id: code for id, (code, _) in FAILS.items() if id != "never ends"}
     records = [fields | {"id": id, "statement": f"Do {id}.", "starter_code": code} for id, code in codes.items()]
+    records.append(fields | {"id": "wrong", "statement": "x", "split": "validation", "reference": "def f(m): return n"})
     path.write_text("\n".join(map(json.dumps, records)))
     return path
 
@@ -74,7 +75,7 @@ def test_an_import_leaves_out_training_problems_whose_first_line_does_not_run(tm
     source, target = _written(tmp_path / "p.jsonl"), tmp_path / "out.jsonl"
     report = import_problems(source, target, _sandbox, limit=None, seed=0, on_progress=lambda done: None)
     assert [json.loads(line)["id"] for line in target.read_text().splitlines()] == list(RUNS)
-    assert f"{len(FAILS) - 1} left out: cannot be run" in report.sentences()
+    assert f"{len(FAILS)} left out: cannot be run" in report.sentences()
 
 
 @pytest.mark.round
@@ -82,3 +83,4 @@ def test_a_check_names_first_lines_that_do_not_run(tmp_path: Path) -> None:
     source = _written(tmp_path / "p.jsonl")
     faults, _ = check_problems(source, _sandbox)
     assert f"{source}, unknown type: its first line does not run (NameError)" in faults
+    assert f"{source}, wrong: its reference answers none of its inputs (NameError)" in faults
