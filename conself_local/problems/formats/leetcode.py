@@ -11,21 +11,27 @@ import ast
 from typing import Any
 
 from conself_local.problems.formats.calls import literal_arguments, parameters_of
-from conself_local.problems.formats.fields import id_of, json_of, text_of
+from conself_local.problems.formats.fields import id_of, json_of, list_of, text_of
 from conself_local.problems.formats.starters import first_lines, verify_literal_inputs
 from conself_local.problems.literals import parse_code
 from conself_local.problems.problem import MAX_INPUTS, Problem
 
 FIELDS = frozenset(("task_id", "problem_description", "starter_code", "entry_point", "input_output"))
+_OLDER = {"question_title": "problem_description", "lang_code": "starter_code"}
+"""Fields of `meta` in the older files -> the fields of today."""
 
 
 def is_leetcode(record: dict[str, Any]) -> bool:
     """Return whether a record is of LeetCodeDataset, recognised by its fields."""
-    return set(record) >= FIELDS
+    return set(_of_today(record)) >= FIELDS
 
 
 def problem_of(record: dict[str, Any]) -> Problem:
-    """Return the training problem of a record. Raises ValueError if it cannot be used."""
+    """Return the training problem of a record. Raises ValueError if it cannot be used.
+
+    Inputs that are not the literal arguments of a call are skipped, unless all of them are.
+    """
+    record = _of_today(record)
     starter, entry_point = text_of(record, "starter_code"), text_of(record, "entry_point").replace("()", "")
     name = entry_point.rpartition(".")[2]
     head = first_lines(starter, name)
@@ -34,20 +40,39 @@ def problem_of(record: dict[str, Any]) -> Problem:
     verify_literal_inputs(starter, head, name)
     parameters = parameters_of(parse_code(f"{head} pass"), name)
     cases = json_of(record, "input_output")
-    if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
-        raise ValueError("the field input_output is not a list of objects")
-    inputs = [_arguments(text_of(case, "input"), parameters) for case in cases[:MAX_INPUTS]]
     return Problem(
         id=f"leetcode/{id_of(record, 'task_id', 'question_id')}",
         statement=text_of(record, "problem_description"),
         kind="function",
-        inputs=tuple({repr(arguments): arguments for arguments in inputs}.values()),
+        inputs=tuple(_inputs(list_of({"input_output": cases}, "input_output", dict), parameters)),
         split="train",
         entry_point=entry_point,
         starter_code=head,
         origin="LeetCodeDataset",
         licence="Apache-2.0",
     )
+
+
+def _of_today(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the record with the fields of today's files."""
+    meta = record.get("meta")
+    older = {_OLDER[name]: value for name, value in meta.items() if name in _OLDER} if isinstance(meta, dict) else {}
+    cases = {"input_output": record["examples"]} if older and "examples" in record else {}
+    return older | cases | record
+
+
+def _inputs(cases: list[dict[str, Any]], parameters: list[str]) -> list[tuple[object, ...]]:
+    found: dict[str, tuple[object, ...]] = {}
+    why = ValueError("it has no test inputs")
+    for case in cases[:MAX_INPUTS]:
+        try:
+            arguments = _arguments(text_of(case, "input"), parameters)
+            found.setdefault(repr(arguments), arguments)
+        except ValueError as error:
+            why = error
+    if not found:
+        raise why
+    return list(found.values())
 
 
 def _arguments(text: str, parameters: list[str]) -> tuple[object, ...]:

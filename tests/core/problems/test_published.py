@@ -203,10 +203,24 @@ def test_leetcode_gives_inputs_by_the_order_of_the_parameters_and_no_expected_ou
         "completion": "31337",
         "test": "",
     }
-    (problem,) = _problems(tmp_path, record)
+    older = {
+        "task_id": "three-sum",
+        "entry_point": "Solution().twoSum",
+        "examples": [{"input": "nums = [3,3], target = 6"}, {"input": "nums = open(1)"}],
+        "meta": {"lang_code": record["starter_code"].rstrip(), "question_title": "Find three."},
+        "prompt": "from typing import *",
+        "completion": "31337",
+        "test": "",
+    }
+    problem, second = _problems(tmp_path, record, older)
     assert problem.inputs == (([3, 3], 6), ([None, True], -1)) and problem.split == "train"
     assert problem.entry_point == "Solution.twoSum" and problem.starter_code.endswith("-> List[int]:")
-    assert "31337" not in json.dumps(own.record_of(problem))
+    assert (second.statement, second.inputs, second.starter_code) == (
+        "Find three.",
+        (([3, 3], 6),),
+        problem.starter_code,
+    )
+    assert "31337" not in json.dumps([own.record_of(problem), own.record_of(second)])
     changes: list[dict[str, Any]] = [
         {"input_output": '[{"input": "nums = open(1), target = 6"}]'},
         {"input_output": '[{"input": "numbers = [1], target = 6"}]'},
