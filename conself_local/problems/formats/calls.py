@@ -35,13 +35,14 @@ def literal(node: ast.expr) -> object:
         raise ValueError(f"an argument has no value ({error})") from error
 
 
-def parameters_of(tree: ast.Module, name: str) -> list[str]:
-    """Return the names of the parameters of the function `name`, without `self`; empty if it is not defined."""
+def parameters_of_functions(tree: ast.Module) -> dict[str, list[str]]:
+    """Return the name of every function -> the names of its parameters, without `self`."""
+    found = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name == name:
+        if isinstance(node, ast.FunctionDef):
             names = [parameter.arg for parameter in (*node.args.posonlyargs, *node.args.args)]
-            return names[1:] if names[:1] == ["self"] else names
-    return []
+            found[node.name] = names[1:] if names[:1] == ["self"] else names
+    return found
 
 
 class _Named(ast.NodeTransformer):

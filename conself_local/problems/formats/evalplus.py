@@ -41,24 +41,17 @@ def problem_of(record: dict[str, Any]) -> Problem:
     if _is_shown(record, _IN_MBPP) and not set(record) >= FIELDS:
         return _of_mbpp(record)
     prompt, solution = text_of(record, "prompt"), text_of(record, "canonical_solution")
-    key = id_of(record, "task_id")
-    if set(record) >= FIELDS:
-        given = [*list_of(record, "base_input"), *list_of(record, "plus_input")]
-        if not all(isinstance(arguments, list) for arguments in given):
-            raise ValueError("its inputs are not lists of arguments")
-        number = re.fullmatch(r"mbpp/(\d{1,6})", key, re.IGNORECASE)
-        inputs = typed_inputs(int(number.group(1)) if number else 0, given[:MAX_INPUTS])
-    else:
-        inputs = _inputs_of_test(text_of(record, "test"))
-    name = text_of(record, "entry_point")
-    continues = bool(re.search(rf"^\s*def {re.escape(name)}\b", prompt, re.MULTILINE))
+    key, name = id_of(record, "task_id"), text_of(record, "entry_point")
+    continues = bool(re.search(rf"^[ \t]*def {re.escape(name)}\b", prompt, re.MULTILINE))
+    if key.isdecimal():  # in HumanEval+ the solution continues the prompt, in MBPP+ it does not
+        key = f"{'HumanEval' if continues else 'Mbpp'}/{key}"
     return Problem(
-        id=f"HumanEval/{key}" if key.isdigit() else key,
+        id=key,
         statement=f"Complete the Python function `{name}` so that it does what its docstring says."
         if continues
         else prompt,
         kind="function",
-        inputs=_fitting(inputs),
+        inputs=_fitting(_inputs(record, key)),
         split="held-out",
         entry_point=name,
         starter_code=prompt.strip("\n") if continues else "",
@@ -66,6 +59,17 @@ def problem_of(record: dict[str, Any]) -> Problem:
         origin="EvalPlus",
         licence="Apache-2.0",
     )
+
+
+def _inputs(record: dict[str, Any], key: str) -> list[tuple[object, ...]]:
+    """Return the inputs of a record in their types; key: the id with the name of the set."""
+    if not set(record) >= FIELDS:
+        return _inputs_of_test(text_of(record, "test"))
+    given = [*list_of(record, "base_input"), *list_of(record, "plus_input")]
+    if not all(isinstance(arguments, list) for arguments in given):
+        raise ValueError("its inputs are not lists of arguments")
+    number = re.fullmatch(r"mbpp/(\d{1,6})", key, re.IGNORECASE)
+    return typed_inputs(int(number.group(1)) if number else 0, given[:MAX_INPUTS])
 
 
 def _is_shown(record: dict[str, Any], fields: set[str]) -> bool:

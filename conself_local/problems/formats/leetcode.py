@@ -10,10 +10,10 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from conself_local.problems.formats.calls import literal_arguments, parameters_of
+from conself_local.problems.formats.calls import literal_arguments, parameters_of_functions
 from conself_local.problems.formats.fields import id_of, json_of, list_of, text_of
 from conself_local.problems.formats.starters import first_lines, verify_literal_inputs
-from conself_local.problems.literals import parse_code
+from conself_local.problems.literals import MAX_LITERALS_CHARACTERS, parse_code
 from conself_local.problems.problem import MAX_INPUTS, Problem
 
 FIELDS = frozenset(("task_id", "problem_description", "starter_code", "entry_point", "input_output"))
@@ -38,7 +38,7 @@ def problem_of(record: dict[str, Any]) -> Problem:
     if not head:
         raise ValueError(f"its starter_code does not define {name}")
     verify_literal_inputs(starter, head, name)
-    parameters = parameters_of(parse_code(f"{head} pass"), name)
+    parameters = parameters_of_functions(parse_code(f"{head} pass"))[name]
     cases = json_of(record, "input_output")
     return Problem(
         id=f"leetcode/{id_of(record, 'task_id', 'question_id')}",
@@ -64,9 +64,14 @@ def _of_today(record: dict[str, Any]) -> dict[str, Any]:
 def _inputs(cases: list[dict[str, Any]], parameters: list[str]) -> list[tuple[object, ...]]:
     found: dict[str, tuple[object, ...]] = {}
     why = ValueError("it has no test inputs")
+    left = MAX_LITERALS_CHARACTERS
     for case in cases[:MAX_INPUTS]:
         try:
-            arguments = _arguments(text_of(case, "input"), parameters)
+            text = text_of(case, "input")
+            left -= len(text)
+            if left < 0:
+                raise ValueError(f"its inputs hold more than {MAX_LITERALS_CHARACTERS} characters together")
+            arguments = _arguments(text, parameters)
             found.setdefault(repr(arguments), arguments)
         except ValueError as error:
             why = error

@@ -11,7 +11,7 @@ import ast
 from collections.abc import Sequence
 from typing import Any
 
-from conself_local.problems.formats.calls import literal_arguments, parameters_of
+from conself_local.problems.formats.calls import literal_arguments, parameters_of_functions
 from conself_local.problems.formats.fields import id_of, list_of, text_of
 from conself_local.problems.literals import MAX_LITERALS_CHARACTERS, parse_code
 from conself_local.problems.problem import MAX_INPUTS, Problem, Split
@@ -71,12 +71,12 @@ def calls_of_tests(tests: Sequence[str], code: ast.Module) -> tuple[str, list[tu
 
     Raises ValueError if there is none with literal arguments.
     """
-    defined = {node.name for node in ast.walk(code) if isinstance(node, ast.FunctionDef)}
+    defined = parameters_of_functions(code)
     name, found = "", dict[str, tuple[object, ...]]()
     for call in (node for test in tests for node in ast.walk(parse_code(test)) if isinstance(node, ast.Call)):
         if isinstance(call.func, ast.Name) and call.func.id in defined and name in ("", call.func.id):
             try:
-                arguments = literal_arguments(call, parameters_of(code, call.func.id))
+                arguments = literal_arguments(call, defined[call.func.id])
             except ValueError:
                 continue  # an argument that is computed
             name = call.func.id

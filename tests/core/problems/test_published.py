@@ -157,6 +157,8 @@ def test_a_reference_of_mbpp_plus_that_answers_nothing_is_left_out(tmp_path: Pat
     joined = _plus(106, "def join(a, t):\n    return t + tuple(a)\n", [[5], [9]])
     sets = _plus(115, "def empty(sets):\n    return all(isinstance(s, (set, dict)) for s in sets)\n", [[[1], []]])
     assert [problem.inputs for problem in _problems(tmp_path, joined, sets)] == [(([5], (9,)),), (([{1}, {}],),)]
+    (numbered,) = _problems(tmp_path, joined | {"task_id": 106})
+    assert numbered.id == "Mbpp/106" and numbered.inputs == (([5], (9,)),)
     complex_ = _plus(252, "def real(z):\n    return z.real\n", ["(3+4j)"])
     silent = _plus(3, "def fail(x):\n    return x.nothing\n", *([number] for number in range(20)))
     late = _plus(4, "def late(x):\n    return 1 // (x > 15)\n", *([number] for number in range(20)))
