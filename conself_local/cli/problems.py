@@ -83,8 +83,9 @@ def check(ctx: click.Context, path: Path) -> None:
     "--limit", type=click.IntRange(1), help="Keep at most this many training problems, drawn by --seed (default: all)."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides which problems --limit keeps.")
+@keep_examples_option
 @click.pass_context
-def import_(ctx: click.Context, path: Path, target: Path, limit: int | None, seed: int) -> None:
+def import_(ctx: click.Context, path: Path, target: Path, limit: int | None, seed: int, keep_examples: bool) -> None:
     """Convert a file of a known format into a problems file.
 
     Known formats: APPS, TACO, LiveCodeBench, LeetCodeDataset, MBPP, EvalPlus, HumanEval (JSON lines, JSON, .gz or
@@ -96,7 +97,13 @@ def import_(ctx: click.Context, path: Path, target: Path, limit: int | None, see
 
     with Counter("records read (the file is read twice)") as counter:
         report = import_problems(
-            path, target, sandbox_maker(ctx, usable_cores()), limit=limit, seed=seed, on_progress=counter.show
+            path,
+            target,
+            sandbox_maker(ctx, usable_cores()),
+            limit=limit,
+            seed=seed,
+            on_progress=counter.show,
+            keep_examples=keep_examples,
         )
     for sentence in report.sentences():
         echo(sentence)
@@ -143,7 +150,7 @@ def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int, 
     ]
     for one in found:
         if not one.problem:
-            echo(f"excluded: {one.where}: {one.exclusion_reason}", err=True)
+            echo(f"left out: {one.where}: {one.exclusion_reason}", err=True)
     kept = keep_runnable(accepted, sandbox_maker(ctx, usable_cores()), seed) if accepted else []
     if not kept:
         raise ConselfError(

@@ -31,6 +31,7 @@ from conself_local.problems.overlap import Overlap, Repeats, exclusion_reason
 from conself_local.problems.problem import SPLITS, Problem
 from conself_local.problems.records import Fault
 from conself_local.problems.runnable import first_lines_that_fail, references_that_fail
+from conself_local.problems.statements import WITH_OUTPUTS
 from conself_local.problems.stdin_format import StdinFormat
 from sandbox import MakeSandbox
 
@@ -95,11 +96,12 @@ def import_problems(
     limit: int | None,
     seed: int,
     on_progress: Callable[[int], None],
+    keep_examples: bool = False,
 ) -> Import:
     """Write the usable problems of `source` to `target` in the project's own format, and return the report.
 
     limit: keep at most this many training problems, drawn by the seed; None: all of them. on_progress: called with
-    each record's index, which counts from 0 in each of two passes over the file.
+    each record's index, which counts from 0 in each of two passes over the file. keep_examples: as in `read_problems`.
     A record that cannot be read is left out with its reason. Raises ConselfError if `target` exists, or if no problem
     is usable; `target` is written completely or not at all.
     """
@@ -108,7 +110,9 @@ def import_problems(
     benchmarks = _benchmarks(source, make_sandbox, on_progress)
     with whole_file(target, replace=False) as part:
         with part.open("w", encoding="utf-8") as lines:
-            for problem in _accepted(source, make_sandbox, benchmarks, report, on_progress):
+            for problem in _accepted(
+                source, make_sandbox, benchmarks, report, on_progress, keep_examples=keep_examples
+            ):
                 lines.write(json.dumps(own.record_of(problem)) + "\n")
         if not sum(report.splits.values()):
             raise ConselfError(f"{source} contains no usable problem", "; ".join(report.sentences()[1:4]))
@@ -148,13 +152,15 @@ def _accepted(
     report: Import,
     on_progress: Callable[[int], None],
     faults: list[str] | None = None,
+    *,
+    keep_examples: bool = False,
 ) -> Iterator[Problem]:
     """Yield the problems that are taken, and count everything in the report.
 
-    faults: collects what the user can fix; if it is None, the report does.
+    faults: collects what the user can fix; if it is None, the report does. keep_examples: as in `read_problems`.
     """
     repeats = Repeats()
-    for done, (one, why_not) in enumerate(_tried(source, make_sandbox)):
+    for done, (one, why_not) in enumerate(_tried(source, make_sandbox, keep_examples)):
         on_progress(done)
         if isinstance(one, Fault):
             if one.fixable and faults is not None:
@@ -163,7 +169,7 @@ def _accepted(
                 report.leave_out("cannot be used", f"line {one.line}: {one.why}")
             continue
         if why_not:
-            if one.origin not in PUBLISHED and faults is not None:
+            if one.origin.removesuffix(WITH_OUTPUTS) not in PUBLISHED and faults is not None:
                 faults.append(f"{source}, {one.id}: {why_not}")
             else:
                 report.leave_out("cannot be run", f"{one.id}: {why_not}")
@@ -178,14 +184,14 @@ def _accepted(
         yield one
 
 
-def _tried(source: Path, make_sandbox: MakeSandbox) -> Iterator[tuple[Problem | Fault, str]]:
+def _tried(source: Path, make_sandbox: MakeSandbox, keep_examples: bool) -> Iterator[tuple[Problem | Fault, str]]:
     """Yield each problem with the reason why it cannot be run, empty if it can; and each fault.
 
     The first lines of training problems and the references of the others are tried, many in one sandbox.
     """
     together: list[Problem | Fault] = []
     characters = 0
-    for one in read_problems(source, make_sandbox):
+    for one in read_problems(source, make_sandbox, keep_examples=keep_examples):
         together.append(one)
         characters += len(repr(one))
         if len(together) == _TRIED_TOGETHER or characters > _CHARACTERS_TOGETHER:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from conself_local.problems.formats.fields import error_text
 from conself_local.problems.problem import SPLITS, Problem, Split
 from conself_local.problems.records import Fault, Record, json_records, toml_records
 from conself_local.problems.runnable import references_that_fail
+from conself_local.problems.statements import WITH_OUTPUTS, without_outputs
 from sandbox import MakeSandbox
 from sandbox.values import UnusableInputError
 
@@ -106,8 +107,11 @@ def load_problems(path: Path, make_sandbox: MakeSandbox) -> LoadedProblems:
     return LoadedProblems(tuple(problems), tuple(excluded))
 
 
-def read_problems(path: Path, make_sandbox: MakeSandbox) -> Iterator[Problem | Fault]:
+def read_problems(path: Path, make_sandbox: MakeSandbox, *, keep_examples: bool = False) -> Iterator[Problem | Fault]:
     """Yield the problem of each record, or its fault; a repeated id is a fault too.
+
+    The statements of published training problems lose the expected outputs of their examples, or keep them with
+    `keep_examples`, and the origin says so. What the user wrote stays as it is.
 
     Formats: TOML written by hand, or JSON lines, JSON or Parquet: the project's own format, MBPP, HumanEval, EvalPlus,
     APPS, TACO, LiveCodeBench, LeetCodeDataset. Raises ConselfError if the file cannot be read at all.
@@ -126,7 +130,18 @@ def read_problems(path: Path, make_sandbox: MakeSandbox) -> Iterator[Problem | F
                 yield Fault(line, f"the id {one.id!r} is used twice; give every problem a different id", fixable)
                 continue
             seen.add(key)
+            if one.split == "train" and one.origin in PUBLISHED:
+                one = _without_outputs(one, keep_examples)
         yield one
+
+
+def _without_outputs(problem: Problem, keep_examples: bool) -> Problem:
+    statement = without_outputs(problem.statement, problem.entry_point.rpartition(".")[2])
+    if statement == problem.statement or not statement.strip():
+        return problem
+    if keep_examples:
+        return replace(problem, origin=f"{problem.origin}{WITH_OUTPUTS}")
+    return replace(problem, statement=statement)
 
 
 def _parsed(path: Path, make_sandbox: MakeSandbox) -> Iterator[tuple[int, Problem | Fault]]:
