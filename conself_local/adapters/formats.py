@@ -1,8 +1,8 @@
 """Read, check and write LoRA adapters as a PEFT folder, a GGUF LoRA file for llama.cpp, or an mlx-lm folder.
 
 An adapter from elsewhere is untrusted input: only safetensors and GGUF are read (no pickle, no code that a
-configuration names), and every tensor must hold finite numbers in the shape that the model has at that place. For the
-llama architecture GGUF permutes the rows of Q and K, so their B is permuted too; qwen2 needs no permutation.
+configuration names), and every tensor must hold finite numbers in the shape that the model has at that place. Where
+GGUF permutes the rows of Q and K (`families.py`), their B is permuted too.
 Not covered: variants such as DoRA, rank patterns, biases and weights that PiSSA or LoftQ changed, and architectures
 that are not listed. They are refused by name.
 Source: llama.cpp, convert_lora_to_gguf.py; mlx-lm, tuner/lora.py; peft, save_and_load.py; read and restated.
@@ -26,18 +26,10 @@ from conself_local.errors import ConselfError
 from conself_local.foreign_files import read_json, refusing
 from conself_local.model_files.ggml import Floats
 from conself_local.model_files.gguf_reader import GgufReader
-from conself_local.model_files.gguf_weights import (
-    LINEAR_NAMES,
-    PERMUTED,
-    TRAINABLE,
-    linear_shapes,
-    permute_rows,
-    unpermute_rows,
-)
+from conself_local.model_files.gguf_weights import family_of, linear_shapes, permute_rows, unpermute_rows
 from conself_local.model_files.model_file import ModelFile, verify_adapter_file
 from conself_local.model_files.safetensors_file import read_header, read_tensor
 
-_GGUF_NAMES = {model_name: gguf_name for gguf_name, model_name in LINEAR_NAMES.items()}
 _PEFT_KEY = re.compile(r"base_model\.model\.(model\.layers\.\d+\.\w+\.\w+)\.lora_(A|B)\.weight")
 _MLX_KEY = re.compile(r"(model\.layers\.\d+\.\w+\.\w+)\.lora_(a|b)")
 _GGUF_KEY = re.compile(r"(.+\.weight)\.lora_(a|b)")
@@ -239,13 +231,13 @@ def read_gguf(path: Path, model: ModelFile) -> Adapter:
     Raises ConselfError if the file is damaged, is for another architecture, or changes anything but linear maps of
     layers.
     """
-    in_file = read_gguf_maps(path, model)
+    in_file, linears = read_gguf_maps(path, model), family_of(model).linears
     maps: dict[str, tuple[Floats, Floats]] = {}
     for tensor, (a, b) in in_file.maps.items():
         match = _GGUF_TENSOR.fullmatch(tensor)
-        if not match or match[2] not in LINEAR_NAMES:
+        if not match or match[2] not in linears:
             raise _foreign_tensor(tensor)
-        name = f"model.layers.{match[1]}.{LINEAR_NAMES[match[2]]}"
+        name = f"model.layers.{match[1]}.{linears[match[2]]}"
         maps[name] = (a, _reorder(b, name, model, unpermute_rows))
     return Adapter(in_file.scale, maps)
 
@@ -274,11 +266,7 @@ def write_gguf(adapter: Adapter, model: ModelFile, target: Path, *, permute: boo
     permute: False leaves the rows of Q and K as they are, so that a test can show that the permutation matters.
     Raises ConselfError for an unknown architecture.
     """
-    if model.architecture not in TRAINABLE:
-        raise ConselfError(
-            f"GGUF adapters for the architecture {model.architecture} are not supported: their layout is not verified",
-            f"GGUF adapters can be written for {', '.join(TRAINABLE)}",
-        )
+    gguf_names = {model_name: gguf_name for gguf_name, model_name in family_of(model).linears.items()}
     part = target.with_suffix(".part")
     writer = gguf.GGUFWriter(str(part), model.architecture)
     writer.add_type("adapter")
@@ -287,7 +275,7 @@ def write_gguf(adapter: Adapter, model: ModelFile, target: Path, *, permute: boo
     for name in sorted(adapter.maps):
         a, b = adapter.maps[name]
         _, _, layer, module = name.split(".", 3)
-        tensor = f"blk.{layer}.{_GGUF_NAMES[module]}.weight"
+        tensor = f"blk.{layer}.{gguf_names[module]}.weight"
         writer.add_tensor(f"{tensor}.lora_a", a)
         writer.add_tensor(f"{tensor}.lora_b", _reorder(b, name, model, permute_rows) if permute else b)
     try:
@@ -302,9 +290,9 @@ def write_gguf(adapter: Adapter, model: ModelFile, target: Path, *, permute: boo
 
 
 def _reorder(b: Floats, name: str, model: ModelFile, order: Callable[[Floats, int], Floats]) -> Floats:
-    """Apply `order` to the rows of B if `name` is Q or K of a permuted architecture; otherwise return B unchanged."""
+    """Apply `order` to the rows of B if `name` is Q or K of a permuted family; otherwise return B unchanged."""
     heads = {"q_proj": model.head_count, "k_proj": model.head_count_kv}.get(name.rpartition(".")[2])
-    return order(b, heads) if heads and model.architecture in PERMUTED and b.shape[0] % (2 * heads) == 0 else b
+    return order(b, heads) if heads and family_of(model).permuted and b.shape[0] % (2 * heads) == 0 else b
 
 
 # -- shared by all forms ------------------------------------------------------------------------------------

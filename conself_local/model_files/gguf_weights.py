@@ -1,10 +1,9 @@
 """Reads the weights of a GGUF file tensor by tensor, under the names that torch and MLX models give them.
 
-Both trainers and the merged export read weights here only, so they all use the same values. An architecture is read
-only if each of its tensors is known, so that training never uses another model than sampling does. For the llama
-architecture, GGUF keeps the rows of Q and K in another order; whole rows are moved back, which also works on packed
-blocks. Not read: other architectures, models with rope scaling, and models with unusual head sizes.
-Source: llama.cpp, conversion of the llama and qwen2 families, read and restated.
+Both trainers and the merged export read weights here only, so they all use the same values. `families.py` says what
+each tensor is. A file is read only if each of its tensors is known, so that training never uses another model than
+sampling does. Where GGUF keeps the rows of Q and K in another order, whole rows are moved back, which also works on
+packed blocks. Not read: architectures that are not in `FAMILIES`.
 """
 
 from __future__ import annotations
@@ -18,26 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from conself_local.errors import ConselfError
+from conself_local.model_files.families import FAMILIES, Family, configuration, untrainable_reason
 from conself_local.model_files.ggml import Bytes, Floats, unpack
 from conself_local.model_files.gguf_reader import GgufReader
+from conself_local.model_files.metadata import Metadata
 from conself_local.model_files.model_file import ModelFile
+from conself_local.model_files.rope import FREQUENCY_TENSORS, Rope, rope, sliding_rope
 
-PERMUTED = ("llama",)
-"""Architectures whose rows of Q and K are in GGUF's order."""
-PLAIN = ("qwen2",)
-"""Architectures whose rows are in the order of the torch model."""
-TRAINABLE = PERMUTED + PLAIN
-LINEAR_NAMES = {
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-"""Name of a layer's linear map in GGUF -> its name in Hugging Face and MLX models."""
-_LAYER_NAMES = {**LINEAR_NAMES, "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
 _OUTER_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _Number = TypeVar("_Number", bound=np.generic)
 _LAYER = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
@@ -60,7 +46,11 @@ class GgufTensor:
     packed: Bytes
     """The bytes, as a view of the memory-mapped file."""
     heads: int | None
-    """Number of heads by which the rows are permuted, for Q and K of the llama architecture; None for other tensors."""
+    """Number of heads by which the rows are permuted, for Q and K of a permuted family; None for other tensors."""
+    is_linear: bool
+    """Whether it is the weight of a linear map of a layer, which adapters change."""
+    shift: float
+    """What the file adds to every value."""
 
     def rows_in_order(self) -> Bytes:
         """Return the packed rows in the order of the torch model, shape (rows, bytes per row)."""
@@ -70,7 +60,8 @@ class GgufTensor:
     def dense(self) -> Floats:
         """Return the float32 values in the order of the torch model, in the tensor's own `shape`."""
         rows = self.rows_in_order()
-        return unpack(self.quant_type, rows.reshape(-1), len(rows), self.columns).reshape(self.shape)
+        values = unpack(self.quant_type, rows.reshape(-1), len(rows), self.columns).reshape(self.shape)
+        return values - np.float32(self.shift) if self.shift else values
 
     @property
     def columns(self) -> int:
@@ -82,27 +73,49 @@ class GgufTensor:
 class GgufWeights:
     """The tensors of a model and the configuration that a torch or MLX model is built from."""
 
+    family: Family
     config: dict[str, object]
-    """Configuration of the architecture, under the names that Hugging Face and MLX have in common."""
+    """Configuration of the model under the names of transformers, which MLX shares as far as it needs them."""
     tensors: list[GgufTensor]
+    """All tensors except the factors of frequencies, which are in `ropes`."""
+    ropes: dict[str, Rope]
+    """The positions of layers with `full_attention` and, if layers slide, with `sliding_attention`."""
+    is_scaled: bool
+    """Whether the positions are scaled in any way."""
 
 
-def read_weights(model: ModelFile) -> GgufWeights:
+def read_weights(model: ModelFile, context_tokens: int = 0) -> GgufWeights:
     """Read the configuration and all tensors of a model, with one pass over the file's header.
 
-    Raises ConselfError for an architecture or a tensor that is not known, rope scaling, or an unusual head size.
+    context_tokens: the context that the engine is started with, for models whose positions depend on it.
+    Raises ConselfError for an architecture, a tensor, or a scaling of positions that is not known.
     """
-    _verify_known(model)
+    family = family_of(model)
     reader = GgufReader(model.path)
-    return GgufWeights(_config(model, reader), [_describe(model, tensor) for tensor in reader.tensors])
+    values = {key: field.contents() for key, field in reader.fields.items() if key.startswith(f"{model.architecture}.")}
+    metadata = Metadata(model.architecture, values, model.path.name)
+    shapes = {t.name: tuple(int(n) for n in reversed(t.shape)) for t in reader.tensors}
+    if "token_embd.weight" not in shapes:
+        raise ConselfError(f"{model.path.name} lacks the tensor token_embd.weight", "the file is damaged; get it again")
+    config = configuration(metadata, shapes)
+    factors = {t.name: _floats(t) for t in reader.tensors if t.name in FREQUENCY_TENSORS}
+    ropes = {"full_attention": rope(metadata, factors, context_tokens)}
+    if config.get("sliding_window"):
+        ropes["sliding_attention"] = sliding_rope(metadata, family.sliding_base)
+    tensors = [_describe(model, family, tensor) for tensor in reader.tensors if tensor.name not in FREQUENCY_TENSORS]
+    unscaled = sliding_rope(metadata, None).inverse_frequencies
+    scaled = bool(factors) or not np.array_equal(ropes["full_attention"].inverse_frequencies, unscaled)
+    return GgufWeights(family, config, tensors, ropes, scaled)
 
 
-def _verify_known(model: ModelFile) -> None:
-    if model.architecture not in TRAINABLE:
+def family_of(model: ModelFile) -> Family:
+    """Return the family of a model's architecture. Raises ConselfError if it is not known."""
+    if model.architecture not in FAMILIES:
         raise ConselfError(
-            f"the architecture {model.architecture} cannot be trained, because its tensors are not known here",
-            f"choose a model of the families {', '.join(TRAINABLE)}; this one can still be sampled and evaluated",
+            f"the architecture {model.architecture} cannot be trained: {untrainable_reason(model.architecture)}",
+            f"choose a model of the families {', '.join(FAMILIES)}; this one can still be sampled and evaluated",
         )
+    return FAMILIES[model.architecture]
 
 
 def linear_shapes(model: ModelFile) -> dict[str, tuple[int, int]]:
@@ -113,32 +126,43 @@ def linear_shapes(model: ModelFile) -> dict[str, tuple[int, int]]:
     return {
         tensor.model_name.removesuffix(".weight"): (tensor.shape[0], tensor.columns)
         for tensor in read_weights(model).tensors
-        if tensor.model_name.endswith("_proj.weight")
+        if tensor.is_linear
     }
 
 
-def _describe(model: ModelFile, tensor: gguf.ReaderTensor) -> GgufTensor:
+def _describe(model: ModelFile, family: Family, tensor: gguf.ReaderTensor) -> GgufTensor:
     layer = _LAYER.fullmatch(tensor.name)
-    outer, _, part = tensor.name.rpartition(".")
-    if layer and layer[2] in _LAYER_NAMES:
-        model_name = f"model.layers.{layer[1]}.{_LAYER_NAMES[layer[2]]}.{layer[3]}"
+    part = layer[2] if layer else ""
+    outer, _, ending = tensor.name.rpartition(".")
+    names = {**family.linears, **family.norms}
+    if layer and part in names:
+        model_name = f"model.layers.{layer[1]}.{names[part]}.{layer[3]}"
     elif outer in _OUTER_NAMES:
-        model_name = f"{_OUTER_NAMES[outer]}.{part}"
+        model_name = f"{_OUTER_NAMES[outer]}.{ending}"
     else:
         raise ConselfError(
             f"{model.path.name} contains an unknown tensor {tensor.name}",
             "this model can be sampled, but not trained",
         )
-    heads = {"attn_q": model.head_count, "attn_k": model.head_count_kv}.get(layer[2]) if layer else None
+    heads = {"attn_q": model.head_count, "attn_k": model.head_count_kv}.get(part)
+    is_norm = part in family.norms or outer == "output_norm"
     return GgufTensor(
-        tensor.name,
-        model_name,
-        int(tensor.tensor_type),
-        tuple(int(n) for n in reversed(tensor.shape)),
-        int(tensor.data_offset),
-        np.asarray(tensor.data).view(np.uint8).reshape(-1),
-        heads if model.architecture in PERMUTED else None,
+        name=tensor.name,
+        model_name=model_name,
+        quant_type=int(tensor.tensor_type),
+        shape=tuple(int(n) for n in reversed(tensor.shape)),
+        offset=int(tensor.data_offset),
+        packed=np.asarray(tensor.data).view(np.uint8).reshape(-1),
+        heads=heads if family.permuted else None,
+        is_linear=part in family.linears and ending == "weight",
+        shift=family.norm_shift if is_norm and ending == "weight" else 0.0,
     )
+
+
+def _floats(tensor: gguf.ReaderTensor) -> Floats:
+    """Return a small tensor of one dimension as float32."""
+    size = int(tensor.n_elements)
+    return unpack(int(tensor.tensor_type), np.asarray(tensor.data).view(np.uint8).reshape(-1), 1, size).reshape(-1)
 
 
 def permute_rows(rows: npt.NDArray[_Number], heads: int) -> npt.NDArray[_Number]:
@@ -154,34 +178,3 @@ def unpermute_rows(rows: npt.NDArray[_Number], heads: int) -> npt.NDArray[_Numbe
     """Undo `permute_rows`: (heads, half, 2, ...) -> (heads, 2, half, ...)."""
     half = rows.shape[0] // heads // 2
     return np.ascontiguousarray(rows.reshape(heads, half, 2, -1).swapaxes(1, 2).reshape(rows.shape))
-
-
-def _config(model: ModelFile, reader: GgufReader) -> dict[str, object]:
-    def value(key: str, default: object = None) -> object:
-        field = reader.fields.get(f"{model.architecture}.{key}")
-        return default if field is None else field.contents()
-
-    shapes = {t.name: tuple(int(n) for n in reversed(t.shape)) for t in reader.tensors}
-    scaling = value("rope.scaling.type", "none")
-    if scaling not in ("none", None) or "rope_freqs.weight" in shapes:
-        raise ConselfError(
-            f"{model.path.name} uses rope scaling ({scaling}), which training does not support",
-            "use a model without rope scaling; this one can be sampled, but not trained",
-        )
-    head_size = model.embedding_length // model.head_count
-    if any(value(key, head_size) != head_size for key in ("rope.dimension_count", "attention.key_length")):
-        raise ConselfError(f"{model.path.name} has an unusual head size", "this model can be sampled, but not trained")
-    return {
-        "model_type": model.architecture,
-        "vocab_size": shapes["token_embd.weight"][0],
-        "hidden_size": model.embedding_length,
-        "intermediate_size": value("feed_forward_length"),
-        "num_hidden_layers": model.block_count,
-        "num_attention_heads": model.head_count,
-        "num_key_value_heads": model.head_count_kv,
-        "max_position_embeddings": model.context_length,
-        "rms_norm_eps": value("attention.layer_norm_rms_epsilon"),
-        "rope_theta": value("rope.freq_base", 10000.0),
-        "attention_bias": "blk.0.attn_q.bias" in shapes,
-        "tie_word_embeddings": "output.weight" not in shapes,
-    }

@@ -15,7 +15,7 @@ import torch
 
 from conself_local.adapters.formats import read_peft, write_gguf
 from conself_local.model_files.bundled import bundled_model
-from conself_local.model_files.gguf_weights import PERMUTED
+from conself_local.model_files.gguf_weights import family_of
 from conself_local.model_files.model_file import load_model_file
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.sampler import ChatMessage
@@ -65,7 +65,7 @@ def test_log_probabilities_agree_and_depend_on_the_permutation(path: Path, tmp_p
         prompt = engine.encode(question).token_ids
         tails = [engine.encode(question, answer).token_ids[len(prompt) :] for answer in ANSWERS]
         model = add_lora(load_base(described, torch.float32, torch.device("cpu")), 16, 32, seed=1)
-        _train_on(model, prompt, tails, 1.0 if described.architecture in PERMUTED else -1.0)
+        _train_on(model, prompt, tails, 1.0 if family_of(described).permuted else -1.0)
         model.save_pretrained(str(tmp_path / "peft"), save_embedding_layers=False)
         write_gguf(read_peft(tmp_path / "peft"), described, right)
         write_gguf(read_peft(tmp_path / "peft"), described, unpermuted, permute=False)
@@ -86,5 +86,5 @@ def test_log_probabilities_agree_and_depend_on_the_permutation(path: Path, tmp_p
     assert moved >= MOVES_AT_LEAST
     bound = 2 * without
     assert with_adapter <= bound
-    if described.architecture in PERMUTED:
+    if family_of(described).permuted:
         assert wrong > 2 * bound, "the same bound must fail if Q and K are not permuted"
