@@ -48,6 +48,15 @@ def file_sha256(path: Path) -> str:
     return _sha256_of(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
 
 
+def files_sha256(paths: Sequence[Path]) -> str:
+    """Return one hash of several files in order, 64 hex digits; of a single file, its SHA-256.
+
+    Of several files it is the SHA-256 of their hashes' hex digits. Raises OSError if a file cannot be read.
+    """
+    hashes = [file_sha256(path) for path in paths]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
 @lru_cache(maxsize=64)
 def _sha256_of(path: str, size: int, mtime_ns: int) -> str:
     del size, mtime_ns  # these are part of the cache's key, so that a changed file is read again

@@ -9,7 +9,7 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -107,9 +107,14 @@ class Home:
         """The folder of the models that `conself models get` has fetched."""
         return self.path / "models"
 
+    @property
+    def training(self) -> Path:
+        """The folder that holds one folder per round that has trained."""
+        return self.path / "training"
+
     def training_folder(self, round_id: int) -> Path:
         """Return the folder of a round's training: checkpoint, reference log-probabilities and the finished adapter."""
-        return self.path / "training" / f"round-{round_id}"
+        return self.training / f"round-{round_id}"
 
     @property
     def adapters(self) -> Path:
@@ -141,8 +146,8 @@ class Home:
                     "choose a folder on a disk of this computer with --home DIR",
                 ) from error
             file.truncate(0)
-            file.write(f"{os.getpid()} {psutil.Process().create_time()}")
-            file.flush()
+            with suppress(OSError):  # a full disk: the lock holds without the text, and `conself prune` needs it
+                os.write(file.fileno(), f"{os.getpid()} {psutil.Process().create_time()}".encode())
             try:
                 yield
             finally:

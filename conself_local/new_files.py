@@ -53,10 +53,11 @@ def create(path: Path) -> int:
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
+def whole_file(target: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield the path of a new file in the folder of `target`; it replaces `target` if the block succeeds.
 
-    It has the permissions of what the user makes. Raises OSError if the folder cannot be written.
+    Without `replace`, a file that appears at `target` meanwhile stays, and ConselfError is raised. The new file has the
+    permissions of what the user makes. Raises OSError if the folder cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
@@ -65,10 +66,43 @@ def whole_file(target: Path) -> Iterator[Path]:
     try:
         yield part
         give_away(part)
+        if not replace:
+            verify_new(target)
+            with contextlib.suppress(OSError):  # some file systems have no hard links, which never replace a file
+                target.hardlink_to(part)
+                part.unlink()
+                return
+            verify_new(target)
         part.replace(target)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def new_private_file(target: Path) -> Iterator[Path]:
+    """Yield the path of a new file in the folder of `target`, which must not exist; it gets that name at the end.
+
+    Only the user can read it. Raises ConselfError if something is at `target`, at the beginning or at the end, and
+    OSError if the folder cannot be written.
+    """
+    verify_new(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+    os.close(descriptor)
+    part = Path(name)
+    try:
+        yield part
+        try:
+            os.link(part, target)  # fails if the name is taken by now
+        except FileExistsError:
+            verify_new(target)
+            raise
+        except OSError:  # a disk without hard links, as most USB sticks
+            verify_new(target)
+            part.rename(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextmanager

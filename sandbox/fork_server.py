@@ -1,7 +1,7 @@
 """Parent side: start a fork server, ask it for children, signal and reap them.
 
 This module never sees the text of a program.
-Raises `SandboxError` if the server cannot lock itself down, `ServerGoneError` if it has ended.
+Raises `SandboxError` if the server cannot lock itself down, `ServerGoneError` if it has ended or hangs.
 """
 
 from __future__ import annotations
@@ -25,13 +25,20 @@ from sandbox.types import Limits, SandboxError
 
 _REPLY = struct.Struct("!cIidQ")  # kind, pid, exit status, CPU seconds, peak memory
 _SERVER_FILE = Path(__file__).parent / "child" / "server.py"
-_START_SECONDS = 30.0
-_REAP_SECONDS = 10.0
+HANG_SECONDS = 60.0
+"""Longest time that a fork server may take to start or to answer; then it is hung, and another one takes its place.
+
+It takes milliseconds; a computer that swaps, or reads Python from a slow disk, takes many seconds.
+"""
 _CLOSE_SECONDS = 1.0
 
 
 class ServerGoneError(Exception):
-    """The fork server has died or does not answer."""
+    """The fork server has died."""
+
+
+class ServerHungError(ServerGoneError):
+    """The fork server does not answer; it still exists."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +78,17 @@ class Child:
 class ForkServer:
     """One process of `child/server.py`, locked down with `layers`, with a fixed hash seed.
 
-    Raises SandboxError if the kernel does not accept a layer, ServerGoneError if the process dies while it starts.
+    Raises SandboxError if the kernel does not accept a layer, ServerGoneError if the process dies or hangs while it
+    starts. `hang_seconds` is for tests.
     """
 
     def __init__(
-        self, layers: tuple[str, ...], hash_seed: int, limits: Limits | None = None, strict: bool = False
+        self,
+        layers: tuple[str, ...],
+        hash_seed: int,
+        limits: Limits | None = None,
+        strict: bool = False,
+        hang_seconds: float = HANG_SECONDS,
     ) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         limits = limits or Limits()
@@ -99,7 +112,8 @@ class ForkServer:
             start_new_session=True,
         )
         theirs.close()
-        self._control.settimeout(_START_SECONDS)
+        self._control.settimeout(hang_seconds)
+        is_silent = False
         try:
             answer, descriptors, _, _ = socket.recv_fds(self._control, 1, 1)
             if descriptors:
@@ -107,14 +121,13 @@ class ForkServer:
                 answer_on(self._listener)
                 answer = self._control.recv(1)
             reason = self._control.recv(256) if answer == b"E" else b""
-        except OSError:
-            answer, reason = b"", b""
+        except OSError as error:
+            answer, reason, is_silent = b"", b"", isinstance(error, TimeoutError)
         if answer != b"K":
-            self.close()
+            self.close(is_hung=is_silent)
             if not answer:
-                raise ServerGoneError
+                raise ServerHungError if is_silent else ServerGoneError
             raise SandboxError(f"the sandbox cannot be set up on this computer: {reason.decode(errors='replace')}")
-        self._control.settimeout(_REAP_SECONDS)
 
     @property
     def pid(self) -> int:
@@ -139,7 +152,7 @@ class ForkServer:
             socket.send_fds(self._control, [b"F"], [theirs.fileno()])
         except OSError as error:
             ours.close()
-            raise ServerGoneError from error
+            raise (ServerHungError if isinstance(error, TimeoutError) else ServerGoneError) from error
         finally:
             theirs.close()
         child = Child(self, ours)
@@ -156,6 +169,8 @@ class ForkServer:
         """Read the next reply: store a new child's pid and return None, or return how a child ended."""
         try:
             message = self._control.recv(_REPLY.size, socket.MSG_WAITALL)
+        except TimeoutError as error:
+            raise ServerHungError from error
         except OSError as error:
             raise ServerGoneError from error
         if len(message) != _REPLY.size:
@@ -178,6 +193,8 @@ class ForkServer:
             child.channel.close()
         try:
             self._control.sendall(b"R")
+        except TimeoutError as error:
+            raise ServerHungError from error
         except OSError as error:
             raise ServerGoneError from error
         while True:
@@ -185,10 +202,10 @@ class ForkServer:
             if end is not None:
                 return end
 
-    def close(self) -> None:
+    def close(self, *, is_hung: bool = False) -> None:
         """Close the control socket, at which the server kills and reaps its children and exits.
 
-        The server is killed if it has not exited after one second.
+        The server is killed if it has not exited after one second, or at once if it is hung.
         """
         if self._spare:
             self._spare.channel.close()
@@ -198,7 +215,7 @@ class ForkServer:
             stop_answering(self._listener)
             self._listener = None
         try:
-            self._process.wait(_CLOSE_SECONDS)
+            self._process.wait(0 if is_hung else _CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

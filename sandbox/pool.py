@@ -1,6 +1,7 @@
 """Parent side: the `Sandbox`, a pool of workers with fork servers that tests itself and yields results as they come.
 
-Covered: running thousands of hostile programs per minute; a program that ends its fork server costs one restart.
+Covered: running thousands of hostile programs per minute; a fork server that dies or hangs is replaced, and its program
+runs again.
 Not covered: whether a program's own answers are honest (it may lie); side channels; a bug in the kernel.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from dataclasses import replace
 from types import TracebackType
 
-from sandbox.fork_server import ForkServer, ServerGoneError
+from sandbox.fork_server import HANG_SECONDS, ForkServer, ServerGoneError, ServerHungError
 from sandbox.guarantees import ALL_LAYERS, available_layers
 from sandbox.protocol import NOT_RUN, Run, run_program
 from sandbox.self_test import make_self_test
@@ -22,7 +23,7 @@ from sandbox.types import Inputs, Limits, Output, Program, ProgramResult, Sandbo
 from sandbox.values import pack_input
 
 _TRIES = 3
-_SERVER_DIED = f"the fork server died {_TRIES} times in a row"
+_SERVER_DIED = f"the fork server died or hung {_TRIES} times in a row"
 _LOT = random.Random(os.urandom(32))  # a program never sees anything of the parent's
 
 
@@ -32,7 +33,8 @@ class Sandbox:
     `accept_weaker` names the layers (`landlock`, `seccomp`, `capabilities`; on macOS `seatbelt`) that may be missing;
     pass only names that the user has agreed to. With `strict`, a program can open no file at all once it runs; None
     means strict if Landlock is missing. Strict mode needs seccomp and is off without it. `layers` is for tests and
-    benchmarks: exactly these are installed, and none is required.
+    benchmarks: exactly these are installed, and none is required. `on_notice` is called, in a worker's thread, with a
+    sentence for the user when a fork server hung. `hang_seconds` is for tests.
     Raises SandboxError if this computer lacks a layer that was not accepted, or if the self-test fails; ValueError for
     fewer than one worker.
     """
@@ -46,6 +48,8 @@ class Sandbox:
         strict: bool | None = None,
         accept_weaker: Collection[str] = (),
         layers: Collection[str] | None = None,
+        on_notice: Callable[[str], None] = lambda text: None,
+        hang_seconds: float = HANG_SECONDS,
     ) -> None:
         if workers < 1:
             raise ValueError(f"workers must be at least 1, not {workers}")
@@ -58,7 +62,12 @@ class Sandbox:
             raise SandboxError(
                 f"this computer lacks {', '.join(refused)}, which would keep programs away from your files and network"
             )
-        self._workers = [_Worker(taken, limits or Limits(), inputs, repeat, strict) for _ in range(workers)]
+
+        def start_server() -> ForkServer:
+            return ForkServer(taken, _LOT.randrange(2**32), limits, strict, hang_seconds)
+
+        limits = limits or Limits()
+        self._workers = [_Worker(start_server, limits, inputs, repeat, on_notice) for _ in range(workers)]
         try:
             if not missing:
                 self._run_self_test()
@@ -156,8 +165,15 @@ def _work(worker: _Worker, source: _Source, results: queue.SimpleQueue[ProgramRe
 class _Worker:
     """Two fork servers for the two runs of a program that are compared, or one if nothing is repeated."""
 
-    def __init__(self, layers: tuple[str, ...], limits: Limits, inputs: Inputs, repeat: bool, strict: bool) -> None:
-        self._strict, self._layers, self._limits, self._inputs = strict, layers, limits, inputs
+    def __init__(
+        self,
+        start_server: Callable[[], ForkServer],
+        limits: Limits,
+        inputs: Inputs,
+        repeat: bool,
+        on_notice: Callable[[str], None],
+    ) -> None:
+        self._start_server, self._limits, self._inputs, self._on_notice = start_server, limits, inputs, on_notice
         self._servers: list[ForkServer | None] = [None] * (2 if repeat else 1)
 
     @property
@@ -215,15 +231,16 @@ class _Worker:
     def _run_once(self, which: int, program: Program, order: Sequence[int], packed: Sequence[bytes]) -> Run | None:
         for _ in range(_TRIES):
             try:
-                server = self._servers[which] or ForkServer(
-                    self._layers, _LOT.randrange(2**32), self._limits, self._strict
-                )
+                server = self._servers[which] or self._start_server()
                 self._servers[which] = server
                 return run_program(server, program, order, self._limits, self._inputs, packed)
-            except ServerGoneError:
+            except ServerGoneError as error:
+                is_hung = isinstance(error, ServerHungError)
+                if is_hung:
+                    self._on_notice("a process of the sandbox hung; it is replaced, and its program runs again")
                 broken = self._servers[which]
                 if broken:
-                    broken.close()
+                    broken.close(is_hung=is_hung)
                 self._servers[which] = None
         return None
 

@@ -1,14 +1,15 @@
 """Export an adapter for other tools, and measure how much of its change a merged file keeps.
 
-A merged file is loaded and scored again, because small updates can vanish when they are rounded to few bits
-(ARahim3/mlx-tune#15). Not covered: whether the merged model answers well; only log-probabilities are compared.
+A merged file is loaded and scored before it gets its name, because small updates can vanish when they are rounded to
+few bits (ARahim3/mlx-tune#15). It is scored on pairs of rounds or, if there are none, on reference programs of the
+starter pack. Not covered: whether the merged model answers well; only log-probabilities are compared.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -18,21 +19,30 @@ from conself_local.adapters.formats import read_adapter, write_mlx, write_peft
 from conself_local.adapters.merge import merge_adapter
 from conself_local.errors import ConselfError
 from conself_local.home import Home
+from conself_local.machine.resources import usable_cores
 from conself_local.model_files.converted_weights import ORIGINAL
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.new_files import give_away, verify_new, whole_file, whole_folder
+from conself_local.problems.load import load_starter
+from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.open_engine import open_llama
-from conself_local.store.store import Store
+from conself_local.sampling.prompts import program_messages
+from conself_local.store.model_changes import verify_model_of
+from conself_local.store.store import Row, Store
 
 ExportFormat = Literal["gguf-lora", "peft", "mlx", "merged"]
 _SCORED_PAIRS = 12
+_SCORED_REFERENCES = 6
+_REFERENCE_TOKENS = 1024
+"""Longest prompt and reference program together."""
+TokenIds = tuple[int, ...]
 LOST = 0.5
 """The gain counts as lost if merged file and adapter differ by at least this share of what the adapter moved."""
 
 
 @dataclass(frozen=True)
 class MergeFidelity:
-    """Mean absolute differences of log-probability, in nats per token, on completions of the adapter's round."""
+    """Mean absolute differences of log-probability, in nats per token, on the same completions."""
 
     moved: float
     """Mean of |adapter - base|, in nats per token."""
@@ -67,7 +77,7 @@ def export_adapter(
 
     weights_format: one of `FORMATS`; it matters for `merged` only, which also writes `<target>.Modelfile` for Ollama.
     Raises ConselfError if a file that would be written exists, if the adapter's file or model is gone or has changed,
-    if the format cannot be written, or if the store has no pairs on which to measure a merged file.
+    or if the format cannot be written.
     """
     row = store.adapter(adapter_id)
     source = store.adapter_file(adapter_id)
@@ -76,22 +86,12 @@ def export_adapter(
     for path in (target, modelfile) if export_format == "merged" else (target,):
         verify_new(path)
     if export_format == "gguf-lora":
-        with whole_file(target) as part:
+        with whole_file(target, replace=False) as part:
             shutil.copyfile(source, part)
         return [f"{target}: load it together with the model, for example: llama-server --lora {target.name}"]
-    model = _model_of(store, row["model_path"], row["model_sha256"])
+    model = _model_of(row)
     if export_format == "merged":
-        completions = _completions(store, row["round_id"])
-        merge_adapter(model, source, target, weights_format, home.cache)
-        fidelity = measure_fidelity(model, source, target, completions, home.cache)
-        with whole_file(modelfile) as part:
-            part.write_text(f"FROM ./{target.name}\n", encoding="utf-8")
-        return [
-            f"{target}: {model.path.name} with the adapter merged into it",
-            fidelity.describe(weights_format),
-            f"Ollama: ollama create {row['name']} -f {modelfile}",
-            f"LM Studio: move it to ~/.lmstudio/models/conself/{row['name']}/",
-        ]
+        return _export_merged(store, home, row, model, source, weights_format, target, modelfile)
     adapter = read_adapter(source, model)
     with whole_folder(target) as part:
         if export_format == "peft":
@@ -102,24 +102,55 @@ def export_adapter(
     return [f"{target}: an adapter folder for {'peft' if export_format == 'peft' else 'mlx-lm'}"]
 
 
+def _export_merged(
+    store: Store,
+    home: Home,
+    row: Row,
+    model: ModelFile,
+    source: Path,
+    weights_format: str,
+    target: Path,
+    modelfile: Path,
+) -> list[str]:
+    """Write the model with the adapter of `row` merged into it, once it is measured, and its Modelfile."""
+    notices: list[str] = []
+    completions = _pair_completions(store, row["round_id"], model)
+    measured_on = f"the programs of {len(completions) // 2} pairs"
+    if not completions:
+        completions = _reference_completions(model, home.cache, notices.append)
+        measured_on = f"{len(completions)} reference programs of the starter pack"
+    with whole_file(target, replace=False) as part:
+        merge_adapter(model, source, part, weights_format, home.cache)
+        fidelity = measure_fidelity(model, source, part, completions, home.cache, notices.append)
+    with whole_file(modelfile, replace=False) as part:
+        part.write_text(f"FROM ./{target.name}\n", encoding="utf-8")
+    return [
+        *notices,
+        f"{target}: {model.path.name} with the adapter merged into it",
+        f"measured on {measured_on}: {fidelity.describe(weights_format)}",
+        f"Ollama: ollama create {row['name']} -f {modelfile}",
+        f"LM Studio: move it to ~/.lmstudio/models/conself/{row['name']}/",
+    ]
+
+
 def measure_fidelity(
     model: ModelFile,
     adapter: Path,
     merged: Path,
     completions: Sequence[tuple[Sequence[int], Sequence[int]]],
     cache: Path,
+    on_notice: Callable[[str], None] = lambda text: None,
 ) -> MergeFidelity:
     """Score base, adapter and merged file on the same completions with the same engine, and return how they differ.
 
     adapter: a GGUF LoRA file; completions: (prompt, completion) token ids, at least one. Differences are averaged over
-    the tokens of all completions. Raises ConselfError if a model cannot be loaded.
+    the tokens of all completions. on_notice: called with a sentence for the user when an engine is restarted.
+    Raises ConselfError if a model cannot be loaded.
     """
     longest = max(len(prompt) + len(completion) for prompt, completion in completions) + 1
 
     def score(model_file: ModelFile, lora: Path | None) -> list[float]:
-        with open_llama(
-            model_file, ORIGINAL, cache, slots=1, threads=1, longest=max(longest, 256), use_gpu=False
-        ) as engine:
+        with _open(model_file, cache, max(longest, 256), on_notice) as engine:
             return [logp for prompt, completion in completions for logp in engine.score(prompt, completion, lora)]
 
     of_base, of_adapter, of_merged = score(model, None), score(model, adapter), score(load_model_file(merged), None)
@@ -129,31 +160,59 @@ def measure_fidelity(
     )
 
 
-def _model_of(store: Store, path: str | None, sha256: str | None) -> ModelFile:
-    """Return the model that the adapter was made for. Raises ConselfError if its file is missing or has changed."""
+def _open(model: ModelFile, cache: Path, longest: int, on_notice: Callable[[str], None]) -> LlamaProcess:
+    return open_llama(
+        model, ORIGINAL, cache, slots=1, threads=usable_cores(), longest=longest, use_gpu=False, on_notice=on_notice
+    )
+
+
+def _model_of(adapter: Row) -> ModelFile:
+    """Return the model that an adapter was made for. Raises ConselfError if its file is missing or has changed."""
+    path = adapter["model_path"]
     if path is None or not Path(path).is_file():
-        raise ConselfError(f"the model of the adapter is not at {path}", "move the file back to that path")
+        raise ConselfError(
+            f"the model that adapter {adapter['id']} ({adapter['name']}) was made for is not at {path}",
+            "move the file back to that path",
+        )
     model = load_model_file(Path(path))
-    if model.sha256 != sha256:
-        raise ConselfError(f"{path} has changed since the adapter was made", "restore the old file")
+    verify_model_of(adapter, model)
     return model
 
 
-def _completions(store: Store, round_id: int) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+def _pair_completions(store: Store, round_id: int, model: ModelFile) -> list[tuple[TokenIds, TokenIds]]:
     """Return (prompt, completion) token ids of the chosen and rejected side of at most `_SCORED_PAIRS` pairs.
 
-    The pairs are the round's own; for an imported adapter (round 0) they come from any round. Raises ConselfError if
-    there are none.
+    The pairs are the round's own; for an imported adapter (round 0) they come from any round on the same model.
     """
     sql = """select q.prompt_id, c.token_ids as chosen, r.token_ids as rejected from pairs q
+             join rounds on rounds.id = q.round_id and rounds.model_sha256 = ?
              join samples c on c.id = q.chosen_id join samples r on r.id = q.rejected_id
              where ? in (0, q.round_id) order by q.round_id, q.position limit ?"""
     completions = []
-    for row in store.rows(sql, round_id, _SCORED_PAIRS):
+    for row in store.rows(sql, model.sha256, round_id, _SCORED_PAIRS):
         prompt = store.prompt_token_ids(row["prompt_id"])
         completions += [(prompt, tuple(json.loads(row[side]))) for side in ("chosen", "rejected")]
+    return completions
+
+
+def _reference_completions(
+    model: ModelFile, cache: Path, on_notice: Callable[[str], None]
+) -> list[tuple[TokenIds, TokenIds]]:
+    """Return (prompt, completion) token ids of reference programs of the starter pack, which fit the model's context.
+
+    Raises ConselfError if none does, or if the model's template refuses the prompt.
+    """
+    longest = min(model.context_length, _REFERENCE_TOKENS)
+    completions = []
+    with _open(model, cache, longest, on_notice) as engine:
+        for problem in load_starter(("validation",))[:_SCORED_REFERENCES]:
+            prompt = engine.encode(program_messages(problem)).token_ids
+            completion = tuple(engine.tokenize(f"```python\n{(problem.reference or '').strip()}\n```"))
+            if completion and len(prompt) + len(completion) < longest:
+                completions.append((prompt, completion))
     if not completions:
         raise ConselfError(
-            "this home has no pairs on which to measure the merged file", "run a round first: conself run"
+            f"no program fits the context of {model.name}, so the merged file cannot be measured",
+            "export the adapter as a file beside the model (--as gguf-lora)",
         )
     return completions

@@ -25,7 +25,7 @@ from safetensors.numpy import save_file
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import read_json, refusing
 from conself_local.model_files.ggml import Floats
-from conself_local.model_files.gguf_reader import GgufReader
+from conself_local.model_files.gguf_file import open_gguf
 from conself_local.model_files.gguf_weights import family_of, linear_shapes, permute_rows, unpermute_rows
 from conself_local.model_files.model_file import ModelFile, verify_adapter_file
 from conself_local.model_files.safetensors_file import read_header, read_tensor
@@ -250,12 +250,11 @@ def read_gguf_maps(path: Path, model: ModelFile) -> Adapter:
     """
     verify_adapter_file(path, model)
     with refusing(f"{path} is damaged or in an unknown format", "get the adapter again"):
-        reader = GgufReader(path)
-        field = reader.fields.get("adapter.lora.alpha")
-        alpha = _number(field.contents() if field else None)
-        rank = min(map(int, reader.tensors[0].shape))
-        _verify_size(len(reader.tensors), sum(int(t.n_elements) for t in reader.tensors), rank, model)
-        tensors = {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32) for t in reader.tensors}
+        file = open_gguf(path, "adapter")
+        alpha = _number(file.value("adapter.lora.alpha"))
+        rank = min(map(int, file.tensors[0].shape))
+        _verify_size(len(file.tensors), sum(int(t.n_elements) for t in file.tensors), rank, model)
+        tensors = {t.name: gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32) for t in file.tensors}
         adapter = Adapter(1.0, _pair_up(tensors, lambda key: _match(_GGUF_KEY, key)))
         return Adapter(alpha / adapter.rank, adapter.maps)
 

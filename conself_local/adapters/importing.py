@@ -34,10 +34,12 @@ def import_adapter(store: Store, home: Home, path: Path, model: ModelFile, name:
         )
     if store.value("select id from adapters where name = ?", name):
         raise ConselfError(f"an adapter named {name} already exists", "give another --name")
+    folder = home.adapter_folder(name)
+    if any(Path(row["gguf_path"]).parent == folder for row in store.rows("select gguf_path from adapters")):
+        raise ConselfError(f"{folder} holds an adapter that was renamed", "give another --name")
     if not path.exists():
         raise ConselfError(f"there is no adapter at {path}", "give a GGUF LoRA file, a PEFT folder or an mlx-lm folder")
     adapter = read_adapter(path, model)
-    folder = home.adapter_folder(name)
     shutil.rmtree(folder, ignore_errors=True)
     with whole_folder(folder) as part:
         write_peft(adapter, part / "peft", model.architecture)

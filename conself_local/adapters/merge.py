@@ -1,9 +1,9 @@
 """Merge a LoRA adapter into a copy of the user's GGUF file.
 
 Only the adapted tensors are replaced: ggml unpacks each of them, the change is added, and ggml packs it again in its
-own number format. Everything else (tokenizer, template, metadata, the mix of formats) is copied byte for byte. If
-another number format is asked for, the copy is made from the weights converted to that format; the values of adapted
-tensors are still taken from the original file, so they are not rounded twice.
+own number format. Everything else (tokenizer, template, metadata, the mix of formats) is copied byte for byte; the
+parts of a split model are joined. If another number format is asked for, the copy is made from the weights converted to
+that format; the values of adapted tensors are still taken from the original file, so they are not rounded twice.
 Not covered: whether the change survives the rounding; `export.py` measures it.
 """
 
@@ -18,9 +18,9 @@ import numpy as np
 from conself_local.adapters.formats import read_gguf_maps
 from conself_local.errors import ConselfError
 from conself_local.model_files import ggml
-from conself_local.model_files.converted_weights import ORIGINAL, ensure_converted_weights
+from conself_local.model_files.converted_weights import ORIGINAL, ensure_converted_weights, write_single_file
 from conself_local.model_files.ggml import Floats
-from conself_local.model_files.gguf_reader import GgufReader
+from conself_local.model_files.gguf_file import open_gguf
 from conself_local.model_files.model_file import ModelFile
 from conself_local.new_files import whole_file
 
@@ -34,13 +34,13 @@ def merge_adapter(model: ModelFile, adapter: Path, target: Path, weights_format:
     Raises ConselfError if the adapter does not fit the model, or if a number format cannot be written.
     """
     changes = read_gguf_maps(adapter, model)
-    original = {tensor.name: tensor for tensor in GgufReader(model.path).tensors}
-    copied = model.path if weights_format == ORIGINAL else ensure_converted_weights(model, weights_format, cache)
+    original = {tensor.name: tensor for tensor in open_gguf(model.path).tensors}
     with whole_file(target) as part:
-        shutil.copyfile(copied, part)
-        in_target = (
-            original if weights_format == ORIGINAL else {tensor.name: tensor for tensor in GgufReader(part).tensors}
-        )
+        if weights_format == ORIGINAL:
+            write_single_file(model, part)
+        else:
+            shutil.copyfile(ensure_converted_weights(model, weights_format, cache), part)
+        in_target = {tensor.name: tensor for tensor in open_gguf(part).tensors}
         with part.open("r+b") as file:
             for name, (down, up) in changes.maps.items():
                 if name not in original or tuple(original[name].shape[::-1]) != (up.shape[0], down.shape[1]):

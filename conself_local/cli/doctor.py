@@ -7,23 +7,31 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import sqlite3
 from typing import Any
 
 from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
+from conself_local.foreign_files import PARSER_ERRORS, reason
 from conself_local.home import Home
 from conself_local.machine.gpu import describe, find_gpus, usable_gpu
 from conself_local.machine.processor import processor_has_bf16
 from conself_local.machine.resources import available_memory_bytes, usable_cores
-from conself_local.machine.room import gib
+from conself_local.machine.room import gib, is_full, size_text
 from conself_local.machine.versions import package_versions
+from conself_local.maintenance.disk import measure_home
+from conself_local.maintenance.prune import find_prunable
 from conself_local.model_files.bundled import bundled_model
 from conself_local.problems.formats.human_eval import packaged_file
+from conself_local.store.store import Store
 from sandbox import guarantees
 
 
 def diagnose(home: Home) -> dict[str, Any]:
-    """Return what was found, as plain JSON values; every protection of the sandbox is tried in its own process."""
+    """Return what was found, as plain JSON values; every protection of the sandbox is tried in its own process.
+
+    Sizes are in bytes.
+    """
     available = available_memory_bytes()
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, Python {platform.python_version()}",
@@ -35,9 +43,22 @@ def diagnose(home: Home) -> dict[str, Any]:
         "cache": str(home.cache),
         "bundled_model": _path_or_reason(bundled_model),
         "humaneval": _path_or_reason(packaged_file),
+        "disk": dataclasses.asdict(measure_home(home)),
+        "prunable": _prunable(home),
         "packages": package_versions(),
         "sandbox": [dataclasses.asdict(g) for g in guarantees()],
     }
+
+
+def _prunable(home: Home) -> dict[str, int] | str:
+    """Return the bytes that `conself prune` would remove, by kind, or why this is not known."""
+    if not home.database.exists():
+        return {}
+    try:
+        with Store(home.database, alone=is_full(home.path)) as store:
+            return {one.kind: one.size_bytes for one in find_prunable(store, home)}
+    except (ConselfError, sqlite3.DatabaseError, *PARSER_ERRORS) as error:
+        return error.message if isinstance(error, ConselfError) else reason(error)
 
 
 def _path_or_reason(find: Any) -> str:
@@ -52,8 +73,21 @@ def print_diagnosis(found: dict[str, Any]) -> None:
     """Print what `diagnose` returned, for people, on standard output."""
     for name in ("system", "cores", "bf16", "gpu", "memory_available", "home", "cache", "bundled_model", "humaneval"):
         echo(f"{name.replace('_', ' '):<18} {found[name]}")
+    _print_disk(found["disk"], found["prunable"])
     echo("packages           " + ", ".join(f"{name} {version}" for name, version in found["packages"].items()))
     echo("\nOn this computer, the sandbox keeps model-written programs from:")
     for guarantee in found["sandbox"]:
         echo(f"  {guarantee['level']:<9} {guarantee['name']:<11} {guarantee['what']}: {guarantee['how']}")
     echo("It does not protect against a program that lies about its own answers, nor against a bug in the kernel.")
+
+
+def _print_disk(sizes: dict[str, int], prunable: dict[str, int] | str) -> None:
+    """Print what the home takes on the disk, what is free, and what could be removed."""
+    for name, size in sizes.items():
+        label = "free disk space" if name == "free" else name.replace("_", " ")
+        echo(f"{label:<18} {size_text(size)}")
+    if isinstance(prunable, str):
+        echo(f"{'can be removed':<18} not known: {prunable}")
+        return
+    parts = ", ".join(f"{kind} {size_text(size)}" for kind, size in prunable.items() if size)
+    echo(f"{'can be removed':<18} {f'{parts} (conself prune)' if parts else 'nothing'}")

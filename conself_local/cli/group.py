@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
-import select
+import os
 import signal
 import sqlite3
 import sys
@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 
 import click
 
-from conself_local.cli.output import echo
-from conself_local.errors import EXIT_BUG, EXIT_STOPPED, EXIT_USAGE, ConselfError
+from conself_local.cli.output import OutputClosedError, echo
+from conself_local.errors import EXIT_BUG, EXIT_FAILED, EXIT_STOPPED, EXIT_USAGE, ConselfError
 from conself_local.foreign_text import shown
 from conself_local.new_files import keep_private
 
@@ -54,6 +54,8 @@ class Group(click.Group):
         except click.Abort:
             echo("stopped", err=True)
             sys.exit(EXIT_STOPPED)
+        except OutputClosedError:
+            _end_silently()
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb."""
@@ -68,11 +70,9 @@ class Group(click.Group):
             sys.exit(EXIT_STOPPED)
         except sqlite3.DatabaseError as error:
             fail(f"the store cannot be read or written: {error}", "check the disk; `conself verify` checks the store")
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
+        except (click.ClickException, click.exceptions.Exit, click.Abort, OutputClosedError):
             raise
         except BrokenPipeError:
-            if _output_is_closed():
-                raise  # the reader wants no more, as `head`; click ends without a message
             fail(
                 "a process of this program ended while it was asked", "run the command again: everything stored is kept"
             )
@@ -111,12 +111,12 @@ def _accept_home(command: click.Command) -> None:
         _accept_home(below)
 
 
-def _output_is_closed() -> bool:
-    """Return whether nobody reads standard output or standard error any more."""
-    poller = select.poll()
+def _end_silently() -> NoReturn:
+    """End with exit code 1; what Python still writes to the closed output at its end goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
-        poller.register(stream.fileno(), 0)
-    return bool(poller.poll(0))
+        os.dup2(nowhere, stream.fileno())
+    sys.exit(EXIT_FAILED)
 
 
 def report_bug(error: BaseException, home: Path | None) -> NoReturn:

@@ -19,6 +19,7 @@ import click
 
 from conself_local import __version__
 from conself_local.cli.group import Group
+from conself_local.cli.maintenance import backup, prune, restore
 from conself_local.cli.models import ask, models, serve
 from conself_local.cli.options import LayerName, json_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
@@ -191,8 +192,9 @@ def _run(
 ) -> None:
     """Run a round up to the end of stage `until`, and print its report; the options are those of `_run_options`."""
     from conself_local.cli.progress import Progress, print_report
+    from conself_local.model_files.ollama import ignored_layers
     from conself_local.round.context import ComputeOptions, Endpoint, RoundContext
-    from conself_local.round.run import run_round
+    from conself_local.round.run import STAGES, run_round
     from conself_local.round.start import Request, open_round
 
     remote = Endpoint(endpoints, endpoint_model, accept_remote_endpoint) if endpoints else None
@@ -200,13 +202,16 @@ def _run(
         usable_cores(), threads, slots, None if weights_format == "auto" else weights_format, remote, not no_gpu
     )
     make_sandbox = sandbox_maker(ctx, compute.workers)
-    request = Request(**requested, benchmarks=benchmarks or None)
+    trains = STAGES.index(until) >= STAGES.index("train")
+    request = Request(**requested, benchmarks=benchmarks or None, trains=trains)
     with open_store(ctx) as (home, store), home.lock():
         round_, model, round_benchmarks = open_round(store, request, make_sandbox)
         with Progress() as progress:
             progress.print_line(
                 f"round {round_.id} on {model.name} ({model.path.name}), preset {round_.settings.preset}"
             )
+            for ignored in ignored_layers(model.path):
+                progress.print_line(ignored)
             context = RoundContext(
                 store,
                 home,
@@ -450,8 +455,8 @@ def verify(ctx: click.Context, as_json: bool) -> None:
 def doctor(ctx: click.Context, as_json: bool) -> None:
     """Show what this computer and its sandbox offer.
 
-    Shown are cores, memory, graphics card, the home, the bundled model, HumanEval, package versions, and each
-    protection of the sandbox.
+    Shown are cores, memory, graphics card, the home and what it takes on the disk, the bundled model, HumanEval,
+    package versions, and each protection of the sandbox.
     """
     from conself_local.cli.doctor import diagnose, print_diagnosis
 
@@ -475,5 +480,5 @@ def tui(ctx: click.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "tui", *arguments])
 
 
-for command in (problems, harvest, models, ask, serve):
+for command in (problems, harvest, models, ask, serve, prune, backup, restore):
     main.add_command(command)

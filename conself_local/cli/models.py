@@ -241,8 +241,7 @@ def serve(
             "install them with: pip install 'conself-local[serve]'",
         ) from error
     listening = listen(port)
-    home, model_file, accepted = _open_model(ctx, model, adapter_id)
-    adapter = None if base else accepted
+    home, model_file, adapter = _open_model(ctx, model, adapter_id, base=base)
     longest = min(context, model_file.context_length)
     if weights_format == "auto":
         weights_format = sampling_config(model_file, home.cache).format
@@ -280,18 +279,23 @@ def _question(given: str) -> str:
     return text
 
 
-def _open_model(ctx: click.Context, model: Path | None, adapter_id: int | None) -> tuple[Home, ModelFile, Path | None]:
-    """Return the home, the model file, and the verified adapter file (None: the base model).
+def _open_model(
+    ctx: click.Context, model: Path | None, adapter_id: int | None, *, base: bool = False
+) -> tuple[Home, ModelFile, Path | None]:
+    """Return the home, the model file, and the verified adapter file (None: the base model, as `base` asks for).
 
     Raises ConselfError if the model cannot be used or the adapter does not fit it.
     """
     from conself_local.model_files.bundled import bundled_model
     from conself_local.model_files.model_file import load_model_file, verify_adapter_file
+    from conself_local.model_files.ollama import ignored_layers
     from conself_local.serving.ask import current_adapter
 
     with open_store(ctx) as (home, store):
         model_file = load_model_file(model or bundled_model())
-        adapter = current_adapter(store, model_file, adapter_id)
+        for ignored in ignored_layers(model_file.path):
+            echo(ignored, err=True)
+        adapter = None if base else current_adapter(store, model_file, adapter_id)
         if adapter:
             verify_adapter_file(adapter, model_file)
         return home, model_file, adapter

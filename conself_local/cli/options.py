@@ -46,17 +46,21 @@ def open_home(ctx: click.Context, *, existing: bool = False) -> Home:
 
 
 @contextmanager
-def open_store(ctx: click.Context, *, existing: bool = False) -> Iterator[tuple[Home, Store]]:
+def open_store(
+    ctx: click.Context, *, existing: bool = False, on_full_disk: bool = False
+) -> Iterator[tuple[Home, Store]]:
     """Open the home that the user named and its store; both are created unless `existing` is set.
 
+    With `on_full_disk`, it is opened even if no space is free, and then by no other process meanwhile.
     With `existing`, the block only reads and shows what is stored, so an error in it is one of the stored values.
     Raises ConselfError if the home cannot be written, if its store cannot be opened or shown, or if `existing` is set
     and the home has no store.
     """
+    from conself_local.machine.room import is_full
     from conself_local.store.store import Store
 
     home = open_home(ctx, existing=existing)
-    with Store(home.database) as store:
+    with Store(home.database, alone=on_full_disk and is_full(home.path)) as store:
         if home.keep_from_others():
             echo(f"others on this computer could read {home.path}; from now on they cannot", err=True)
         try:
@@ -75,6 +79,11 @@ def sandbox_maker(ctx: click.Context, workers: int) -> MakeSandbox:
     from sandbox import Limits, Sandbox
 
     def make(limits: Limits) -> Sandbox:
-        return Sandbox(limits, workers=workers, accept_weaker=ctx.obj["weaker"])
+        return Sandbox(
+            limits,
+            workers=workers,
+            accept_weaker=ctx.obj["weaker"],
+            on_notice=lambda text: echo(text, err=True),
+        )
 
     return make

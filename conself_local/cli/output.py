@@ -10,10 +10,23 @@ from rich.text import Text
 from conself_local.foreign_text import encodable, shown
 
 
+class OutputClosedError(Exception):
+    """Nobody reads what this program prints any more, as when `head` has seen enough.
+
+    It is not BrokenPipeError, which the end of another process raises too.
+    """
+
+
 def echo(text: object = "", *, err: bool = False, nl: bool = True) -> None:
-    """Print `text` as it may be shown, to standard output or, with `err`, to standard error."""
+    """Print `text` as it may be shown, to standard output or, with `err`, to standard error.
+
+    Raises OutputClosedError.
+    """
     stream = sys.stderr if err else sys.stdout
-    click.echo(encodable(shown(str(text)), getattr(stream, "encoding", None)), err=err, nl=nl)
+    try:
+        click.echo(encodable(shown(str(text)), getattr(stream, "encoding", None)), err=err, nl=nl)
+    except BrokenPipeError as error:
+        raise OutputClosedError from error
 
 
 def confirm(question: str) -> bool:

@@ -149,7 +149,7 @@ def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int, 
             f"none of the {len(found)} functions in {path} was taken",
             "a function needs a docstring, and type annotations or examples for its parameters",
         )
-    with whole_file(target) as part:
+    with whole_file(target, replace=False) as part:
         part.write_text("".join(json.dumps(record_of(problem)) + "\n" for problem in kept), encoding="utf-8")
     validating = sum(problem.split == "validation" for problem in kept)
     echo(

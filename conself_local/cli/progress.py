@@ -6,7 +6,6 @@ Progress is printed to standard error, the report to standard output. Not covere
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 from typing import Any
@@ -25,6 +24,7 @@ _STAGE_LABELS = {
     "grow": "augmented inputs",
     "train": "training result",
     "running copy": "converted weights",
+    "pruned": "removed",
 }
 """Stage whose summary the report shows -> label."""
 
@@ -142,30 +142,25 @@ def print_progress(rows: list[dict[str, Any]]) -> None:
 
 def print_report(report: dict[str, Any]) -> None:
     """Print a round's report (`store.reports.round_report`) for people, on standard output."""
-    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-
-    def out(text: str) -> None:
-        console.print(rich_text(text, console.encoding))
-
-    out(
+    echo(
         f"Round {report['round']} ({report['state']}), preset {report['preset']}, seed {report['seed']}, "
         f"model {report['model']}"
     )
-    out(f"problems sampled   {report['problems_sampled']} of {report['problems']}")
-    out(
+    echo(f"problems sampled   {report['problems_sampled']} of {report['problems']}")
+    echo(
         f"samples            {report['samples']}, with a program {report['samples_with_program']}, "
         f"different programs {report['programs']}"
     )
     if report["mean_crash_rate"] is not None:
-        out(f"mean crash rate    {report['mean_crash_rate']:.3f}")
-        out(f"informative        {report['informative']} problems; learnable {report['learnable']}")
-        out("semantic entropy   (bits: number of problems)")
-        _print_histogram(report["entropy_histogram"], out)
+        echo(f"mean crash rate    {report['mean_crash_rate']:.3f}")
+        echo(f"informative        {report['informative']} problems; learnable {report['learnable']}")
+        echo("semantic entropy   (bits: number of problems)")
+        _print_histogram(report["entropy_histogram"])
     if report["selected_problems"]:
-        out("selected           " + ", ".join(report["selected_problems"]))
-    out(f"pairs              {report['pairs']}")
+        echo("selected           " + ", ".join(report["selected_problems"]))
+    echo(f"pairs              {report['pairs']}")
     if report["steps"]:
-        out(
+        echo(
             f"training           {report['steps']} steps, "
             f"loss {report['first_loss']:.4f} -> {report['last_loss']:.4f}, "
             f"reward accuracy {report['reward_accuracy']:.2f}, "
@@ -174,30 +169,30 @@ def print_report(report: dict[str, Any]) -> None:
         )
     for stage, label in _STAGE_LABELS.items():
         if stage in report["stages"]:
-            out(f"{label:<18} {report['stages'][stage]}")
+            echo(f"{label:<18} {report['stages'][stage]}")
     if report["evaluations"]:
-        out("base versus adapter (parsed, crashed: shares of all answers; tokens: mean length)")
+        echo("base versus adapter (parsed, crashed: shares of all answers; tokens: mean length)")
         for name, result in report["evaluations"].items():
-            _print_arms(name, result, out)
-            out(f"  {result['verdict']}; McNemar on greedy p = {result['mcnemar_p']:.3f}")
+            _print_arms(name, result)
+            echo(f"  {result['verdict']}; McNemar on greedy p = {result['mcnemar_p']:.3f}")
             for what in ("gained", "lost"):
                 if result[what]:
-                    out(f"  {what} (greedy): {', '.join(result[what])}")
-        out(f"the held-out split has been evaluated {report['held_out_judged']} times in this home")
+                    echo(f"  {what} (greedy): {', '.join(result[what])}")
+        echo(f"the held-out split has been evaluated {report['held_out_judged']} times in this home")
     if report["adapter"]:
-        out(f"adapter            {report['adapter']['gguf_path']} ({report['adapter']['state']})")
+        echo(f"adapter            {report['adapter']['gguf_path']} ({report['adapter']['state']})")
     if "decide" in report["stages"]:
-        out(f"verdict            {report['stages']['decide']}")
+        echo(f"verdict            {report['stages']['decide']}")
 
 
-def _print_histogram(bins: list[dict[str, Any]], out: Any) -> None:
+def _print_histogram(bins: list[dict[str, Any]]) -> None:
     largest = max([b["count"] for b in bins] + [1])
     for b in bins:
-        out(f"  {b['label']:>10} {b['count']:>4} {'#' * round(40 * b['count'] / largest)}")
+        echo(f"  {b['label']:>10} {b['count']:>4} {'#' * round(40 * b['count'] / largest)}")
 
 
-def _print_arms(name: str, result: dict[str, Any], out: Any) -> None:
-    out(f"{name}: {result['problems']} problems, {result['samples_per_problem']} samples and one greedy answer each")
+def _print_arms(name: str, result: dict[str, Any]) -> None:
+    echo(f"{name}: {result['problems']} problems, {result['samples_per_problem']} samples and one greedy answer each")
     for arm in ("base", "adapter"):
         values = result[arm]
         sampled = [f"pass@{k} {values['pass_at'][k]:.3f}" for k in values["pass_at"] if k in ("1", "5", "10")]
@@ -205,4 +200,4 @@ def _print_arms(name: str, result: dict[str, Any], out: Any) -> None:
             f"parsed {values['parsed_share']:.3f}, crashed {values['crashed_share']:.3f}, "
             f"tokens {values['mean_tokens']:.0f}"
         )
-        out(f"  {arm:<8} " + ", ".join([f"greedy {values['greedy_pass_at_1']:.3f}", *sampled, shares]))
+        echo(f"  {arm:<8} " + ", ".join([f"greedy {values['greedy_pass_at_1']:.3f}", *sampled, shares]))

@@ -48,7 +48,8 @@ from conself_local.round.run import run_round, sample_base
 from conself_local.round.start import Request, open_round
 from conself_local.settings import settings_to_json
 from conself_local.stages.evaluate import Benchmark, load_arms
-from conself_local.store.store import RoundInfo, Store
+from conself_local.store.model_changes import verify_unchanged
+from conself_local.store.store import TOKENS, RoundInfo, Store
 from sandbox import MakeSandbox
 
 _SET_BENCHMARKS = "update rounds set request = json_set(request, '$.benchmarks', json(?))"
@@ -104,6 +105,9 @@ def _run_arm(
                 _run_rounds(experiment, arm, seed, shared, compute, make_sandbox, on_event, 1, SHARED_UNTIL)
             _copy_shared(shared, home, experiment, arm)
     elif not experiment.holds(latest, arm, inputs):
+        if latest.model_path == experiment.model_file().path:
+            began, instead = f"the arm {arm.name} began", "choose another --folder"
+            verify_unchanged(latest.model_path, inputs.model_sha256, latest.model_sha256, began, instead)
         raise ConselfError(
             f"{home.path} holds an arm of this name with other settings, rounds, model, problems or benchmarks",
             "give the arm another name, or choose another --folder",
@@ -283,7 +287,7 @@ def _result(
     scores = {
         side: tuple(score for _, score in sorted(problem_scores(samples).items())) for side, samples in arms.items()
     }
-    tokens = "select coalesce(sum(json_array_length(token_ids)), 0) from samples"
+    tokens = f"select coalesce(sum({TOKENS}), 0) from samples"
     return SeedResult(
         arm,
         seed,

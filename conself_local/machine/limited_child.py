@@ -12,17 +12,16 @@ import contextlib
 import json
 import os
 import resource
-import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
 from conself_local.foreign_files import PARSER_ERRORS, reason
-from conself_local.machine.child_process import module_command, start_child
+from conself_local.machine.child_pipe import ChildClosedError, ChildHungError, ChildPipe, LineTooLongError
+from conself_local.machine.child_process import close_child, end_child, module_command, start_child
 
 MEMORY_BYTES = 512 * 2**20
 """Address space of the child."""
@@ -46,7 +45,7 @@ class LimitedChild:
 
     def __init__(self, module: str) -> None:
         self._command = module_command(module)
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> LimitedChild:
         return self
@@ -59,20 +58,16 @@ class LimitedChild:
     def close(self) -> None:
         """Kill the child, if there is one."""
         if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
+            close_child(self._process)
             self._process = None
 
     def ask(self, request: object) -> Any:
         """Return the child's answer to a request, both JSON values. Raises LimitError if there is none."""
-        process = self._process or self._start()
         answered = False
         try:
-            assert process.stdin is not None, "the child's input is a pipe"
-            with contextlib.suppress(BrokenPipeError):  # the read below finds that the child has ended
-                process.stdin.write(json.dumps(request) + "\n")
-                process.stdin.flush()
-            reply = json.loads(self._read_line(process, _WAIT_SECONDS))
+            if self._process is None:
+                self._start()
+            reply = json.loads(self._exchange(json.dumps(request), _WAIT_SECONDS))
             answered = True
         finally:
             if not answered:
@@ -81,29 +76,28 @@ class LimitedChild:
             raise LimitError(reply["error"])
         return reply["answer"]
 
-    def _start(self) -> subprocess.Popen[str]:
+    def _start(self) -> None:
         self._process = start_child(self._command, subprocess.DEVNULL)
-        self._read_line(self._process, _START_SECONDS)
-        return self._process
+        self._pipe = ChildPipe(self._process, has_heartbeat=False, max_line_bytes=_MAX_REPLY_BYTES)
+        self._exchange(None, _START_SECONDS)
 
-    def _read_line(self, process: subprocess.Popen[str], seconds: float) -> bytes:
-        assert process.stdout is not None, "the child's output is a pipe"
-        descriptor, end, found = process.stdout.fileno(), time.monotonic() + seconds, bytearray()
-        while not found.endswith(b"\n"):
-            left = end - time.monotonic()
-            if left <= 0 or not select.select([descriptor], [], [], left)[0]:
-                raise LimitError(f"it took longer than {seconds:.0f} s")
-            read = os.read(descriptor, 2**20)
-            if not read:
-                raise LimitError(self._why_it_ended(process))
-            found += read
-            if len(found) > _MAX_REPLY_BYTES:
-                raise LimitError(f"its result is larger than {_MAX_REPLY_BYTES >> 20} MiB")
-        return bytes(found)
+    def _exchange(self, line: str | None, seconds: float) -> str:
+        """Send a line, if there is one, and return the reply."""
+        try:
+            if line is not None:
+                self._pipe.write_line(line, seconds)
+            return self._pipe.read_line(seconds)
+        except ChildHungError as error:
+            raise LimitError(f"it took longer than {seconds:.0f} s") from error
+        except ChildClosedError as error:
+            raise LimitError(self._why_it_ended()) from error
+        except LineTooLongError as error:
+            raise LimitError(f"its result is larger than {_MAX_REPLY_BYTES >> 20} MiB") from error
 
-    @staticmethod
-    def _why_it_ended(process: subprocess.Popen[str]) -> str:
-        if process.wait() in (-signal.SIGXCPU, -signal.SIGKILL):
+    def _why_it_ended(self) -> str:
+        """Return why the child has closed its output."""
+        assert self._process is not None, "the child was started"
+        if end_child(self._process, is_ending=True) in (-signal.SIGXCPU, -signal.SIGKILL):
             return f"it took longer than {WORK_SECONDS} s"
         return "it broke the process that worked on it"
 

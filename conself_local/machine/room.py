@@ -13,6 +13,7 @@ from conself_local.machine.resources import available_memory_bytes
 
 DISK_NEEDED_BYTES = 200 * 2**20
 """Free disk space that a round asks for."""
+_FULL_BYTES = 2**20
 
 
 def verify_memory(what: str, needed: int, hint: str) -> None:
@@ -31,8 +32,20 @@ def verify_disk(folder: Path, what: str = "a round", needed: int = DISK_NEEDED_B
     if free < needed:
         raise ConselfError(
             f"only {free >> 20} MiB are free on the disk of {folder}; {what} needs {needed >> 20} MiB",
-            "make room, or choose another disk with --home DIR",
+            "make room (`conself prune` shows what can go), or choose another disk with --home DIR",
         )
+
+
+def is_full(folder: Path) -> bool:
+    """Return whether the disk of `folder`, which must exist, has less room than any work needs."""
+    return shutil.disk_usage(folder).free < _FULL_BYTES
+
+
+def size_text(n: int) -> str:
+    """Format a number of bytes for people: `0 KiB`, `340 KiB`, `12.3 MiB`, `1.2 GiB`."""
+    if n < 2**20:
+        return f"{-(-n // 2**10)} KiB"
+    return f"{n / 2**20:.1f} MiB" if n < 2**30 else gib(n)
 
 
 def gib(n: int) -> str:

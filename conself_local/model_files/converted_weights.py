@@ -10,10 +10,13 @@ difference in log-probability between the two files (`round/run.py`, `sampling/t
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import psutil
 
 from conself_local.errors import ConselfError
 from conself_local.machine.child_environment import child_environment
@@ -27,6 +30,9 @@ LOSSLESS_FORMATS = ("BF16", "F16")
 LOSSY_FORMATS = ("Q8_0", "Q4_0")
 FORMATS = (ORIGINAL, *LOSSLESS_FORMATS, *LOSSY_FORMATS)
 _BITS_PER_WEIGHT = {"BF16": 16.0, "F16": 16.0, "Q8_0": 8.5, "Q4_0": 4.5}
+_FOLDER = "running-copies"
+_CONVERTED_NAME = re.compile(rf"[0-9a-f]{{32}}-({'|'.join(name.lower() for name in FORMATS[1:])})\.gguf")
+_UNFINISHED_NAME = re.compile(r"[0-9a-f]{32}-\w+\.part(?P<pid>[1-9][0-9]{0,9})")
 _UNQUANTISED = {"BF16", "F16", "F32"}
 LARGEST_CONVERSION_BYTES = 4 * 2**30
 """The largest conversion that is made without asking the user."""
@@ -67,7 +73,31 @@ def converted_bytes(model: ModelFile, weights_format: str) -> int:
 
 def converted_path(model: ModelFile, weights_format: str, cache: Path) -> Path:
     """Return where the cache keeps the converted weights, which may not exist yet."""
-    return cache / "running-copies" / f"{model.sha256[:32]}-{weights_format.lower()}.gguf"
+    return cache / _FOLDER / f"{model.sha256[:32]}-{weights_format.lower()}.gguf"
+
+
+def list_converted(cache: Path) -> tuple[list[Path], list[Path]]:
+    """Return (the converted weights of any model in the cache, the unfinished ones of processes that have ended)."""
+    try:
+        files = [path for path in sorted((cache / _FOLDER).iterdir()) if path.is_file() and not path.is_symlink()]
+    except (FileNotFoundError, NotADirectoryError):
+        return [], []
+    unfinished = [(path, match) for path in files if (match := _UNFINISHED_NAME.fullmatch(path.name))]
+    left = [path for path, match in unfinished if not _is_being_written(path, int(match["pid"]))]
+    return [path for path in files if _CONVERTED_NAME.fullmatch(path.name)], left
+
+
+def is_converted_from(path: Path, model_sha256: str) -> bool:
+    """Return whether these converted weights are those of the model with this sha256."""
+    return path.name.startswith(f"{model_sha256[:32]}-")
+
+
+def _is_being_written(part: Path, pid: int) -> bool:
+    """Return whether the process that began the file can still be at work: it is older than the last change."""
+    try:
+        return psutil.Process(pid).create_time() <= part.stat().st_mtime
+    except (psutil.Error, OSError):
+        return False
 
 
 def ensure_converted_weights(model: ModelFile, weights_format: str, cache: Path) -> Path:
@@ -85,23 +115,33 @@ def ensure_converted_weights(model: ModelFile, weights_format: str, cache: Path)
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_suffix(f".part{os.getpid()}")
-    command = [
-        sys.executable,
-        "-m",
-        "conself_local.model_files.converted_weights",
-        str(model.path),
-        str(part),
-        weights_format,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, env=child_environment())
-    if done.returncode != 0 or not part.is_file():
-        part.unlink(missing_ok=True)
-        raise ConselfError(
-            f"{model.path.name} could not be converted to {weights_format}: {done.stderr.strip()[-300:]}",
-            f"free some disk space in {target.parent}, or run with --weights-format shipped",
-        )
+    _run_quantiser(
+        model, part, weights_format, f"free some disk space in {target.parent}, or run with --weights-format shipped"
+    )
     part.rename(target)
     return target
+
+
+def write_single_file(model: ModelFile, target: Path) -> None:
+    """Write the model, whose tensors stay as they are, to one file; of a split model, all parts are joined.
+
+    Raises ConselfError if it cannot be written.
+    """
+    if len(model.parts) == 1:
+        shutil.copyfile(model.path, target)
+    else:
+        _run_quantiser(model, target, ORIGINAL, f"free some disk space in {target.parent}")
+
+
+def _run_quantiser(model: ModelFile, target: Path, weights_format: str, hint: str) -> None:
+    """Write `target` in a child process. Raises ConselfError with `hint`, and leaves no file behind, if that fails."""
+    module = "conself_local.model_files.converted_weights"
+    command = [sys.executable, "-m", module, str(model.path), str(target), weights_format]
+    done = subprocess.run(command, capture_output=True, text=True, env=child_environment())
+    if done.returncode != 0 or not target.is_file():
+        target.unlink(missing_ok=True)
+        action = "joined" if weights_format == ORIGINAL else f"converted to {weights_format}"
+        raise ConselfError(f"{model.path.name} could not be {action}: {done.stderr.strip()[-300:]}", hint)
 
 
 def _convert(source: str, target: str, weights_format: str) -> int:
@@ -109,7 +149,10 @@ def _convert(source: str, target: str, weights_format: str) -> int:
     import llama_cpp as ll
 
     params = ll.llama_model_quantize_default_params()
-    params.ftype = getattr(ll, f"LLAMA_FTYPE_MOSTLY_{weights_format}")
+    if weights_format == ORIGINAL:
+        params.only_copy = True
+    else:
+        params.ftype = getattr(ll, f"LLAMA_FTYPE_MOSTLY_{weights_format}")
     params.allow_requantize = True
     params.nthread = usable_cores()
     return int(ll.llama_model_quantize(source.encode(), target.encode(), params))

@@ -8,6 +8,7 @@ number that the file's bytes cannot hold, or that no model needs, is refused.
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,24 +30,55 @@ _ARRAY_HEADER = struct.Struct("=IQ")
 _LENGTH = struct.Struct("=Q")
 
 
+@dataclass
+class Budget:
+    """How much may still be read of a file, or of all parts of a split file together."""
+
+    keys: int = MAX_KEYS
+    tensors: int = MAX_TENSORS
+    texts: int = MAX_ARRAY_TEXTS
+    numbers: int = MAX_ARRAY_NUMBERS
+
+
 class GgufReader(gguf.GGUFReader):  # type: ignore[misc]
     """A `gguf.GGUFReader` with the same fields and tensors, whose array fields can only be read whole.
 
-    An array field holds each string as one part, or all its numbers as a single part, so call `contents()` without an
-    index. Raises OSError if the file cannot be opened, and otherwise what `gguf.GGUFReader` raises, mostly ValueError.
+    Bytes of a key that are not UTF-8 become escapes. An array field holds each string as one part, or all its numbers
+    as a single part, so call `contents()` without an index. `budget` is what is left of the limits. Raises OSError if
+    the file cannot be opened, and otherwise what `gguf.GGUFReader` raises, mostly ValueError.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, budget: Budget | None = None) -> None:
         open_regular(path).close()
-        self._texts_left, self._numbers_left = MAX_ARRAY_TEXTS, MAX_ARRAY_NUMBERS
+        self._budget = budget or Budget()
         super().__init__(path)
 
     def _build_fields(self, offs: int, count: int) -> int:
-        _verify_count("keys", count, min(MAX_KEYS, len(self.data) // _LEAST_KEY_BYTES))
-        return int(super()._build_fields(offs, count))
+        _verify_count("keys", count, min(self._budget.keys, len(self.data) // _LEAST_KEY_BYTES))
+        self._budget.keys -= int(count)
+        for _ in range(count):
+            begin = offs
+            length, name = self._get_str(offs)
+            offs += int(length.nbytes + name.nbytes)
+            kind = self._get(offs, np.uint32)
+            offs += int(kind.nbytes)
+            size, parts, indices, types = self._get_field_parts(offs, kind[0])
+            offs += size
+            key = bytes(name).decode(errors="backslashreplace")  # a key that nobody asks for may hold any bytes
+            head = [length, name, kind]
+            indices = [index + len(head) for index in indices]
+            self._push_field(gguf.ReaderField(begin, key, head + parts, indices, types), skip_sum=True)
+        return offs
+
+    def _get_tensor_info_field(self, orig_offs: int) -> gguf.ReaderField:
+        try:
+            return super()._get_tensor_info_field(orig_offs)
+        except UnicodeDecodeError as error:
+            raise ValueError("the name of a tensor is not UTF-8") from error
 
     def _build_tensor_info(self, offs: int, count: int) -> tuple[int, list[gguf.ReaderField]]:
-        _verify_count("tensors", count, min(MAX_TENSORS, len(self.data) // _LEAST_TENSOR_BYTES))
+        _verify_count("tensors", count, min(self._budget.tensors, len(self.data) // _LEAST_TENSOR_BYTES))
+        self._budget.tensors -= int(count)
         offs, fields = super()._build_tensor_info(offs, count)
         return offs, fields
 
@@ -66,13 +98,13 @@ class GgufReader(gguf.GGUFReader):  # type: ignore[misc]
         try:
             kind, count = _ARRAY_HEADER.unpack_from(whole, int(orig_offs))
             if kind in self.gguf_scalar_to_np:
-                _verify_count("numbers in arrays", count, self._numbers_left)
-                self._numbers_left -= count
+                _verify_count("numbers in arrays", count, self._budget.numbers)
+                self._budget.numbers -= count
                 parts = [self._get(end, self.gguf_scalar_to_np[kind], count)]
                 end += count * parts[0].itemsize
             elif kind == gguf.GGUFValueType.STRING:
-                _verify_count("texts in arrays", count, self._texts_left)
-                self._texts_left -= count
+                _verify_count("texts in arrays", count, self._budget.texts)
+                self._budget.texts -= count
                 for _ in range(count):
                     first = end + _LENGTH.size
                     end = first + _LENGTH.unpack_from(whole, end)[0]

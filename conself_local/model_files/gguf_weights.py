@@ -19,7 +19,7 @@ import numpy.typing as npt
 from conself_local.errors import ConselfError
 from conself_local.model_files.families import FAMILIES, Family, configuration, untrainable_reason
 from conself_local.model_files.ggml import Bytes, Floats, unpack
-from conself_local.model_files.gguf_reader import GgufReader
+from conself_local.model_files.gguf_file import open_gguf
 from conself_local.model_files.metadata import Metadata
 from conself_local.model_files.model_file import ModelFile
 from conself_local.model_files.rope import FREQUENCY_TENSORS, Rope, rope, sliding_rope
@@ -41,8 +41,6 @@ class GgufTensor:
     """ggml's number of the type."""
     shape: tuple[int, ...]
     """(rows, columns), or (size,) for a norm or bias."""
-    offset: int
-    """Position of the first byte in the file."""
     packed: Bytes
     """The bytes, as a view of the memory-mapped file."""
     heads: int | None
@@ -85,24 +83,23 @@ class GgufWeights:
 
 
 def read_weights(model: ModelFile, context_tokens: int = 0) -> GgufWeights:
-    """Read the configuration and all tensors of a model, with one pass over the file's header.
+    """Read the configuration and all tensors of a model, with one pass over the header of each of its files.
 
     context_tokens: the context that the engine is started with, for models whose positions depend on it.
     Raises ConselfError for an architecture, a tensor, or a scaling of positions that is not known.
     """
     family = family_of(model)
-    reader = GgufReader(model.path)
-    values = {key: field.contents() for key, field in reader.fields.items() if key.startswith(f"{model.architecture}.")}
-    metadata = Metadata(model.architecture, values, model.path.name)
-    shapes = {t.name: tuple(int(n) for n in reversed(t.shape)) for t in reader.tensors}
+    file = open_gguf(model.path)
+    metadata = Metadata(model.architecture, file.value, model.path.name)
+    shapes = {t.name: tuple(int(n) for n in reversed(t.shape)) for t in file.tensors}
     if "token_embd.weight" not in shapes:
         raise ConselfError(f"{model.path.name} lacks the tensor token_embd.weight", "the file is damaged; get it again")
     config = configuration(metadata, shapes)
-    factors = {t.name: _floats(t) for t in reader.tensors if t.name in FREQUENCY_TENSORS}
+    factors = {t.name: _floats(t) for t in file.tensors if t.name in FREQUENCY_TENSORS}
     ropes = {"full_attention": rope(metadata, factors, context_tokens)}
     if config.get("sliding_window"):
         ropes["sliding_attention"] = sliding_rope(metadata, family.sliding_base)
-    tensors = [_describe(model, family, tensor) for tensor in reader.tensors if tensor.name not in FREQUENCY_TENSORS]
+    tensors = [_describe(model, family, tensor) for tensor in file.tensors if tensor.name not in FREQUENCY_TENSORS]
     unscaled = sliding_rope(metadata, None).inverse_frequencies
     scaled = bool(factors) or not np.array_equal(ropes["full_attention"].inverse_frequencies, unscaled)
     return GgufWeights(family, config, tensors, ropes, scaled)
@@ -151,7 +148,6 @@ def _describe(model: ModelFile, family: Family, tensor: gguf.ReaderTensor) -> Gg
         model_name=model_name,
         quant_type=int(tensor.tensor_type),
         shape=tuple(int(n) for n in reversed(tensor.shape)),
-        offset=int(tensor.data_offset),
         packed=np.asarray(tensor.data).view(np.uint8).reshape(-1),
         heads=heads if family.permuted else None,
         is_linear=part in family.linears and ending == "weight",

@@ -9,8 +9,7 @@ Sources of the folders: documentation of LM Studio and Ollama, llama.cpp common/
 from __future__ import annotations
 
 import contextlib
-import fnmatch
-import json
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
-from conself_local.foreign_files import PARSER_ERRORS, read_text
 from conself_local.home import user_home
 from conself_local.machine.resources import available_memory_bytes
 from conself_local.machine.room import gib
@@ -27,11 +25,10 @@ from conself_local.model_files.chat_template import template_fault
 from conself_local.model_files.gguf_weights import read_weights
 from conself_local.model_files.memory import training_bytes
 from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.model_files.ollama import ollama_models
+from conself_local.model_files.scan import scan
+from conself_local.model_files.split_files import PartName
 
-_MODEL_LAYER = "application/vnd.ollama.image.model"
-_MAX_MANIFEST_BYTES = 2**20
-_MAX_DEPTH = 12
-_MAX_FOLDERS = 20_000
 _OLLAMA_OF_THE_SYSTEM = Path("/usr/share/ollama/.ollama/models")
 """Where Ollama keeps models on Linux if it runs as a service."""
 
@@ -48,21 +45,33 @@ class FoundModel:
     """Its metadata; None if it cannot be used."""
     exclusion_reason: str
     """Why it cannot be used, or cannot be trained here; empty if it can be used and trained."""
+    ignored: tuple[str, ...] = ()
+    """A sentence for each thing that the other tool adds to the model and that is ignored here."""
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A file that may be a model."""
+
+    source: str
+    name: str
+    path: Path
+    ignored: tuple[str, ...] = ()
 
 
 def find_models(home: Path | None = None, fetched: Path | None = None) -> list[FoundModel]:
     """Return the models that are on this computer; a file that several tools link to is returned once.
 
-    Parts of split files and vision models (mmproj) are skipped. home: the user's home folder (default: the real one);
-    fetched: the folder of `conself models get`.
+    A split model is one model, and vision models (mmproj) are skipped. home: the user's home folder (default: the real
+    one); fetched: the folder of `conself models get`.
     """
-    found, seen = [], set()
-    for source, name, path in _files(home or user_home(), fetched):
-        real = path.resolve()
-        if real not in seen:
-            seen.add(real)
-            found.append(_inspect(source, name, path))
-    return found
+    found: dict[Path, FoundModel] = {}
+    for candidate in _files(home or user_home(), fetched):
+        real = candidate.path.resolve()
+        model = found.get(real) or _inspect(candidate.source, candidate.name, candidate.path)
+        ignored = tuple(dict.fromkeys((*model.ignored, *candidate.ignored)))
+        found[real] = dataclasses.replace(model, ignored=ignored)
+    return list(found.values())
 
 
 def describe_models(found: Sequence[FoundModel]) -> list[dict[str, Any]]:
@@ -73,6 +82,7 @@ def describe_models(found: Sequence[FoundModel]) -> list[dict[str, Any]]:
 def _describe(model: FoundModel) -> dict[str, Any]:
     row: dict[str, Any] = {"source": model.source, "name": model.name, "path": str(model.path)}
     file = model.file
+    row["ignored"] = list(model.ignored)
     if file is None:
         return row | {"usable": False, "trainable": False, "what": f"cannot be used: {model.exclusion_reason}"}
     quant_type, _ = file.formats[0]
@@ -81,16 +91,19 @@ def _describe(model: FoundModel) -> dict[str, Any]:
         if model.exclusion_reason
         else f"trainable in at least {gib(training_bytes(file))}"
     )
+    size = gib(file.size_bytes) + (f" in {len(file.parts)} parts" if len(file.parts) > 1 else "")
     what = (
-        f"{file.architecture}, {file.weights / 1e6:.0f} M weights, {gib(file.size_bytes)}, mostly {quant_type}, "
+        f"{file.architecture}, {file.weights / 1e6:.0f} M weights, {size}, mostly {quant_type}, "
         f"context {file.context_length}, licence {file.licence or 'not stated'}; {trained}"
     )
+    what = "; ".join([what, *model.ignored])
     return row | {
         "usable": True,
         "trainable": not model.exclusion_reason,
         "architecture": file.architecture,
         "weights": file.weights,
         "size_bytes": file.size_bytes,
+        "parts": len(file.parts),
         "format": quant_type,
         "context_length": file.context_length,
         "licence": file.licence,
@@ -122,10 +135,10 @@ def _untrainable_reason(file: ModelFile) -> str:
     )
 
 
-def _files(home: Path | None, fetched: Path | None) -> Iterator[tuple[str, str, Path]]:
-    """Yield (source, name, path) of every candidate file; a file may be yielded more than once."""
+def _files(home: Path | None, fetched: Path | None) -> Iterator[_Candidate]:
+    """Yield every file that may be a model; a file may be yielded more than once."""
     with contextlib.suppress(ConselfError):
-        yield "bundled", "SmolLM2-135M-Instruct", bundled_model()
+        yield _Candidate("bundled", "SmolLM2-135M-Instruct", bundled_model())
     if fetched:
         yield from _gguf_files("conself", fetched)
     if home is None:
@@ -144,50 +157,16 @@ def _files(home: Path | None, fetched: Path | None) -> Iterator[tuple[str, str, 
     yield from _ollama(_OLLAMA_OF_THE_SYSTEM)
 
 
-def _gguf_files(source: str, folder: Path) -> Iterator[tuple[str, str, Path]]:
-    for path in _scan(folder, "*.gguf"):
-        if "mmproj" not in path.name and "-of-0" not in path.name:
-            yield source, path.stem, path
+def _gguf_files(source: str, folder: Path) -> Iterator[_Candidate]:
+    """Yield the GGUF files under a folder; of the parts of a split model, only the first one that is there."""
+    split = set()
+    for path in scan(folder, "*.gguf"):
+        part = PartName.parse(f"{path.stem}.gguf")
+        model = part and (path.parent, part.model, part.count)
+        if "mmproj" not in path.name and (model is None or model not in split):
+            yield _Candidate(source, PartName.model_of(path), path)
+        split.add(model)
 
 
-def _ollama(folder: Path) -> Iterator[tuple[str, str, Path]]:
-    """Yield (source, name, path) of Ollama's models, found through its manifests.
-
-    A manifest names its blobs: `manifests/REGISTRY/OWNER/NAME/TAG` -> `blobs/sha256-...`.
-    """
-    for manifest in _scan(folder / "manifests", "*"):
-        try:
-            layers = json.loads(read_text(manifest, _MAX_MANIFEST_BYTES))["layers"]
-            digests = [str(layer["digest"]) for layer in layers if layer["mediaType"] == _MODEL_LAYER]
-        except (OSError, *PARSER_ERRORS):
-            continue  # other files may lie there too, and only a manifest can say which model it names
-        for digest in digests:
-            path = folder / "blobs" / digest.replace(":", "-")
-            if path.parent == folder / "blobs" and _is_file(path):
-                yield "Ollama", f"{manifest.parent.name}:{manifest.name}", path
-
-
-def _scan(folder: Path, pattern: str) -> list[Path]:
-    """Return the regular files under a folder whose names match in any case, at most `_MAX_DEPTH` folders deep.
-
-    Links to folders are followed, each folder once and at most `_MAX_FOLDERS` in all.
-    """
-    found, seen = [], set()
-    for inside, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(inside)
-        if real in seen or len(Path(inside).relative_to(folder).parts) >= _MAX_DEPTH:
-            folders.clear()
-        if real not in seen:
-            matching = (Path(inside) / name for name in names if fnmatch.fnmatch(name.lower(), pattern))
-            found += [path for path in matching if _is_file(path)]
-        seen.add(real)
-        if len(seen) >= _MAX_FOLDERS:
-            break
-    return sorted(found)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False  # its name is too long, for example
+def _ollama(folder: Path) -> Iterator[_Candidate]:
+    return (_Candidate("Ollama", model.name, model.path, model.ignored) for model in ollama_models(folder))

@@ -8,8 +8,6 @@ Not done here: comparing the prediction with the free memory (`machine/room.py`)
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from conself_local.machine.gpu import Gpu
 from conself_local.model_files.model_file import ModelFile
 
@@ -22,13 +20,14 @@ KV_MEMORY_BYTES = 2**30
 """Limit for the keys and values of all slots together, unless a single slot at its longest needs more."""
 
 
-def sampling_bytes(model: ModelFile, weights: Path, context_tokens: int) -> int:
-    """Predict the peak memory of the engine process in bytes: weights, KV memory, logits, the process itself.
+def sampling_bytes(model: ModelFile, weights_bytes: int, context_tokens: int, slots: int) -> int:
+    """Predict the peak memory of the engine process in bytes: weights, KV memory, states, logits, the process itself.
 
-    weights: the GGUF file that is sampled from; context_tokens: tokens of KV memory over all slots.
+    weights_bytes: size of the weights that are sampled from; context_tokens: tokens of KV memory over all slots.
     """
     logits = 4 * model.vocabulary * _LOGIT_ROWS
-    return weights.stat().st_size + model.kv_bytes_per_token * context_tokens + logits + _ENGINE_BASE_BYTES
+    context = model.kv_bytes_per_token * context_tokens + model.state_bytes * slots
+    return weights_bytes + context + logits + _ENGINE_BASE_BYTES
 
 
 def kv_tokens(model: ModelFile, slots: int, longest: int) -> int:
@@ -36,7 +35,7 @@ def kv_tokens(model: ModelFile, slots: int, longest: int) -> int:
 
     The result stays within `KV_MEMORY_BYTES`, but is never less than `longest`.
     """
-    return max(longest, min(slots * longest, KV_MEMORY_BYTES // model.kv_bytes_per_token))
+    return max(longest, min(slots * longest, KV_MEMORY_BYTES // max(1, model.kv_bytes_per_token)))
 
 
 def training_bytes(model: ModelFile) -> int:

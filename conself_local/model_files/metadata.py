@@ -5,7 +5,7 @@ A file is foreign: a value may be missing or of any type. Not covered: what the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 from conself_local.errors import ConselfError
 
@@ -13,19 +13,20 @@ from conself_local.errors import ConselfError
 class Metadata:
     """The values of one architecture: `number("rope.freq_base", 10000.0)` reads `llama.rope.freq_base`.
 
+    read: returns the value of a whole key, None if it is missing.
     Every method raises ConselfError if the value is missing and there is no default, or if it is of another type.
     """
 
-    def __init__(self, architecture: str, values: Mapping[str, object], file_name: str) -> None:
+    def __init__(self, architecture: str, read: Callable[[str], object], file_name: str) -> None:
         self.architecture = architecture
         self.file_name = file_name
-        self._values = values
+        self._read = read
 
     def __contains__(self, key: str) -> bool:
         return self._value(key) is not None
 
     def _value(self, key: str) -> object:
-        return self._values.get(f"{self.architecture}.{key}")
+        return self._read(f"{self.architecture}.{key}")
 
     def whole(self, key: str, default: int | None = None) -> int:
         """Return a whole number; a list of equal numbers, one per layer, counts as that number."""

@@ -93,7 +93,7 @@ def import_problems(
     verify_new(target)
     report = Import()
     benchmarks = _benchmarks(source, make_sandbox, on_progress)
-    with whole_file(target) as part:
+    with whole_file(target, replace=False) as part:
         with part.open("w", encoding="utf-8") as lines:
             for problem in _accepted(source, make_sandbox, benchmarks, report, on_progress):
                 lines.write(json.dumps(own.record_of(problem)) + "\n")

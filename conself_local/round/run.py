@@ -186,6 +186,7 @@ def open_engine(context: RoundContext, settings: Settings, *, original: bool = F
         threads=config.threads,
         longest=PROMPT_TOKENS + settings.max_new_tokens,
         use_gpu=context.compute.use_gpu,
+        on_notice=lambda text: context.on_event(Notice(text)),
     )
 
 

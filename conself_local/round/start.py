@@ -15,6 +15,7 @@ from typing import Any
 from conself_local.errors import ConselfError
 from conself_local.machine.versions import package_versions
 from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.gguf_weights import read_weights
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.problems.formats.human_eval import packaged_file
 from conself_local.problems.load import LoadedProblems, load_problems, load_starter, sample_indices
@@ -22,6 +23,7 @@ from conself_local.problems.overlap import Overlap, Repeats, exclusion_reason
 from conself_local.problems.problem import Problem
 from conself_local.settings import LAPTOP, PRESETS, Settings
 from conself_local.stages.evaluate import ARMS, Benchmark
+from conself_local.store.model_changes import accepted_adapter, verify_unchanged
 from conself_local.store.store import RoundInfo, Store
 from sandbox import MakeSandbox
 
@@ -49,6 +51,8 @@ class Request:
     """Whether to start from the base model instead of the latest accepted adapter."""
     new: bool = False
     """Whether to abandon an unfinished round instead of continuing it."""
+    trains: bool = True
+    """Whether the round is to be run to its training or beyond, so that the model must be one that can be trained."""
 
 
 def open_round(
@@ -57,24 +61,30 @@ def open_round(
     """Return the unfinished round of this home or a new one as requested, with its model and its benchmarks.
 
     Raises ConselfError if the request contradicts the unfinished round, its model file has changed, no training problem
-    can be used, or a file or a benchmark is unknown or broken.
+    can be used, a file or a benchmark is unknown or broken, or the model cannot be trained although it is to be.
     """
-    unfinished = store.latest_round()
-    if unfinished is not None and unfinished.state == "running":
-        if not request.new:
-            return _reopen(store, unfinished, request, make_sandbox)
-        store.db.table("rounds").update(unfinished.id, {"state": "abandoned"})
-    return _start(store, request, make_sandbox)
+    latest = store.latest_round()
+    unfinished = latest if latest is not None and latest.state == "running" else None
+    if unfinished is not None and not request.new:
+        return _reopen(store, unfinished, request, make_sandbox)
+    return _start(store, request, make_sandbox, unfinished)
 
 
-def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
-    """Store a new round as requested, on the latest accepted adapter of the model unless `from_base`."""
+def _start(
+    store: Store, request: Request, make_sandbox: MakeSandbox, unfinished: RoundInfo | None
+) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
+    """Store a new round as requested, on the latest accepted adapter of the model unless `from_base`.
+
+    `unfinished` is the round to abandon, which happens only when nothing is wrong with the request.
+    """
     settings = request.settings or PRESETS[request.preset or "laptop"]
     if request.ask_for_inputs:
         settings = dataclasses.replace(
             settings, ask_for_inputs=True, grown_inputs=settings.grown_inputs or LAPTOP.grown_inputs
         )
     model = load_model_file(request.model or bundled_model())
+    if request.trains:
+        read_weights(model)
     loaded = _load(request.problems, make_sandbox)
     seed = 0 if request.seed is None else request.seed
     names = request.benchmarks if request.benchmarks is not None else DEFAULT_BENCHMARKS
@@ -85,13 +95,15 @@ def _start(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[R
         raise ConselfError(
             f"{request.problems} has no training problem that can be used", "run `conself problems check` to see why"
         )
-    base = None if request.from_base else store.latest_accepted(model.sha256)
+    base = None if request.from_base else accepted_adapter(store, model)
     stored_request: dict[str, Any] = {
         "problems": str(request.problems.resolve()) if request.problems else None,
         "limit": request.limit,
         "benchmarks": list(names),
         "evaluation_samples": sum(len(ARMS) * len(b.problems) * (1 + b.samples) for b in benchmarks),
     }
+    if unfinished is not None:
+        store.db.table("rounds").update(unfinished.id, {"state": "abandoned"})
     round_ = store.start_round(
         seed=seed,
         settings=settings,
@@ -118,7 +130,7 @@ def _reopen(
     different = [
         name
         for name, given, stored in (
-            ("--model", request.model and str(request.model.resolve()), str(round_.model_path)),
+            ("--model", request.model and _stored_path(request.model), str(round_.model_path)),
             ("--problems", request.problems and str(request.problems.resolve()), stored_request["problems"]),
             ("--preset", request.preset, round_.settings.preset),
             ("--limit", request.limit, stored_request["limit"]),
@@ -132,14 +144,18 @@ def _reopen(
             "omit these options to continue it, or add --new to abandon it and start another",
         )
     model = load_model_file(round_.model_path)
-    if model.sha256 != round_.model_sha256:
-        raise ConselfError(
-            f"{round_.model_path} has changed since round {round_.id} began",
-            "restore the file, or start a new round with --new",
-        )
+    instead = "abandon the round and start one on the new file, with a new line of adapters: --new --from-base"
+    verify_unchanged(model.path, model.sha256, round_.model_sha256, f"round {round_.id} began", instead)
+    if request.trains:
+        read_weights(model)
     loaded = _load(Path(stored_request["problems"]) if stored_request["problems"] else None, make_sandbox)
     benchmarks = load_benchmarks(stored_request["benchmarks"], loaded, round_.settings.evaluation_samples, make_sandbox)
     return round_, model, benchmarks
+
+
+def _stored_path(model: Path) -> str:
+    """Return the path under which a model is stored: of a split one, the path of the first part."""
+    return str(load_model_file(model).path if model.exists() else model.resolve())
 
 
 def without_overlap(training: Sequence[Problem], judged_on: Sequence[Problem]) -> tuple[list[Problem], list[str]]:

@@ -23,6 +23,7 @@ from conself_local.sampling.prompts import answer_prefix
 from conself_local.stages.evaluate import Benchmark, judged_correct, load_arms
 from conself_local.stages.score import load_evidence, pairs_of
 from conself_local.stages.seeds import seed_for
+from conself_local.store.model_changes import changed_models
 from conself_local.store.store import RoundInfo, Row, Store
 
 
@@ -211,7 +212,9 @@ def _verify_steps(store: Store, round_: RoundInfo) -> Iterator[str]:
 
 
 def _verify_adapters(store: Store) -> Iterator[str]:
-    """Check that each adapter file exists and has the stored sha256."""
+    """Check that adapter files exist and have the stored sha256, and that models have not changed since."""
+    for error in changed_models(store):
+        yield f"adapters: {error.message}: {error.hint}"
     for row in store.rows("select * from adapters"):
         path = Path(row["gguf_path"])
         if not path.is_file():

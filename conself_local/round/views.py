@@ -18,7 +18,7 @@ from conself_local.method.curriculum import EntropyNormalisation, ProblemScore, 
 from conself_local.method.entropy import clusters
 from conself_local.problems.literals import input_text
 from conself_local.stages.score import load_evidence
-from conself_local.store.store import Row, Store
+from conself_local.store.store import TOKENS, Row, Store
 
 ENTROPY_NORMALISATIONS: tuple[EntropyNormalisation, ...] = get_args(EntropyNormalisation)
 ProblemClass = Literal["pending", "crashed", "too easy", "learnable", "too hard"]
@@ -198,7 +198,7 @@ def latest_programs(store: Store, round_id: int, wanted: int = 12) -> list[Row]:
 
     At most `wanted` rows, and only samples among the last 1000 of the store.
     """
-    sql = """select s.problem_id, s.finish, json_array_length(s.token_ids) as tokens, p.code,
+    sql = f"""select s.problem_id, s.finish, {TOKENS} as tokens, p.code,
              (select e.load_status || ' ' ||
                      (select group_concat(json_extract(o.value, '$[0]'), ' ') from json_each(b.outputs) o)
               from executions e join behaviours b on b.id = e.behaviour_id where e.program_id = p.id limit 1) as ran
@@ -225,7 +225,7 @@ def tokens_since(store: Store, round_id: int, after_row: int | None) -> tuple[in
     last = int(store.value("select coalesce(max(rowid), 0) from samples") or 0)
     if after_row is None:
         return 0, last
-    sql = """select coalesce(sum(json_array_length(token_ids)), 0) from samples
+    sql = f"""select coalesce(sum({TOKENS}), 0) from samples
              where rowid > ? and rowid <= ? and round_id = ?"""
     return int(store.value(sql, after_row, last, round_id)), last
 

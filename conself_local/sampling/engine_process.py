@@ -1,8 +1,9 @@
-"""Run an engine in a separate process: start it, exchange JSON lines with it, and restart it once if it dies.
+"""Run an engine in a separate process: start it, exchange JSON lines with it, and restart it once if it dies or hangs.
 
 `LlamaProcess` samples from a GGUF file with llama.cpp, `MlxProcess` from a folder of MLX weights with mlx-lm (Apple
-Silicon). A request that was in flight when the engine died is sent again with the same seed. An engine that dies twice
-without a completion in between raises `EngineDiedError` with the last lines of its standard error.
+Silicon). An engine that shows no progress for `ENGINE_HANG_SECONDS` is killed and counts as dead. A request that was in
+flight when the engine died is sent again with the same seed. An engine that dies twice without an answer in between
+raises `EngineDiedError` with the last lines of its standard error.
 Not covered: decoding and batching (`llama_engine.py`, `mlx_engine.py`).
 """
 
@@ -20,18 +21,25 @@ from types import TracebackType
 from typing import Any, Self
 
 from conself_local.errors import ConselfError, EngineDiedError
-from conself_local.machine.child_process import last_lines, module_command, start_child
+from conself_local.machine.child_pipe import ChildClosedError, ChildHungError, ChildPipe
+from conself_local.machine.child_process import close_child, end_child, last_lines, module_command, start_child
 from conself_local.model_files.mlx_folder import verify_mlx_adapter, verify_mlx_folder
 from conself_local.model_files.model_file import ModelFile, verify_adapter_file
 from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, SampleRequest
 
 QUEUED_PER_SLOT = 3
 """Requests in flight per slot, so that a free slot finds the next request at once."""
+ENGINE_HANG_SECONDS = 600.0
+"""Longest time without any progress of the engine.
+
+llama.cpp reports progress within a long decode and while it loads a file (`llama_progress.py`). What reports nothing
+meanwhile takes minutes at most: loading MLX weights from a slow disk, or compiling the kernels of a graphics card.
+"""
 _CRASHES = (signal.SIGSEGV, signal.SIGILL)
 
 
 class EngineClosedError(Exception):
-    """The engine process has closed its standard output: it died."""
+    """The engine process has ended, or it hung and was killed."""
 
 
 class EngineProcess:
@@ -39,18 +47,28 @@ class EngineProcess:
 
     `arguments` are those of `engine_server.py`. `package` is the Python package that computes, for the hint after a
     crash. `verify_adapter` is called before the first use of each adapter and raises ConselfError to refuse it.
+    `on_notice` is called with a sentence for the user when the engine is restarted. `hang_seconds` is for tests.
     """
 
     def __init__(
-        self, package: str, arguments: Sequence[str], slots: int, verify_adapter: Callable[[Path], None]
+        self,
+        package: str,
+        arguments: Sequence[str],
+        slots: int,
+        verify_adapter: Callable[[Path], None],
+        *,
+        on_notice: Callable[[str], None] = lambda text: None,
+        hang_seconds: float = ENGINE_HANG_SECONDS,
     ) -> None:
         self._package = package
         self._slots = slots
         self._verify_adapter = verify_adapter
+        self._on_notice, self._hang_seconds = on_notice, hang_seconds
         self._command = module_command("conself_local.sampling.engine_server", *arguments)
         self._verified: set[Path] = set()
         self._stderr = tempfile.TemporaryFile()
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._hung = False
         self._in_flight: dict[str, SampleRequest] = {}
         self._arrived: list[dict[str, Any]] = []
         self._deaths = 0
@@ -63,7 +81,10 @@ class EngineProcess:
         return self._process.pid
 
     def _start(self) -> None:
+        if self._process is not None:
+            close_child(self._process)
         self._process = start_child(self._command, self._stderr)
+        self._pipe, self._hung = ChildPipe(self._process), False
         with self._raise_engine_died("did not start"):
             self.receive()
 
@@ -71,7 +92,7 @@ class EngineProcess:
     def _raise_engine_died(self, what: str) -> Iterator[None]:
         try:
             yield
-        except (EngineClosedError, BrokenPipeError) as error:
+        except EngineClosedError as error:
             raise EngineDiedError(f"the engine {what}: {self._tail_log()}", self._fix_hint()) from error
 
     def why_it_died(self) -> EngineDiedError:
@@ -79,32 +100,58 @@ class EngineProcess:
         return EngineDiedError(f"the engine died: {self._tail_log()}", self._fix_hint())
 
     def _fix_hint(self) -> str:
-        if self._process and -self._process.wait() in _CRASHES:
+        if self._status() is None:
+            return "restart the computer, then start again to continue; a driver or a disk may hang"
+        if self._hung:
+            return (
+                "start again to continue; if it hangs again, compute without the graphics card (--no-gpu), "
+                "lower --slots, or use a smaller model"
+            )
+        if -(self._status() or 0) in _CRASHES:
             command = f"pip install --force-reinstall --no-cache-dir {self._package}"
             return f"{self._package} crashed; rebuild it for this processor: {command}"
         return "start again to continue; if it dies again, lower --slots, close other programs, or use a smaller model"
 
+    def _status(self) -> int | None:
+        """Return the status with which the engine ended, as `Popen.wait` does; None if it does not end."""
+        return end_child(self._process, is_ending=not self._hung) if self._process else 0
+
     def _tail_log(self) -> str:
-        code = self._process.wait() if self._process else 0
-        ended = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        return f"{ended}; {' | '.join(last_lines(self._stderr, 3)) or 'it printed no message'}"
+        return f"{self._how_it_ended()}; {' | '.join(last_lines(self._stderr, 3)) or 'it printed no message'}"
+
+    def _how_it_ended(self) -> str:
+        code = self._status()
+        if code is None:
+            return "it hangs in the system and cannot be killed"
+        if self._hung:
+            return f"it made no progress for {self._hang_seconds:g} s and was killed"
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
 
     def send(self, call: dict[str, Any]) -> None:
-        """Send one call of `engine_server.py`. Raises BrokenPipeError if the engine is dead."""
-        assert self._process is not None and self._process.stdin is not None, "the engine has been closed"
-        self._process.stdin.write(json.dumps(call, default=str) + "\n")
-        self._process.stdin.flush()
+        """Send one call of `engine_server.py`. Raises EngineClosedError if the engine is dead or hangs."""
+        assert self._process is not None, "the engine has been closed"
+        with self._kill_if_hung(self._process):
+            self._pipe.write_line(json.dumps(call, default=str), self._hang_seconds)
 
-    def receive(self) -> dict[str, Any]:
-        """Return the engine's next reply.
+    @contextlib.contextmanager
+    def _kill_if_hung(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        try:
+            yield
+        except ChildClosedError as error:
+            raise EngineClosedError from error
+        except ChildHungError as error:
+            self._hung = True
+            process.kill()
+            raise EngineClosedError from error
 
-        Raises EngineClosedError if the engine is dead, and the ConselfError with which it ended itself.
+    def receive(self, is_awaited: Callable[[], bool] = lambda: True) -> dict[str, Any]:
+        """Return the engine's next reply; an engine that shows no progress while a reply `is_awaited` is killed.
+
+        Raises EngineClosedError if the engine is dead or hangs, and the ConselfError with which it ended itself.
         """
-        assert self._process is not None and self._process.stdout is not None, "the engine has been closed"
-        line = self._process.stdout.readline()
-        if not line.endswith("\n"):
-            raise EngineClosedError
-        reply: dict[str, Any] = json.loads(line)
+        assert self._process is not None, "the engine has been closed"
+        with self._kill_if_hung(self._process):
+            reply: dict[str, Any] = json.loads(self._pipe.read_line(self._hang_seconds, is_awaited))
         if "error" in reply:
             printed = last_lines(self._stderr, 3)
             raise ConselfError(
@@ -121,20 +168,26 @@ class EngineProcess:
                     self._arrived.append(reply)
                 if "refused" in reply:
                     raise ConselfError(reply["refused"], reply["hint"])
+                if not self._in_flight:
+                    self._deaths = 0
                 return reply
-            except (EngineClosedError, BrokenPipeError):
+            except EngineClosedError:
                 self._restart()
 
     def _restart(self) -> None:
-        """Start a new engine and send it the requests in flight; raise after a second death without a completion."""
+        """Start a new engine and send it the requests in flight; raise after a second death without an answer."""
         self._deaths += 1
         if self._deaths > 1:
             raise EngineDiedError(f"the engine died twice: {self._tail_log()}", self._fix_hint())
+        what = "hung" if self._hung else "died"
+        self._on_notice(
+            f"the engine {what} ({self._how_it_ended()}); it is started again, and its requests are sent again"
+        )
         self._start()
         arrived = {completion["key"] for completion in self._arrived}
         for key, request in self._in_flight.items():
             if key not in arrived:
-                with contextlib.suppress(BrokenPipeError):  # the next read finds that the engine has died again
+                with contextlib.suppress(EngineClosedError):  # the next read finds that the engine has died again
                     self._submit(request)
 
     def _submit(self, request: SampleRequest) -> None:
@@ -202,7 +255,7 @@ class EngineProcess:
             while len(self._in_flight) < QUEUED_PER_SLOT * self._slots and (request := next(source, None)):
                 self._verify(request.adapter)
                 self._in_flight[request.key] = request
-                with contextlib.suppress(BrokenPipeError):  # the read below finds that the engine is closed
+                with contextlib.suppress(EngineClosedError):  # the read below finds that the engine has died
                     self._submit(request)
             if not self._in_flight:
                 return
@@ -222,9 +275,10 @@ class EngineProcess:
         texts = dict.fromkeys((request.key for request in requests), "")
         for request in requests:
             self._verify(request.adapter)
-            self._submit(dataclasses.replace(request, stream=True))
         waiting = set(texts)
         with self._raise_engine_died("died"):
+            for request in requests:
+                self._submit(dataclasses.replace(request, stream=True))
             while waiting:
                 reply = self.receive()
                 if "partial" in reply:
@@ -253,12 +307,7 @@ class EngineProcess:
     def close(self) -> None:
         """Kill the engine process; a second call has no effect."""
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout):
-                with contextlib.suppress(BrokenPipeError):
-                    if pipe:
-                        pipe.close()
+            close_child(self._process)
             self._process = None
         self._stderr.close()
 
@@ -287,6 +336,8 @@ class LlamaProcess(EngineProcess):
         threads: int,
         weights: Path | None = None,
         gpu_layers: int = 0,
+        on_notice: Callable[[str], None] = lambda text: None,
+        hang_seconds: float = ENGINE_HANG_SECONDS,
     ) -> None:
         self.weights = weights or model.path
         self.runs_original = self.weights == model.path
@@ -305,7 +356,14 @@ class LlamaProcess(EngineProcess):
             "--gpu-layers",
             str(gpu_layers),
         ]
-        super().__init__("llama-cpp-python", arguments, slots, lambda adapter: verify_adapter_file(adapter, model))
+        super().__init__(
+            "llama-cpp-python",
+            arguments,
+            slots,
+            lambda adapter: verify_adapter_file(adapter, model),
+            on_notice=on_notice,
+            hang_seconds=hang_seconds,
+        )
 
 
 class MlxProcess(EngineProcess):
@@ -314,7 +372,15 @@ class MlxProcess(EngineProcess):
     Tokenizer and chat template are the folder's. Raises ConselfError if the folder cannot be used.
     """
 
-    def __init__(self, folder: Path, *, slots: int, context_tokens: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        slots: int,
+        context_tokens: int,
+        on_notice: Callable[[str], None] = lambda text: None,
+        hang_seconds: float = ENGINE_HANG_SECONDS,
+    ) -> None:
         verify_mlx_folder(folder)
         arguments = ["mlx", "--model", str(folder), "--slots", str(slots), "--context-tokens", str(context_tokens)]
-        super().__init__("mlx-lm", arguments, slots, verify_mlx_adapter)
+        super().__init__("mlx-lm", arguments, slots, verify_mlx_adapter, on_notice=on_notice, hang_seconds=hang_seconds)

@@ -1,8 +1,9 @@
 """Run `LlamaEngine` or `MlxEngine` in a process that reads and writes JSON lines; `engine_process.py` starts it.
 
 Replies go to a duplicate of standard output; everything that a library prints goes to standard error. The process exits
-at the end of standard input, so it never outlives its parent. Requests are not stored: `engine_process.py` sends them
-again after a restart.
+at the end of standard input, so it never outlives its parent. While it loads and decodes, it sends heartbeats from its
+own loop, so a decode that hangs is noticed. Requests are not stored: `engine_process.py` sends them again after a
+restart.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from conself_local.errors import ConselfError
+from conself_local.machine.child_pipe import Heartbeat
 from conself_local.model_files.chat_template import TemplateRenderer
 from conself_local.model_files.model_file import load_model_file
 from conself_local.sampling.generation import Generation
@@ -81,7 +83,8 @@ def main() -> None:
     os.dup2(2, 1)
     os.nice(NICENESS)
     try:
-        engine, renderer = _open_mlx(options) if options.engine == "mlx" else _open_llama(options)
+        open_engine = _open_mlx if options.engine == "mlx" else _open_llama
+        engine, renderer = open_engine(options, Heartbeat(channel))
         with renderer:
             _write(channel, {"ready": True})
             _serve(engine, renderer, channel)
@@ -89,7 +92,7 @@ def main() -> None:
         _write(channel, {"error": error.message, "hint": error.hint})
 
 
-def _open_llama(options: argparse.Namespace) -> tuple[Engine, TemplateRenderer]:
+def _open_llama(options: argparse.Namespace, heartbeat: Heartbeat) -> tuple[Engine, TemplateRenderer]:
     from conself_local.sampling.llama_engine import LlamaEngine
 
     described = load_model_file(options.described_by)
@@ -101,14 +104,15 @@ def _open_llama(options: argparse.Namespace) -> tuple[Engine, TemplateRenderer]:
         context_tokens=options.context_tokens,
         threads=options.threads,
         gpu_layers=options.gpu_layers,
+        on_progress=heartbeat,
     )
     return engine, renderer
 
 
-def _open_mlx(options: argparse.Namespace) -> tuple[Engine, TemplateRenderer]:
+def _open_mlx(options: argparse.Namespace, heartbeat: Heartbeat) -> tuple[Engine, TemplateRenderer]:
     from conself_local.sampling.mlx_engine import MlxEngine
 
-    engine = MlxEngine(options.model, slots=options.slots, context_tokens=options.context_tokens)
+    engine = MlxEngine(options.model, slots=options.slots, context_tokens=options.context_tokens, on_progress=heartbeat)
     return engine, TemplateRenderer(engine.chat_template, engine.special_tokens)
 
 

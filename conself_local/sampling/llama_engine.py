@@ -4,8 +4,9 @@ A slot is a llama.cpp sequence with its own stream of the KV cache; more slots g
 takes the next request at once. Prefix sharing: the part of a prompt that another slot has cached, or will have cached
 soon, is copied from there instead of computed. Busy slots are kept adjacent, since llama.cpp splits a batch at every
 gap. The slot length follows the queue: a request that needs longer slots waits until all slots are empty, then the
-context is allocated again. With one slot nothing is shared and the KV cache is cleared before every prompt, so equal
-requests give equal completions whatever ran before.
+context is allocated again. Models with recurrent layers share no prefixes, because llama.cpp cannot copy a part of a
+state. With one slot nothing is shared and the KV cache is cleared before every prompt, so equal requests give equal
+completions whatever ran before.
 
 It runs in the engine process (`engine_server.py`), because a failed assertion of ggml ends the process.
 Not covered: prompts, templates, JSON. Source of the API: llama.h at llama-cpp-python 0.3.20 and later.
@@ -18,7 +19,7 @@ import itertools
 import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from conself_local.errors import ConselfError
 from conself_local.foreign_text import shown
 from conself_local.sampling.amx import model_params
 from conself_local.sampling.generation import Generation
+from conself_local.sampling.llama_progress import LlamaProgress
 from conself_local.sampling.request_queue import RequestQueue, does_not_fit
 from conself_local.sampling.sampler import Completion, Finish, SampleRequest
 from conself_local.sampling.token_choice import Logits, choose_token, token_uncertainty
@@ -80,21 +82,36 @@ class LlamaEngine:
 
     `slots` is the maximum number of sequences at once. `context_tokens` is the KV cache of all slots together, in
     tokens. `gpu_layers` is the number of layers on the GPU, if llama.cpp was built for one; there llama.cpp decides
-    whether to use flash attention. Raises ConselfError if llama.cpp cannot load the model.
+    whether to use flash attention. `on_progress` is called often while the model is loaded and decodes.
+    Raises ConselfError if llama.cpp cannot load the model.
     """
 
-    def __init__(self, model_path: Path, *, slots: int, context_tokens: int, threads: int, gpu_layers: int = 0) -> None:
+    def __init__(
+        self,
+        model_path: Path,
+        *,
+        slots: int,
+        context_tokens: int,
+        threads: int,
+        gpu_layers: int = 0,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
         if slots < 1 or context_tokens < 64 or threads < 1:
             raise ValueError("slots >= 1, context_tokens >= 64 and threads >= 1 are needed")
         ll.llama_log_set(_keep_warnings, ctypes.c_void_p(0))
         ll.llama_backend_init()
         params = model_params()
         params.n_gpu_layers = gpu_layers
+        self._progress = LlamaProgress(on_progress)
+        params.progress_callback = self._progress.while_loading
         self._model = ll.llama_model_load_from_file(str(model_path).encode(), params)
         if not self._model:
             raise ConselfError(
                 f"llama.cpp cannot load {model_path}", "the file may be damaged or its architecture unknown"
             )
+        if ll.llama_model_has_encoder(self._model) or ll.llama_model_is_diffusion(self._model):
+            raise ConselfError(f"{model_path} is not a model that continues text", "use a chat model")
+        self._shares_prefixes = not (ll.llama_model_is_recurrent(self._model) or ll.llama_model_is_hybrid(self._model))
         self._vocab = ll.llama_model_get_vocab(self._model)
         self._vocab_size = ll.llama_vocab_n_tokens(self._vocab)
         self._max_slots, self._threads = slots, threads
@@ -184,7 +201,7 @@ class LlamaEngine:
         rows = self._fill_batch()
         if not self._batch.n_tokens:
             return
-        if ll.llama_decode(self._context, self._batch) != 0:
+        if not self._progress.decode(self._context, self._batch):
             raise ConselfError("llama.cpp could not decode a batch", "lower --slots or close other programs")
         for (slot, generation), logits in zip(rows, self._wanted_logits(len(rows)), strict=True):
             finish = self._sample_token(slot, generation, logits)
@@ -268,11 +285,11 @@ class LlamaEngine:
             self._clear()
         own = max(free, key=lambda s: (_common_prefix(s.cached_tokens, prompt), -len(s.cached_tokens)))
         prefix_source = max(self._slots, key=lambda s: _common_prefix(s.expected_tokens, prompt))
-        kept = _reusable_tokens(own.cached_tokens, prompt)
+        kept = _reusable_tokens(own.cached_tokens, prompt) if self._shares_prefixes else 0
         ll.llama_memory_seq_rm(self._memory, own.index, kept, -1)
         del own.cached_tokens[kept:]
         own.generation, own.random = Generation(request), random.Random(request.seed)
-        own.prefix_source = prefix_source if prefix_source is not own else None
+        own.prefix_source = prefix_source if prefix_source is not own and self._shares_prefixes else None
         self._copy_shared_prefix(own, own.generation)
 
     def _copy_shared_prefix(self, slot: Slot, generation: Generation) -> None:
@@ -421,7 +438,7 @@ class LlamaEngine:
                 self._batch.n_seq_id[n], self._batch.seq_id[n][0] = 1, 0
                 self._batch.logits[n] = len(prompt) - 1 <= position < len(tokens) - 1
             self._batch.n_tokens = len(chunk)
-            if ll.llama_decode(self._context, self._batch) != 0:
+            if not self._progress.decode(self._context, self._batch):
                 raise ConselfError("llama.cpp could not decode a batch", "close other programs and start again")
             scored = [start + n + 1 for n in range(len(chunk)) if self._batch.logits[n]]
             for position, logits in zip(scored, self._wanted_logits(len(scored)), strict=True):

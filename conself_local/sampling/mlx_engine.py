@@ -39,10 +39,13 @@ class MlxEngine:
     """The model in memory and its queue.
 
     `slots` is the maximum number of sequences at once; each may have `context_tokens // slots` tokens of prompt and
-    completion. Raises ConselfError if mlx-lm cannot load the model, or if it has no chat template or no end token.
+    completion. `on_progress` is called after each step; a long prompt takes several.
+    Raises ConselfError if mlx-lm cannot load the model, or if it has no chat template or no end token.
     """
 
-    def __init__(self, folder: Path, *, slots: int, context_tokens: int) -> None:
+    def __init__(
+        self, folder: Path, *, slots: int, context_tokens: int, on_progress: Callable[[], None] = lambda: None
+    ) -> None:
         if slots < 1 or context_tokens < 64:
             raise ValueError("slots >= 1 and context_tokens >= 64 are needed")
         try:
@@ -60,6 +63,7 @@ class MlxEngine:
         self._slots = slots
         self._longest = context_tokens // slots
         self._folder = folder
+        self._on_progress = on_progress
         self._adapter: Path | None = None
         self._queue = RequestQueue()
         self._running: dict[int, _Running] = {}
@@ -97,6 +101,7 @@ class MlxEngine:
         if not self._running:
             return
         _, responses = self._generator.next()
+        self._on_progress()
         for response in responses:
             finish = self._add_token(self._running[response.uid], response)
             if finish:

@@ -1,8 +1,8 @@
 """Let many requests use one engine at once, as they come: for the server, where a round would be a fixed list.
 
 Requests of one adapter are decoded together; a request for another one waits until those before it have ended, and
-those after it wait for it, so that nobody waits for ever. An engine that dies fails the requests in progress with the
-reason, and the next request starts another one.
+those after it wait for it, so that nobody waits for ever. An engine that dies or hangs fails the requests in progress
+with the reason, and the next request starts another one.
 Not covered: decoding (`llama_engine.py`), and the form of requests from outside (`serving/`).
 """
 
@@ -128,7 +128,7 @@ class SharedEngine:
 
     def _send(self, call: dict[str, Any]) -> None:
         if self._engine is not None:
-            with contextlib.suppress(BrokenPipeError, ValueError):  # the thread that receives reports the death
+            with contextlib.suppress(EngineClosedError):  # the thread that receives reports the death
                 self._engine.send(call)
 
     # -- replies --------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class SharedEngine:
         with contextlib.suppress(RuntimeError):  # the event loop has ended
             while True:
                 try:
-                    reply = engine.receive()
+                    reply = engine.receive(lambda: bool(self._calls or self._active))
                 except (EngineClosedError, ConselfError, OSError, ValueError, AssertionError) as error:
                     loop.call_soon_threadsafe(self._died, engine, error)
                     return

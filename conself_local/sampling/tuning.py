@@ -179,6 +179,7 @@ class _Prober:
                 threads=config.threads,
                 longest=_TOKENS_PER_SLOT,
                 use_gpu=True,
+                on_notice=self._say,
             )
         except ConselfError as error:
             self._say(f"{config}: skipped, {error.message}")

@@ -15,6 +15,7 @@ from conself_local.model_files.converted_weights import ORIGINAL
 from conself_local.model_files.model_file import ModelFile
 from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
+from conself_local.store.model_changes import accepted_adapter, verify_model_of
 from conself_local.store.store import Store
 
 PROMPT_TOKENS = 3072
@@ -26,13 +27,12 @@ def current_adapter(store: Store, model: ModelFile, adapter_id: int | None) -> P
     """Return the GGUF file of adapter `adapter_id`, or of the latest accepted one if it is None.
 
     Returns None if no adapter has been accepted for this model yet. Raises ConselfError if the adapter does not exist,
-    was made for another model, or its file is missing or has changed.
+    was made for another model, or if its file or the model's is missing or has changed.
     """
-    if adapter_id is not None:
-        row = store.adapter(adapter_id)
-        if row["model_sha256"] not in (None, model.sha256):
-            raise ConselfError(f"adapter {adapter_id} was made for {row['model_path']}", "give that file with --model")
-    return store.adapter_file(store.latest_accepted(model.sha256) if adapter_id is None else adapter_id)
+    if adapter_id is None:
+        return store.adapter_file(accepted_adapter(store, model))
+    verify_model_of(store.adapter(adapter_id), model)
+    return store.adapter_file(adapter_id)
 
 
 def ask_model(

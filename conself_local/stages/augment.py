@@ -121,11 +121,15 @@ def augment_inputs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, o
             _store_augmentation(store, round_, augmentation, limits)
             done += 1
             on_event(ItemStored("grow", done, total, augmentation.problem.id))
-    kept, augmented = store.db.execute(
-        "select coalesce(sum(grown), 0), coalesce(sum(grown > 0), 0) from round_problems where round_id = ?",
-        [round_.id],
-    ).fetchone()
-    summary = f"{kept} test inputs added to {augmented} of {total} problems; each one shows that programs differ"
+    counts = store.row(
+        """select coalesce(sum(grown), 0) as inputs, coalesce(sum(grown > 0), 0) as problems
+           from round_problems where round_id = ?""",
+        round_.id,
+    )
+    summary = (
+        f"{counts['inputs']} test inputs added to {counts['problems']} of {total} problems; "
+        "each one shows that programs differ"
+    )
     store.finish_stage(round_.id, "grow", summary)
     on_event(StageDone("grow", summary))
 

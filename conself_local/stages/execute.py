@@ -50,10 +50,14 @@ def execute_programs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox,
     for result in run_and_store(store, pending, limits, make_sandbox):
         done += 1
         on_event(ItemStored("execute", done, total, result.program_id[:8]))
-    sql = f"""select count(*), sum(compiled), coalesce(sum(deterministic = 0), 0) from executions
+    sql = f"""select count(*) as programs, coalesce(sum(compiled), 0) as compiled,
+              coalesce(sum(deterministic = 0), 0) as nondeterministic from executions
               where limits = ? and program_id in ({_ROUND_PROGRAMS})"""
-    programs, compiled, nondeterministic = store.db.execute(sql, [limits_key(limits), round_.id]).fetchone()
-    summary = f"{programs} programs run, {compiled or 0} compiled, {nondeterministic} nondeterministic"
+    counts = store.row(sql, limits_key(limits), round_.id)
+    summary = (
+        f"{counts['programs']} programs run, {counts['compiled']} compiled, "
+        f"{counts['nondeterministic']} nondeterministic"
+    )
     store.finish_stage(round_.id, "execute", summary)
     on_event(StageDone("execute", summary))
 

@@ -104,9 +104,12 @@ def sample_programs(
         done += 1
         on_event(ItemStored("sample", done, total, problem.id))
         after_each()
-    sql = "select count(*), count(program_id), count(distinct program_id) from samples where round_id = ?"
-    samples, with_program, programs = store.db.execute(sql, [round_.id]).fetchone()
-    summary = f"{samples} samples, {with_program} with a program, {programs} different programs"
+    sql = """select count(*) as samples, count(program_id) as with_program, count(distinct program_id) as programs
+             from samples where round_id = ?"""
+    counts = store.row(sql, round_.id)
+    summary = (
+        f"{counts['samples']} samples, {counts['with_program']} with a program, {counts['programs']} different programs"
+    )
     store.finish_stage(round_.id, "sample", summary)
     on_event(StageDone("sample", summary))
 

@@ -127,3 +127,9 @@ def pairs_of_every_problem(db: Database) -> None:
     """Add the number of pairs that a problem gives if it is selected; null if it was scored by an earlier version."""
     db.execute("alter table metrics add column pairs integer")
     db.execute("create index samples_by_round_rowid on samples(round_id)")
+
+
+@migrations(name="0005_tokens_of_samples")
+def tokens_of_samples(db: Database) -> None:
+    """Add the number of tokens of a sample whose token ids were removed to free disk space; null if it has them."""
+    db.execute("alter table samples add column tokens integer")

@@ -21,15 +21,18 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
     Raises ConselfError if there is no such round.
     """
     info = store.round(round_id)
-    samples, with_program, programs = store.db.execute(
-        "select count(*), count(program_id), count(distinct program_id) from samples where round_id = ?", [round_id]
-    ).fetchone()
-    crash_rate, informative, learnable = store.db.execute(
-        "select avg(crash_rate), count(normalised), coalesce(sum(selected), 0) from metrics where round_id = ?",
-        [round_id],
-    ).fetchone()
+    sampled = store.row(
+        """select count(*) as samples, count(program_id) as with_program, count(distinct program_id) as programs
+           from samples where round_id = ?""",
+        round_id,
+    )
+    scored = store.row(
+        """select avg(crash_rate) as crash_rate, count(normalised) as informative,
+           coalesce(sum(selected), 0) as learnable from metrics where round_id = ?""",
+        round_id,
+    )
     entropies = [
-        bits for (bits,) in store.db.execute("select entropy_bits from metrics where round_id = ?", [round_id])
+        row["entropy_bits"] for row in store.rows("select entropy_bits from metrics where round_id = ?", round_id)
     ]
     selected = store.rows(
         "select problem_id from metrics where round_id = ? and selected order by problem_id", round_id
@@ -50,12 +53,12 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
         "problems_sampled": int(
             store.value("select count(distinct problem_id) from samples where round_id = ?", round_id)
         ),
-        "samples": samples,
-        "samples_with_program": with_program,
-        "programs": programs,
-        "mean_crash_rate": crash_rate,
-        "informative": informative,
-        "learnable": learnable,
+        "samples": sampled["samples"],
+        "samples_with_program": sampled["with_program"],
+        "programs": sampled["programs"],
+        "mean_crash_rate": scored["crash_rate"],
+        "informative": scored["informative"],
+        "learnable": scored["learnable"],
         "entropy_histogram": entropy_histogram(entropies),
         "selected_problems": [row["problem_id"] for row in selected],
         "pairs": int(store.value("select count(*) from pairs where round_id = ? and not excluded", round_id)),

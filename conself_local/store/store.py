@@ -22,6 +22,7 @@ from sqlite_utils import Database
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import reason, refusing
 from conself_local.hashes import behaviour_id, file_sha256, program_id, prompt_id
+from conself_local.machine.room import is_full
 from conself_local.problems.literals import input_text, parse_input
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings, settings_from_json, settings_to_json
@@ -35,6 +36,8 @@ Row = dict[str, Any]
 """One row of a table or a query: column name -> value."""
 
 
+TOKENS = "coalesce(tokens, json_array_length(token_ids))"
+"""The number of tokens of a row of `samples`, in SQL; it is known even if the token ids were removed (`pruning.py`)."""
 IMPORTED = 0
 """The value of `round_id` of an adapter that was imported, not trained in this home."""
 
@@ -62,22 +65,26 @@ class RoundInfo:
 class Store:
     """A context manager over one SQLite file, which is created or brought up to date when it is opened.
 
-    Raises ConselfError if the file cannot be opened, is not a database, or is not a store (`identity.py`).
+    With `alone`, no other process can open it meanwhile, and no free disk space is needed to read it: SQLite keeps the
+    index of its log in memory. Raises ConselfError if the file cannot be opened, is not a database, or is not a store
+    (`identity.py`).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, alone: bool = False) -> None:
         try:
-            verify_store_file(path)
+            verify_store_file(path, alone=alone)
             connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
             self.db = Database(connection)
+            if alone:
+                self.db.execute("pragma locking_mode = exclusive")
             self.db.execute("pragma foreign_keys = on")
             self.db.execute("pragma trusted_schema = off")
             self._prepare()
         except (sqlite3.DatabaseError, OSError) as error:
-            raise ConselfError(
-                f"the store {path} cannot be opened: {reason(error)}",
-                "check the disk and the permissions, or use another home with --home DIR",
-            ) from error
+            hint = "check the disk and the permissions, or use another home with --home DIR"
+            if path.parent.is_dir() and is_full(path.parent):
+                hint = "the disk is full: `conself prune` removes what nothing needs any more"
+            raise ConselfError(f"the store {path} cannot be opened: {reason(error)}", hint) from error
 
     def _prepare(self) -> None:
         """Bring the file up to date; another process that opens the new store now may be doing the same."""
@@ -113,6 +120,11 @@ class Store:
         cursor = self.db.execute(sql, list(parameters))
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
+
+    def row(self, sql: str, *parameters: object) -> Row:
+        """Run a query that gives one row, as a query for totals does, and return that row."""
+        (row,) = self.rows(sql, *parameters)
+        return row
 
     def value(self, sql: str, *parameters: object) -> Any:
         """Return the first column of the first row, or None if there is no row."""
@@ -334,6 +346,22 @@ class Store:
         sql = "select id from adapters where state = 'accepted' and model_sha256 = ? order by id desc limit 1"
         adapter: int | None = self.value(sql, model_sha256)
         return adapter
+
+    def accepted_adapters(self, model_path: str) -> list[Row]:
+        """Return the rows of the accepted adapters for the model at this path, the latest first."""
+        return self.rows(
+            "select * from adapters where state = 'accepted' and model_path = ? order by id desc", model_path
+        )
+
+    def model_paths(self) -> list[str]:
+        """Return the paths of the models that have accepted adapters."""
+        sql = "select distinct model_path from adapters where state = 'accepted' and model_path is not null order by 1"
+        return [row["model_path"] for row in self.rows(sql)]
+
+    def knows_model(self, sha256: str) -> bool:
+        """Return whether a round or an adapter has begun with the model of this hash."""
+        sql = "select 1 from rounds where model_sha256 = ? union select 1 from adapters where model_sha256 = ?"
+        return self.value(sql, sha256, sha256) is not None
 
     def adapter_file(self, adapter_id: int | None) -> Path | None:
         """Return the GGUF file of an adapter, or None for None, the base model.

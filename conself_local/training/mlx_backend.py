@@ -8,7 +8,7 @@ because mlx-lm's layers number the positions themselves.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,13 @@ def load_mlx_model(model: ModelFile, dtype: mx.Dtype) -> Any:
 class MlxBackend:
     """A `Backend` on MLX: bfloat16 on the GPU, float32 on a CPU, unless `dtype` is given.
 
-    Raises ConselfError if the model cannot be loaded.
+    `on_progress` is called after each micro-batch and step. Raises ConselfError if the model cannot be loaded.
     """
 
-    def __init__(self, job: TrainingJob, dtype: mx.Dtype | None = None) -> None:
-        self._job = job
+    def __init__(
+        self, job: TrainingJob, dtype: mx.Dtype | None = None, on_progress: Callable[[], None] = lambda: None
+    ) -> None:
+        self._job, self._on_progress = job, on_progress
         path = Path(job.model_path)
         dtype = dtype or (mx.bfloat16 if mx.metal.is_available() else mx.float32)
         self.model_file = None if path.is_dir() else load_model_file(path)
@@ -142,10 +144,9 @@ class MlxBackend:
 
     def completion_logps(self, pairs: Sequence[TokenPair]) -> list[PairLogps]:
         """Return (chosen, rejected) log-probabilities per pair in nats, summed over tokens; no gradient."""
-        return [
-            (float(chosen), float(rejected))
-            for chosen, rejected in np.array(self._completion_logps(self._model, pairs))
-        ]
+        logps = np.array(self._completion_logps(self._model, pairs))
+        self._on_progress()
+        return [(float(chosen), float(rejected)) for chosen, rejected in logps]
 
     def backward(self, pairs: Sequence[TokenPair], references: Sequence[PairLogps], share: float) -> list[PairMetrics]:
         """Accumulate the gradient of `share` times the sum of the pairs' losses, and return each pair's metrics."""
@@ -165,6 +166,7 @@ class MlxBackend:
             gradients = tree_map(lambda a, b: a + b, self._gradients, gradients)
         self._gradients = gradients
         mx.eval(gradients, *metrics)
+        self._on_progress()
         return [
             PairMetrics(float(loss), float(margin), float(shift))
             for loss, margin, shift in zip(*map(np.array, metrics), strict=True)
@@ -176,6 +178,7 @@ class MlxBackend:
         self._optimizer.learning_rate = learning_rate
         self._optimizer.update(self._model, gradients)
         mx.eval(self._model.parameters(), self._optimizer.state)
+        self._on_progress()
         self._gradients = None
         return float(norm)
 

@@ -4,7 +4,8 @@ FOLDER holds `job.json`; checkpoints and, at the end, `adapter/` (PEFT) and `ada
 Log-probabilities of the reference are computed once, before the first step, and stored in `reference.json`. The model
 and its arithmetic are a `Backend`: torch, or MLX on Apple Silicon; the loop is the same for both.
 Covered: exact resume from the last step's checkpoint; a stop at the first loss or gradient norm that is not finite; an
-early stop. Not covered: the decision whether the adapter is better (`evaluation/`).
+early stop; heartbeats from within the computation, so that a hang is noticed. Not covered: the decision whether the
+adapter is better (`evaluation/`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any, Protocol
 
 from conself_local.adapters.formats import Adapter, write_gguf, write_peft
 from conself_local.errors import ConselfError
+from conself_local.machine.child_pipe import Heartbeat
 from conself_local.machine.process_memory import peak_bytes
 from conself_local.machine.room import verify_disk
 from conself_local.model_files.model_file import ModelFile
@@ -92,7 +94,8 @@ def main() -> None:
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     try:
         job = load_job(folder / "job.json")
-        train(job, folder, open_backend(job), lambda event: print(json.dumps(event), file=channel, flush=True))
+        backend = open_backend(job, Heartbeat(channel))
+        train(job, folder, backend, lambda event: print(json.dumps(event), file=channel, flush=True))
     except ConselfError as error:
         print(json.dumps({"error": error.message, "hint": error.hint}), file=channel, flush=True)
 
@@ -102,15 +105,15 @@ def _exit_with_parent() -> None:
     os._exit(1)
 
 
-def open_backend(job: TrainingJob) -> Backend:
-    """Return the MLX backend on Apple Silicon, the torch backend elsewhere."""
+def open_backend(job: TrainingJob, on_progress: Callable[[], None] = lambda: None) -> Backend:
+    """Return the MLX backend on Apple Silicon, the torch backend elsewhere; it calls `on_progress` as it computes."""
     if platform.system() == "Darwin" and platform.machine() == "arm64":
         from conself_local.training.mlx_backend import MlxBackend
 
-        return MlxBackend(job)
+        return MlxBackend(job, on_progress=on_progress)
     from conself_local.training.torch_backend.backend import TorchBackend
 
-    return TorchBackend(job)
+    return TorchBackend(job, on_progress)
 
 
 def train(job: TrainingJob, folder: Path, backend: Backend, report: Report) -> None:

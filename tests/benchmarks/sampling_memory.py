@@ -32,7 +32,7 @@ def main() -> None:
     for weights_format, slots, longest in (("shipped", 16, 512), ("BF16", 64, 512), ("BF16", 64, 1408)):
         weights = ensure_converted_weights(model, weights_format, Home(None).cache)
         tokens = kv_tokens(model, slots, longest)
-        forecast = sampling_bytes(model, weights, tokens)
+        forecast = sampling_bytes(model, weights.stat().st_size, tokens, slots)
         with LlamaProcess(model, slots=slots, context_tokens=tokens, threads=2, weights=weights) as engine:
             prompts = [engine.encode(messages) for messages in load_prompts(24)]
             engine.measure(prompts, 4.0, longest - max(len(p.token_ids) for p in prompts))

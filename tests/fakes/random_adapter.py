@@ -28,9 +28,12 @@ def random_adapter(model: ModelFile, size: float, *, only: str = "", rank: int =
     return Adapter(2.0, maps)
 
 
-def write_home(folder: Path) -> Path:
-    """Make `folder` a home with an accepted random adapter, `random.gguf`, for the bundled model, and return it."""
-    model = load_model_file(bundled_model())
+def write_home(folder: Path, model: ModelFile | None = None) -> Path:
+    """Make `folder` a home with an accepted random adapter, `random.gguf`, and return it.
+
+    model: what the adapter is for (default: the bundled model).
+    """
+    model = model or load_model_file(bundled_model())
     path = folder / "random.gguf"
     write_gguf(random_adapter(model, 0.08), model, path)
     with Store(folder / "conself.db") as store:

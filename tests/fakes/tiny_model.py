@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import gguf
@@ -17,11 +18,22 @@ TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
 
 
 def write_tiny_model(
-    target: Path, architecture: str = "llama", *, tied: bool = True, seed: int = 0, template: str = TEMPLATE
+    target: Path,
+    architecture: str = "llama",
+    *,
+    tied: bool = True,
+    seed: int = 0,
+    template: str = TEMPLATE,
+    tensors_per_part: int = 0,
+    edit: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
 ) -> ModelFile:
-    """Write the model to `target`, and return its description; `tied`: the output layer uses the embedding's weights."""
+    """Write the model to `target`, and return its description; `tied`: the output layer uses the embedding's weights.
+
+    With `tensors_per_part` it is split: `tiny.gguf` becomes `tiny-00001-of-00004.gguf` and so on, as llama.cpp names
+    parts. `edit` may add metadata.
+    """
     random = np.random.default_rng(seed)
-    writer = gguf.GGUFWriter(str(target), architecture)
+    writer = gguf.GGUFWriter(str(target), architecture, split_max_tensors=tensors_per_part)
     writer.add_name("tiny")
     writer.add_context_length(256)
     writer.add_embedding_length(WIDTH)
@@ -33,9 +45,11 @@ def write_tiny_model(
     writer.add_rope_freq_base(10000.0)
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list([f"t{i}" for i in range(VOCABULARY)])
+    writer.add_token_merges([f"t {digit}" for digit in range(10)])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_chat_template(template)
+    edit(writer)
 
     def add(name: str, *shape: int) -> None:
         values = (
@@ -69,4 +83,4 @@ def write_tiny_model(
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return load_model_file(target)
+    return load_model_file(min(target.parent.glob(f"{target.stem}-?????-of-*.gguf")) if tensors_per_part else target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -162,12 +163,45 @@ def test_a_killed_fork_server_is_replaced() -> None:
     assert sorted(seen) == sorted((str(i), str(i), Status.OK) for i in range(40))
 
 
+def test_a_fork_server_that_hangs_is_replaced() -> None:
+    programs = [Program(str(i), "def f(x):\n    return x", "function", "f", [(i,)]) for i in range(8)]
+    notices: list[str] = []
+    with Sandbox(Limits(wall_s=1.0), 1, repeat=False, on_notice=notices.append, hang_seconds=2) as box:
+        seen = []
+        for n, result in enumerate(box.run(programs)):
+            seen.append((result.program_id, result.outputs[0].text, result.outputs[0].status))
+            if n == 2:
+                (stopped,) = box.server_pids
+                os.kill(stopped, signal.SIGSTOP)
+    assert seen == [(str(i), str(i), Status.OK) for i in range(8)]
+    assert len(notices) == 1 and "hung" in notices[0]
+    with pytest.raises(ProcessLookupError):
+        os.kill(stopped, 0)
+
+
+def test_fork_servers_that_all_hang_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "server.py").write_text("import signal\nsignal.pause()")
+    monkeypatch.setattr("sandbox.fork_server._SERVER_FILE", tmp_path / "server.py")
+    with Sandbox(workers=1, layers=(), hang_seconds=0.1) as box:
+        result = run(box, "def f(x):\n    return x", [(1,)])
+    assert statuses(result) == ["sandbox-failed"] and "hung 3 times" in result.load.detail
+
+
+def test_a_program_that_stops_itself_took_too_long() -> None:
+    source = "import os, signal\ndef f(x):\n    if x == 1: os.kill(os.getpid(), signal.SIGSTOP)\n    return x"
+    with Sandbox(Limits(wall_s=1.0), workers=1, layers=()) as unprotected:
+        result = run(unprotected, source, [(0,), (1,), (2,)])
+    assert statuses(result) == ["ok", "timeout", "ok"]
+
+
 def test_a_fork_server_that_dies_while_it_starts_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prevent a regression: a kill before the first message was taken for a computer without protection."""
     deaths = iter([True, True, False, True, False, False])
 
-    def dies_at_first(layers: tuple[str, ...], hash_seed: int, limits: Limits, strict: bool) -> ForkServer:
-        server = ForkServer(layers, hash_seed, limits, strict)
+    def dies_at_first(
+        layers: tuple[str, ...], hash_seed: int, limits: Limits, strict: bool, hang_seconds: float
+    ) -> ForkServer:
+        server = ForkServer(layers, hash_seed, limits, strict, hang_seconds)
         if next(deaths, False):
             server.close()
             raise ServerGoneError

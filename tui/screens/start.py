@@ -18,6 +18,7 @@ from conself_local.machine.summary import describe_machine
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.installed import describe_models, find_models
 from conself_local.model_files.model_file import load_model_file
+from conself_local.model_files.ollama import ignored_layers
 from conself_local.round import process as round_process
 from conself_local.round.forecast import forecast, starter_size
 from conself_local.round.views import summary_of_home
@@ -139,12 +140,12 @@ class StartScreen(BaseScreen):
         except EXPECTED_ERRORS as error:
             self.app.call_from_thread(self.notify, format_error(error), severity="error")
             return
-        self.app.call_from_thread(self._chosen, path, described.name)
+        self.app.call_from_thread(self._chosen, path, described.name, ignored_layers(path))
 
-    def _chosen(self, path: Path, name: str) -> None:
+    def _chosen(self, path: Path, name: str, ignored: list[str]) -> None:
         self.app_state.model = path
         self.query_one("#model-path", Input).value = str(path)
-        self.notify(f"Model: {name} ({path.name}). Press s to start a round with it.")
+        self.notify(" ".join([f"Model: {name} ({path.name}). Press s to start a round with it.", *ignored]))
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:

@@ -5,7 +5,7 @@ The training loop is not here (`trainer.py`), nor the model and its log-probabil
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +28,24 @@ from conself_local.training.torch_backend.model import (
     sum_completion_logps,
     token_logps,
 )
-from conself_local.training.torch_backend.packed_linear import keep_dense
+from conself_local.training.torch_backend.packed_linear import keep_dense, report_progress
 from conself_local.training.torch_backend.plan import plan_training
 
 
 class TorchBackend:
-    """A `Backend` on torch. Raises ConselfError if the model cannot be loaded or is not supported."""
+    """A `Backend` on torch; `on_progress` is called after each linear map, forward and backward.
 
-    def __init__(self, job: TrainingJob) -> None:
+    Raises ConselfError if the model cannot be loaded or is not supported.
+    """
+
+    def __init__(self, job: TrainingJob, on_progress: Callable[[], None] = lambda: None) -> None:
         # torch's default does not count the second thread of a core, from which matrix products gain nothing
         torch.set_num_threads(min(job.threads, torch.get_num_threads()))
         self._job = job
         self._device = pick_device()
         self.model_file = load_model_file(Path(job.model_path))
         base = load_base(self.model_file, pick_dtype(self._device), self._device)
+        report_progress(base, on_progress)
         parent = job.parent_adapter
         self._model = (
             load_lora(base, Path(parent)) if parent else add_lora(base, job.lora_rank, job.lora_alpha, job.seed)

@@ -7,6 +7,7 @@ forward and in the backward pass; both ways compute with the same values. Nothin
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ class PackedLinear(torch.nn.Linear):
         self.register_parameter("bias", None if bias is None else torch.nn.Parameter(bias, requires_grad=False))
         self._quant_type = tensor.quant_type
         self._blocks = tensor.rows_in_order().reshape(-1)
+        self.on_progress: Callable[[], None] = lambda: None
+        """Called after each use of the weight, forward and backward."""
 
     def keep_dense(self, dense: bool) -> None:
         """Unpack the weight permanently, or release that memory."""
@@ -63,9 +66,16 @@ def keep_dense(model: torch.nn.Module, dense: bool) -> None:
     packed = _packed_maps(model)
     for module in packed:
         module.keep_dense(dense)
+        module.on_progress()
     for file in {module.file for module in packed}:
         if file is not None and hasattr(file, "madvise"):
             file.madvise(mmap.MADV_DONTNEED)
+
+
+def report_progress(model: torch.nn.Module, on_progress: Callable[[], None]) -> None:
+    """Call `on_progress` after each use of a packed map: it takes seconds even if a micro-batch takes many minutes."""
+    for module in _packed_maps(model):
+        module.on_progress = on_progress
 
 
 def dense_bytes(model: torch.nn.Module) -> int:
@@ -81,8 +91,12 @@ class _UnpackedForEachUse(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, linear: PackedLinear) -> torch.Tensor:
         ctx.linear = linear
-        return torch.nn.functional.linear(x, linear.dense_weight())
+        y = torch.nn.functional.linear(x, linear.dense_weight())
+        linear.on_progress()
+        return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return gradients[0] @ ctx.linear.dense_weight(), None
+        x_gradient = gradients[0] @ ctx.linear.dense_weight()
+        ctx.linear.on_progress()
+        return x_gradient, None

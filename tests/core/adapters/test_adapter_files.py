@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from conself_local.home import Home
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.gguf_weights import read_weights
 from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.new_files import whole_file
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.sampler import ChatMessage
 from conself_local.store.store import Store
@@ -127,6 +129,10 @@ def test_an_imported_adapter_becomes_one_of_the_home(model: ModelFile, tmp_path:
                 import_adapter(store, home, tmp_path / "mlx", model, name, use=False)
         with pytest.raises(ConselfError, match="no adapter at"):
             import_adapter(store, home, tmp_path / "nothing", model, "x", use=False)
+        store.rename_adapter(adapter_id, "mine")  # its folder keeps the old name, and an import must not replace it
+        with pytest.raises(ConselfError, match="was renamed"):
+            import_adapter(store, home, tmp_path / "mlx", model, "theirs", use=False)
+        assert store.adapter_file(adapter_id) == Path(row["gguf_path"])
 
 
 def test_an_export_that_cannot_be_done_writes_and_replaces_nothing(model: ModelFile, tmp_path: Path) -> None:
@@ -136,11 +142,58 @@ def test_an_export_that_cannot_be_done_writes_and_replaces_nothing(model: ModelF
     (out / "mine.Modelfile").write_text("FROM somewhere else")
     with Store(home.database) as store:
         adapter_id = import_adapter(store, home, tmp_path / "mlx", model, "theirs", use=True)
-        for name, match in (("mine.gguf", "already exists"), ("new.gguf", "no pairs")):
-            with pytest.raises(ConselfError, match=match):
-                export_adapter(store, home, adapter_id, "merged", "shipped", out / name)
+        with pytest.raises(ConselfError, match="already exists"):
+            export_adapter(store, home, adapter_id, "merged", "shipped", out / "mine.gguf")
     assert [path.name for path in out.iterdir()] == ["mine.Modelfile"]
     assert (out / "mine.Modelfile").read_text() == "FROM somewhere else"
+
+
+def test_a_file_that_came_while_another_was_written_stays(tmp_path: Path) -> None:
+    target = tmp_path / "model.gguf"
+    with pytest.raises(ConselfError, match="already exists"), whole_file(target, replace=False) as part:
+        part.write_text("ours")
+        target.write_text("theirs")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"] and target.read_text() == "theirs"
+    with whole_file(tmp_path / "new.gguf", replace=False) as part:
+        part.write_text("ours")
+    assert (tmp_path / "new.gguf").read_text() == "ours" and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.model
+def test_an_imported_adapter_is_merged_and_measured_without_any_round(tmp_path: Path) -> None:
+    """Prevent a regression: a home without pairs refused the default form of an export."""
+    model = load_model_file(bundled_model())
+    write_peft(random_adapter(model, 0.3, only="layers.3.mlp.down_proj"), tmp_path / "peft", model.architecture)
+    home, target = Home(tmp_path / "home"), tmp_path / "merged.gguf"
+    with Store(home.database) as store:
+        adapter_id = import_adapter(store, home, tmp_path / "peft", model, "theirs", use=True)
+        said = export_adapter(store, home, adapter_id, "merged", "shipped", target)
+    assert load_model_file(target).architecture == model.architecture
+    (measured,) = (sentence for sentence in said if "measured on" in sentence)
+    assert "6 reference programs of the starter pack" in measured and "of the change is kept" in measured
+    assert target.with_suffix(".Modelfile").read_text() == "FROM ./merged.gguf\n"
+
+
+@pytest.mark.model
+def test_a_merged_file_that_cannot_be_measured_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model_file(bundled_model())
+    write_peft(random_adapter(model, 0.3, only="layers.3.mlp.down_proj"), tmp_path / "peft", model.architecture)
+    home, out = Home(tmp_path / "home"), tmp_path / "out"
+    out.mkdir()
+    engines = itertools.count()
+
+    def no_memory(what: str, needed_bytes: int, hint: str) -> None:
+        if next(engines) == 1:  # after the engine for the prompts
+            raise ConselfError(f"{what} needs more memory", hint)
+
+    monkeypatch.setattr("conself_local.sampling.open_engine.verify_memory", no_memory)
+    with Store(home.database) as store:
+        adapter_id = import_adapter(store, home, tmp_path / "peft", model, "theirs", use=True)
+        with pytest.raises(ConselfError, match="memory"):
+            export_adapter(store, home, adapter_id, "merged", "shipped", out / "merged.gguf")
+    assert not list(out.iterdir())
 
 
 @pytest.mark.model

@@ -130,6 +130,20 @@ def test_a_closed_output_prints_no_error(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_a_broken_pipe_that_is_not_of_the_output_is_reported() -> None:
+    """Prevent a regression: a broken pipe to a child ended the command without a word if nobody read its output."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    source = (
+        "from conself_local.cli.group import Group\nmain = Group()\n"
+        "@main.command()\ndef verb(): raise BrokenPipeError(32, 'Broken pipe')\n"
+        "main(['verb'], obj={})"
+    )
+    done = subprocess.run([sys.executable, "-c", source], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert done.returncode == 2 and "a process of this program ended" in done.stderr, done.stderr
+
+
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "conself.db").write_bytes(b"this is no database, but it is long enough to look at" * 40)
     _fails(tmp_path, "status", says="cannot be opened")

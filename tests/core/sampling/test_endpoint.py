@@ -130,7 +130,7 @@ def test_greedy_answers_with_an_adapter_equal_the_engines_own(model: ModelFile, 
     adapter = write_home(tmp_path) / "random.gguf"
     weights = ensure_converted_weights(model, "F16", tmp_path)
     with (
-        serving(dataclasses.replace(model, path=weights), adapter) as (url, _),
+        serving(dataclasses.replace(model, parts=(weights,)), adapter) as (url, _),
         EndpointSampler(url, "any", model, concurrent=1) as sampler,
         LlamaProcess(model, slots=1, context_tokens=512, threads=1, weights=weights) as engine,
     ):

@@ -78,6 +78,23 @@ def test_a_job_survives_its_file(tmp_path: Path) -> None:
     )
 
 
+def test_progress_is_reported_within_each_pass() -> None:
+    """A micro-batch can take many minutes on a slow computer, which must not look like a hang."""
+    reports = 0
+
+    def count() -> None:
+        nonlocal reports
+        reports += 1
+
+    job = _job()
+    backend = TorchBackend(job, count)
+    references = backend.completion_logps(job.pairs[:2])
+    forward = reports
+    assert forward > 100, "each linear map of each layer"
+    backend.backward(job.pairs[:2], references, 0.5)
+    assert reports - forward > 1.8 * forward, "forward and backward"
+
+
 def test_resumed_training_equals_undisturbed_training(tmp_path: Path) -> None:
     job = _job()
     whole, rest = train_whole_and_cut(job, TorchBackend, tmp_path)

@@ -1,0 +1,82 @@
+"""Copy a store as a whole: out of a home while a round writes to it, and into a home that has no data yet.
+
+A copy from elsewhere may be hostile: it must pass `identity.py`, be undamaged, and have no path of its own choice
+where this program deletes or writes. Not covered: files beside the database (`maintenance/`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from conself_local.errors import ConselfError
+from conself_local.store.store import Store
+
+
+def copy_store(store: Store, target: Path) -> None:
+    """Write the store as it is at this moment to the new file `target`, while other processes may write to it.
+
+    All pages are copied in one step, which reads one state and makes no writer wait.
+    """
+    with closing(sqlite3.connect(target)) as copy:
+        store.db.conn.backup(copy)
+        copy.execute("pragma journal_mode = delete")  # one file, without a log beside it
+
+
+def copy_into(source: Store, target: Store) -> None:
+    """Replace the whole content of `target` by that of `source`, in one transaction; other processes may have it open.
+
+    Raises ConselfError if the two have pages of different sizes.
+    """
+    if source.value("pragma page_size") != target.value("pragma page_size"):
+        raise ConselfError("the database was not written by this program", "restore another backup")
+    source.db.conn.backup(target.db.conn)
+    target.rows("pragma wal_checkpoint(truncate)")
+
+
+def is_empty(store: Store) -> bool:
+    """Return whether the store holds nothing that could be lost."""
+    return not any(store.value(f"select 1 from {table}") for table in ("rounds", "adapters", "problems"))
+
+
+@contextmanager
+def open_copy(path: Path) -> Iterator[Store]:
+    """Open a copy that may be hostile. Raises ConselfError if it is no store of this program, or is damaged."""
+    try:
+        with Store(path) as store:
+            found = store.value("pragma quick_check(1)")
+            if found != "ok":
+                raise sqlite3.DatabaseError(found)
+            yield store
+    except sqlite3.DatabaseError as error:
+        raise ConselfError(
+            f"the database of the backup is damaged: {str(error)[:200]}", "restore another backup"
+        ) from error
+
+
+def adopt(
+    store: Store, adapter_paths: Mapping[int, tuple[Path, Path]], model_path: Callable[[str, str], str | None]
+) -> None:
+    """Let the store name the files of its new home.
+
+    adapter_paths: id of every adapter -> PEFT folder and GGUF file. model_path: (stored path, sha256) -> new path or
+    None to keep it. Steps of a training that must begin again are removed.
+    """
+    with store.transaction():
+        for adapter_id, (peft, gguf) in adapter_paths.items():
+            store.db.table("adapters").update(adapter_id, {"peft_path": str(peft), "gguf_path": str(gguf)})
+        for table in ("rounds", "adapters"):
+            for row in store.rows(
+                f"select distinct model_path, model_sha256 from {table} where model_path is not null"
+            ):
+                if new := model_path(row["model_path"], row["model_sha256"]):
+                    store.db.execute(
+                        f"update {table} set model_path = ? where model_path = ? and model_sha256 = ?",
+                        [new, row["model_path"], row["model_sha256"]],
+                    )
+        store.db.execute(
+            """delete from training_steps where round_id in (select id from rounds where state = 'running')
+               and round_id not in (select round_id from adapters)"""
+        )

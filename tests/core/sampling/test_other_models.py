@@ -1,0 +1,54 @@
+"""Split models and models with recurrent layers give the answers that they must give, through the real engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conself_local.model_files.converted_weights import write_single_file
+from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.sampling.open_engine import open_llama
+from conself_local.sampling.sampler import SampleRequest
+from tests.fakes.tiny_model import write_tiny_model
+from tests.fakes.tiny_recurrent import write_tiny_hybrid, write_tiny_mamba
+
+pytestmark = pytest.mark.model
+PROMPT = tuple(int(token) for token in np.random.default_rng(1).integers(3, 96, 40))
+
+
+def _answers(model: ModelFile, cache: Path, weights_format: str = "shipped", slots: int = 1) -> dict[str, list[int]]:
+    """Return the greedy answers to twelve prompts that begin alike, and the scores of one completion."""
+    requests = [
+        SampleRequest(str(n), (*PROMPT[: 40 - n % 3], 5 + n % 4), 0.0, 1.0, 12 + 3 * (n % 5), n) for n in range(12)
+    ]
+    with open_llama(model, weights_format, cache, slots=slots, threads=1, longest=256, use_gpu=False) as engine:
+        return {done.key: list(done.token_ids) for done in engine.sample(requests)}
+
+
+def test_a_split_model_answers_as_the_whole_one(tmp_path: Path) -> None:
+    whole = write_tiny_model(tmp_path / "whole.gguf")
+    split = write_tiny_model(tmp_path / "split.gguf", tensors_per_part=6)
+    for weights_format in ("shipped", "F16"):
+        expected = _answers(whole, tmp_path / "cache", weights_format)
+        assert len(expected) == 12 and len({tuple(tokens) for tokens in expected.values()}) > 1
+        assert _answers(split, tmp_path / "cache", weights_format) == expected
+
+
+def test_a_split_model_that_was_joined_holds_and_answers_the_same(tmp_path: Path) -> None:
+    split = write_tiny_model(tmp_path / "split.gguf", tensors_per_part=6)
+    write_single_file(split, tmp_path / "joined.gguf")
+    joined = load_model_file(tmp_path / "joined.gguf")
+    assert len(joined.parts) == 1 and (joined.weights, joined.formats) == (split.weights, split.formats)
+    assert _answers(joined, tmp_path) == _answers(split, tmp_path)
+
+
+@pytest.mark.parametrize("write", [write_tiny_mamba, write_tiny_hybrid])
+def test_slots_of_a_recurrent_model_share_nothing(write: Callable[[Path], ModelFile], tmp_path: Path) -> None:
+    """A copied prefix used to end in `llama.cpp could not decode a batch`: a state cannot be cut to a prefix."""
+    model = write(tmp_path / "m.gguf")
+    alone = _answers(model, tmp_path)
+    assert len({tuple(tokens) for tokens in alone.values()}) > 1
+    assert _answers(model, tmp_path, slots=4) == alone
