@@ -11,10 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from conself_local.errors import ConselfError
+from conself_local.model_files.ggml import Floats
 from conself_local.model_files.metadata import Metadata
 from conself_local.model_files.rope import original_context, rotary_dimensions
 
+Indices = npt.NDArray[np.intp]
 Shapes = Mapping[str, tuple[int, ...]]
 """Name of a tensor in the file -> (rows, columns), or (size,)."""
 Names = dict[str, str]
@@ -28,6 +33,13 @@ ATTENTION: Names = {
     "attn_k": "self_attn.k_proj",
     "attn_v": "self_attn.v_proj",
     "attn_output": "self_attn.o_proj",
+}
+LINEAR_ATTENTION: Names = {
+    "attn_qkv": "linear_attn.in_proj_qkv",
+    "attn_gate": "linear_attn.in_proj_z",
+    "ssm_alpha": "linear_attn.in_proj_a",
+    "ssm_beta": "linear_attn.in_proj_b",
+    "ssm_out": "linear_attn.out_proj",
 }
 FUSED_ATTENTION: Names = {"attn_qkv": "self_attn.qkv_proj", "attn_output": "self_attn.o_proj"}
 NORMS_BEFORE: Names = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
@@ -48,8 +60,28 @@ def _no_more(metadata: Metadata, shapes: Shapes) -> dict[str, object]:
     return {}
 
 
+def _no_orders(metadata: Metadata) -> dict[str, Order]:
+    return {}
+
+
 def _never(metadata: Metadata) -> list[bool] | None:
     return None
+
+
+Transform = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """The place in the file of each row and column of a tensor of the model; None if they are in the same order."""
+
+    rows: Indices | None = None
+    columns: Indices | None = None
+
+    @property
+    def is_same(self) -> bool:
+        """Whether the file has rows and columns in the order of the model."""
+        return self.rows is None and self.columns is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +95,10 @@ class Family:
     linears: Names = field(default_factory=lambda: ATTENTION | GATED_MLP)
     """Linear maps of a layer, all of which adapters change."""
     norms: Names = field(default_factory=lambda: NORMS_BEFORE)
-    permuted: bool = False
-    """Whether the file has the rows of Q and K in another order: (heads, half, 2) for (heads, 2, half)."""
+    others: Mapping[str, tuple[str, Transform]] = field(default_factory=dict)
+    """Other tensors of a layer, with their endings -> (whole name in a layer of the model, how values are changed)."""
+    orders: Callable[[Metadata], dict[str, Order]] = _no_orders
+    """Return the tensors of a layer whose rows or columns the file has in another order."""
     norm_shift: float = 0.0
     """What the file adds to the weights of norms."""
     configure: Callable[[Metadata, Shapes], dict[str, object]] = _no_more
@@ -73,6 +107,8 @@ class Family:
     """Return for each layer whether it attends to a window of tokens only; None if no layer does."""
     sliding_base: float | None = None
     """Base of the positions of sliding layers if the file states none; None means that of the other layers."""
+    sections: bool = False
+    """Whether positions have sections for images; for text they are all equal, so that the sections do not matter."""
     ropes_by_layer_type: bool = False
     """Whether the configuration in transformers has one rope for each kind of layer."""
     lean: bool = False
@@ -99,6 +135,47 @@ def _periodic(metadata: Metadata, period: int) -> list[bool] | None:
         return (listed * layers)[:layers]
     period = metadata.whole("attention.sliding_window_pattern", period)
     return [(layer + 1) % max(period, 1) != 0 for layer in range(layers)]
+
+
+def _halves_interleaved(metadata: Metadata) -> dict[str, Order]:
+    """Return the orders of Q and K: a file has the rows of each head as (half, 2), the model as (2, half)."""
+    heads = metadata.whole("attention.head_count")
+    found = {}
+    for part, count in (("attn_q", heads), ("attn_k", metadata.whole("attention.head_count_kv", heads))):
+        places = np.arange(count * metadata.head_size).reshape(count, metadata.head_size // 2, 2)
+        found[part] = Order(rows=places.swapaxes(1, 2).reshape(-1))
+    return found
+
+
+def _value_heads_tiled(metadata: Metadata) -> dict[str, Order]:
+    """Return the orders of Qwen3.5's linear attention: a file has the value heads as (per key head, key head)."""
+    keys, values = metadata.whole("ssm.group_count"), metadata.whole("ssm.time_step_rank")
+    size = metadata.whole("ssm.inner_size") // values
+    places = np.arange(values).reshape(values // keys, keys).T.reshape(-1)
+    inner = (places[:, None] * size + np.arange(size)).reshape(-1)
+    before = 2 * keys * metadata.whole("ssm.state_size")
+    with_keys = np.concatenate([np.arange(before), before + inner])
+    per_head = Order(rows=places)
+    return {
+        "attn_gate": Order(rows=inner),
+        "attn_qkv": Order(rows=with_keys),
+        "ssm_conv1d": Order(rows=with_keys),
+        "ssm_out": Order(columns=inner),
+        **dict.fromkeys(("ssm_alpha", "ssm_beta", "ssm_a", "ssm_dt"), per_head),
+    }
+
+
+def _qwen35(metadata: Metadata, shapes: Shapes) -> dict[str, object]:
+    values = metadata.whole("ssm.time_step_rank")
+    return {
+        "num_hidden_layers": metadata.whole("block_count") - metadata.whole("nextn_predict_layers", 0),
+        "full_attention_interval": metadata.whole("full_attention_interval"),
+        "linear_conv_kernel_dim": metadata.whole("ssm.conv_kernel"),
+        "linear_key_head_dim": metadata.whole("ssm.state_size"),
+        "linear_num_key_heads": metadata.whole("ssm.group_count"),
+        "linear_num_value_heads": values,
+        "linear_value_head_dim": metadata.whole("ssm.inner_size") // values,
+    }
 
 
 def _llama(metadata: Metadata, shapes: Shapes) -> dict[str, object]:
@@ -161,16 +238,34 @@ def _mistral3(metadata: Metadata, shapes: Shapes) -> dict[str, object]:
 
 
 FAMILIES: Mapping[str, Family] = {
-    "llama": Family(model_type="llama", permuted=True, configure=_llama, lean=True, mlx=True),
+    "llama": Family(model_type="llama", orders=_halves_interleaved, configure=_llama, lean=True, mlx=True),
     "qwen2": Family(model_type="qwen2", lean=True, mlx=True),
     "qwen3": Family(model_type="qwen3", norms=NORMS_BEFORE | NORMS_OF_HEADS, lean=True),
+    "qwen35": Family(
+        model_type="qwen3_5_text",
+        linears=ATTENTION | GATED_MLP | LINEAR_ATTENTION,
+        norms={"attn_norm": "input_layernorm", "post_attention_norm": "post_attention_layernorm"} | NORMS_OF_HEADS,
+        others={
+            "ssm_a": ("linear_attn.A_log", lambda values: np.log(-values)),
+            "ssm_dt.bias": ("linear_attn.dt_bias", lambda values: values),
+            "ssm_norm.weight": ("linear_attn.norm.weight", lambda values: values),
+            "ssm_conv1d.weight": ("linear_attn.conv1d.weight", lambda values: values[:, None]),
+        },
+        orders=_value_heads_tiled,
+        norm_shift=1.0,
+        configure=_qwen35,
+        sections=True,
+    ),
     "phi3": Family(
         model_type="phi3",
         linears=FUSED_ATTENTION | FUSED_MLP,
     ),
-    "granite": Family(model_type="granite", permuted=True, configure=_granite, lean=True),
+    "granite": Family(model_type="granite", orders=_halves_interleaved, configure=_granite, lean=True),
     "smollm3": Family(
-        model_type="smollm3", permuted=True, configure=lambda metadata, shapes: {"no_rope_layer_interval": 4}, lean=True
+        model_type="smollm3",
+        orders=_halves_interleaved,
+        configure=lambda metadata, shapes: {"no_rope_layer_interval": 4},
+        lean=True,
     ),
     "seed_oss": Family(
         model_type="seed_oss",
@@ -187,7 +282,7 @@ FAMILIES: Mapping[str, Family] = {
         configure=lambda metadata, shapes: {"norm_epsilon": metadata.number("attention.layer_norm_epsilon")},
         gelu=True,
     ),
-    "mistral3": Family(model_type="ministral3", permuted=True, configure=_mistral3, lean=True),
+    "mistral3": Family(model_type="ministral3", orders=_halves_interleaved, configure=_mistral3, lean=True),
     "gemma2": Family(
         model_type="gemma2",
         norms=NORMS_AROUND,
@@ -238,7 +333,7 @@ FAMILIES: Mapping[str, Family] = {
         configure=lambda metadata, shapes: {"use_bias": _has(shapes, "attn_q.bias")},
         lean=True,
     ),
-    "arcee": Family(model_type="arcee", linears=ATTENTION | PLAIN_MLP, permuted=True, configure=_llama),
+    "arcee": Family(model_type="arcee", linears=ATTENTION | PLAIN_MLP, orders=_halves_interleaved, configure=_llama),
 }
 """Name of the architecture in GGUF files -> its family, for every architecture that can be trained."""
 
@@ -248,7 +343,6 @@ _RECURRENT = "its layers keep a recurrent state, so completions cannot share a p
 _UNTRAINABLE = {
     "gemma4": "its layers differ in size and share keys, which is not read here",
     "gemma3n": "its layers have embeddings of their own, which is not read here",
-    "qwen35": _RECURRENT,
     **dict.fromkeys(("qwen2moe", "qwen3moe", "qwen35moe", "qwen3next", "gpt-oss", "deepseek2", "glm4moe"), _MIXTURE),
     **dict.fromkeys(("mamba", "mamba2", "granitehybrid", "jamba", "lfm2", "falcon-h1"), _RECURRENT),
     **dict.fromkeys(("rwkv6", "rwkv7"), _RECURRENT),

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TypeVar
 
 import gguf
 import numpy as np
-import numpy.typing as npt
 
 from conself_local.errors import ConselfError
-from conself_local.model_files.families import FAMILIES, Family, configuration, untrainable_reason
+from conself_local.foreign_files import refusing
+from conself_local.model_files.families import FAMILIES, Family, Order, Transform, configuration, untrainable_reason
 from conself_local.model_files.ggml import Bytes, Floats, unpack
 from conself_local.model_files.gguf_file import open_gguf
 from conself_local.model_files.metadata import Metadata
@@ -25,8 +24,7 @@ from conself_local.model_files.model_file import ModelFile
 from conself_local.model_files.rope import FREQUENCY_TENSORS, Rope, rope, sliding_rope
 
 _OUTER_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-_Number = TypeVar("_Number", bound=np.generic)
-_LAYER = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
+_LAYER = re.compile(r"blk\.(\d+)\.(\w+?)(\.weight|\.bias)?")
 
 
 @dataclass(frozen=True)
@@ -43,23 +41,23 @@ class GgufTensor:
     """(rows, columns), or (size,) for a norm or bias."""
     packed: Bytes
     """The bytes, as a view of the memory-mapped file."""
-    heads: int | None
-    """Number of heads by which the rows are permuted, for Q and K of a permuted family; None for other tensors."""
+    order: Order
+    """Where the file has each row and column of the model's tensor."""
     is_linear: bool
     """Whether it is the weight of a linear map of a layer, which adapters change."""
-    shift: float
-    """What the file adds to every value."""
+    transform: Transform
+    """What is done to the values of the file."""
 
     def rows_in_order(self) -> Bytes:
         """Return the packed rows in the order of the torch model, shape (rows, bytes per row)."""
         rows: Bytes = self.packed.reshape(self.shape[0], -1)
-        return rows if self.heads is None else unpermute_rows(rows, self.heads)
+        return rows if self.order.rows is None else np.ascontiguousarray(rows[self.order.rows])
 
     def dense(self) -> Floats:
-        """Return the float32 values in the order of the torch model, in the tensor's own `shape`."""
+        """Return the float32 values of the torch model."""
         rows = self.rows_in_order()
         values = unpack(self.quant_type, rows.reshape(-1), len(rows), self.columns).reshape(self.shape)
-        return values - np.float32(self.shift) if self.shift else values
+        return self.transform(values if self.order.columns is None else values[:, self.order.columns])
 
     @property
     def columns(self) -> int:
@@ -89,20 +87,29 @@ def read_weights(model: ModelFile, context_tokens: int = 0) -> GgufWeights:
     Raises ConselfError for an architecture, a tensor, or a scaling of positions that is not known.
     """
     family = family_of(model)
-    file = open_gguf(model.path)
-    metadata = Metadata(model.architecture, file.value, model.path.name)
-    shapes = {t.name: tuple(int(n) for n in reversed(t.shape)) for t in file.tensors}
-    if "token_embd.weight" not in shapes:
-        raise ConselfError(f"{model.path.name} lacks the tensor token_embd.weight", "the file is damaged; get it again")
-    config = configuration(metadata, shapes)
-    factors = {t.name: _floats(t) for t in file.tensors if t.name in FREQUENCY_TENSORS}
-    ropes = {"full_attention": rope(metadata, factors, context_tokens)}
-    if config.get("sliding_window"):
-        ropes["sliding_attention"] = sliding_rope(metadata, family.sliding_base)
-    tensors = [_describe(model, family, tensor) for tensor in file.tensors if tensor.name not in FREQUENCY_TENSORS]
-    unscaled = sliding_rope(metadata, None).inverse_frequencies
-    scaled = bool(factors) or not np.array_equal(ropes["full_attention"].inverse_frequencies, unscaled)
-    return GgufWeights(family, config, tensors, ropes, scaled)
+    with refusing(f"{model.path.name} cannot be read for training", "this model can be sampled, but not trained"):
+        file = open_gguf(model.path)
+        metadata = Metadata(model.architecture, file.value, model.path.name)
+        shapes = {t.name: tuple(int(n) for n in reversed(t.shape)) for t in file.tensors}
+        if "token_embd.weight" not in shapes:
+            raise ConselfError(
+                f"{model.path.name} lacks the tensor token_embd.weight", "the file is damaged; get it again"
+            )
+        config = configuration(metadata, shapes)
+        factors = {t.name: _floats(t) for t in file.tensors if t.name in FREQUENCY_TENSORS}
+        ropes = {"full_attention": rope(metadata, factors, context_tokens, sections=family.sections)}
+        if config.get("sliding_window"):
+            ropes["sliding_attention"] = sliding_rope(metadata, family.sliding_base)
+        orders = family.orders(metadata)
+        layers = int(str(config["num_hidden_layers"]))
+        tensors = [
+            _describe(model, family, orders, tensor)
+            for tensor in file.tensors
+            if tensor.name not in FREQUENCY_TENSORS and _layer_of(tensor) < layers
+        ]
+        unscaled = sliding_rope(metadata, None).inverse_frequencies
+        scaled = bool(factors) or not np.array_equal(ropes["full_attention"].inverse_frequencies, unscaled)
+        return GgufWeights(family, config, tensors, ropes, scaled)
 
 
 def family_of(model: ModelFile) -> Family:
@@ -115,62 +122,73 @@ def family_of(model: ModelFile) -> Family:
     return FAMILIES[model.architecture]
 
 
-def linear_shapes(model: ModelFile) -> dict[str, tuple[int, int]]:
-    """Return the shape of every linear map of the layers: `model.layers.0.self_attn.q_proj` -> (rows, columns).
+def linear_tensors(model: ModelFile) -> dict[str, GgufTensor]:
+    """Return the weights of all linear maps of the layers: `model.layers.0.self_attn.q_proj` -> tensor.
 
     Raises ConselfError as `read_weights` does.
     """
     return {
-        tensor.model_name.removesuffix(".weight"): (tensor.shape[0], tensor.columns)
-        for tensor in read_weights(model).tensors
-        if tensor.is_linear
+        tensor.model_name.removesuffix(".weight"): tensor for tensor in read_weights(model).tensors if tensor.is_linear
     }
 
 
-def _describe(model: ModelFile, family: Family, tensor: gguf.ReaderTensor) -> GgufTensor:
+def linear_shapes(model: ModelFile) -> dict[str, tuple[int, int]]:
+    """Return the shape of every linear map of the layers, (rows, columns). Raises ConselfError as `read_weights`."""
+    return {name: (tensor.shape[0], tensor.columns) for name, tensor in linear_tensors(model).items()}
+
+
+def _layer_of(tensor: gguf.ReaderTensor) -> int:
     layer = _LAYER.fullmatch(tensor.name)
-    part = layer[2] if layer else ""
-    outer, _, ending = tensor.name.rpartition(".")
+    return int(layer[1]) if layer else -1
+
+
+def _describe(model: ModelFile, family: Family, orders: dict[str, Order], tensor: gguf.ReaderTensor) -> GgufTensor:
+    layer = _LAYER.fullmatch(tensor.name)
+    part, ending = (layer[2], layer[3] or "") if layer else ("", "")
+    outer, _, outer_ending = tensor.name.rpartition(".")
     names = {**family.linears, **family.norms}
-    if layer and part in names:
-        model_name = f"model.layers.{layer[1]}.{names[part]}.{layer[3]}"
+    transform: Transform = _unchanged
+    if layer and f"{part}{ending}" in family.others:
+        name, transform = family.others[f"{part}{ending}"]
+        model_name = f"model.layers.{layer[1]}.{name}"
+    elif layer and part in names and ending:
+        model_name = f"model.layers.{layer[1]}.{names[part]}{ending}"
     elif outer in _OUTER_NAMES:
-        model_name = f"{_OUTER_NAMES[outer]}.{ending}"
+        model_name = f"{_OUTER_NAMES[outer]}.{outer_ending}"
     else:
         raise ConselfError(
             f"{model.path.name} contains an unknown tensor {tensor.name}",
             "this model can be sampled, but not trained",
         )
-    heads = {"attn_q": model.head_count, "attn_k": model.head_count_kv}.get(part)
-    is_norm = part in family.norms or outer == "output_norm"
+    if family.norm_shift and tensor.name.endswith(".weight") and (part in family.norms or outer == "output_norm"):
+        transform = _minus(family.norm_shift)
+    order, shape = orders.get(part, Order()), tuple(int(n) for n in reversed(tensor.shape))
+    for indices, size in ((order.rows, shape[0]), (order.columns, shape[-1])):
+        if indices is not None and len(indices) != size:
+            raise ConselfError(
+                f"the file's tensor {tensor.name} has an unexpected shape", "the file is damaged; get it again"
+            )
     return GgufTensor(
         name=tensor.name,
         model_name=model_name,
         quant_type=int(tensor.tensor_type),
-        shape=tuple(int(n) for n in reversed(tensor.shape)),
+        shape=shape,
         packed=np.asarray(tensor.data).view(np.uint8).reshape(-1),
-        heads=heads if family.permuted else None,
-        is_linear=part in family.linears and ending == "weight",
-        shift=family.norm_shift if is_norm and ending == "weight" else 0.0,
+        order=order,
+        is_linear=part in family.linears and ending == ".weight",
+        transform=transform,
     )
+
+
+def _minus(shift: float) -> Transform:
+    return lambda values: values - np.float32(shift)
+
+
+def _unchanged(values: Floats) -> Floats:
+    return values
 
 
 def _floats(tensor: gguf.ReaderTensor) -> Floats:
     """Return a small tensor of one dimension as float32."""
     size = int(tensor.n_elements)
     return unpack(int(tensor.tensor_type), np.asarray(tensor.data).view(np.uint8).reshape(-1), 1, size).reshape(-1)
-
-
-def permute_rows(rows: npt.NDArray[_Number], heads: int) -> npt.NDArray[_Number]:
-    """Return rows of Q or K in GGUF's order for the llama family: (heads, 2, half, ...) -> (heads, half, 2, ...).
-
-    Input and result have the same shape, (heads * 2 * half, ...).
-    """
-    half = rows.shape[0] // heads // 2
-    return np.ascontiguousarray(rows.reshape(heads, 2, half, -1).swapaxes(1, 2).reshape(rows.shape))
-
-
-def unpermute_rows(rows: npt.NDArray[_Number], heads: int) -> npt.NDArray[_Number]:
-    """Undo `permute_rows`: (heads, half, 2, ...) -> (heads, 2, half, ...)."""
-    half = rows.shape[0] // heads // 2
-    return np.ascontiguousarray(rows.reshape(heads, half, 2, -1).swapaxes(1, 2).reshape(rows.shape))

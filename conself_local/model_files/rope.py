@@ -47,16 +47,17 @@ def original_context(metadata: Metadata) -> int:
     return metadata.whole("rope.scaling.original_context_length", metadata.whole("context_length"))
 
 
-def rope(metadata: Metadata, factors: Mapping[str, Floats], context_tokens: int) -> Rope:
+def rope(metadata: Metadata, factors: Mapping[str, Floats], context_tokens: int, *, sections: bool = False) -> Rope:
     """Return the rotary embedding of the layers with full attention.
 
     factors: those of `FREQUENCY_TENSORS` that the file has. context_tokens: the context that the engine is started
-    with; a model with long and short factors uses the long ones beyond its original context.
+    with; a model with long and short factors uses the long ones beyond its original context. sections: whether
+    positions may have sections.
     Raises ConselfError for a scaling that is not known, or if a tensor of factors has another size.
     """
     kind = metadata.text("rope.scaling.type", "linear")
     factor = metadata.number("rope.scaling.factor", metadata.number("rope.scale_linear", 0.0)) or 1.0
-    if kind not in _KINDS or "rope.dimension_sections" in metadata:
+    if kind not in _KINDS or ("rope.dimension_sections" in metadata and not sections):
         what = kind if kind not in _KINDS else "several sections"
         raise ConselfError(
             f"{metadata.file_name} scales its positions in a way that is not known here ({what})",

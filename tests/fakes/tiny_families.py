@@ -178,6 +178,11 @@ def _write_metadata(writer: Any, tiny: TinyFamily) -> None:
     add = {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32, bool: writer.add_bool}
     for key, value in tiny.metadata.items():
         add[type(value)](f"{tiny.architecture}.{key}", value)
+    write_tokenizer(writer)
+
+
+def write_tokenizer(writer: Any) -> None:
+    """Write a vocabulary that llama.cpp loads, and a chat template."""
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("default")
     writer.add_token_list([f"t{i}" for i in range(VOCABULARY)])

@@ -164,6 +164,17 @@ def token_logps(model: Any, packed: Packed) -> torch.Tensor:
     float32.
     """
     base = model.get_base_model() if isinstance(model, PeftModel) else model
+    if not shares_prompts(base):
+        return torch.cat([_token_logps(base, alone) for alone in packed.completions_alone()])
+    return _token_logps(base, packed)
+
+
+def shares_prompts(base: Any) -> bool:
+    """Return whether completions can share a prompt in one sequence: not if a layer keeps a state."""
+    return "linear_attention" not in (getattr(base.config, "layer_types", None) or ())
+
+
+def _token_logps(base: Any, packed: Packed) -> torch.Tensor:
     weight = base.lm_head.weight
     device = weight.device
 
@@ -199,8 +210,11 @@ def _masks(config: Any, packed: Packed, weight: torch.Tensor) -> Any:
         mask = torch.zeros(seen.shape, dtype=weight.dtype, device=weight.device)
         return mask.masked_fill_(~seen, torch.finfo(weight.dtype).min)[None, None]
 
-    if "sliding_attention" not in (getattr(config, "layer_types", None) or ()):
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if kinds <= {"full_attention"}:
         return added(visible)
+    if "linear_attention" in kinds:
+        return {"full_attention": added(visible), "linear_attention": None}
     positions = torch.from_numpy(packed.positions).to(weight.device)
     near = visible & (positions[:, None] - positions[None, :] < config.sliding_window)
     return {"full_attention": added(visible), "sliding_attention": added(near)}
