@@ -55,17 +55,18 @@ def prune(ctx: click.Context, kinds: tuple[str, ...], yes: bool, dry_run: bool, 
             return
         with home.lock():
             found = chosen()
-            is_something = any(one.is_something for one in found)
-            if not as_json:
-                _show(found, False, None)
-            if is_something and not yes and not confirm("Remove all of this?"):
-                echo("nothing was removed")
-                return
-            freed = remove(store, home, found) if is_something else 0
-            if as_json:
-                _show(found, True, freed)
-            elif is_something:
-                echo(f"{size_text(freed)} were freed")
+        is_something = any(one.is_something for one in found)
+        if not as_json:
+            _show(found, False, None)
+        if is_something and not yes and not confirm("Remove all of this?"):
+            echo("nothing was removed")
+            return
+        with home.lock():  # not while the question waits; what a round has begun to use since is not found again
+            freed = remove(store, home, chosen())
+        if as_json:
+            _show(found, True, freed)
+        elif is_something:
+            echo(f"{size_text(freed)} were freed")
 
 
 def _show(found: list[Prunable], as_json: bool, freed: int | None) -> None:
@@ -103,7 +104,7 @@ def backup(ctx: click.Context, file: Path) -> None:
         written = write_backup(store, home, file)
     for name in written.missing:
         echo(f"the files of the adapter {name} are missing or have changed, and are not in the backup", err=True)
-    echo(f"{file}: {written.rounds} rounds and {written.adapters} adapters, {size_text(written.size_bytes)}")
+    echo(f"{file}: rounds {written.rounds}, adapters {written.adapters}, {size_text(written.size_bytes)}")
 
 
 @click.command()
@@ -121,4 +122,4 @@ def restore(ctx: click.Context, file: Path) -> None:
     restored = restore_backup(home, file)
     for note in restored.notes:
         echo(note, err=True)
-    echo(f"{home.path}: {restored.rounds} rounds and {restored.adapters} adapters, as of {restored.created_at_utc}")
+    echo(f"{home.path}: rounds {restored.rounds}, adapters {restored.adapters}, as of {restored.created_at_utc}")

@@ -93,7 +93,7 @@ def read_archive(path: Path, folder: Path) -> Manifest:
                 raise ValueError("it is not a backup of this program")
             manifest = _manifest(json.loads(reader.content(size)))
             needed = sum(size for size, _ in manifest.files.values()) + 2 * manifest.files[DATABASE][0]
-            verify_disk(folder, "this backup", needed)  # the database is copied once more, through its log
+            verify_disk(folder.parent, "this backup", needed)  # the database is copied once more, through its log
             for name, (size, sha256) in manifest.files.items():
                 if reader.header() != (name, size):
                     raise ValueError(f"{name} is not where its list has it")

@@ -111,7 +111,7 @@ def prune(store: Store, home: Home, found: Collection[Prunable]) -> int:
         if "tokens" in in_store:
             pruning.remove_token_ids(store)
         pruning.make_file_smaller(store)
-        freed += before - files_bytes(store_files(home))
+        freed += max(0, before - files_bytes(store_files(home)))
     return freed
 
 

@@ -2,7 +2,7 @@
 
 The backup may be hostile: the archive is read with limits (`archive.py`), the database must be an undamaged store of
 this program, every adapter file must have the hash that the store has for it, and all paths of files that belong to
-the home are set anew. The home has its data when the database is copied into it, which is the last step and a
+the home are replaced. The home has its data when the rows are copied into its store, which is the last step and a
 transaction. Not covered: whether the rows make sense (`conself verify`).
 """
 
@@ -87,8 +87,8 @@ def restore_backup(home: Home, path: Path) -> Restored:
                 rounds = [store.round(row["id"]) for row in store.rows("select id from rounds order by id")]
             notes = _notes(adapters, rounds)
             whole = [adapter for adapter in adapters if adapter.is_whole]
-            with _placed(whole), Store(folder / DATABASE) as source, Store(home.database) as target:
-                copy_into(source, target)
+            with _placed(whole), Store(home.database) as target:
+                copy_into(folder / DATABASE, target)
     return Restored(manifest.created_at_utc, len(rounds), len(whole), tuple(notes))
 
 

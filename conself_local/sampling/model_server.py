@@ -28,6 +28,7 @@ from conself_local.sampling.sampler import EncodedPrompt, Finish, SampleRequest
 Kind = Literal["llama-server", "vLLM", "other"]
 FENCE = "\n```"
 _REPLY_SECONDS = 600.0
+"""Longest wait for a reply: a busy server answers the requests before ours first, and a slow one takes minutes each."""
 _PROBE_SECONDS = 5.0
 _MAX_REPLY_BYTES = 4 * 2**20
 _SIDE_BY_SIDE: dict[Kind, int] = {"llama-server": 4, "vLLM": 64, "other": 16}
@@ -167,7 +168,10 @@ class ModelServer:
         return body | ({"return_token_ids": True, "logprobs": 0} if is_vllm else {})
 
     def _post(self, url: str, body: dict[str, Any]) -> Any:
-        """Send a request; retry after a dropped connection, a server error or HTTP 429, but not after a refusal."""
+        """Send a request; retry after a dropped connection, a server error or HTTP 429.
+
+        There is no retry after a refusal, nor if the server accepts a request and then is silent: it hangs.
+        """
         problem = ""
         for wait in (*self._waits, None):
             try:
@@ -180,6 +184,8 @@ class ModelServer:
                     raise ConselfError(
                         f"{self.url} refused a request: {problem}", "check the model's name and the server's log"
                     )
+            except httpx2.ReadTimeout as error:
+                raise ServerGoneError(f"it did not answer within {_REPLY_SECONDS:g} s") from error
             except (httpx2.HTTPError, OSError, *PARSER_ERRORS) as error:
                 problem = str(error) or type(error).__name__
             if wait is not None:

@@ -11,8 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from sqlite_utils import Database
+
 from conself_local.errors import ConselfError
+from conself_local.store.migrations import migrations
 from conself_local.store.store import Store
+
+_MAX_VALUE_BYTES = 2**27
+"""The largest value that a copy from elsewhere may hold or compute; those of a round are far smaller."""
 
 
 def copy_store(store: Store, target: Path) -> None:
@@ -25,15 +31,36 @@ def copy_store(store: Store, target: Path) -> None:
         copy.execute("pragma journal_mode = delete")  # one file, without a log beside it
 
 
-def copy_into(source: Store, target: Store) -> None:
-    """Replace the whole content of `target` by that of `source`, in one transaction; other processes may have it open.
+def copy_into(source: Path, target: Store) -> None:
+    """Copy all rows of the store at `source` into `target`, in one transaction; other processes may have it open.
 
-    Raises ConselfError if the two have pages of different sizes.
+    Only values are copied; computed columns, checks and indices of a hostile copy are not. Raises ConselfError if the
+    target holds data.
     """
-    if source.value("pragma page_size") != target.value("pragma page_size"):
-        raise ConselfError("the database was not written by this program", "restore another backup")
-    source.db.conn.backup(target.db.conn)
+    target.db.execute("attach ? as copied", [str(source)])
+    target.db.execute("pragma foreign_keys = off")  # tables point to each other; `conself verify` checks
+    try:
+        with target.transaction():
+            if not is_empty(target):
+                raise ConselfError("the home has data already", "restore into another folder with --home DIR")
+            for table, columns in _own_columns().items():
+                names = ", ".join(f"[{name}]" for name in columns)
+                target.db.execute(
+                    f"insert into main.[{table}] ({names}) select {names} from copied.[{table}] order by rowid"
+                )
+    finally:
+        target.db.execute("pragma foreign_keys = on")
+        target.db.execute("detach copied")
     target.rows("pragma wal_checkpoint(truncate)")
+
+
+def _own_columns() -> dict[str, list[str]]:
+    """Return the columns of every table that a new store has, without that of migrations."""
+    new = Database(memory=True)
+    migrations.apply(new)
+    return {
+        name: list(new.table(name).columns_dict) for name in new.table_names() if name != migrations.migrations_table
+    }
 
 
 def is_empty(store: Store) -> bool:
@@ -46,9 +73,13 @@ def open_copy(path: Path) -> Iterator[Store]:
     """Open a copy that may be hostile. Raises ConselfError if it is no store of this program, or is damaged."""
     try:
         with Store(path) as store:
+            store.db.conn.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
             found = store.value("pragma quick_check(1)")
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
+            for table, columns in _own_columns().items():
+                if lacking := set(columns) - {row["name"] for row in store.rows(f"pragma table_info([{table}])")}:
+                    raise sqlite3.DatabaseError(f"{table} has no column {min(lacking)}")
             yield store
     except sqlite3.DatabaseError as error:
         raise ConselfError(

@@ -135,7 +135,7 @@ def write_back(store: Store) -> None:
 
 
 def make_file_smaller(store: Store) -> None:
-    """Write the database anew without unused space; whenever the process is killed, the old or the new one is there.
+    """Rewrite the database without unused space; whenever the process is killed, the old or the new one is there.
 
     SQLite writes a copy to the folder for temporary files, then to the write-ahead log, then over the old content.
     """

@@ -11,6 +11,7 @@ import pytest
 
 from conself_local.machine import resources
 from conself_local.machine.resources import available_memory_bytes, usable_cores
+from conself_local.machine.room import size_text
 
 MIB = 2**20
 
@@ -57,3 +58,8 @@ def test_memory_is_what_the_group_has_left(group: Path) -> None:
     assert available_memory_bytes() == 50 * MIB
     (group / "memory.current").write_text(f"{130 * MIB}\n")
     assert available_memory_bytes() == 0
+
+
+def test_sizes_are_rounded_for_people_and_something_is_never_nothing() -> None:
+    sizes = {0: "0 KiB", 1: "1 KiB", 2**20 - 1: "1024 KiB", 2**20: "1.0 MiB", 3 * 2**29: "1.5 GiB"}
+    assert {n: size_text(n) for n in sizes} == sizes

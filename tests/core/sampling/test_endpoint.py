@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -21,11 +22,13 @@ from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.converted_weights import ensure_converted_weights
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.problems.load import load_starter
+from conself_local.sampling import model_server
 from conself_local.sampling.endpoint import EndpointSampler
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.extract import extract_program
+from conself_local.sampling.model_server import ModelServer, ServerGoneError
 from conself_local.sampling.prompts import answer_prefix, program_messages
-from conself_local.sampling.sampler import ChatMessage, SampleRequest
+from conself_local.sampling.sampler import ChatMessage, EncodedPrompt, SampleRequest
 from conself_local.stages.seeds import seed_for
 from conself_local.store.store import Store
 from tests.fakes.random_adapter import write_home
@@ -245,6 +248,17 @@ def test_a_request_is_repeated_after_a_server_error(model: ModelFile) -> None:
 def test_a_server_that_keeps_failing_is_reported(model: ModelFile, statuses: list[int], reported: str) -> None:
     with pytest.raises(ConselfError, match=reported):
         _ask_faulty_server(model, statuses)
+
+
+def test_a_server_that_hangs_is_asked_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_server, "_REPLY_SECONDS", 0.3)
+    monkeypatch.setattr(model_server, "_PROBE_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        server = ModelServer(url, "any", accept_remote=False, waits_seconds=(3600.0,))
+        with pytest.raises(ServerGoneError, match="did not answer within"):
+            server.complete(SampleRequest("k", (1,), 1.0, 0.8, 4, 0), EncodedPrompt("ping", (1,)))
+        server.close()
 
 
 def test_a_missing_server_is_reported(model: ModelFile) -> None:
