@@ -140,6 +140,11 @@ class Settings:
         return self.stop_at_fence and not self.thinking_tokens
 
     @property
+    def longest_completion(self) -> int:
+        """Maximum number of tokens in the completion that holds a program, thoughts included."""
+        return self.max_new_tokens + self.thinking_tokens
+
+    @property
     def samples_per_problem(self) -> int:
         """Number of programs sampled per problem: observations times programs per observation."""
         return self.observations * self.programs_per_observation

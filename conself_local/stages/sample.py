@@ -149,7 +149,7 @@ def _program_requests(
                     prompt.token_ids,
                     settings.temperature,
                     settings.top_p,
-                    settings.max_new_tokens + settings.thinking_tokens,
+                    settings.longest_completion,
                     seed_for(round_.seed, problem.id, row["number"], n),
                     prefix,
                     settings.ends_at_fence,

@@ -21,8 +21,11 @@ from conself_local.model_files.families import FAMILIES
 from conself_local.model_files.gguf_weights import family_of, linear_tensors
 from conself_local.model_files.model_file import ModelFile
 from conself_local.sampling.amx import amx_is_off
+from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.packing import Group, pack
+from conself_local.training.torch_backend.backend import TorchBackend
 from conself_local.training.torch_backend.model import load_base, load_lora, token_logps
+from conself_local.training.trainer import train
 from tests.fakes.random_adapter import random_adapter
 from tests.fakes.tiny_families import TINY_FAMILIES, VOCABULARY, write_tiny_family
 from tests.fakes.tiny_qwen35 import write_tiny_qwen35
@@ -99,6 +102,30 @@ def _packed_difference(model: Any) -> float:
         together = token_logps(model, pack([Group(prompt, tails)]))
         alone = torch.cat([token_logps(model, pack([Group(prompt, [tail])])) for tail in tails])
     return float((together - alone).abs().mean())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*TINY_FAMILIES, "qwen35"])
+def test_a_trained_adapter_does_in_llama_cpp_what_it_does_in_torch(name: str, tmp_path: Path) -> None:
+    described = _write(name, tmp_path / "tiny.gguf")
+    bar = BAR_OF_GELU if family_of(described).gelu else BAR
+    pairs = tuple(
+        TokenPair(tuple(TOKENS[n : n + 8]), tuple(TOKENS[n + 8 : n + 20]), tuple(TOKENS[n + 20 : n + 30]), 0.8)
+        for n in range(4)
+    )
+    job = TrainingJob(
+        str(described.path), described.architecture, None, pairs, 3, 0.1, 4, 8, 1e-2, 3, 2, 0.1, 1.0, 0.1, None,
+        threads=1, context_tokens=CONTEXT,
+    )  # fmt: skip
+    reports: list[dict[str, Any]] = []
+    train(job, tmp_path / "run", TorchBackend(job), reports.append)
+    losses = [report["loss"] for report in reports if "loss" in report]
+    assert len(losses) == job.steps and losses[-1] < losses[0]
+    base = load_base(described, torch.float32, torch.device("cpu"), CONTEXT)
+    before = _of_torch(base)
+    adapted = _of_torch(load_lora(base, tmp_path / "run" / "adapter"))
+    assert _difference(before, adapted) > 0.01
+    assert _difference(adapted, _of_llama(described.path, tmp_path / "run" / "adapter.gguf")) < bar
 
 
 def test_every_family_has_its_proof() -> None:
