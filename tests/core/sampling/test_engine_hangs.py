@@ -168,3 +168,21 @@ def test_llama_cpp_reports_progress_while_it_loads_and_within_a_slow_decode(mode
     assert while_loading > 5
     assert counts[0] > 20, "the first decode counts as slow: it may read the weights from the disk"
     assert min(counts[1:]) == 1, "a quick decode is not watched from inside"
+
+
+def test_an_engine_that_is_killed_before_each_request_is_sent_again_is_reported(
+    model: ModelFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevent a regression: this write was a broken pipe, which ended the round without a word."""
+    with _open(model) as engine:
+        submit = engine._submit
+
+        def kill_and_submit(request: SampleRequest) -> None:
+            assert engine._process is not None
+            engine._process.kill()
+            engine._process.wait()
+            submit(request)
+
+        monkeypatch.setattr(engine, "_submit", kill_and_submit)
+        with pytest.raises(EngineDiedError, match="died twice: killed by SIGKILL"):
+            list(engine.sample(_requests(3)))
