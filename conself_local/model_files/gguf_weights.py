@@ -16,7 +16,9 @@ import numpy as np
 
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import refusing
-from conself_local.model_files.families import FAMILIES, Family, Order, Transform, configuration, untrainable_reason
+from conself_local.model_files.configurations import configuration
+from conself_local.model_files.families import FAMILIES, untrainable_reason
+from conself_local.model_files.family import Family, Order, Transform
 from conself_local.model_files.ggml import Bytes, Floats, unpack
 from conself_local.model_files.gguf_file import open_gguf
 from conself_local.model_files.metadata import Metadata
@@ -95,7 +97,7 @@ def read_weights(model: ModelFile, context_tokens: int = 0) -> GgufWeights:
             raise ConselfError(
                 f"{model.path.name} lacks the tensor token_embd.weight", "the file is damaged; get it again"
             )
-        config = configuration(metadata, shapes)
+        config = configuration(family, metadata, shapes)
         factors = {t.name: _floats(t) for t in file.tensors if t.name in FREQUENCY_TENSORS}
         ropes = {"full_attention": rope(metadata, factors, context_tokens, sections=family.sections)}
         if config.get("sliding_window"):

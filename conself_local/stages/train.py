@@ -78,9 +78,7 @@ def job_of(
         settings.sft_weight,
         settings.max_displacement,
         threads=usable_cores(),
-        context_tokens=padded_tokens(
-            max((len(pair.prompt) for pair in pairs), default=0) + settings.longest_completion
-        ),
+        context_tokens=padded_tokens(longest_prompt + settings.longest_completion),
     )
 
 

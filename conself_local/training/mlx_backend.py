@@ -24,7 +24,7 @@ from conself_local.adapters.formats import Adapter, adapter_of_mlx_tensors, read
 from conself_local.errors import ConselfError
 from conself_local.machine.resources import available_memory_bytes
 from conself_local.machine.room import gib
-from conself_local.model_files.families import ATTENTION, GATED_MLP
+from conself_local.model_files.family import ATTENTION, GATED_MLP
 from conself_local.model_files.gguf_weights import read_weights
 from conself_local.model_files.mlx_folder import verify_mlx_folder
 from conself_local.model_files.model_file import ModelFile, load_model_file
