@@ -6,10 +6,14 @@ not think of. Every reader of such files goes through this module. Not covered: 
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
 import stat
 import struct
+import sys
+import tokenize
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +40,8 @@ PARSER_ERRORS = (
 )
 """What parsers raise about content that they were not written for."""
 _MAX_REASON_CHARACTERS = 500
+_NO_CHARACTER_SETS = frozenset(("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"))
+"""Text codecs of Python that a coding line may name, but that no editor writes; two of them take quadratic time."""
 
 
 def open_regular(path: Path) -> BufferedReader:
@@ -66,8 +72,32 @@ def read_regular(path: Path, most_bytes: int) -> bytes:
 
 
 def read_text(path: Path, most_bytes: int) -> str:
-    """Return the text of a regular UTF-8 file, without its byte order mark. Raises what `read_regular` raises."""
-    return read_regular(path, most_bytes).decode("utf-8-sig")
+    """Return the text of a regular file without its byte order mark: UTF-8, or UTF-16 with a mark (PowerShell's).
+
+    Raises what `read_regular` raises, and ValueError for another encoding.
+    """
+    content = read_regular(path, most_bytes)
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 text ({reason(error)})") from error
+
+
+def read_source(path: Path, max_bytes: int) -> str:
+    """Return the text of a Python file, decoded as Python does: by its byte order mark, its coding line, or as UTF-8.
+
+    Raises OSError if it cannot be read; ValueError or SyntaxError if it is too large, names an encoding that is unknown
+    or no character set, or is not written in the one that it names.
+    """
+    content = read_regular(path, max_bytes)
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+    if encoding.replace("_", "-").lower() in _NO_CHARACTER_SETS:
+        raise ValueError(f"its coding line names {encoding}, which is no character set")
+    try:
+        return content.decode(encoding)
+    except LookupError as error:
+        raise ValueError(f"its coding line names {encoding}, which is no character set") from error
 
 
 def read_json(path: Path, most_bytes: int, hint: str) -> dict[str, Any]:
@@ -97,6 +127,8 @@ def reason(error: BaseException) -> str:
         return "it is nested too deeply"
     if isinstance(error, MemoryError):
         return "it needs too much memory"
+    if isinstance(error, ValueError) and "integer string conversion" in str(error):
+        return f"it holds an integer of more than {sys.get_int_max_str_digits()} digits"
     text = " ".join(str(error.strerror if isinstance(error, OSError) and error.strerror else error).split())
     named = text if isinstance(error, OSError | ValueError | SyntaxError) else f"{type(error).__name__} {text}"
     return named[:_MAX_REASON_CHARACTERS].strip() or type(error).__name__

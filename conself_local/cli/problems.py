@@ -35,7 +35,7 @@ def problems() -> None:
 @json_option
 @click.pass_context
 def list_(ctx: click.Context, path: Path | None, as_json: bool) -> None:
-    """List the problems of a file, and the excluded records.
+    """List the problems of a file, and the records left out.
 
     Without PATH, the starter pack is listed.
     """
@@ -53,7 +53,7 @@ def list_(ctx: click.Context, path: Path | None, as_json: bool) -> None:
         first_line = str(row["statement"]).splitlines()[0][:70]
         echo(f"{row['id']:<28} {row['split']:<10} {row['kind']:<8} {row['inputs']:>3} inputs  {first_line}")
     for sentence in loaded.excluded:
-        echo(f"excluded: {sentence}", err=True)
+        echo(f"left out: {sentence}", err=True)
 
 
 @problems.command()
@@ -62,7 +62,7 @@ def list_(ctx: click.Context, path: Path | None, as_json: bool) -> None:
 def check(ctx: click.Context, path: Path) -> None:
     """Report what must be fixed in a problems file.
 
-    Also reports what a round would exclude and why. The exit code is 1 if something must be fixed.
+    Also reports what a round would leave out and why. The exit code is 1 if something must be fixed.
     """
     from conself_local.problems.importing import check_problems
 
@@ -83,19 +83,27 @@ def check(ctx: click.Context, path: Path) -> None:
     "--limit", type=click.IntRange(1), help="Keep at most this many training problems, drawn by --seed (default: all)."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Decides which problems --limit keeps.")
+@keep_examples_option
 @click.pass_context
-def import_(ctx: click.Context, path: Path, target: Path, limit: int | None, seed: int) -> None:
+def import_(ctx: click.Context, path: Path, target: Path, limit: int | None, seed: int, keep_examples: bool) -> None:
     """Convert a file of a known format into a problems file.
 
-    Known formats: APPS, TACO, LiveCodeBench, MBPP, EvalPlus, HumanEval, this project's JSON lines, and TOML written by
-    hand. JSON lines may be larger than memory. Repeated problems and those that a benchmark contains are excluded.
+    Known formats: APPS, TACO, LiveCodeBench, LeetCodeDataset, MBPP, EvalPlus, HumanEval (JSON lines, JSON, .gz or
+    Parquet), this project's JSON lines, and TOML written by hand. Files may be larger than memory. Repeated problems,
+    those that a benchmark contains and those whose first line does not run are left out.
     """
     from conself_local.cli.progress import Counter
     from conself_local.problems.importing import import_problems
 
     with Counter("records read (the file is read twice)") as counter:
         report = import_problems(
-            path, target, sandbox_maker(ctx, usable_cores()), limit=limit, seed=seed, on_progress=counter.show
+            path,
+            target,
+            sandbox_maker(ctx, usable_cores()),
+            limit=limit,
+            seed=seed,
+            on_progress=counter.show,
+            keep_examples=keep_examples,
         )
     for sentence in report.sentences():
         echo(sentence)
@@ -142,7 +150,7 @@ def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int, 
     ]
     for one in found:
         if not one.problem:
-            echo(f"excluded: {one.where}: {one.exclusion_reason}", err=True)
+            echo(f"left out: {one.where}: {one.exclusion_reason}", err=True)
     kept = keep_runnable(accepted, sandbox_maker(ctx, usable_cores()), seed) if accepted else []
     if not kept:
         raise ConselfError(

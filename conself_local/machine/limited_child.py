@@ -24,11 +24,11 @@ from conself_local.machine.child_pipe import ChildClosedError, ChildHungError, C
 from conself_local.machine.child_process import close_child, end_child, module_command, start_child
 
 MEMORY_BYTES = 512 * 2**20
-"""Address space of the child."""
+"""Address space of a child, if it asks for no other one."""
 WORK_SECONDS = 2
-"""Processor time of the child per request."""
-_WAIT_SECONDS = 8.0
-"""Longest time that the parent waits for a reply: on a busy computer, the child's processor time takes longer."""
+"""Processor time of a child per request, if it asks for no other one."""
+_WAIT_FACTOR = 4
+"""Times the processor time that the parent waits for a reply: on a busy computer, that time takes longer."""
 _START_SECONDS = 30.0
 _MAX_REPLY_BYTES = 16 * 2**20
 
@@ -41,10 +41,12 @@ class LimitedChild:
     """A context manager around a child that runs `module`, whose `main` calls `serve`; it is started when needed.
 
     One request at a time. A child that broke a limit is killed, and the next request starts another one.
+    work_seconds: what the module gives to `serve`.
     """
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, work_seconds: int = WORK_SECONDS) -> None:
         self._command = module_command(module)
+        self._work_seconds = work_seconds
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> LimitedChild:
@@ -67,7 +69,7 @@ class LimitedChild:
         try:
             if self._process is None:
                 self._start()
-            reply = json.loads(self._exchange(json.dumps(request), _WAIT_SECONDS))
+            reply = json.loads(self._exchange(json.dumps(request), _WAIT_FACTOR * self._work_seconds))
             answered = True
         finally:
             if not answered:
@@ -98,24 +100,24 @@ class LimitedChild:
         """Return why the child has closed its output."""
         assert self._process is not None, "the child was started"
         if end_child(self._process, is_ending=True) in (-signal.SIGXCPU, -signal.SIGKILL):
-            return f"it took longer than {WORK_SECONDS} s"
+            return f"it took longer than {self._work_seconds} s"
         return "it broke the process that worked on it"
 
 
-def serve(work: Callable[[Any], object]) -> None:
+def serve(work: Callable[[Any], object], memory_bytes: int = MEMORY_BYTES, work_seconds: int = WORK_SECONDS) -> None:
     """Answer requests from standard input until it ends, within the limits; `main` of the child's module calls this.
 
     work: takes a request and returns the answer, both JSON values; what a parser raises in it becomes the reply.
     """
     with contextlib.suppress(ValueError, OSError):  # not on macOS
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     channel.write("ready\n")
     for line in sys.stdin:
         used = sum(os.times()[:2])
-        resource.setrlimit(resource.RLIMIT_CPU, (int(used) + 1 + WORK_SECONDS, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_CPU, (int(used) + 1 + work_seconds, resource.RLIM_INFINITY))
         try:
             reply = json.dumps({"answer": work(json.loads(line))})
         except PARSER_ERRORS as error:

@@ -165,10 +165,11 @@ def _describe(model: ModelFile, family: Family, orders: dict[str, Order], tensor
     if family.norm_shift and tensor.name.endswith(".weight") and (part in family.norms or outer == "output_norm"):
         transform = _minus(family.norm_shift)
     order, shape = orders.get(part, Order()), tuple(int(n) for n in reversed(tensor.shape))
-    for indices, size in ((order.rows, shape[0]), (order.columns, shape[-1])):
+    for what, indices, size in (("rows", order.rows, shape[0]), ("columns", order.columns, shape[-1])):
         if indices is not None and len(indices) != size:
             raise ConselfError(
-                f"the file's tensor {tensor.name} has an unexpected shape", "the file is damaged; get it again"
+                f"the {size} {what} of {tensor.name} in {model.path.name} do not fit its heads",
+                "the file is damaged; download it again",
             )
     return GgufTensor(
         name=tensor.name,

@@ -21,6 +21,7 @@ from conself_local.model_files.other_kinds import verify_kind
 from conself_local.model_files.recurrent import is_recurrent, state_bytes
 from conself_local.model_files.split_files import PartName
 
+_TOKENS = "tokenizer.ggml.tokens"
 _SPECIAL_TOKENS = {
     "bos_token": "bos",
     "eos_token": "eos",
@@ -66,6 +67,8 @@ class ModelFile:
     chat_template: str
     special_tokens: Mapping[str, str] = field(hash=False)
     """Name in the chat template (`bos_token`, `eos_token`, ...) -> text of the token; only those that the file has."""
+    end_token: int | None
+    """Token with which llama.cpp must be told to end answers: the end of a turn, if the file names no end of text."""
 
     @property
     def path(self) -> Path:
@@ -111,11 +114,9 @@ def load_model_file(path: Path) -> ModelFile:
         return _numbers(file, path, f"{architecture}.{key}", default)
 
     special_tokens = _special_tokens(file, template)
-    if "eos_token" not in special_tokens:
-        raise ConselfError(
-            f"{path.name} defines no end token (tokenizer.ggml.eos_token_id), so its answers would never end",
-            "get a complete file, or add it to a copy: gguf-new-metadata --special-token-by-id eos ID FILE COPY",
-        )
+    end_token = None if "eos_token" in special_tokens else _end_of_turn(file, path)
+    if end_token is not None:
+        special_tokens["eos_token"] = file.item(_TOKENS, end_token)
     recurrent = is_recurrent(file, architecture)
     layers, width = max(numbers("block_count")), max(numbers("embedding_length"))
     heads = numbers("attention.head_count", [0] if recurrent else None)
@@ -132,7 +133,7 @@ def load_model_file(path: Path) -> ModelFile:
         licence=file.shown_text("general.license"),
         formats=tuple(types.most_common()),
         weights=sum(int(tensor.n_elements) for tensor in file.tensors),
-        vocabulary=file.count("tokenizer.ggml.tokens"),
+        vocabulary=file.count(_TOKENS),
         context_length=max(numbers("context_length")),
         block_count=layers,
         embedding_length=width,
@@ -143,6 +144,7 @@ def load_model_file(path: Path) -> ModelFile:
         state_bytes=state_bytes(file, architecture, layers=layers, width=width, heads=max(heads)) if recurrent else 0,
         chat_template=template,
         special_tokens=special_tokens,
+        end_token=end_token,
     )
 
 
@@ -161,12 +163,23 @@ def _numbers(file: GgufFile, path: Path, key: str, default: list[int] | None) ->
     return values
 
 
+def _end_of_turn(file: GgufFile, path: Path) -> int:
+    """Return the token that ends a turn. Raises ConselfError if the file names none either."""
+    found = file.value("tokenizer.ggml.eot_token_id")
+    if not isinstance(found, int) or not file.item(_TOKENS, found):
+        raise ConselfError(
+            f"{path.name} defines no end token (tokenizer.ggml.eos_token_id), so its answers would never end",
+            "get a complete file, or add it to a copy: gguf-new-metadata --special-token-by-id eos ID FILE COPY",
+        )
+    return found
+
+
 def _special_tokens(file: GgufFile, template: str) -> dict[str, str]:
     """Return name -> text of the tokens that the file has; one that is not UTF-8 is left out unless it is needed."""
     found = {}
     for name, key in _SPECIAL_TOKENS.items():
         try:
-            token = file.item("tokenizer.ggml.tokens", file.value(f"tokenizer.ggml.{key}_token_id"))
+            token = file.item(_TOKENS, file.value(f"tokenizer.ggml.{key}_token_id"))
         except ConselfError:
             if name == "eos_token" or name in template:
                 raise

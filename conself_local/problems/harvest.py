@@ -20,6 +20,7 @@ from conself_local.problems.first_line import first_line
 from conself_local.problems.inputs import INPUTS, make_inputs
 from conself_local.problems.licences import licence_of
 from conself_local.problems.problem import Problem
+from conself_local.problems.runnable import first_lines_that_fail
 from conself_local.problems.source_modules import SourceModule, SourcePackage
 from conself_local.problems.standalone import as_list, gives_iterator, is_cached_only, standalone_source
 from conself_local.problems.statements import WITH_OUTPUTS, without_outputs
@@ -136,10 +137,12 @@ def _problem(node: ast.FunctionDef, module: SourceModule, where: str, seed: int,
 def keep_runnable(found: Sequence[Harvested], make_sandbox: MakeSandbox, seed: int) -> list[Problem]:
     """Return the problems whose code answers at least one input, each with at most `INPUTS` inputs that it answers.
 
-    The code runs in the sandbox. An input that takes it longer than a tenth of a program's limit is dropped. About
-    `VALIDATION_SHARE` of the problems, drawn by the seed, become validation problems with the code as reference; the
-    others are training problems without one.
+    The code runs in the sandbox, and so do the prescribed first lines. An input that takes the code longer than a tenth
+    of a program's limit is dropped. About `VALIDATION_SHARE` of the problems, drawn by the seed, become validation
+    problems with the code as reference; the others are training problems without one.
     """
+    failing = first_lines_that_fail([h.problem for h in found if h.problem], make_sandbox)
+    found = [h for h in found if h.problem and h.problem.id not in failing]
     with make_sandbox(Limits(wall_s=_WALL_S, max_timeouts=_MAX_TIMEOUTS)) as sandbox:
         results = _run(found, sandbox)
         listed = [_listed(h) for h in found if h.problem and _is_refused(results[h.problem.id])]

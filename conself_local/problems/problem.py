@@ -66,7 +66,7 @@ class Problem:
             raise ValueError("a training problem must have no reference: training never sees a correct answer")
         if self.kind == "function":
             if not _ENTRY_POINT.fullmatch(self.entry_point):
-                raise ValueError(f"entry_point must be a name or Class.method, not {self.entry_point!r}")
+                raise ValueError(f"entry_point must be a name or Class.method, not {self.entry_point[:60]!r}")
             if not all(isinstance(i, tuple) for i in self.inputs):
                 raise ValueError("every input of a function problem must be a tuple of arguments")
         elif not all(isinstance(i, str) for i in self.inputs):

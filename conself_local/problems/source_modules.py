@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from conself_local.foreign_files import PARSER_ERRORS, read_text
+from conself_local.foreign_files import PARSER_ERRORS, read_source
 
 _MAX_FILE_BYTES = 1_000_000
 _MAX_STEPS = 10
@@ -119,7 +119,7 @@ class SourcePackage:
         parts = file.resolve().relative_to(self.top).with_suffix("").parts
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
-        return SourceModule(read_text(file, _MAX_FILE_BYTES), name, is_package=is_package, package=self)
+        return SourceModule(read_source(file, _MAX_FILE_BYTES), name, is_package=is_package, package=self)
 
     def find(self, dotted: str, user: SourceModule) -> SourceModule | None:
         """Return the module of this package with an absolute name; None for any other, or one that is unreadable."""

@@ -105,6 +105,7 @@ def _open_llama(options: argparse.Namespace, heartbeat: Heartbeat) -> tuple[Engi
         threads=options.threads,
         gpu_layers=options.gpu_layers,
         on_progress=heartbeat,
+        end_token=described.end_token,
     )
     return engine, renderer
 

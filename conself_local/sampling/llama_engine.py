@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import llama_cpp as ll
 import numpy as np
@@ -81,8 +82,8 @@ class LlamaEngine:
 
     `slots` is the maximum number of sequences at once. `context_tokens` is the KV cache of all slots together, in
     tokens. `gpu_layers` is the number of layers on the GPU, if llama.cpp was built for one; there llama.cpp decides
-    whether to use flash attention. `on_progress` is called often while the model is loaded and decodes.
-    Raises ConselfError if llama.cpp cannot load the model.
+    whether to use flash attention. `on_progress` is called often while the model is loaded and decodes. `end_token`
+    ends answers if the file names no end token. Raises ConselfError if llama.cpp cannot load the model.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class LlamaEngine:
         threads: int,
         gpu_layers: int = 0,
         on_progress: Callable[[], None] = lambda: None,
+        end_token: int | None = None,
     ) -> None:
         if slots < 1 or context_tokens < 64 or threads < 1:
             raise ValueError("slots >= 1, context_tokens >= 64 and threads >= 1 are needed")
@@ -103,10 +105,13 @@ class LlamaEngine:
         params.n_gpu_layers = gpu_layers
         self._progress = LlamaProgress(on_progress)
         params.progress_callback = self._progress.while_loading
+        overrides = _end_token_override(end_token)
+        params.kv_overrides = overrides
         self._model = ll.llama_model_load_from_file(str(model_path).encode(), params)
         if not self._model:
             raise ConselfError(
-                f"llama.cpp cannot load {model_path}", "the file may be damaged or its architecture unknown"
+                f"llama.cpp cannot load {model_path}",
+                "download the file again if it is damaged, or update llama-cpp-python if its architecture is new",
             )
         if ll.llama_model_has_encoder(self._model) or ll.llama_model_is_diffusion(self._model):
             raise ConselfError(f"{model_path} is not a model that continues text", "use a chat model")
@@ -444,6 +449,20 @@ class LlamaEngine:
                 scores.append(-token_uncertainty(logits, tokens[position])[0])
         self._clear()
         return scores
+
+
+def _end_token_override(token: int | None) -> ctypes.Array[Any] | None:
+    """Return metadata that replace those of the file, ended by an empty entry; None if the file's own are right.
+
+    Without an end token in the file, llama.cpp takes the token that it is in GPT-2 or Llama 2.
+    """
+    if token is None:
+        return None
+    overrides = (ll.llama_model_kv_override * 2)()
+    overrides[0].tag = ll.LLAMA_KV_OVERRIDE_TYPE_INT
+    overrides[0].key = b"tokenizer.ggml.eos_token_id"
+    overrides[0].value.val_i64 = token
+    return overrides
 
 
 def _reusable_tokens(cached_tokens: Sequence[int], prompt: Sequence[int]) -> int:

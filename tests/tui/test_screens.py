@@ -204,6 +204,21 @@ async def test_adapters_are_used_renamed_and_deleted_after_a_question(app: Conse
 
 
 @pytest.mark.screen
+async def test_a_changed_model_is_reported_in_the_playground(app: ConselfApp, tmp_path: Path) -> None:
+    app.app_state.model = write_tiny_model(tmp_path / "tiny.gguf").path
+    async with app.run_test(size=SIZE) as pilot:
+        with app.app_state.reading() as store:
+            store.db.execute(
+                "update adapters set state = 'accepted', model_path = ?, model_sha256 = 'old'",
+                [str(app.app_state.model)],
+            )
+        await press(pilot, "1", "7")
+        said = text_of(app, "#message")
+        assert "tiny.gguf has changed since adapter" in said and "restore the old file" in said
+        assert "only the base model answers" in said
+
+
+@pytest.mark.screen
 async def test_a_missing_adapter_file_is_reported_in_the_playground(app: ConselfApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "7")

@@ -12,39 +12,37 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from conself_local.problems.literals import parse_code
+from conself_local.problems.formats.fields import id_of, json_of, list_of, text_of
+from conself_local.problems.formats.starters import first_lines, verify_literal_inputs
 from conself_local.problems.problem import MAX_INPUTS, Problem
 
-_TYPING = "from typing import *\n\n\n"
-"""Put before starter code, which in these sets uses `List` and `Optional` without importing them."""
+FIELDS = frozenset(("question", "input_output"))
+"""Fields of APPS and TACO."""
+BENCH_FIELDS = frozenset(("question_content", "question_id", "public_test_cases"))
+"""Fields of LiveCodeBench."""
 
 
 def is_competition(record: dict[str, Any]) -> bool:
     """Return whether a record is of APPS, TACO or LiveCodeBench, recognised by its fields."""
-    return _is_live_code_bench(record) or {"question", "input_output"} <= set(record)
-
-
-def _is_live_code_bench(record: dict[str, Any]) -> bool:
-    return {"question_content", "public_test_cases"} <= set(record)
+    return set(record) >= BENCH_FIELDS or set(record) >= FIELDS
 
 
 def problem_of(record: dict[str, Any], number: int) -> Problem:
     """Return the training problem of a record.
 
-    number: the record's line, which replaces a missing id. Raises ValueError or KeyError if the record cannot be used.
+    number: the record's line, which replaces a missing id. Raises ValueError if the record cannot be used.
     """
-    if _is_live_code_bench(record):
+    if set(record) >= BENCH_FIELDS:
         return _of_live_code_bench(record)
-    tests = _json(record, "input_output")
+    tests = json_of(record, "input_output")
     if not isinstance(tests, dict) or not isinstance(tests.get("inputs"), list):
         raise ValueError("input_output contains no inputs")
     name = tests.get("fn_name")
     is_taco = "problem_id" not in record
-    key = next((record[name] for name in ("problem_id", "id", "url") if record.get(name) not in (None, "")), number)
     inputs = [_arguments(i) if name else _stdin(i) for i in tests["inputs"]]
     return _problem(
-        f"{'taco' if is_taco else 'apps'}/{key}",
-        str(record["question"]),
+        f"{'taco' if is_taco else 'apps'}/{id_of({'line': number} | record, 'problem_id', 'id', 'url', 'line')}",
+        text_of(record, "question"),
         inputs,
         str(name or ""),
         str(record.get("starter_code") or ""),
@@ -53,30 +51,18 @@ def problem_of(record: dict[str, Any], number: int) -> Problem:
     )
 
 
-def _json(record: dict[str, Any], name: str) -> Any:
-    """Return the value of a field that holds JSON as text, or that was parsed already."""
-    value = record[name]
-    try:
-        return json.loads(value) if isinstance(value, str) else value
-    except ValueError as error:
-        raise ValueError(f"{name} is not valid JSON ({error})") from error
-
-
 def _of_live_code_bench(record: dict[str, Any]) -> Problem:
-    tests = _json(record, "public_test_cases")
-    functional = any(test["testtype"] == "functional" for test in tests)
-    metadata = _json(record, "metadata") if record.get("metadata") else {}
-    name = str(metadata.get("func_name") or "") if functional else ""
+    tests = list_of({"public_test_cases": json_of(record, "public_test_cases")}, "public_test_cases", dict)
+    functional = any(test.get("testtype") == "functional" for test in tests)
+    metadata = json_of(record, "metadata") if record.get("metadata") else {}
+    name = str(metadata.get("func_name") or "") if functional and isinstance(metadata, dict) else ""
     if functional and not name:
         raise ValueError("metadata names no function")
-    inputs = [
-        tuple(json.loads(line) for line in test["input"].splitlines()) if functional else test["input"]
-        for test in tests
-    ]
+    texts = [text_of(test, "input") for test in tests]
     return _problem(
-        f"livecodebench/{record['question_id']}",
-        str(record["question_content"]),
-        inputs,
+        f"livecodebench/{id_of(record, 'question_id')}",
+        text_of(record, "question_content"),
+        [_values(text) for text in texts] if functional else texts,
         name,
         str(record.get("starter_code") or ""),
         "LiveCodeBench",
@@ -91,6 +77,8 @@ def _problem(
     if not name:
         return Problem(key, statement, "stdin", tuple(different), "train", origin=origin, licence=licence)
     entry_point = f"Solution.{name}" if "class Solution" in starter else name
+    head = first_lines(starter, name)
+    verify_literal_inputs(starter, head, name)
     return Problem(
         key,
         statement,
@@ -98,24 +86,18 @@ def _problem(
         tuple(different),
         "train",
         entry_point,
-        _first_lines(starter, name),
+        head,
         origin=origin,
         licence=licence,
     )
 
 
-def _first_lines(starter: str, name: str) -> str:
-    """Return the starter code up to the colon of the function's `def`, or an empty text if it has none."""
-    lines = starter.rstrip().splitlines()
-    for i, line in enumerate(lines):
-        if line.strip().startswith(f"def {name}(") and line.rstrip().endswith(":"):
-            head = "\n".join(lines[: i + 1])
-            try:
-                parse_code(f"{head} pass")
-            except ValueError:
-                return ""
-            return _TYPING + head if "->" in line or ": " in line else head
-    return ""
+def _values(text: str) -> tuple[object, ...]:
+    """Return the arguments of a call, one JSON value a line."""
+    try:
+        return tuple(json.loads(line) for line in text.splitlines() if line.strip())
+    except ValueError as error:
+        raise ValueError(f"an input is not one JSON value a line: {text[:60]!r}") from error
 
 
 def _arguments(value: object) -> tuple[object, ...]:

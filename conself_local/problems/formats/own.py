@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from conself_local.problems.formats.fields import id_of
 from conself_local.problems.literals import MAX_LITERALS_CHARACTERS, input_text, parse_input
 from conself_local.problems.problem import MAX_INPUTS, Problem
 
@@ -25,10 +26,12 @@ _KNOWN = {
     "licence",
 }
 
+FIELDS = frozenset(("statement", "inputs"))
+
 
 def is_own(record: dict[str, Any]) -> bool:
     """Return whether a record has the fields `statement` and `inputs` of the project's own format."""
-    return "statement" in record and "inputs" in record
+    return set(record) >= FIELDS
 
 
 def problem_of(record: dict[str, Any]) -> Problem:
@@ -42,8 +45,8 @@ def problem_of(record: dict[str, Any]) -> Problem:
     texts = record.get("inputs")
     if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
         raise ValueError("inputs must be a list of texts")
-    if type(record.get("id")) is int:
-        record = record | {"id": str(record["id"])}
+    if isinstance(record.get("id"), int | float):
+        record = record | {"id": id_of(record, "id")}
     for name in ("id", "statement", "kind", "split"):
         if not isinstance(record.get(name), str):
             raise ValueError(f"{name} is missing or not text")

@@ -9,8 +9,11 @@ import pytest
 
 from conself_local.adapters.export import export_adapter
 from conself_local.errors import ConselfError
+from conself_local.experiment.run import run_experiment
+from conself_local.experiment.spec import read_experiment
 from conself_local.home import Home
 from conself_local.model_files.model_file import load_model_file
+from conself_local.round.context import ComputeOptions
 from conself_local.round.start import Request, open_round
 from conself_local.round.verify import verify_store
 from conself_local.serving.ask import current_adapter
@@ -105,6 +108,21 @@ def test_a_changed_model_of_an_unfinished_round_is_refused_and_the_round_is_kept
         assert f"{model.path} has changed" in str(error.value) and "restore the old file" in error.value.hint
         latest = store.latest_round()
         assert latest is not None and (latest.id, latest.state) == (round_.id, "running")
+
+
+def test_an_experiment_whose_model_changed_says_so(tmp_path: Path) -> None:
+    """It used to blame the settings of the arm, among other things."""
+    model = write_tiny_model(tmp_path / "m.gguf")
+    (tmp_path / "e.toml").write_text(f'model = "{model.path}"\nlimit = 1\n[[arm]]\nname = "a"\n')
+    experiment = read_experiment(tmp_path / "e.toml")
+    home = Home(tmp_path / "out" / "a 0")
+    with Store(home.database) as store:
+        open_round(store, Request(model=model.path, limit=1, benchmarks=("validation",)), _sandbox)
+    write_tiny_model(model.path, seed=1)
+    arms = run_experiment(experiment, tmp_path / "out", ComputeOptions(1), lambda _: _sandbox, lambda _: None)
+    with pytest.raises(ConselfError, match=f"{model.path} has changed since the arm a began") as error:
+        next(arms)
+    assert "restore the old file; or choose another --folder" in error.value.hint
 
 
 @pytest.mark.round

@@ -370,7 +370,7 @@ def test_one_bad_record_never_ends_an_import(tmp_path: Path) -> None:
     )
     assert code == 0, err
     assert [json.loads(line)["id"] for line in (tmp_path / "o.jsonl").read_text().splitlines()] == ["a", "e"]
-    assert "7 excluded: cannot be used" in out and "line 2: not valid JSON" in out, out
+    assert "7 left out: cannot be used" in out and "line 2: not valid JSON" in out, out
 
 
 # -- adapters -----------------------------------------------------------------------------------------------

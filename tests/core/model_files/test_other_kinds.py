@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from conself_local.errors import ConselfError
+from conself_local.model_files.gguf_weights import read_weights
 from conself_local.model_files.memory import kv_tokens, sampling_bytes
 from conself_local.model_files.model_file import load_model_file, verify_adapter_file
 from tests.fakes.tiny_model import write_tiny_model
@@ -165,6 +166,20 @@ def test_a_folder_and_a_name_that_is_too_long_are_refused(tmp_path: Path) -> Non
         load_model_file(tmp_path / ("a" * 5000))
 
 
+def test_a_model_without_any_end_token_is_refused(tmp_path: Path) -> None:
+    def no_end(writer: gguf.GGUFWriter) -> None:
+        writer.kv_data[0].pop("tokenizer.ggml.eos_token_id")
+
+    def no_such_token(writer: gguf.GGUFWriter) -> None:
+        no_end(writer)
+        writer.add_eot_token_id(99)
+
+    for edit in (no_end, no_such_token):
+        with pytest.raises(ConselfError, match=r"defines no end token .tokenizer\.ggml\.eos_token_id."):
+            load_model_file(_write(tmp_path / "m.gguf", edit=edit))
+    assert load_model_file(_write(tmp_path / "m.gguf")).end_token is None
+
+
 # -- metadata that are not UTF-8 ----------------------------------------------------------------------------
 
 
@@ -246,3 +261,15 @@ def test_recurrent_architectures_may_state_no_heads_and_others_may_not(architect
     assert load_model_file(_write(tmp_path / "m.gguf", architecture, no_heads)).kv_bytes_per_token == 0
     with pytest.raises(ConselfError, match=r"no usable value for llama\.attention\.head_count"):
         load_model_file(_write(tmp_path / "n.gguf", "llama", no_heads))
+
+
+def test_heads_that_do_not_fit_the_rows_are_refused_before_training(tmp_path: Path) -> None:
+    """The trainer used to end in numpy's words about a reshape."""
+
+    def many_heads(writer: gguf.GGUFWriter) -> None:
+        writer.kv_data[0].pop("llama.attention.head_count")
+        writer.add_head_count(7)
+
+    model = write_tiny_model(tmp_path / "m.gguf", edit=many_heads)
+    with pytest.raises(ConselfError, match=r"the 32 rows of blk\.0\.attn_q\.weight in m\.gguf do not fit 7 heads"):
+        read_weights(model)

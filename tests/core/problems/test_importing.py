@@ -105,16 +105,23 @@ def test_every_format_is_read_and_a_broken_record_gives_one_clear_line(name: str
     whole, broken = list(read_problems(path, _sandbox)) if name != "human_eval" else _both_human_eval(tmp_path, change)
     assert isinstance(whole, Problem) and "31337" not in json.dumps(own.record_of(whole))
     assert not isinstance(broken, Problem) and broken.line == 2 and why in broken.why and "\n" not in broken.why, broken
-    missing = _write(
-        tmp_path / "missing.jsonl",
-        {
-            k: v
-            for k, v in WHOLE[name].items()
-            if k not in ("statement", "question", "text", "prompt", "question_content")
-        },
-    )
-    (fault,) = read_problems(missing, _sandbox)
-    assert not isinstance(fault, Problem) and fault.fixable and "no known format has the fields" in fault.why
+
+
+FIELD_OF_STATEMENT = ("statement", "question", "text", "prompt", "question_content")
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_record_without_a_field_is_a_fault_of_that_record_and_the_field_is_named(name: str, tmp_path: Path) -> None:
+    """One record of a published set without its statement ended a round on the whole file."""
+    field = next(one for one in FIELD_OF_STATEMENT if one in WHOLE[name])
+    without = {key: value for key, value in WHOLE[name].items() if key != field}
+    whole = [WHOLE["own"] | {"id": "mine/9", "statement": "Answer something else."}]
+    (_, fault) = read_problems(_write(tmp_path / "missing.jsonl", *whole, without), _sandbox)
+    assert isinstance(fault, Fault) and "no known format has the fields" in fault.why
+    assert f"the field {field} is missing" in fault.why and fault.fixable == (name == "own")
+    null = WHOLE[name] | {field: None}
+    (_, fault) = read_problems(_write(tmp_path / "null.jsonl", *whole, null), _sandbox)
+    assert isinstance(fault, Fault) and f"{field} is missing" in fault.why, fault
 
 
 def _both_human_eval(tmp_path: Path, change: dict[str, Any]) -> list[Any]:
@@ -125,7 +132,7 @@ def _both_human_eval(tmp_path: Path, change: dict[str, Any]) -> list[Any]:
     return list(read_problems(path, _sandbox))
 
 
-def test_import_writes_our_format_and_reports_what_was_excluded(tmp_path: Path) -> None:
+def test_import_writes_our_format_and_reports_what_was_left_out(tmp_path: Path) -> None:
     held_out = load_starter(("held-out",))[0]
     copied = own.record_of(replace(held_out, id="mine/copy", split="train", reference=None))
     repeated = WHOLE["own"] | {"id": "mine/again"}
@@ -137,6 +144,7 @@ def test_import_writes_our_format_and_reports_what_was_excluded(tmp_path: Path) 
         WHOLE["apps"],
         WHOLE["apps"] | {"problem_id": 8, "input_output": "{}"},
         WHOLE["evalplus"],
+        WHOLE["own"] | {"id": "mine/node", "statement": "Reverse it.", "starter_code": "def double(n: ListNode):"},
     )
     done = run_conself(tmp_path / "h", "problems", "import", str(source), "--to", str(tmp_path / "mine.jsonl"))
     assert done.returncode == 0, done.stderr
@@ -148,6 +156,8 @@ def test_import_writes_our_format_and_reports_what_was_excluded(tmp_path: Path) 
         f"mine/copy says the same as {held_out.id}",
         "mine/again repeats mine/1",
         "line 5: ",
+        "1 left out: repeated",
+        "mine/node: its first line does not run (NameError)",
     ):
         assert words in done.stdout, done.stdout
     again = run_conself(tmp_path / "h", "problems", "import", str(source), "--to", str(tmp_path / "mine.jsonl"))

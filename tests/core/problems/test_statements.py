@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
-from conself_local.problems.statements import without_outputs
+from conself_local.problems.load import read_problems
+from conself_local.problems.problem import Problem
+from conself_local.problems.statements import WITH_OUTPUTS, without_outputs
+from sandbox import Sandbox
 
 CODEFORCES = """Polycarp has n coins.
 
@@ -103,3 +109,22 @@ def test_outputs_go_and_everything_else_stays(statement: str) -> None:
 @pytest.mark.parametrize("statement", ["Return n.", "Output: print n.\nInput: n", "Expected: a list", "", "a\n\nb"])
 def test_statements_without_examples_stay_as_they_are(statement: str) -> None:
     assert without_outputs(statement) == statement
+
+
+def test_published_training_problems_lose_outputs_and_the_users_own_keep_theirs(tmp_path: Path) -> None:
+    published = {"question": CODEFORCES, "input_output": json.dumps({"inputs": ["1\n"], "outputs": ["2\n"]})}
+    own = {
+        "id": "mine",
+        "statement": DOCTEST,
+        "kind": "function",
+        "entry_point": "f",
+        "inputs": ["(1,)"],
+        "split": "train",
+    }
+    path = tmp_path / "set.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in (published, own)))
+    first, second = read_problems(path, Sandbox)
+    assert isinstance(first, Problem) and "NOT THIS" not in first.statement and first.origin == "TACO"
+    assert isinstance(second, Problem) and second.statement == DOCTEST
+    kept, _ = read_problems(path, Sandbox, keep_examples=True)
+    assert isinstance(kept, Problem) and kept.statement == CODEFORCES and kept.origin == f"TACO{WITH_OUTPUTS}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import gguf
 import numpy as np
 import pytest
 
@@ -19,10 +20,13 @@ pytestmark = pytest.mark.model
 PROMPT = tuple(int(token) for token in np.random.default_rng(1).integers(3, 96, 40))
 
 
-def _answers(model: ModelFile, cache: Path, weights_format: str = "shipped", slots: int = 1) -> dict[str, list[int]]:
-    """Return the greedy answers to twelve prompts that begin alike, and the scores of one completion."""
+def _answers(
+    model: ModelFile, cache: Path, weights_format: str = "shipped", slots: int = 1, temperature: float = 0.0
+) -> dict[str, list[int]]:
+    """Return the answers to twelve prompts that begin alike; by default the greedy ones."""
     requests = [
-        SampleRequest(str(n), (*PROMPT[: 40 - n % 3], 5 + n % 4), 0.0, 1.0, 12 + 3 * (n % 5), n) for n in range(12)
+        SampleRequest(str(n), (*PROMPT[: 40 - n % 3], 5 + n % 4), temperature, 1.0, 12 + 3 * (n % 5), n)
+        for n in range(12)
     ]
     with open_llama(model, weights_format, cache, slots=slots, threads=1, longest=256, use_gpu=False) as engine:
         return {done.key: list(done.token_ids) for done in engine.sample(requests)}
@@ -43,6 +47,20 @@ def test_a_split_model_that_was_joined_holds_and_answers_the_same(tmp_path: Path
     joined = load_model_file(tmp_path / "joined.gguf")
     assert len(joined.parts) == 1 and (joined.weights, joined.formats) == (split.weights, split.formats)
     assert _answers(joined, tmp_path) == _answers(split, tmp_path)
+
+
+def test_answers_end_at_the_end_of_a_turn_if_the_file_names_no_end_of_text(tmp_path: Path) -> None:
+    """Without the key llama.cpp takes token 11, which ends answers in their middle."""
+
+    def only_end_of_turn(writer: gguf.GGUFWriter) -> None:
+        writer.kv_data[0].pop("tokenizer.ggml.eos_token_id")
+        writer.add_eot_token_id(2)
+
+    expected = _answers(write_tiny_model(tmp_path / "both.gguf"), tmp_path, temperature=2.0)
+    assert any(11 in tokens[:-1] for tokens in expected.values()), "an answer holds what llama.cpp would end at"
+    model = write_tiny_model(tmp_path / "turn.gguf", edit=only_end_of_turn)
+    assert model.end_token == 2 and model.special_tokens["eos_token"] == "t2"
+    assert _answers(model, tmp_path, temperature=2.0) == expected
 
 
 @pytest.mark.parametrize("write", [write_tiny_mamba, write_tiny_hybrid])
