@@ -48,6 +48,11 @@ class Settings:
     """Nucleus (top-p) of programs, in (0, 1]."""
     max_new_tokens: int = 2048
     """Maximum number of tokens in the completion that holds a program."""
+    thinking_tokens: int = 0
+    """Tokens that a reasoning model may think before each program; 0: it answers at once.
+
+    A model that thinks gets no answer prefix, and its completions do not end at the first code block.
+    """
     answer_prefix: bool = False
     """Begin the answer with the code fence and the starter code, as part of the prompt."""
     stop_at_fence: bool = False
@@ -128,6 +133,16 @@ class Settings:
     """Nucleus (top-p) of the sampled evaluation programs, in (0, 1]."""
     evaluation_max_new_tokens: int = 512
     """Maximum number of tokens in the completion that holds an evaluation program."""
+
+    @property
+    def ends_at_fence(self) -> bool:
+        """Whether completions end at the fence that closes their first code block: thoughts may hold some too."""
+        return self.stop_at_fence and not self.thinking_tokens
+
+    @property
+    def longest_completion(self) -> int:
+        """Maximum number of tokens in the completion that holds a program, thoughts included."""
+        return self.max_new_tokens + self.thinking_tokens
 
     @property
     def samples_per_problem(self) -> int:

@@ -13,6 +13,7 @@ import click
 import pytest
 
 from conself_local.cli.main import main
+from conself_local.model_files.families import table
 
 ROOT = Path(__file__).parent.parent
 GLOSS = re.compile(r"^- `([\w/.-]+)`: (.+)$", re.MULTILINE)
@@ -135,3 +136,8 @@ def test_our_tests_package_cannot_be_hidden_by_another_one() -> None:
     code = "import tests; print(tests.__file__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()) == ROOT / "tests" / "__init__.py"
+
+
+def test_the_table_of_families_is_what_the_program_prints() -> None:
+    text = (ROOT / "conself_local" / "README.md").read_text(encoding="utf-8")
+    assert text.partition("<!-- families -->\n")[2].partition("\n<!-- end of families -->")[0] == table()

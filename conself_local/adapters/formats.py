@@ -1,8 +1,8 @@
 """Read, check and write LoRA adapters as a PEFT folder, a GGUF LoRA file for llama.cpp, or an mlx-lm folder.
 
 An adapter from elsewhere is untrusted input: only safetensors and GGUF are read (no pickle, no code that a
-configuration names), and every tensor must hold finite numbers in the shape that the model has at that place. For the
-llama architecture GGUF permutes the rows of Q and K, so their B is permuted too; qwen2 needs no permutation.
+configuration names), and every tensor must hold finite numbers in the shape that the model has at that place. Where
+GGUF has rows or columns in another order (`families.py`), those of B or A are moved too.
 Not covered: variants such as DoRA, rank patterns, biases and weights that PiSSA or LoftQ changed, and architectures
 that are not listed. They are refused by name.
 Source: llama.cpp, convert_lora_to_gguf.py; mlx-lm, tuner/lora.py; peft, save_and_load.py; read and restated.
@@ -26,22 +26,13 @@ from conself_local.errors import ConselfError
 from conself_local.foreign_files import read_json, refusing
 from conself_local.model_files.ggml import Floats
 from conself_local.model_files.gguf_file import open_gguf
-from conself_local.model_files.gguf_weights import (
-    LINEAR_NAMES,
-    PERMUTED,
-    TRAINABLE,
-    linear_shapes,
-    permute_rows,
-    unpermute_rows,
-)
+from conself_local.model_files.gguf_weights import GgufTensor, linear_shapes, linear_tensors
 from conself_local.model_files.model_file import ModelFile, verify_adapter_file
 from conself_local.model_files.safetensors_file import read_header, read_tensor
 
-_GGUF_NAMES = {model_name: gguf_name for gguf_name, model_name in LINEAR_NAMES.items()}
 _PEFT_KEY = re.compile(r"base_model\.model\.(model\.layers\.\d+\.\w+\.\w+)\.lora_(A|B)\.weight")
 _MLX_KEY = re.compile(r"(model\.layers\.\d+\.\w+\.\w+)\.lora_(a|b)")
 _GGUF_KEY = re.compile(r"(.+\.weight)\.lora_(a|b)")
-_GGUF_TENSOR = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
 _MAX_CONFIG_BYTES = 2**20
 _MAX_TENSORS = 2**14
 _LARGEST_CHANGE = 65504.0
@@ -240,13 +231,16 @@ def read_gguf(path: Path, model: ModelFile) -> Adapter:
     layers.
     """
     in_file = read_gguf_maps(path, model)
+    in_model = {tensor.name: (name, tensor) for name, tensor in linear_tensors(model).items()}
     maps: dict[str, tuple[Floats, Floats]] = {}
-    for tensor, (a, b) in in_file.maps.items():
-        match = _GGUF_TENSOR.fullmatch(tensor)
-        if not match or match[2] not in LINEAR_NAMES:
-            raise _foreign_tensor(tensor)
-        name = f"model.layers.{match[1]}.{LINEAR_NAMES[match[2]]}"
-        maps[name] = (a, _reorder(b, name, model, unpermute_rows))
+    for tensor_name, (a, b) in in_file.maps.items():
+        if tensor_name not in in_model:
+            raise _foreign_tensor(tensor_name)
+        name, tensor = in_model[tensor_name]
+        if (a.shape[1], b.shape[0]) != (tensor.columns, tensor.shape[0]):
+            raise ConselfError(f"the adapter's {tensor_name} does not fit the model", _WRONG_MODEL_HINT)
+        rows, columns = tensor.order.rows, tensor.order.columns
+        maps[name] = (a if columns is None else a[:, columns], b if rows is None else b[rows])
     return Adapter(in_file.scale, maps)
 
 
@@ -270,25 +264,21 @@ def read_gguf_maps(path: Path, model: ModelFile) -> Adapter:
 def write_gguf(adapter: Adapter, model: ModelFile, target: Path, *, permute: bool = True) -> None:
     """Write the adapter as a GGUF LoRA file; `target` appears only when it is complete.
 
-    permute: False leaves the rows of Q and K as they are, so that a test can show that the permutation matters.
-    Raises ConselfError for an unknown architecture.
+    permute: False leaves all rows and columns as they are in the model, so that a test can show that their order
+    matters. Raises ConselfError for an architecture that is not known, or if the adapter is for another model.
     """
-    if model.architecture not in TRAINABLE:
-        raise ConselfError(
-            f"GGUF adapters for the architecture {model.architecture} are not supported: their layout is not verified",
-            f"GGUF adapters can be written for {', '.join(TRAINABLE)}",
-        )
+    tensors = linear_tensors(model)
     part = target.with_suffix(".part")
     writer = gguf.GGUFWriter(str(part), model.architecture)
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", float(adapter.scale * adapter.rank))
     for name in sorted(adapter.maps):
-        a, b = adapter.maps[name]
-        _, _, layer, module = name.split(".", 3)
-        tensor = f"blk.{layer}.{_GGUF_NAMES[module]}.weight"
-        writer.add_tensor(f"{tensor}.lora_a", a)
-        writer.add_tensor(f"{tensor}.lora_b", _reorder(b, name, model, permute_rows) if permute else b)
+        if name not in tensors:
+            raise ConselfError(f"the adapter trains {name}, which {model.name} does not have", _WRONG_MODEL_HINT)
+        a, b = _in_file_order(*adapter.maps[name], tensors[name]) if permute else adapter.maps[name]
+        writer.add_tensor(f"{tensors[name].name}.lora_a", a)
+        writer.add_tensor(f"{tensors[name].name}.lora_b", b)
     try:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -300,10 +290,14 @@ def write_gguf(adapter: Adapter, model: ModelFile, target: Path, *, permute: boo
         raise
 
 
-def _reorder(b: Floats, name: str, model: ModelFile, order: Callable[[Floats, int], Floats]) -> Floats:
-    """Apply `order` to the rows of B if `name` is Q or K of a permuted architecture; otherwise return B unchanged."""
-    heads = {"q_proj": model.head_count, "k_proj": model.head_count_kv}.get(name.rpartition(".")[2])
-    return order(b, heads) if heads and model.architecture in PERMUTED and b.shape[0] % (2 * heads) == 0 else b
+def _in_file_order(a: Floats, b: Floats, tensor: GgufTensor) -> tuple[Floats, Floats]:
+    """Return A and B with the columns and rows in the order in which the file has those of the tensor."""
+    rows, columns = tensor.order.rows, tensor.order.columns
+    if columns is not None:
+        a = np.ascontiguousarray(a[:, np.argsort(columns)])
+    if rows is not None:
+        b = np.ascontiguousarray(b[np.argsort(rows)])
+    return a, b
 
 
 # -- shared by all forms ------------------------------------------------------------------------------------

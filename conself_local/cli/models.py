@@ -68,6 +68,17 @@ def models(ctx: click.Context, as_json: bool) -> None:
 
 
 @models.command()
+def families() -> None:
+    """Print which architectures can be trained, and on what that was proven.
+
+    Any architecture that llama.cpp runs can be sampled and evaluated.
+    """
+    from conself_local.model_files.families import table
+
+    echo(table())
+
+
+@models.command()
 @click.argument("name", required=False)
 @click.pass_context
 def get(ctx: click.Context, name: str | None) -> None:

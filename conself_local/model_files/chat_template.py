@@ -1,6 +1,8 @@
 """Render the chat template of a model file: untrusted Jinja, so in a child process with little memory and time.
 
-What a template may use is in `template_child.py`. A model file without a template is refused by `load_model_file`.
+A reasoning model thinks before it answers. Its template has a switch for that, or the prompt ends with an empty
+thinking block, so that the answer begins at once. What a template may use is in `template_child.py`. A model file
+without a template is refused by `load_model_file`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from conself_local.errors import ConselfError
 from conself_local.machine.limited_child import LimitedChild, LimitError
 from conself_local.model_files.model_file import ModelFile
 
+_ANSWER_AT_ONCE = {"enable_thinking": False, "thinking": False, "thinking_budget": 0, "reasoning_effort": "low"}
+"""Names by which templates ask whether the model is to think, with the values for no; others ignore them."""
+_BEGIN, _END = "<think>", "</think>"
 MAX_PROMPT_CHARACTERS = 200_000
 MAX_TEMPLATE_CHARACTERS = 256_000
 
@@ -51,9 +56,10 @@ class TemplateRenderer:
         """Kill the child process."""
         self._child.close()
 
-    def render(self, messages: Sequence[Message]) -> str:
+    def render(self, messages: Sequence[Message], *, thinking: bool = False) -> str:
         """Return the text of the prompt, with the generation prompt at its end.
 
+        thinking: leave it to the template whether the model thinks first; otherwise it is to answer at once.
         Raises ConselfError if the template is broken, too slow or too large, or if its prompt is too long.
         """
         if len(self._template) > MAX_TEMPLATE_CHARACTERS:
@@ -62,6 +68,7 @@ class TemplateRenderer:
             "template": self._template,
             "special_tokens": self._special_tokens,
             "messages": [{"role": m.role, "content": m.content} for m in messages],
+            "switches": {} if thinking else _ANSWER_AT_ONCE,
         }
         try:
             text: str = self._child.ask(request)
@@ -72,7 +79,20 @@ class TemplateRenderer:
                 f"the model's chat template rendered a prompt of {len(text)} characters",
                 f"the limit is {MAX_PROMPT_CHARACTERS} characters; use another model file",
             )
-        return text
+        return text if thinking else without_thinking(self._template, text)
+
+
+def without_thinking(template: str, prompt: str) -> str:
+    """Return the prompt with an empty thinking block at its end if the model would begin its answer with thoughts.
+
+    A template that ends the prompt with such a block, or that has a switch, needs none.
+    """
+    if prompt.rstrip().endswith(_BEGIN):
+        return f"{prompt.rstrip()}\n\n{_END}\n\n"
+    has_switch = any(name in template for name in _ANSWER_AT_ONCE)
+    if _END not in template or has_switch or prompt.rstrip().endswith(_END):
+        return prompt
+    return f"{prompt}{_BEGIN}\n\n{_END}\n\n"
 
 
 def render_chat(template: str, messages: Sequence[Message], bos_token: str, eos_token: str) -> str:

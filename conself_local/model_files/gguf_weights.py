@@ -1,46 +1,32 @@
 """Reads the weights of a GGUF file tensor by tensor, under the names that torch and MLX models give them.
 
-Both trainers and the merged export read weights here only, so they all use the same values. An architecture is read
-only if each of its tensors is known, so that training never uses another model than sampling does. For the llama
-architecture, GGUF keeps the rows of Q and K in another order; whole rows are moved back, which also works on packed
-blocks. Not read: other architectures, models with rope scaling, and models with unusual head sizes.
-Source: llama.cpp, conversion of the llama and qwen2 families, read and restated.
+Both trainers and the merged export read weights here only, so they all use the same values. `families.py` says what
+each tensor is. A file is read only if each of its tensors is known, so that training never uses another model than
+sampling does. Where GGUF keeps the rows of Q and K in another order, whole rows are moved back, which also works on
+packed blocks. Not read: architectures that are not in `FAMILIES`.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TypeVar
 
 import gguf
 import numpy as np
-import numpy.typing as npt
 
 from conself_local.errors import ConselfError
+from conself_local.foreign_files import refusing
+from conself_local.model_files.configurations import configuration
+from conself_local.model_files.families import FAMILIES, untrainable_reason
+from conself_local.model_files.family import Family, Order, Transform
 from conself_local.model_files.ggml import Bytes, Floats, unpack
-from conself_local.model_files.gguf_file import GgufFile, open_gguf
+from conself_local.model_files.gguf_file import open_gguf
+from conself_local.model_files.metadata import Metadata
 from conself_local.model_files.model_file import ModelFile
+from conself_local.model_files.rope import FREQUENCY_TENSORS, Rope, rope, sliding_rope
 
-PERMUTED = ("llama",)
-"""Architectures whose rows of Q and K are in GGUF's order."""
-PLAIN = ("qwen2",)
-"""Architectures whose rows are in the order of the torch model."""
-TRAINABLE = PERMUTED + PLAIN
-LINEAR_NAMES = {
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-}
-"""Name of a layer's linear map in GGUF -> its name in Hugging Face and MLX models."""
-_LAYER_NAMES = {**LINEAR_NAMES, "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
 _OUTER_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-_Number = TypeVar("_Number", bound=np.generic)
-_LAYER = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
+_LAYER = re.compile(r"blk\.(\d+)\.(\w+?)(\.weight|\.bias)?")
 
 
 @dataclass(frozen=True)
@@ -57,18 +43,23 @@ class GgufTensor:
     """(rows, columns), or (size,) for a norm or bias."""
     packed: Bytes
     """The bytes, as a view of the memory-mapped file."""
-    heads: int | None
-    """Number of heads by which the rows are permuted, for Q and K of the llama architecture; None for other tensors."""
+    order: Order
+    """Where the file has each row and column of the model's tensor."""
+    is_linear: bool
+    """Whether it is the weight of a linear map of a layer, which adapters change."""
+    transform: Transform
+    """What is done to the values of the file."""
 
     def rows_in_order(self) -> Bytes:
         """Return the packed rows in the order of the torch model, shape (rows, bytes per row)."""
         rows: Bytes = self.packed.reshape(self.shape[0], -1)
-        return rows if self.heads is None else unpermute_rows(rows, self.heads)
+        return rows if self.order.rows is None else np.ascontiguousarray(rows[self.order.rows])
 
     def dense(self) -> Floats:
-        """Return the float32 values in the order of the torch model, in the tensor's own `shape`."""
+        """Return the float32 values of the torch model."""
         rows = self.rows_in_order()
-        return unpack(self.quant_type, rows.reshape(-1), len(rows), self.columns).reshape(self.shape)
+        values = unpack(self.quant_type, rows.reshape(-1), len(rows), self.columns).reshape(self.shape)
+        return self.transform(values if self.order.columns is None else values[:, self.order.columns])
 
     @property
     def columns(self) -> int:
@@ -80,110 +71,127 @@ class GgufTensor:
 class GgufWeights:
     """The tensors of a model and the configuration that a torch or MLX model is built from."""
 
+    family: Family
     config: dict[str, object]
-    """Configuration of the architecture, under the names that Hugging Face and MLX have in common."""
+    """Configuration of the model under the names of transformers, which MLX shares as far as it needs them."""
     tensors: list[GgufTensor]
+    """All tensors except the factors of frequencies, which are in `ropes`."""
+    ropes: dict[str, Rope]
+    """The positions of layers with `full_attention` and, if layers slide, with `sliding_attention`."""
+    is_scaled: bool
+    """Whether the positions are scaled in any way."""
 
 
-def read_weights(model: ModelFile) -> GgufWeights:
+def read_weights(model: ModelFile, context_tokens: int = 0) -> GgufWeights:
     """Read the configuration and all tensors of a model, with one pass over the header of each of its files.
 
-    Raises ConselfError for an architecture or a tensor that is not known, rope scaling, or an unusual head size.
+    context_tokens: the context that the engine is started with, for models whose positions depend on it.
+    Raises ConselfError for an architecture, a tensor, or a scaling of positions that is not known.
     """
-    _verify_known(model)
-    file = open_gguf(model.path)
-    return GgufWeights(_config(model, file), [_describe(model, tensor) for tensor in file.tensors])
+    family = family_of(model)
+    with refusing(f"{model.path.name} cannot be read for training", "this model can be sampled, but not trained"):
+        file = open_gguf(model.path)
+        metadata = Metadata(model.architecture, file.value, model.path.name)
+        shapes = {t.name: tuple(int(n) for n in reversed(t.shape)) for t in file.tensors}
+        if "token_embd.weight" not in shapes:
+            raise ConselfError(
+                f"{model.path.name} lacks the tensor token_embd.weight", "the file is damaged; get it again"
+            )
+        config = configuration(family, metadata, shapes)
+        factors = {t.name: _floats(t) for t in file.tensors if t.name in FREQUENCY_TENSORS}
+        ropes = {"full_attention": rope(metadata, factors, context_tokens, sections=family.sections)}
+        if config.get("sliding_window"):
+            ropes["sliding_attention"] = sliding_rope(metadata, family.sliding_base)
+        orders = family.orders(metadata)
+        layers = int(str(config["num_hidden_layers"]))
+        tensors = [
+            _describe(model, family, orders, tensor)
+            for tensor in file.tensors
+            if tensor.name not in FREQUENCY_TENSORS and _layer_of(tensor) < layers
+        ]
+        unscaled = sliding_rope(metadata, None).inverse_frequencies
+        scaled = bool(factors) or not np.array_equal(ropes["full_attention"].inverse_frequencies, unscaled)
+        return GgufWeights(family, config, tensors, ropes, scaled)
 
 
-def _verify_known(model: ModelFile) -> None:
-    if model.architecture not in TRAINABLE:
+def family_of(model: ModelFile) -> Family:
+    """Return the family of a model's architecture. Raises ConselfError if it is not known."""
+    if model.architecture not in FAMILIES:
         raise ConselfError(
-            f"the architecture {model.architecture} cannot be trained, because its tensors are not known here",
-            f"choose a model of the families {', '.join(TRAINABLE)}; this one can still be sampled and evaluated",
+            f"the architecture {model.architecture} cannot be trained: {untrainable_reason(model.architecture)}",
+            f"choose a model of the families {', '.join(FAMILIES)}; this one can still be sampled and evaluated",
         )
+    return FAMILIES[model.architecture]
 
 
-def linear_shapes(model: ModelFile) -> dict[str, tuple[int, int]]:
-    """Return the shape of every linear map of the layers: `model.layers.0.self_attn.q_proj` -> (rows, columns).
+def linear_tensors(model: ModelFile) -> dict[str, GgufTensor]:
+    """Return the weights of all linear maps of the layers: `model.layers.0.self_attn.q_proj` -> tensor.
 
     Raises ConselfError as `read_weights` does.
     """
     return {
-        tensor.model_name.removesuffix(".weight"): (tensor.shape[0], tensor.columns)
-        for tensor in read_weights(model).tensors
-        if tensor.model_name.endswith("_proj.weight")
+        tensor.model_name.removesuffix(".weight"): tensor for tensor in read_weights(model).tensors if tensor.is_linear
     }
 
 
-def _describe(model: ModelFile, tensor: gguf.ReaderTensor) -> GgufTensor:
+def linear_shapes(model: ModelFile) -> dict[str, tuple[int, int]]:
+    """Return the shape of every linear map of the layers, (rows, columns). Raises ConselfError as `read_weights`."""
+    return {name: (tensor.shape[0], tensor.columns) for name, tensor in linear_tensors(model).items()}
+
+
+def _layer_of(tensor: gguf.ReaderTensor) -> int:
     layer = _LAYER.fullmatch(tensor.name)
-    outer, _, part = tensor.name.rpartition(".")
-    if layer and layer[2] in _LAYER_NAMES:
-        model_name = f"model.layers.{layer[1]}.{_LAYER_NAMES[layer[2]]}.{layer[3]}"
+    return int(layer[1]) if layer else -1
+
+
+def _describe(model: ModelFile, family: Family, orders: dict[str, Order], tensor: gguf.ReaderTensor) -> GgufTensor:
+    layer = _LAYER.fullmatch(tensor.name)
+    part, ending = (layer[2], layer[3] or "") if layer else ("", "")
+    outer, _, outer_ending = tensor.name.rpartition(".")
+    names = {**family.linears, **family.norms}
+    transform: Transform = _unchanged
+    if layer and f"{part}{ending}" in family.others:
+        name, transform = family.others[f"{part}{ending}"]
+        model_name = f"model.layers.{layer[1]}.{name}"
+    elif layer and part in names and ending:
+        model_name = f"model.layers.{layer[1]}.{names[part]}{ending}"
     elif outer in _OUTER_NAMES:
-        model_name = f"{_OUTER_NAMES[outer]}.{part}"
+        model_name = f"{_OUTER_NAMES[outer]}.{outer_ending}"
     else:
         raise ConselfError(
             f"{model.path.name} contains an unknown tensor {tensor.name}",
             "this model can be sampled, but not trained",
         )
-    shape = tuple(int(n) for n in reversed(tensor.shape))
-    heads = {"attn_q": model.head_count, "attn_k": model.head_count_kv}.get(layer[2]) if layer else None
-    if heads and (not shape[0] or shape[0] % (2 * heads)):
-        raise ConselfError(
-            f"the {shape[0]} rows of {tensor.name} in {model.path.name} do not fit {heads} heads",
-            "the file is damaged; download it again",
-        )
+    if family.norm_shift and tensor.name.endswith(".weight") and (part in family.norms or outer == "output_norm"):
+        transform = _minus(family.norm_shift)
+    order, shape = orders.get(part, Order()), tuple(int(n) for n in reversed(tensor.shape))
+    for what, indices, size in (("rows", order.rows, shape[0]), ("columns", order.columns, shape[-1])):
+        if indices is not None and len(indices) != size:
+            raise ConselfError(
+                f"the {size} {what} of {tensor.name} in {model.path.name} do not fit its heads",
+                "the file is damaged; download it again",
+            )
     return GgufTensor(
-        tensor.name,
-        model_name,
-        int(tensor.tensor_type),
-        shape,
-        np.asarray(tensor.data).view(np.uint8).reshape(-1),
-        heads if model.architecture in PERMUTED else None,
+        name=tensor.name,
+        model_name=model_name,
+        quant_type=int(tensor.tensor_type),
+        shape=shape,
+        packed=np.asarray(tensor.data).view(np.uint8).reshape(-1),
+        order=order,
+        is_linear=part in family.linears and ending == ".weight",
+        transform=transform,
     )
 
 
-def permute_rows(rows: npt.NDArray[_Number], heads: int) -> npt.NDArray[_Number]:
-    """Return rows of Q or K in GGUF's order for the llama family: (heads, 2, half, ...) -> (heads, half, 2, ...).
-
-    Input and result have the same shape, (heads * 2 * half, ...).
-    """
-    half = rows.shape[0] // heads // 2
-    return np.ascontiguousarray(rows.reshape(heads, 2, half, -1).swapaxes(1, 2).reshape(rows.shape))
+def _minus(shift: float) -> Transform:
+    return lambda values: values - np.float32(shift)
 
 
-def unpermute_rows(rows: npt.NDArray[_Number], heads: int) -> npt.NDArray[_Number]:
-    """Undo `permute_rows`: (heads, half, 2, ...) -> (heads, 2, half, ...)."""
-    half = rows.shape[0] // heads // 2
-    return np.ascontiguousarray(rows.reshape(heads, half, 2, -1).swapaxes(1, 2).reshape(rows.shape))
+def _unchanged(values: Floats) -> Floats:
+    return values
 
 
-def _config(model: ModelFile, file: GgufFile) -> dict[str, object]:
-    def value(key: str, default: object = None) -> object:
-        return file.value(f"{model.architecture}.{key}", default)
-
-    shapes = {t.name: tuple(int(n) for n in reversed(t.shape)) for t in file.tensors}
-    scaling = value("rope.scaling.type", "none")
-    if scaling not in ("none", None) or "rope_freqs.weight" in shapes:
-        raise ConselfError(
-            f"{model.path.name} uses rope scaling ({scaling}), which training does not support",
-            "use a model without rope scaling; this one can be sampled, but not trained",
-        )
-    head_size = model.embedding_length // model.head_count
-    if any(value(key, head_size) != head_size for key in ("rope.dimension_count", "attention.key_length")):
-        raise ConselfError(f"{model.path.name} has an unusual head size", "this model can be sampled, but not trained")
-    return {
-        "model_type": model.architecture,
-        "vocab_size": shapes["token_embd.weight"][0],
-        "hidden_size": model.embedding_length,
-        "intermediate_size": value("feed_forward_length"),
-        "num_hidden_layers": model.block_count,
-        "num_attention_heads": model.head_count,
-        "num_key_value_heads": model.head_count_kv,
-        "max_position_embeddings": model.context_length,
-        "rms_norm_eps": value("attention.layer_norm_rms_epsilon"),
-        "rope_theta": value("rope.freq_base", 10000.0),
-        "attention_bias": "blk.0.attn_q.bias" in shapes,
-        "tie_word_embeddings": "output.weight" not in shapes,
-    }
+def _floats(tensor: gguf.ReaderTensor) -> Floats:
+    """Return a small tensor of one dimension as float32."""
+    size = int(tensor.n_elements)
+    return unpack(int(tensor.tensor_type), np.asarray(tensor.data).view(np.uint8).reshape(-1), 1, size).reshape(-1)

@@ -23,7 +23,7 @@ from conself_local.machine.room import gib
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.chat_template import template_fault
 from conself_local.model_files.gguf_weights import read_weights
-from conself_local.model_files.memory import training_bytes
+from conself_local.model_files.memory import sampling_bytes, training_bytes
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.model_files.ollama import ollama_models
 from conself_local.model_files.scan import scan
@@ -31,6 +31,9 @@ from conself_local.model_files.split_files import PartName
 
 _OLLAMA_OF_THE_SYSTEM = Path("/usr/share/ollama/.ollama/models")
 """Where Ollama keeps models on Linux if it runs as a service."""
+
+_SHORT_CONTEXT = 1024
+"""Tokens of one slot, enough for a short problem and its program."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,12 @@ def _describe(model: FoundModel) -> dict[str, Any]:
         if model.exclusion_reason
         else f"trainable in at least {gib(training_bytes(file))}"
     )
+    sampled = sampling_bytes(file, file.size_bytes, min(file.context_length, _SHORT_CONTEXT), slots=1)
     size = gib(file.size_bytes) + (f" in {len(file.parts)} parts" if len(file.parts) > 1 else "")
     what = (
         f"{file.architecture}, {file.weights / 1e6:.0f} M weights, {size}, mostly {quant_type}, "
-        f"context {file.context_length}, licence {file.licence or 'not stated'}; {trained}"
+        f"context {file.context_length}, licence {file.licence or 'not stated'}; "
+        f"samples in at least {gib(sampled)}; {trained}"
     )
     what = "; ".join([what, *model.ignored])
     return row | {
@@ -107,6 +112,7 @@ def _describe(model: FoundModel) -> dict[str, Any]:
         "format": quant_type,
         "context_length": file.context_length,
         "licence": file.licence,
+        "sampling_bytes": sampled,
         "training_bytes": training_bytes(file),
         "what": what,
     }

@@ -20,6 +20,14 @@ KV_MEMORY_BYTES = 2**30
 """Limit for the keys and values of all slots together, unless a single slot at its longest needs more."""
 
 
+_LAYOUT_STEP = 256
+
+
+def padded_tokens(slot_tokens: int) -> int:
+    """Return the length of the slot that llama.cpp allocates for this number of tokens: it pads to a multiple."""
+    return -(-slot_tokens // _LAYOUT_STEP) * _LAYOUT_STEP
+
+
 def sampling_bytes(model: ModelFile, weights_bytes: int, context_tokens: int, slots: int) -> int:
     """Predict the peak memory of the engine process in bytes: weights, KV memory, states, logits, the process itself.
 

@@ -60,6 +60,8 @@ class ModelFile:
     """Key/value heads per layer; the most that a layer has."""
     all_heads_kv: int
     """Key/value heads of all layers together; 0 if no layer has attention."""
+    head_sizes: int
+    """Size of a head's keys and of its values together."""
     state_bytes: int
     """Bytes of recurrent state per slot, at most; 0 for a transformer."""
     chat_template: str
@@ -86,8 +88,7 @@ class ModelFile:
     @property
     def kv_bytes_per_token(self) -> int:
         """Bytes of 16-bit keys and values per token, all layers together."""
-        head_size = self.embedding_length // max(1, self.head_count)
-        return 2 * 2 * self.all_heads_kv * head_size
+        return 2 * self.all_heads_kv * self.head_sizes
 
 
 def load_model_file(path: Path) -> ModelFile:
@@ -120,6 +121,9 @@ def load_model_file(path: Path) -> ModelFile:
     layers, width = max(numbers("block_count")), max(numbers("embedding_length"))
     heads = numbers("attention.head_count", [0] if recurrent else None)
     heads_kv = numbers("attention.head_count_kv", heads)
+    shared = width // max(1, *heads)
+    sizes = [max(numbers(f"attention.{what}_length", [shared])) for what in ("key", "value")]
+    attending = -(-layers // max(numbers("full_attention_interval", [1])))
     types = Counter(tensor.tensor_type.name for tensor in file.tensors)
     return ModelFile(
         parts=file.parts if len(file.parts) > 1 else (path.resolve(),),
@@ -135,7 +139,8 @@ def load_model_file(path: Path) -> ModelFile:
         embedding_length=width,
         head_count=max(heads),
         head_count_kv=max(heads_kv),
-        all_heads_kv=sum(heads_kv) if len(heads_kv) > 1 else layers * heads_kv[0],
+        all_heads_kv=sum(heads_kv) if len(heads_kv) > 1 else attending * heads_kv[0],
+        head_sizes=sum(sizes),
         state_bytes=state_bytes(file, architecture, layers=layers, width=width, heads=max(heads)) if recurrent else 0,
         chat_template=template,
         special_tokens=special_tokens,

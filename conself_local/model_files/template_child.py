@@ -34,7 +34,10 @@ class Generation(Extension):
 
 
 def render(request: dict[str, Any]) -> str:
-    """Return the prompt for `request["messages"]`. Raises ValueError if Jinja cannot render the template."""
+    """Return the prompt for `request["messages"]`; `request["switches"]` are further names for the template.
+
+    Raises ValueError if Jinja cannot render the template.
+    """
     try:
         return _compile(request["template"]).render(
             request["special_tokens"],
@@ -42,6 +45,7 @@ def render(request: dict[str, Any]) -> str:
             tools=None,
             documents=None,
             add_generation_prompt=True,
+            **request["switches"],
         )
     except TemplateError as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error

@@ -184,7 +184,7 @@ def open_engine(context: RoundContext, settings: Settings, *, original: bool = F
         context.home.cache,
         slots=config.slots,
         threads=config.threads,
-        longest=PROMPT_TOKENS + settings.max_new_tokens,
+        longest=PROMPT_TOKENS + settings.longest_completion,
         use_gpu=context.compute.use_gpu,
         on_notice=lambda text: context.on_event(Notice(text)),
     )

@@ -19,8 +19,8 @@ from conself_local.method.consensus import consensus
 from conself_local.method.curriculum import normalise_entropy, select_learnable
 from conself_local.method.entropy import clusters
 from conself_local.sampling.extract import extract_program
-from conself_local.sampling.prompts import answer_prefix
 from conself_local.stages.evaluate import Benchmark, judged_correct, load_arms
+from conself_local.stages.prompting import prefix_of
 from conself_local.stages.score import load_evidence, pairs_of
 from conself_local.stages.seeds import seed_for
 from conself_local.store.model_changes import changed_models
@@ -112,7 +112,7 @@ def _verify_samples(store: Store, round_: RoundInfo) -> Iterator[str]:
             yield f"samples: {row['id']} does not have the observation and the index that its id names"
         if row["seed"] != seed_for(round_.seed, problem.id, observation, sample_index):
             yield f"samples: {row['id']} does not have the seed of its observation and index"
-        prefix = answer_prefix(problem) if settings.answer_prefix else ""
+        prefix = prefix_of(problem, settings)
         code = extract_program(prefix + row["text"])
         if row["program_id"] != (program_id(problem.content_hash(), code) if code else None):
             yield f"samples: {row['id']} names a different program from the one in its text"

@@ -73,9 +73,11 @@ class EndpointSampler:
         self._servers = able or self._servers
         return bool(able)
 
-    def encode(self, messages: Sequence[ChatMessage], answer_prefix: str = "") -> EncodedPrompt:
+    def encode(
+        self, messages: Sequence[ChatMessage], answer_prefix: str = "", *, thinking: bool = False
+    ) -> EncodedPrompt:
         """Render and tokenise the prompt as the model file does, and remember it for `sample`."""
-        prompt = self._vocabulary.encode(messages, answer_prefix)
+        prompt = self._vocabulary.encode(messages, answer_prefix, thinking=thinking)
         self._prompts[prompt.token_ids] = prompt
         return prompt
 

@@ -193,12 +193,19 @@ class EngineProcess:
     def _submit(self, request: SampleRequest) -> None:
         self.send({"op": "sample", "request": dataclasses.asdict(request)})
 
-    def encode(self, messages: Sequence[ChatMessage], answer_prefix: str = "") -> EncodedPrompt:
+    def encode(
+        self, messages: Sequence[ChatMessage], answer_prefix: str = "", *, thinking: bool = False
+    ) -> EncodedPrompt:
         """Render the model's own chat template, append the answer prefix, and tokenise the text.
 
         Raises ConselfError if the template cannot be rendered, EngineDiedError if the engine dies twice.
         """
-        call = {"op": "encode", "messages": [dataclasses.asdict(m) for m in messages], "answer_prefix": answer_prefix}
+        call = {
+            "op": "encode",
+            "messages": [dataclasses.asdict(m) for m in messages],
+            "answer_prefix": answer_prefix,
+            "thinking": thinking,
+        }
         reply = self._ask(call)
         return EncodedPrompt(reply["text"], tuple(reply["token_ids"]))
 

@@ -164,7 +164,8 @@ def _encode(engine: Engine, renderer: TemplateRenderer, call: dict[str, Any]) ->
     """Return the prompt that a call asks for, or the tokens of its text."""
     if call["op"] == "tokenize":
         return {"text": call["text"], "token_ids": engine.tokenize(call["text"], special=call["special"])}
-    text = renderer.render([ChatMessage(**m) for m in call["messages"]]) + call["answer_prefix"]
+    messages = [ChatMessage(**m) for m in call["messages"]]
+    text = renderer.render(messages, thinking=call["thinking"]) + call["answer_prefix"]
     return {"text": text, "token_ids": engine.tokenize(text)}
 
 

@@ -21,11 +21,12 @@ _MAX_CALL_CHARACTERS = 2_000
 def extract_program(answer: str) -> str | None:
     """Return the code of the first ```python block, or None if there is none or it is empty.
 
-    An unclosed block extends to the end of the answer.
+    An unclosed block extends to the end of the answer. What a model thought before `</think>` is no part of it.
     `extract_program("Here:\\n```python\\nx = 1\\n```\\nDone.")` -> `"x = 1\\n"`.
     """
+    answer = answer.rpartition("</think>")[2]
     opening = _OPENING.search(answer)
-    if opening is None:
+    if opening is None or answer.lstrip().startswith("<think>"):
         return None
     body = answer[opening.end() :]
     closing = _CLOSING.search(body)

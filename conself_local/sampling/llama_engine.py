@@ -29,6 +29,7 @@ import numpy as np
 
 from conself_local.errors import ConselfError
 from conself_local.foreign_text import shown
+from conself_local.model_files.memory import padded_tokens
 from conself_local.sampling.amx import model_params
 from conself_local.sampling.generation import Generation
 from conself_local.sampling.llama_progress import LlamaProgress
@@ -37,8 +38,6 @@ from conself_local.sampling.sampler import Completion, Finish, SampleRequest
 from conself_local.sampling.token_choice import Logits, choose_token, token_uncertainty
 
 BATCH_TOKENS = 512
-LAYOUT_STEP = 256
-"""The slot length is a multiple of this number of tokens, because llama.cpp pads to it."""
 _MIN_COPIED_TOKENS = 16
 """A shared prefix that saves fewer tokens than this is computed, not copied."""
 
@@ -136,7 +135,7 @@ class LlamaEngine:
         """Make a new context with as many slots of at least `slot_tokens` tokens as the KV cache has room for."""
         if self._context:
             ll.llama_free(self._context)
-        rounded = -(-slot_tokens // LAYOUT_STEP) * LAYOUT_STEP
+        rounded = padded_tokens(slot_tokens)
         slots = max(1, min(self._max_slots, self._context_tokens // rounded))
         params = ll.llama_context_default_params()
         params.n_ctx = slots * rounded

@@ -79,7 +79,9 @@ class Completion:
 class Sampler(Protocol):
     """The methods of an engine that a round uses."""
 
-    def encode(self, messages: Sequence[ChatMessage], answer_prefix: str = "") -> EncodedPrompt:
+    def encode(
+        self, messages: Sequence[ChatMessage], answer_prefix: str = "", *, thinking: bool = False
+    ) -> EncodedPrompt:
         """Render the model's own chat template, append the answer prefix, and tokenise the text."""
         ...
 

@@ -71,7 +71,12 @@ class SharedEngine:
     async def encode(self, messages: Sequence[ChatMessage]) -> EncodedPrompt:
         """Render and tokenise a chat. Raises ConselfError if the model's template refuses it."""
         return await self._call(
-            {"op": "encode", "messages": [dataclasses.asdict(m) for m in messages], "answer_prefix": ""}
+            {
+                "op": "encode",
+                "messages": [dataclasses.asdict(m) for m in messages],
+                "answer_prefix": "",
+                "thinking": True,
+            }
         )
 
     async def tokenize(self, text: str) -> EncodedPrompt:

@@ -55,7 +55,7 @@ def ask_model(
     """
     longest = min(model.context_length, PROMPT_TOKENS + max_new_tokens)
     with open_llama(model, ORIGINAL, home.cache, slots=1, threads=threads, longest=longest, use_gpu=use_gpu) as engine:
-        prompt = engine.encode([ChatMessage("user", question)])
+        prompt = engine.encode([ChatMessage("user", question)], thinking=True)
         if len(prompt.token_ids) >= longest:
             raise ConselfError(
                 f"the question has {len(prompt.token_ids)} tokens, but at most {longest - 1} fit",

@@ -19,9 +19,9 @@ from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
 from conself_local.hashes import program_id
 from conself_local.problems.problem import Problem
 from conself_local.sampling.extract import extract_program
-from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.sampling.sampler import Sampler, SampleRequest
 from conself_local.stages.execute import limits_key, limits_of, run_and_store
+from conself_local.stages.prompting import encode_program
 from conself_local.stages.seeds import seed_for
 from conself_local.store.store import RoundInfo, Row, Store, now_utc
 from sandbox import MakeSandbox
@@ -134,8 +134,7 @@ def _requests(
     settings = round_.settings
     for arm, adapter in adapters.items():
         for problem in benchmark.problems:
-            prefix = answer_prefix(problem) if settings.answer_prefix else ""
-            prompt = sampler.encode(program_messages(problem), prefix)
+            prompt, prefix = encode_program(sampler, problem, settings)
             for sample_index in range(-1, benchmark.samples):
                 key = f"{round_.id}/{benchmark.name}/{arm}/{problem.id}/{sample_index}"
                 if key in stored:
@@ -158,10 +157,10 @@ def _requests(
                     prompt.token_ids,
                     0.0 if greedy else settings.evaluation_temperature,
                     settings.evaluation_top_p,
-                    settings.evaluation_max_new_tokens,
+                    settings.evaluation_max_new_tokens + settings.thinking_tokens,
                     seed,
                     prefix,
-                    settings.stop_at_fence,
+                    settings.ends_at_fence,
                     settings.stop_at_repetition,
                     adapter,
                 )

@@ -14,8 +14,9 @@ from pathlib import Path
 from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
 from conself_local.problems.problem import Problem
 from conself_local.sampling.extract import extract_program, parse_observations
-from conself_local.sampling.prompts import answer_prefix, observation_messages, program_messages
+from conself_local.sampling.prompts import observation_messages
 from conself_local.sampling.sampler import Completion, Sampler, SampleRequest
+from conself_local.stages.prompting import encode_program
 from conself_local.stages.seeds import seed_for
 from conself_local.store.store import RoundInfo, Store
 
@@ -129,8 +130,7 @@ def _program_requests(
     """
     settings = round_.settings
     for problem in problems.values():
-        prefix = answer_prefix(problem) if settings.answer_prefix else ""
-        plain = sampler.encode(program_messages(problem), prefix)
+        plain, prefix = encode_program(sampler, problem, settings)
         store.set_plain_prompt(round_.id, problem.id, store.ensure_prompt(plain.text, plain.token_ids))
         sql = "select number, text from observations where round_id = ? and problem_id = ? order by number"
         for row in store.rows(sql, round_.id, problem.id):
@@ -140,7 +140,7 @@ def _program_requests(
             wanted = [(n, key) for n, key in keys if key not in stored]
             if not wanted:
                 continue
-            prompt = sampler.encode(program_messages(problem, row["text"]), prefix) if row["text"] else plain
+            prompt = encode_program(sampler, problem, settings, row["text"])[0] if row["text"] else plain
             prompt_key = store.ensure_prompt(prompt.text, prompt.token_ids)
             for n, key in wanted:
                 contexts[key] = (problem, row["number"], n, prompt_key, prefix)
@@ -149,10 +149,10 @@ def _program_requests(
                     prompt.token_ids,
                     settings.temperature,
                     settings.top_p,
-                    settings.max_new_tokens,
+                    settings.longest_completion,
                     seed_for(round_.seed, problem.id, row["number"], n),
                     prefix,
-                    settings.stop_at_fence,
+                    settings.ends_at_fence,
                     settings.stop_at_repetition,
                     adapter,
                 )

@@ -16,6 +16,7 @@ from conself_local.events import ItemStored, Notice, OnEvent, StageDone, StageSt
 from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
+from conself_local.model_files.memory import padded_tokens
 from conself_local.model_files.model_file import ModelFile
 from conself_local.settings import Settings
 from conself_local.store.store import RoundInfo, Store
@@ -59,6 +60,7 @@ def job_of(
 
     `parent` is the PEFT folder of the adapter that is trained further; None: a new adapter. Uses all usable cores.
     """
+    longest_prompt = max((len(pair.prompt) for pair in pairs), default=0)
     return TrainingJob(
         str(model.path),
         model.architecture,
@@ -76,6 +78,7 @@ def job_of(
         settings.sft_weight,
         settings.max_displacement,
         threads=usable_cores(),
+        context_tokens=padded_tokens(longest_prompt + settings.longest_completion),
     )
 
 

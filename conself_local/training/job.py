@@ -83,6 +83,8 @@ class TrainingJob:
     max_displacement: float | None
     """Nats per token that the chosen completions may lose, averaged over half an epoch, before an early stop."""
     threads: int
+    context_tokens: int = 0
+    """Context of a slot while programs were sampled, on which the positions of some models depend; 0: a short one."""
 
     @property
     def steps_per_epoch(self) -> int:

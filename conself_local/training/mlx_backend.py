@@ -24,7 +24,8 @@ from conself_local.adapters.formats import Adapter, adapter_of_mlx_tensors, read
 from conself_local.errors import ConselfError
 from conself_local.machine.resources import available_memory_bytes
 from conself_local.machine.room import gib
-from conself_local.model_files.gguf_weights import LINEAR_NAMES, read_weights
+from conself_local.model_files.family import ATTENTION, GATED_MLP
+from conself_local.model_files.gguf_weights import read_weights
 from conself_local.model_files.mlx_folder import verify_mlx_folder
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
@@ -46,6 +47,9 @@ def load_mlx_model(model: ModelFile, dtype: mx.Dtype) -> Any:
     Raises ConselfError if the architecture or a tensor is not supported, or the tensors do not fit the architecture.
     """
     weights = read_weights(model)
+    if not weights.family.mlx or weights.is_scaled:
+        what = "a model with scaled positions" if weights.family.mlx else f"the architecture {model.architecture}"
+        raise ConselfError(f"{what} cannot be trained with MLX here", "train it on a computer with torch")
     values = [(tensor.model_name, mx.array(tensor.dense()).astype(dtype)) for tensor in weights.tensors]
     module = importlib.import_module(f"mlx_lm.models.{model.architecture}")
     built = module.Model(module.ModelArgs.from_dict(weights.config))
@@ -84,7 +88,7 @@ class MlxBackend:
             "rank": parent.rank if parent else job.lora_rank,
             "scale": self._scale,
             "dropout": 0.0,
-            "keys": set(LINEAR_NAMES.values()),
+            "keys": {*ATTENTION.values(), *GATED_MLP.values()},
         }
         linear_to_lora_layers(self._model, len(self._model.layers), parameters)
         if parent:

@@ -7,7 +7,7 @@ these micro-batches; only the torch backend uses the packed sequence. Plain nump
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,27 @@ class Packed:
         """Return (T, T): whether the token of the row attends to that of the column."""
         visible = (self.branch[None, :] == 0) | (self.branch[:, None] == self.branch[None, :])
         return np.tril(visible & (self.group[:, None] == self.group[None, :]))
+
+    def completions_alone(self) -> Iterator[Packed]:
+        """Yield each completion in a sequence of its own, after its prompt; the targets keep their order."""
+        for index in range(len(self.lengths)):
+            wanted = self.owner == index
+            last = self.rows[wanted][-1]
+            group, branch = self.group[last], self.branch[last]
+            if not branch:  # a completion of one token has no input of its own
+                branch = -1
+            own = (self.group == group) & ((self.branch == 0) | (self.branch == branch))
+            place = np.cumsum(own) - 1
+            yield Packed(
+                self.token_ids[own],
+                self.positions[own],
+                np.zeros(int(own.sum()), dtype=np.int64),
+                self.branch[own],
+                place[self.rows[wanted]],
+                self.targets[wanted],
+                np.zeros(int(wanted.sum()), dtype=np.int64),
+                self.lengths[index : index + 1],
+            )
 
 
 def pack(groups: Sequence[Group]) -> Packed:

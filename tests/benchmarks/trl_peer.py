@@ -16,7 +16,6 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from trl import DPOConfig, DPOTrainer
 
-from conself_local.training.torch_backend.model import LORA_TARGETS
 from tests.benchmarks.training_pairs import ALPHA, BATCH_PAIRS, BETA, LEARNING_RATE, RANK, SEED, TextPair
 
 
@@ -42,9 +41,12 @@ def load_for_trl(path: Path, dtype: torch.dtype) -> Any:
     return model
 
 
+_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
 def lora_config() -> Any:
     """Return peft's configuration of the LoRA that all contenders train."""
-    return LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=LORA_TARGETS, task_type="CAUSAL_LM")
+    return LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules=_TARGETS, task_type="CAUSAL_LM")
 
 
 def make_trainer(

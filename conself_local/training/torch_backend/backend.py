@@ -44,7 +44,7 @@ class TorchBackend:
         self._job = job
         self._device = pick_device()
         self.model_file = load_model_file(Path(job.model_path))
-        base = load_base(self.model_file, pick_dtype(self._device), self._device)
+        base = load_base(self.model_file, pick_dtype(self._device), self._device, job.context_tokens)
         report_progress(base, on_progress)
         parent = job.parent_adapter
         self._model = (

@@ -30,6 +30,8 @@ class PackedLinear(torch.nn.Linear):
         self.register_parameter("bias", None if bias is None else torch.nn.Parameter(bias, requires_grad=False))
         self._quant_type = tensor.quant_type
         self._blocks = tensor.rows_in_order().reshape(-1)
+        columns = tensor.order.columns
+        self._columns = None if columns is None else torch.from_numpy(columns)
         self.on_progress: Callable[[], None] = lambda: None
         """Called after each use of the weight, forward and backward."""
 
@@ -50,7 +52,8 @@ class PackedLinear(torch.nn.Linear):
         if self.weight.numel():
             return self.weight.data
         values = unpack(self._quant_type, self._blocks, self.out_features, self.in_features)
-        return torch.from_numpy(values).to(self.weight.device, self.weight.dtype)
+        weight = torch.from_numpy(values if self._columns is None else values[:, self._columns])
+        return weight.to(self.weight.device, self.weight.dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (..., out) for `x` (..., in), which is cast to the weight's dtype."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conself_local.errors import ConselfError
-from conself_local.model_files.chat_template import render_chat
+from conself_local.model_files.chat_template import TemplateRenderer, render_chat
 from conself_local.sampling.sampler import ChatMessage
 
 
@@ -44,3 +44,21 @@ def test_hostile_templates_are_refused_in_time(template: str) -> None:
 )
 def test_a_template_may_use_what_hugging_face_gives(template: str, text: str) -> None:
     assert render_chat(template, [ChatMessage("user", "it's <b> é")], "<s>", "</s>") == text
+
+
+@pytest.mark.parametrize(
+    ("template", "at_once", "thinking"),
+    [
+        ("Q{% if not enable_thinking | default(true) %}<think></think>{% endif %}", "Q<think></think>", "Q"),
+        ("Q{# </think> #}<think>", "Q<think>\n\n</think>\n\n", "Q<think>"),
+        ("Q{# </think> #}A", "QA<think>\n\n</think>\n\n", "QA"),
+        ("Q{% if thinking %}T{# </think> #}{% endif %}", "Q", "Q"),
+        ("Q", "Q", "Q"),
+    ],
+    ids=["switch", "begun", "mentioned", "switch-by-default", "none"],
+)
+def test_a_reasoning_model_answers_at_once_unless_it_may_think(template: str, at_once: str, thinking: str) -> None:
+    with TemplateRenderer(template, {}) as renderer:
+        message = [ChatMessage("user", "hi")]
+        assert renderer.render(message) == at_once
+        assert renderer.render(message, thinking=True) == thinking

@@ -30,6 +30,8 @@ def content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
     pinned = dataclasses.replace(CATALOGUE[NAME], sha256=hashlib.sha256(raw).hexdigest(), size_bytes=len(raw))
     monkeypatch.setitem(CATALOGUE, NAME, pinned)
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    # another test of this process may have imported the hub after torch's backend, which keeps it offline
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     return raw
 
 

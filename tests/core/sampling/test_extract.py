@@ -44,3 +44,9 @@ def test_observations_are_read_in_the_requested_format_and_never_as_code() -> No
 def test_extraction_never_fails(text: str) -> None:
     extract_program(text)
     parse_observations(text, 3)
+
+
+def test_thoughts_are_no_part_of_the_program() -> None:
+    thought = "<think>\nPerhaps\n```python\nx = 1\n```\n"
+    assert extract_program(thought + "</think>\n```python\nx = 2\n```") == "x = 2\n"
+    assert extract_program(thought) is None

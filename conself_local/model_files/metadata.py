@@ -1,0 +1,79 @@
+"""Read the values that a GGUF file states under the name of its architecture, as the types that are needed.
+
+A file is foreign: a value may be missing or of any type. Not covered: what the values mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from conself_local.errors import ConselfError
+
+
+class Metadata:
+    """The values of one architecture: `number("rope.freq_base", 10000.0)` reads `llama.rope.freq_base`.
+
+    read: returns the value of a whole key, None if it is missing.
+    Every method raises ConselfError if the value is missing and there is no default, or if it is of another type.
+    """
+
+    def __init__(self, architecture: str, read: Callable[[str], object], file_name: str) -> None:
+        self.architecture = architecture
+        self.file_name = file_name
+        self._read = read
+
+    def __contains__(self, key: str) -> bool:
+        return self._value(key) is not None
+
+    def _value(self, key: str) -> object:
+        return self._read(f"{self.architecture}.{key}")
+
+    def whole(self, key: str, default: int | None = None) -> int:
+        """Return a whole number; a list of equal numbers, one per layer, counts as that number."""
+        value = self._value(key)
+        if isinstance(value, list) and value and all(one == value[0] for one in value):
+            value = value[0]
+        value = default if value is None else value
+        if type(value) is not int or not -(2**31) < value < 2**31:
+            raise self._unusable(key)
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """Return a finite number."""
+        value = self._value(key)
+        value = default if value is None else value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:
+            raise self._unusable(key)
+        return float(value)
+
+    def text(self, key: str, default: str) -> str:
+        """Return a text."""
+        value = self._value(key)
+        value = default if value is None else value
+        if not isinstance(value, str):
+            raise self._unusable(key)
+        return value
+
+    def truth(self, key: str, default: bool) -> bool:
+        """Return a truth value."""
+        value = self._value(key)
+        value = default if value is None else value
+        if not isinstance(value, bool):
+            raise self._unusable(key)
+        return value
+
+    def truths(self, key: str) -> list[bool] | None:
+        """Return a list of truth values, one per layer; None if the value is missing or no list."""
+        value = self._value(key)
+        return [bool(one) for one in value] if isinstance(value, list) else None
+
+    @property
+    def head_size(self) -> int:
+        """Size of one head's keys: as stated, else the width divided among the heads."""
+        return self.whole("attention.key_length", self.whole("embedding_length") // self.whole("attention.head_count"))
+
+    def _unusable(self, key: str) -> ConselfError:
+        return ConselfError(
+            f"{self.file_name} has no usable value for {self.architecture}.{key}",
+            "the file is damaged, or of a kind that is not known here; it can perhaps be sampled, but not trained",
+        )
