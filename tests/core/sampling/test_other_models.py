@@ -9,11 +9,15 @@ import gguf
 import numpy as np
 import pytest
 
+from conself_local.adapters.formats import write_gguf
 from conself_local.model_files.converted_weights import write_single_file
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.sampler import SampleRequest
+from tests.fakes.random_adapter import random_adapter
+from tests.fakes.tiny_families import TINY_FAMILIES, write_tiny_family
 from tests.fakes.tiny_model import write_tiny_model
+from tests.fakes.tiny_qwen35 import write_tiny_qwen35
 from tests.fakes.tiny_recurrent import write_tiny_hybrid, write_tiny_mamba
 
 pytestmark = pytest.mark.model
@@ -63,10 +67,32 @@ def test_answers_end_at_the_end_of_a_turn_if_the_file_names_no_end_of_text(tmp_p
     assert _answers(model, tmp_path, temperature=2.0) == expected
 
 
-@pytest.mark.parametrize("write", [write_tiny_mamba, write_tiny_hybrid])
-def test_slots_of_a_recurrent_model_share_nothing(write: Callable[[Path], ModelFile], tmp_path: Path) -> None:
-    """A copied prefix used to end in `llama.cpp could not decode a batch`: a state cannot be cut to a prefix."""
+def _write_tiny_gemma(path: Path) -> ModelFile:
+    return write_tiny_family(path, TINY_FAMILIES["gemma3"])
+
+
+@pytest.mark.parametrize("write", [write_tiny_mamba, write_tiny_hybrid, write_tiny_qwen35, _write_tiny_gemma])
+def test_many_slots_give_the_answers_of_one(write: Callable[[Path], ModelFile], tmp_path: Path) -> None:
+    """A copied prefix used to end in `llama.cpp could not decode a batch`: a state cannot be cut to a prefix.
+
+    Layers that see a window only keep their whole cache, so their prefixes are shared.
+    """
     model = write(tmp_path / "m.gguf")
     alone = _answers(model, tmp_path)
     assert len({tuple(tokens) for tokens in alone.values()}) > 1
     assert _answers(model, tmp_path, slots=4) == alone
+
+
+@pytest.mark.parametrize("write", [write_tiny_qwen35, _write_tiny_gemma])
+def test_an_adapter_is_switched_between_requests(write: Callable[[Path], ModelFile], tmp_path: Path) -> None:
+    model = write(tmp_path / "m.gguf")
+    adapter = tmp_path / "adapter.gguf"
+    write_gguf(random_adapter(model, 0.2), model, adapter)
+    with open_llama(model, "shipped", tmp_path, slots=3, threads=1, longest=256, use_gpu=False) as engine:
+        requests = [
+            SampleRequest(str(n), PROMPT, 0.0, 1.0, 12, n, adapter=adapter if n % 2 else None) for n in range(8)
+        ]
+        answers = {done.key: done.token_ids for done in engine.sample(requests)}
+        assert len(set(answers.values())) == 2 and answers["0"] == answers["2"] != answers["1"] == answers["3"]
+        base, adapted = engine.score(PROMPT, answers["0"]), engine.score(PROMPT, answers["0"], adapter)
+        assert sum(base) > sum(adapted) and engine.score(PROMPT, answers["0"]) == base

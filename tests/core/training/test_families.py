@@ -24,7 +24,7 @@ from conself_local.sampling.amx import amx_is_off
 from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.packing import Group, pack
 from conself_local.training.torch_backend.backend import TorchBackend
-from conself_local.training.torch_backend.model import load_base, load_lora, token_logps
+from conself_local.training.torch_backend.model import add_lora, load_base, load_lora, token_logps
 from conself_local.training.trainer import train
 from tests.fakes.random_adapter import random_adapter
 from tests.fakes.tiny_families import TINY_FAMILIES, VOCABULARY, write_tiny_family
@@ -93,6 +93,23 @@ def test_log_probabilities_are_those_of_llama_cpp(name: str, tmp_path: Path) -> 
     if any(not tensor.order.is_same for tensor in linear_tensors(described).values()):
         write_gguf(adapter, described, tmp_path / "wrong.gguf", permute=False)
         assert _difference(adapted, _of_llama(described.path, tmp_path / "wrong.gguf")) > 100 * missed
+
+
+@pytest.mark.parametrize("name", ["gemma2", "granite", "llama"])
+def test_gradients_of_the_frozen_head_are_those_of_autograd(name: str, tmp_path: Path) -> None:
+    """The head is not called: its caps, divisors and slopes are computed beside it."""
+    base = load_base(_write(name, tmp_path / "tiny.gguf"), torch.float32, torch.device("cpu"))
+    model = add_lora(base, 4, 8, seed=1)
+    packed = pack([Group(TOKENS[:10], [TOKENS[10:30]])])
+    factors = [p for p in model.parameters() if p.requires_grad]
+    for factor in factors:
+        torch.nn.init.normal_(factor, std=0.1, generator=torch.Generator().manual_seed(2))
+    ours = torch.autograd.grad(token_logps(model, packed).sum(), factors)
+    base.set_attn_implementation("eager")  # which makes its own masks
+    logits = model(input_ids=torch.tensor([TOKENS[:29]]), use_cache=False).logits[0, 9:]
+    by_autograd = torch.log_softmax(logits, -1).gather(1, torch.tensor(TOKENS[10:30])[:, None]).sum()
+    for ours_one, other in zip(ours, torch.autograd.grad(by_autograd, factors), strict=True):
+        torch.testing.assert_close(ours_one, other, rtol=1e-3, atol=1e-4)
 
 
 def _packed_difference(model: Any) -> float:
