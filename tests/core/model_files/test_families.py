@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import gguf
 import numpy as np
 import pytest
 
@@ -14,6 +13,7 @@ from conself_local.errors import ConselfError
 from conself_local.model_files.gguf_weights import linear_tensors, read_weights
 from conself_local.model_files.metadata import Metadata
 from conself_local.model_files.rope import rope, sliding_rope
+from tests.fakes.copied_gguf import copy_gguf
 from tests.fakes.tiny_families import TINY_FAMILIES, TinyFamily, write_tiny_family
 
 
@@ -81,20 +81,9 @@ def test_what_is_not_computed_as_llama_cpp_computes_it_is_refused_by_name(why: s
 def test_a_file_of_several_sections_of_positions_is_refused(tmp_path: Path) -> None:
     """Vision files of GLM-4 rotate rows in another way."""
     plain = write_tiny_family(tmp_path / "plain.gguf", TINY_FAMILIES["glm4"])
-    reader, writer = gguf.GGUFReader(plain.path), gguf.GGUFWriter(tmp_path / "m.gguf", "glm4")
-    for field in reader.fields.values():
-        if not field.name.startswith(("GGUF.", "general.architecture")):
-            item = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=item)
-    writer.add_array("glm4.rope.dimension_sections", [2, 1, 1, 0])
-    for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, tensor.data)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    model = copy_gguf(plain.path, tmp_path / "m.gguf", {"glm4.rope.dimension_sections": [2, 1, 1, 0]})
     with pytest.raises(ConselfError, match="several sections"):
-        read_weights(replace(plain, parts=(tmp_path / "m.gguf",)))
+        read_weights(model)
 
 
 def test_memory_counts_the_size_of_heads(tmp_path: Path) -> None:

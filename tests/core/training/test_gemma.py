@@ -11,18 +11,17 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
 import pytest
 import torch
-from gguf.scripts.gguf_new_metadata import MetadataDetails, copy_with_new_metadata
 
-from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.model_files.model_file import ModelFile
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.torch_backend.backend import TorchBackend
 from conself_local.training.torch_backend.model import completion_logps, load_base, load_lora
 from conself_local.training.trainer import train
+from tests.fakes.copied_gguf import copy_gguf
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 
@@ -45,25 +44,9 @@ def _float32_copy(folder: Path) -> ModelFile:
                 pytest.skip("the packages with the weights of Gemma 3 are not installed")
             (part,) = (Path(spec.origin).parent / "data").iterdir()
             whole.write(part.read_bytes())
-    with_template = folder / "template.gguf"
-    writer = gguf.GGUFWriter(with_template, "gemma3")
-    template = {"tokenizer.chat_template": MetadataDetails(gguf.GGUFValueType.STRING, TEMPLATE)}
-    copy_with_new_metadata(gguf.GGUFReader(joined), writer, template, [])
-    target = folder / "float32.gguf"
-    reader, writer = gguf.GGUFReader(with_template), gguf.GGUFWriter(target, "gemma3")
-    for field in reader.fields.values():
-        if not field.name.startswith(("GGUF.", "general.architecture")):
-            item = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
-            writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=item)
-    for tensor in reader.tensors:
-        writer.add_tensor(tensor.name, gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    model = copy_gguf(joined, folder / "float32.gguf", {"tokenizer.chat_template": TEMPLATE}, float32=True)
     joined.unlink()
-    with_template.unlink()
-    return load_model_file(target)
+    return model
 
 
 def test_a_pair_is_trained_and_llama_cpp_scores_it_as_torch_does(tmp_path: Path) -> None:
