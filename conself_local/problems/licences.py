@@ -6,8 +6,8 @@ and a licence file; the search ends at the root of a repository. Not covered: wh
 
 from __future__ import annotations
 
+import re
 import sysconfig
-from collections.abc import Iterator
 from email.parser import HeaderParser
 from functools import lru_cache
 from pathlib import Path
@@ -51,7 +51,7 @@ def licence_of(file: Path) -> str:
 @lru_cache(maxsize=256)
 def _licence_in(folder: Path, part: str) -> str:
     """Return the licence that a folder states for its entry `part`; an empty text if it states none."""
-    for metadata in _installed_metadata(folder, part):
+    if metadata := _owners(folder).get(part):
         return _licence_of_metadata(metadata) or NOT_STATED
     if folder.name in _SHARED_FOLDERS:
         return NOT_STATED
@@ -63,15 +63,18 @@ def _licence_in(folder: Path, part: str) -> str:
     return stated or next((f"see {path.name}" for path in _licence_files(folder)), "")
 
 
-def _installed_metadata(folder: Path, part: str) -> Iterator[Path]:
-    """Yield the metadata of the installed package in `folder` that the file or folder `part` belongs to."""
+@lru_cache(maxsize=16)
+def _owners(folder: Path) -> dict[str, Path]:
+    """Return for each entry of a folder the metadata of the installed package that it belongs to."""
+    owners: dict[str, Path] = {}
     for info in sorted(folder.glob("*.dist-info"))[:_MAX_PACKAGES]:
         try:
             record = read_text(info / "RECORD", _MAX_RECORD_BYTES)
         except (OSError, *PARSER_ERRORS):
             continue  # without a list of its files, nothing says what belongs to it
-        if any(line.startswith((f"{part}/", f"{part},")) for line in record.splitlines()):
-            yield info / "METADATA"
+        for line in record.splitlines():
+            owners.setdefault(re.split("[/,]", line, maxsplit=1)[0], info / "METADATA")
+    return owners
 
 
 def _licence_files(folder: Path) -> list[Path]:
