@@ -17,6 +17,8 @@ import pytest
 import torch
 
 from conself_local.adapters.formats import write_gguf, write_peft
+from conself_local.adapters.merge import merge_adapter
+from conself_local.model_files.converted_weights import ORIGINAL
 from conself_local.model_files.families import FAMILIES
 from conself_local.model_files.gguf_weights import family_of, linear_tensors
 from conself_local.model_files.model_file import ModelFile
@@ -90,6 +92,8 @@ def test_log_probabilities_are_those_of_llama_cpp(name: str, tmp_path: Path) -> 
     moved = _difference(base, adapted)
     print(f"{name}: base {_difference(base, _of_llama(described.path)):.1e}, moved {moved:.2f}, missed {missed:.1e}")
     assert moved > 0.5 and missed < bar
+    merge_adapter(described, tmp_path / "right.gguf", tmp_path / "merged.gguf", ORIGINAL, tmp_path)
+    assert _difference(adapted, _of_llama(tmp_path / "merged.gguf")) < bar
     if any(not tensor.order.is_same for tensor in linear_tensors(described).values()):
         write_gguf(adapter, described, tmp_path / "wrong.gguf", permute=False)
         assert _difference(adapted, _of_llama(described.path, tmp_path / "wrong.gguf")) > 100 * missed
