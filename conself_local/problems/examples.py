@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import itertools
 import re
 import warnings
 from collections.abc import Iterator
@@ -21,7 +22,11 @@ _MAX_RANGE = 100
 _MAX_NAMED_CHARACTERS = 2_000
 """Longest literal that a name in the examples may stand for."""
 _MAX_CALL_CHARACTERS = 400
-PROMPT = re.compile(r"^(?P<indent>\s*)(?P<prompt>>>>|\.\.\.|In \[\d+\]:)(?:[ \t](?P<source>.*))?$")
+_MAX_CALLS_PER_LINE = 20
+_MAX_EXAMPLE_CHARACTERS = 2_000
+"""Longest source of an example that is read."""
+_WITHOUT_BLANK = re.compile(r"^(\s*>>>)(?=\S)", re.MULTILINE)
+PROMPT = re.compile(r"^(?P<indent>\s*)(?P<prompt>>>>|\.\.\.|In \[\d+\]:)[ \t]?(?P<source>.*)$")
 """A line of an interactive example: `>>> f(2)`."""
 _CONTAINERS = {"list": list, "tuple": tuple, "set": set, "iter": list}
 
@@ -47,11 +52,11 @@ def _calls(docstring: str, name: str) -> Iterator[tuple[ast.Call, dict[str, obje
     """Yield each call with the values of the names that the examples before it have assigned."""
     names: dict[str, object] = {}
     try:
-        examples = doctest.DocTestParser().get_examples(docstring)
+        examples = doctest.DocTestParser().get_examples(_WITHOUT_BLANK.sub(r"\1 ", docstring))
     except ValueError:
         examples = []
     for example in examples:
-        tree = parsed(example.source)
+        tree = parsed(example.source) if len(example.source) <= _MAX_EXAMPLE_CHARACTERS else None
         for node in ast.walk(tree) if tree else ():
             if isinstance(node, ast.Call) and _is_called(node.func, name, names):
                 yield node, names
@@ -145,10 +150,14 @@ def _by_position(call: ast.Call, parameters: ast.arguments, names: dict[str, obj
 def calls_in_text(line: str, name: str) -> list[tuple[ast.Call, int]]:
     """Return the calls `name(...)` in a line of text, each with the position behind it."""
     found = []
-    for match in re.finditer(rf"(?<![\w.]){re.escape(name)}\(", line):
+    pattern = rf"(?<![\w.])(?:\w+(?:\(\))?\.)?{re.escape(name)}\("
+    for match in itertools.islice(re.finditer(pattern, line), _MAX_CALLS_PER_LINE):
         text = line[match.start() : match.start() + _MAX_CALL_CHARACTERS]
+        depth = 0
         for end, letter in enumerate(text, start=1):
-            tree = parsed(text[:end]) if letter == ")" else None
+            depth += (letter in "([{") - (letter in ")]}")
+            is_whole = letter == ")" and depth == 0 and end > match.end() - match.start()
+            tree = parsed(text[:end]) if is_whole else None
             if tree and isinstance(node := tree.body[0], ast.Expr) and isinstance(node.value, ast.Call):
                 found.append((node.value, match.start() + end))
                 break

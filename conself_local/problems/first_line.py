@@ -15,6 +15,8 @@ from conself_local.problems.source_modules import Import, SourceModule
 from conself_local.problems.standalone import gives_iterator
 
 _BUILTINS, _TYPING = frozenset(dir(builtins)), frozenset(typing.__all__)
+_MAX_DEFAULT, _MAX_DEFAULT_NODES = 200, 200
+"""Longest default that is written out: characters, and parts of its syntax tree."""
 _OF_TYPING = ("typing", "collections.abc")
 """Modules whose names `from typing import *` gives too."""
 
@@ -43,7 +45,8 @@ def _without_names(default: ast.expr, module: SourceModule) -> ast.expr:
         meaning = module.meaning(default.id)
         if meaning and isinstance(meaning.what, ast.Assign | ast.AnnAssign):
             default = meaning.what.value or default
-    return default if _names(default) <= _BUILTINS else ast.Constant(...)
+    is_short = sum(1 for _ in ast.walk(default)) <= _MAX_DEFAULT_NODES and len(ast.unparse(default)) <= _MAX_DEFAULT
+    return default if is_short and _names(default) <= _BUILTINS else ast.Constant(...)
 
 
 def _known_annotation(annotation: ast.expr | None, module: SourceModule) -> ast.expr | None:

@@ -19,7 +19,7 @@ from conself_local.problems.examples import example_calls
 from conself_local.problems.first_line import first_line
 from conself_local.problems.inputs import INPUTS, make_inputs
 from conself_local.problems.licences import licence_of
-from conself_local.problems.problem import Problem
+from conself_local.problems.problem import MAX_STATEMENT_CHARACTERS, Problem
 from conself_local.problems.runnable import first_lines_that_fail
 from conself_local.problems.source_modules import SourceModule, SourcePackage
 from conself_local.problems.standalone import as_list, gives_iterator, is_cached_only, standalone_source
@@ -98,7 +98,7 @@ def _harvest_module(
                 source = standalone_source(node, module)
                 problem = _problem(node, module, where, seed, keep_examples)
                 yield Harvested(where, replace(problem, licence=licence_of(file)), "", source)
-            except PARSER_ERRORS as error:
+            except (OSError, *PARSER_ERRORS) as error:
                 yield Harvested(where, None, reason(error), "")
 
 
@@ -106,8 +106,9 @@ def _verify_shape(node: ast.FunctionDef, module: SourceModule) -> None:
     """Raise ValueError if a function has no docstring, is long or decorated, or needs keyword arguments."""
     if not is_cached_only(node, module):
         raise ValueError("it is decorated")
-    if len(ast.get_docstring(node) or "") < 15:
-        raise ValueError("it has no docstring, or one of less than 15 characters")
+    docstring = ast.get_docstring(node) or ""
+    if not 15 <= len(docstring) <= MAX_STATEMENT_CHARACTERS:
+        raise ValueError(f"its docstring has less than 15 or more than {MAX_STATEMENT_CHARACTERS} characters")
     if (node.end_lineno or 0) - node.lineno > _MAX_LINES:
         raise ValueError(f"it is longer than {_MAX_LINES} lines")
     arguments = node.args

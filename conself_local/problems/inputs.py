@@ -40,6 +40,8 @@ _FLOATS = (0.0, 1.0, -1.0, 0.5, 2.5, 3.14159, 10.0, -7.25, 100.0)
 _TYPE_VARIABLE = re.compile(r"_?[A-Z]{1,2}(_co|_contra)?")
 """Names that stand for any type by custom, such as `T` and `KT`."""
 _MAX_ITEMS = 6
+_MAX_DEPTH = 4
+"""Types in types that are filled; each level multiplies the values."""
 _ALIASES = {
     "List": "list",
     "Sequence": "list",
@@ -91,36 +93,38 @@ def _typed_inputs(function: ast.FunctionDef, draw: random.Random) -> list[tuple[
     return [tuple(_value(one, draw, attempt) for one in types) for attempt in range(CANDIDATES)]
 
 
-def _value(annotation: ast.expr | None, draw: random.Random, attempt: int) -> object:
+def _value(annotation: ast.expr | None, draw: random.Random, attempt: int, depth: int = 0) -> object:
     """Return a value of the annotated type, in early attempts mostly an edge value.
 
     Raises ValueError for a type that has no literal.
     """
+    if depth > _MAX_DEPTH:
+        raise ValueError("a parameter has a type that is nested too deeply")
     match annotation:
         case ast.Constant(value=None):
             return None
         case ast.Constant(value=str(text)):
-            return _value(ast.parse(text, mode="eval").body, draw, attempt)
+            return _value(ast.parse(text, mode="eval").body, draw, attempt, depth + 1)
         case ast.BinOp(op=ast.BitOr(), left=left, right=right):
-            return _one_of([left, right], draw, attempt)
+            return _one_of([left, right], draw, attempt, depth)
         case ast.Attribute(attr=name) | ast.Name(id=name):
-            return _plain(name, draw, attempt)
+            return _plain(name, draw, attempt, depth)
         case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(attr=name), slice=inner):
-            return _generic(_ALIASES.get(name, name), inner, draw, attempt)
+            return _generic(_ALIASES.get(name, name), inner, draw, attempt, depth)
     raise ValueError("a parameter has a type that has no literal")
 
 
-def _one_of(types: Sequence[ast.expr], draw: random.Random, attempt: int) -> object:
+def _one_of(types: Sequence[ast.expr], draw: random.Random, attempt: int, depth: int = 0) -> object:
     """Return a value of one of the types that have literals. Raises ValueError if none has."""
     for one in draw.sample(types, len(types)):
         try:
-            return _value(one, draw, attempt)
+            return _value(one, draw, attempt, depth + 1)
         except ValueError:
             continue
     raise ValueError("a parameter has a type that has no literal")
 
 
-def _plain(name: str, draw: random.Random, attempt: int) -> object:
+def _plain(name: str, draw: random.Random, attempt: int, depth: int = 0) -> object:
     pools: dict[str, Sequence[Any]] = {"int": _INTEGERS, "float": _FLOATS, "str": _TEXTS, "bool": (False, True)}
     if name in pools:
         return draw.choice(pools[name][: attempt + 2])  # the first values are the small ones
@@ -135,20 +139,20 @@ def _plain(name: str, draw: random.Random, attempt: int) -> object:
     if name == "None":
         return None
     if name in ("Any", "object", "Hashable") or _TYPE_VARIABLE.fullmatch(name):
-        return _plain("int", draw, attempt)
+        return _plain("int", draw, attempt, depth)
     raise ValueError(f"a parameter has the type {name}, which has no literal")
 
 
-def _generic(name: str, inner: ast.expr, draw: random.Random, attempt: int) -> object:
+def _generic(name: str, inner: ast.expr, draw: random.Random, attempt: int, depth: int = 0) -> object:
     size = 0 if attempt == 0 else draw.randint(1, _MAX_ITEMS)
 
     def items(item_type: ast.expr) -> list[Any]:
-        return [_value(item_type, draw, attempt + n) for n in range(size)]
+        return [_value(item_type, draw, attempt + n, depth + 1) for n in range(size)]
 
     if name == "Optional":
-        return None if attempt == 0 else _value(inner, draw, attempt)
+        return None if attempt == 0 else _value(inner, draw, attempt, depth + 1)
     if name == "Union" and isinstance(inner, ast.Tuple):
-        return _one_of(inner.elts, draw, attempt)
+        return _one_of(inner.elts, draw, attempt, depth)
     if name == "list":
         return items(inner)
     if name == "set":
@@ -157,7 +161,7 @@ def _generic(name: str, inner: ast.expr, draw: random.Random, attempt: int) -> o
         if isinstance(inner, ast.Tuple) and not any(
             isinstance(e, ast.Constant) and e.value is Ellipsis for e in inner.elts
         ):
-            return tuple(_value(e, draw, attempt) for e in inner.elts)
+            return tuple(_value(e, draw, attempt, depth + 1) for e in inner.elts)
         return tuple(items(inner.elts[0] if isinstance(inner, ast.Tuple) else inner))
     if name == "dict" and isinstance(inner, ast.Tuple) and len(inner.elts) == 2:
         return dict(zip(items(inner.elts[0]), items(inner.elts[1]), strict=True))

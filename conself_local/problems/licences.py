@@ -6,6 +6,7 @@ and a licence file; the search ends at the root of a repository. Not covered: wh
 
 from __future__ import annotations
 
+import os
 import re
 import sysconfig
 from email.parser import HeaderParser
@@ -34,7 +35,7 @@ def licence_of(file: Path) -> str:
 
     `YOUR_OWN` if nothing names one; `NOT_STATED` if the file belongs to an installed package that names none.
     """
-    path = file.resolve()
+    path = Path(os.path.realpath(file))  # `resolve` raises at a circle of links
     if path.is_relative_to(sysconfig.get_path("stdlib")) and not set(_SHARED_FOLDERS) & set(path.parts):
         return "PSF-2.0"
     part = path.name

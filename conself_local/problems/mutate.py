@@ -24,6 +24,8 @@ _MAX_ITEMS = 40
 _GROWTH_FACTOR = 2
 """Factor by which a number may exceed the largest given one: a recursive solution should still end."""
 
+_MAX_DEPTH = 6
+"""Containers in containers that are looked into; deeper values stay as they are."""
 _MAX_FLOAT = 1e300
 """Limit for the absolute value of floats that are made."""
 
@@ -112,8 +114,9 @@ def _mutated(
 class _Pool:
     """All values at one position of the given inputs, and the properties that they share."""
 
-    def __init__(self, values: Sequence[Any]) -> None:
+    def __init__(self, values: Sequence[Any], depth: int = 0) -> None:
         self.values = list(values)
+        deeper = depth + 1
         numbers = [v for v in values if type(v) is int or (type(v) is float and math.isfinite(v))]
         self._low: float = min(numbers, default=0)
         self._high: float = max(numbers, default=0)
@@ -126,14 +129,16 @@ class _Pool:
         items = [item for v in self._sequences for item in v]
         records = [v for v in self._sequences if isinstance(v, tuple)]
         self._record = len(records) == len(self._sequences) and self._same_size
-        self._columns = [_Pool([v[i] for v in records]) for i in range(self._shortest)] if self._record else []
-        self._items = _Pool(items) if items else None
+        is_wide = self._record and depth < _MAX_DEPTH
+        self._columns = [_Pool([v[i] for v in records], deeper) for i in range(self._shortest)] if is_wide else []
+        self._items = _Pool(items, deeper) if items and not self._record and depth < _MAX_DEPTH else None
         ordered = [v for v in self._sequences if isinstance(v, list | tuple) and len(v) > 2]
         self._ascending = bool(ordered) and all(_is_ascending(v) for v in ordered)
         self._distinct = bool(ordered) and all(len({repr(item) for item in v}) == len(v) for v in ordered)
         tables = [v for v in values if isinstance(v, dict)]
-        self._of_keys = _Pool([key for t in tables for key in t]) if any(tables) else None
-        self._of_values = _Pool([value for t in tables for value in t.values()]) if any(tables) else None
+        has_room = any(tables) and depth < _MAX_DEPTH
+        self._of_keys = _Pool([key for t in tables for key in t], deeper) if has_room else None
+        self._of_values = _Pool([value for t in tables for value in t.values()], deeper) if has_room else None
         self._row_lengths = {len(item) for item in items if isinstance(item, list | tuple)}
 
     def change(self, value: Any, draw: random.Random) -> Any:

@@ -7,6 +7,7 @@ Nothing is imported or run. Not covered: star imports, and names that are set in
 from __future__ import annotations
 
 import ast
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from conself_local.foreign_files import PARSER_ERRORS, read_source
+from conself_local.problems.changed_names import changed_names
 
 _MAX_FILE_BYTES = 1_000_000
 _MAX_STEPS = 10
@@ -42,6 +44,8 @@ class Meaning:
     module: SourceModule
     name: str
     what: Definition | Import
+    is_clear: bool = True
+    """Whether nothing else gives the name another meaning, or changes what it means."""
 
 
 class SourceModule:
@@ -54,45 +58,52 @@ class SourceModule:
         with warnings.catch_warnings(action="ignore"):
             self.tree = ast.parse(text)
         self.name = name
+        self._changed, self._has_star = changed_names(self.tree)
+        self.has_late_annotations = any(
+            isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in self.tree.body
+        )
         self._parents = name.split(".") if is_package else name.split(".")[:-1]
         self._package = package
-        self._definitions: dict[str, Definition] = {}
-        self._imports: dict[str, Import] = {}
+        self._bound: dict[str, Definition | Import] = {}
         for node in _top_level(self.tree.body):
             self._add(node)
 
     def _add(self, node: ast.stmt) -> None:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            self._definitions.setdefault(node.name, node)
+            self._bound.setdefault(node.name, node)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for target in targets:
                 if isinstance(target, ast.Name) and node.value is not None:
-                    self._definitions.setdefault(target.id, node)
+                    self._bound.setdefault(target.id, node)
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 module = alias.name if alias.asname else alias.name.partition(".")[0]
-                self._imports.setdefault(alias.asname or module, Import(module, None, ast.Import([alias])))
+                self._bound.setdefault(alias.asname or module, Import(module, None, ast.Import([alias])))
         elif isinstance(node, ast.ImportFrom):
             above = self._parents[: len(self._parents) - node.level + 1] if node.level else []
             module = ".".join([*above, *([node.module] if node.module else [])])
             for alias in node.names:
                 statement = ast.ImportFrom(node.module, [alias], node.level)
-                self._imports.setdefault(alias.asname or alias.name, Import(module, alias.name, statement))
+                self._bound.setdefault(alias.asname or alias.name, Import(module, alias.name, statement))
+
+    def may_hide(self, name: str) -> bool:
+        """Return whether a name without a meaning here may be bound in a way that is not read."""
+        return self._has_star or name in self._changed
 
     def meaning(self, name: str) -> Meaning | None:
         """Return what `name` means here, or None if neither a definition nor an import says it."""
-        module = self
+        module, clear = self, True
         for _ in range(_MAX_STEPS):
-            if name in module._definitions:
-                return Meaning(module, name, module._definitions[name])
-            if name not in module._imports:
-                return None
-            imported = module._imports[name]
-            source = module._package.find(imported.module, module) if imported.name else None
-            if source is None:
-                return Meaning(module, name, imported)
-            module, name = source, str(imported.name)
+            clear = clear and name not in module._changed
+            what = module._bound.get(name)
+            if not isinstance(what, Import):
+                return None if what is None else Meaning(module, name, what, clear)
+            source = module._package.find(what.module, module)
+            if source is None or what.name is None:
+                # a module of the package may have the name of one of Python's
+                return Meaning(module, name, what, clear and source is None)
+            module, name = source, what.name
         return None
 
 
@@ -108,15 +119,16 @@ class SourcePackage:
     @classmethod
     def of(cls, file: Path) -> SourcePackage:
         """Return the package that a file belongs to."""
-        top = file.resolve().parent
+        real = _real(file)
+        top = real.parent
         while (top / "__init__.py").is_file() and top != top.parent:
             top = top.parent
-        parts = file.resolve().relative_to(top).with_suffix("").parts
+        parts = real.relative_to(top).with_suffix("").parts
         return cls(top, parts[0] if len(parts) > 1 or top.name in _SHARED_FOLDERS else None)
 
     def module(self, file: Path) -> SourceModule:
         """Return the module of a file of this package. Raises OSError, or what a parser raises, if it is unreadable."""
-        parts = file.resolve().relative_to(self.top).with_suffix("").parts
+        parts = _real(file).relative_to(self.top).with_suffix("").parts
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
         return SourceModule(read_source(file, _MAX_FILE_BYTES), name, is_package=is_package, package=self)
@@ -128,7 +140,11 @@ class SourcePackage:
         return _module_at(self, self.top.joinpath(*dotted.split(".")))
 
 
-@lru_cache(maxsize=64)
+def _real(file: Path) -> Path:
+    return Path(os.path.realpath(file))  # `resolve` raises at a circle of links
+
+
+@lru_cache(maxsize=8)
 def _module_at(package: SourcePackage, path: Path) -> SourceModule | None:
     for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
         if file.is_file():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
+import itertools
 import re
 import symtable
 
@@ -63,6 +64,9 @@ _SECRET = re.compile(
     r"AKIA[0-9A-Z]{12}|sk-[A-Za-z0-9]{16}|ghp_\w{20}|-----BEGIN|(?i:passw(or)?d|api_?key|secret)\s*[=:]\s*['\"]"
 )
 _MAX_SOURCE_LINES = 400
+_MAX_NODES = 20_000
+"""Parts of the syntax tree of one definition: a table of numbers has one for each."""
+_LATE = "from __future__ import annotations"
 
 
 def standalone_source(function: ast.FunctionDef, module: SourceModule) -> str:
@@ -72,7 +76,10 @@ def standalone_source(function: ast.FunctionDef, module: SourceModule) -> str:
     not look pure, RecursionError for code that is nested too deeply.
     """
     collected = _Collected()
-    collected.add(Meaning(module, function.name, function))
+    meaning = module.meaning(function.name)
+    if meaning is None or meaning.what is not function:
+        raise ValueError(f"its module gives the name {function.name} to something else")
+    collected.add(meaning)
     source = as_list(collected.source(), function.name) if gives_iterator(function) else collected.source()
     if _SECRET.search(source):
         raise ValueError("it contains something like a secret")
@@ -81,13 +88,13 @@ def standalone_source(function: ast.FunctionDef, module: SourceModule) -> str:
     return source
 
 
-_AS_LIST = """
-def _as_list(give):
+_LISTED = """
+def _conself_listed(give):
     from collections.abc import Iterator
     from itertools import islice
 
-    def listed(*arguments):
-        value = give(*arguments)
+    def listed(*arguments, **keywords):
+        value = give(*arguments, **keywords)
         if not isinstance(value, Iterator):
             return value
         values = list(islice(value, 10_001))
@@ -98,7 +105,7 @@ def _as_list(give):
     return listed
 
 
-NAME = _as_list(NAME)
+NAME = _conself_listed(_conself_make())
 """
 _ITERATOR_TYPES = {"Iterator", "Iterable", "Generator"}
 
@@ -110,8 +117,19 @@ def gives_iterator(function: ast.FunctionDef) -> bool:
 
 
 def as_list(source: str, name: str) -> str:
-    """Return the source with a function that returns a list wherever the one in `source` returns an iterator."""
-    return source + _AS_LIST.replace("NAME", name)
+    """Return the source with a function that returns a list wherever the one in `source` returns an iterator.
+
+    Everything in `source` is put into a function, so that what calls itself there calls the original.
+    """
+    body = ast.parse(source).body
+    late = [node for node in body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
+    inside = [node for node in body if node not in late]
+    made = ast.parse("def _conself_make(): pass")
+    function = made.body[0]
+    assert isinstance(function, ast.FunctionDef), "it was just parsed"
+    function.body = [*inside, ast.Return(ast.Name(name, ast.Load()))]
+    made.body = [*late, function]
+    return ast.unparse(ast.fix_missing_locations(made)) + "\n\n" + _LISTED.replace("NAME", name)
 
 
 def _own_nodes(function: ast.FunctionDef) -> list[ast.AST]:
@@ -134,35 +152,44 @@ def _last_name(node: ast.expr | None) -> str:
 
 
 class _Collected:
-    """Definitions and imports in an order in which they run: what a definition needs stands before it."""
+    """Definitions and imports in an order in which they run: module by module, as they stand in each."""
 
     def __init__(self) -> None:
         self._bound: dict[str, tuple[str, str]] = {}
         """Name in the source -> (module, name) that it means there."""
         self._imports: dict[str, None] = {}
-        self._definitions: list[str] = []
+        self._modules: dict[str, dict[tuple[int, int], str]] = {}
+        """Name of a module -> position of a definition -> its text; a module that others need stands before them."""
 
     def source(self) -> str:
-        return "\n\n".join([*self._imports, *dict.fromkeys(self._definitions)]) + "\n"
+        definitions = [text for module in self._modules.values() for _, text in sorted(module.items())]
+        return "\n\n".join([*self._imports, *definitions]) + "\n"
 
     def add(self, meaning: Meaning) -> None:
-        """Add a definition of the package, and before it what it needs. Raises ValueError if it does not look pure."""
-        definition = meaning.what
+        """Add a definition of the package, and what it needs. Raises ValueError if it does not look pure."""
+        definition, module = meaning.what, meaning.module
         assert not isinstance(definition, Import), "imports are added by _need"
-        if not self._bind(meaning.name, (meaning.module.name, meaning.name)):
+        _verify_clear(meaning)
+        if not self._bind(meaning.name, (module.name, meaning.name)):
             return
-        plain = _without_foreign_annotations(definition, meaning.module)
-        _verify_statements(plain, meaning.module)
+        if sum(1 for _ in itertools.islice(ast.walk(definition), _MAX_NODES + 1)) > _MAX_NODES:
+            raise ValueError(f"it needs {meaning.name}, which is too large")
+        if module.has_late_annotations:
+            self._imports = {_LATE: None, **self._imports}
+        plain = _without_foreign_annotations(definition, module)
+        _verify_statements(plain, module)
         for used in sorted(_free_names(plain) - {meaning.name}):
-            self._need(used, meaning.module)
-        self._definitions.append(ast.unparse(plain))
+            self._need(used, module)
+        self._modules.setdefault(module.name, {})[definition.lineno, definition.col_offset] = ast.unparse(plain)
 
     def _need(self, used: str, module: SourceModule) -> None:
         meaning = module.meaning(used)
         if meaning is None:
-            if used in _IMPURE_BUILTINS or not hasattr(builtins, used):
+            if used in _IMPURE_BUILTINS or _is_dunder(used) or not hasattr(builtins, used) or module.may_hide(used):
                 raise ValueError(f"it uses {used}")
+            self._bind(used, ("builtins", used))
             return
+        _verify_clear(meaning)
         if isinstance(meaning.what, Import):
             _verify_pure(meaning.what, module)
             if self._bind(used, (meaning.what.module, meaning.what.name or "")):
@@ -172,7 +199,8 @@ class _Collected:
             raise ValueError(f"it calls {used}, which is decorated")
         self.add(meaning)
         if meaning.name != used and self._bind(used, (meaning.module.name, meaning.name)):
-            self._definitions.append(f"{used} = {meaning.name}")
+            end = meaning.what.end_lineno or meaning.what.lineno
+            self._modules.setdefault(meaning.module.name, {})[end, len(self._bound)] = f"{used} = {meaning.name}"
 
     def _bind(self, name: str, means: tuple[str, str]) -> bool:
         """Note what a name means; return False if that is known. Raises ValueError if it means something else."""
@@ -183,6 +211,15 @@ class _Collected:
         if known != means:
             raise ValueError(f"it needs two definitions that are called {name}")
         return False
+
+
+def _verify_clear(meaning: Meaning) -> None:
+    if not meaning.is_clear:
+        raise ValueError(f"it uses {meaning.name}, which its module binds or changes in several places")
+
+
+def _is_dunder(name: str) -> bool:
+    return name.startswith("__") and name not in ("__build_class__", "__debug__")
 
 
 def is_pure_import(imported: Import) -> bool:

@@ -1,34 +1,29 @@
 """Take expected outputs out of statements: training must not see them. The calls and inputs of examples stay.
 
 Found are outputs below `>>>` examples, behind calls as in `f(2) == 4`, and under the labels of competition problems
-(`Sample Output`, `Output:` in an example), with the explanations of the examples.
+(`sample_outputs.py`). A line that defines the function by calls with variables stays as it is.
 Not covered: outputs in words, as in "returns 3 for 2".
 """
 
 from __future__ import annotations
 
 import ast
-import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 from conself_local.problems.examples import PROMPT, calls_in_text, parsed
+from conself_local.problems.sample_outputs import without_samples
 
 WITH_OUTPUTS = ", with the expected outputs of its examples"
 """Ends the origin of a problem whose statement keeps them."""
 _RESULT = re.compile(
-    r"\s*`*\s*(==|=>|->|-->|→|➞|⇒|=|#|//|:|(?:returns|gives|yields|is|evaluates to|must be|should be)\b)"
+    r"[\s`;*\"')]*+(?:(?P<comment>\#|//)|==+|=+>?|[-~]+>|→|➞|⇒"
+    r"|(?:(?:should|will|would|must) (?:return|be|give|equal)|returns|gives|yields|evaluates to)\b)"
 )
-_HEADING = re.compile(
-    r"^\W*(?P<title>(?:sample |example |expected )?(?:in|out)puts?|samples?|examples?|explanations?|notes?|constraints?"
-    r"|limits?|scoring|sub ?tasks?|restrictions|follow[- ]?up|your task|expected (?:time|auxiliary|space)\b.*)"
-    r"\W*\d*\W*$",
-    re.IGNORECASE,
-)
-"""A line that is only a label, such as `-----Sample Output 1-----`."""
-_LABELLED = re.compile(r"^\W*(?P<title>(?:in|out)puts?|explanations?)\s*\d*\W*[:=]\s*\S", re.IGNORECASE)
-"""A label with its text behind it, such as `Output: 3`."""
-_OF_EXAMPLES = re.compile(r"\b(samples?|examples?|test ?cases?)\b", re.IGNORECASE)
+_CONSTANTS = {"true", "false", "null", "undefined", "inf", "nan", "float", "set", "frozenset", "dict", "list", "tuple"}
+"""Names that stand for a value in an example: constants of other languages, and constructors."""
+_FIELD = re.compile(r"\s*(?:[:@]\w|\w+:\s*$)")
+"""A line of a docstring below an example that is no output: `:param n:`, `@return`, `Returns:`."""
 
 
 def without_outputs(statement: str, name: str = "") -> str:
@@ -37,83 +32,98 @@ def without_outputs(statement: str, name: str = "") -> str:
     name: the function that the problem asks for, if it asks for one. `>>> f(2)` stays and the lines below it go; of
     `f(2) == 4` and of `f(2)  # 4`, `f(2)` stays.
     """
-    return "\n".join(_without_samples(_without_results(statement.splitlines(), name)))
+    return "\n".join(without_samples(_without_results(statement.splitlines(), name)))
 
 
 def _without_results(lines: list[str], name: str) -> Iterator[str]:
     """Yield the lines without what follows a `>>>` example or a call."""
-    in_example = False
-    for line in lines:
-        prompt = PROMPT.match(line)
-        if prompt and (prompt["prompt"] != "..." or in_example):
-            in_example = True
-            yield f"{prompt['indent']}{prompt['prompt']} {_call_alone(prompt['source'] or '', name)}".rstrip()
-        elif not in_example or not line.strip():
-            in_example = False
-            yield _without_result(line, name)
+    at = 0
+    while at < len(lines):
+        prompt = PROMPT.match(lines[at])
+        if prompt is None or prompt["prompt"] == "...":
+            yield _without_result(lines[at], name)
+            at += 1
+            continue
+        end = at + 1
+        while end < len(lines) and (more := PROMPT.match(lines[end])) and more["prompt"] == "...":
+            end += 1
+        yield from _example(lines[at:end], name)
+        while end < len(lines) and lines[end].strip() and not PROMPT.match(lines[end]) and not _FIELD.match(lines[end]):
+            end += 1  # the output
+        at = end
 
 
-def _call_alone(source: str, name: str) -> str:
-    """Return a line of an example without a comment and, if it compares a call with its output, the call."""
+def _example(lines: list[str], name: str) -> Iterator[str]:
+    """Yield the lines of one example as they are or, if they compare or comment, only what they call."""
+    prompts = [prompt for line in lines if (prompt := PROMPT.match(line))]
+    source = "\n".join(prompt["source"] or "" for prompt in prompts)
+    head = f"{prompts[0]['indent']}{prompts[0]['prompt']}"
     tree = parsed(source)
-    if tree is None or not tree.body:
-        return source.partition("#")[0].rstrip()
-    tested = tree.body[0]
-    value = tested.test if isinstance(tested, ast.Assert) else tested.value if isinstance(tested, ast.Expr) else None
-    if len(tree.body) == 1 and isinstance(value, ast.Compare):
-        sides = [value.left, *value.comparators]
-        return ast.unparse(next((side for side in sides if name and name in ast.unparse(side)), value.left))
-    return ast.unparse(tree).replace("\n", "; ") if "#" in source else source
+    if tree is None:
+        for prompt in prompts:
+            bare = (prompt["source"] or "").partition("#")[0].partition("==")[0].rstrip()
+            yield f"{prompt['indent']}{prompt['prompt']} {bare}".rstrip()
+    elif any(_tells(node) for node in ast.walk(tree)):
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _name_of(node.func) == name]
+        yield from (f"{head} {ast.unparse(call)}" for call in calls)
+    elif "#" in source:
+        shown = ast.unparse(tree).splitlines()
+        yield from [f"{head} {line}" if n == 0 else f"{prompts[0]['indent']}... {line}" for n, line in enumerate(shown)]
+    else:
+        yield from (line.rstrip() for line in lines)
+
+
+def _tells(node: ast.AST) -> bool:
+    """Return whether a part of an example states what a call gives."""
+    if isinstance(node, ast.Call):
+        return _name_of(node.func).lower().startswith(("assert", "isclose", "allclose", "approx"))
+    return isinstance(node, ast.Assert | ast.Compare)
+
+
+def _name_of(target: ast.expr) -> str:
+    return target.id if isinstance(target, ast.Name) else target.attr if isinstance(target, ast.Attribute) else ""
 
 
 def _without_result(line: str, name: str) -> str:
-    """Return a line of text without what follows a call with literals and a sign such as `==` or `->`.
+    """Return a line of text without the values that follow calls with literals and a sign such as `==` or `->`.
 
-    `f(n) == f(n - 1) + 1` defines the function, so it stays.
+    `f(n) == f(n - 1) + 1` defines the function, so a line with such a call stays, as does `f("a") == f("A")`.
     """
-    for call, end in calls_in_text(line, name) if name else ():
-        if _RESULT.match(line[end:]) and not any(
-            isinstance(node, ast.Name) for one in call.args for node in ast.walk(one)
-        ):
-            return line[:end]
-    return line
+    calls = calls_in_text(line, name) if name else []
+    if not calls or any(_has_variables(call) for call, _ in calls):
+        return line
+    kept, at = "", 0
+    for _, end in calls:
+        sign = _RESULT.match(line[end:])
+        if end < at or sign is None:
+            continue
+        begin = end + sign.end()
+        stop = len(line) if sign["comment"] else begin + _value_length(line[begin:])
+        if f"{name}(" in line[begin:stop]:
+            return line
+        kept += line[at:end]
+        at = stop
+    return kept + line[at:]
 
 
-def _without_samples(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the lines without the outputs and explanations of the examples of a competition problem."""
-    in_examples = False
-    for title, section in _sections(lines):
-        in_examples = in_examples or title.startswith(("sample", "example"))
-        if title.startswith("note"):
-            yield from _without_explanations(section)
-        elif not _holds_output(title, in_examples):
-            yield from section
-        elif not section[-1].strip():
-            yield ""
+def _has_variables(call: ast.Call) -> bool:
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    names = {node.id.lower() for value in values for node in ast.walk(value) if isinstance(node, ast.Name)}
+    return not names <= _CONSTANTS
 
 
-def _sections(lines: Iterable[str]) -> Iterator[tuple[str, list[str]]]:
-    """Yield (title in lower case, lines with the label) of each part of a statement; the first one has no title."""
-    title, section = "", list[str]()
-    for line in lines:
-        label = _HEADING.match(line) or _LABELLED.match(line)
-        if label:
-            yield title, section
-            title, section = " ".join(label["title"].lower().split()), []
-        section.append(line)
-    yield title, section
-
-
-def _holds_output(title: str, in_examples: bool) -> bool:
-    """Return whether a part holds outputs of examples; a part `Output` before them describes the form of an output."""
-    if title.endswith(("output", "outputs")):
-        return in_examples or title.startswith("expected")
-    return in_examples and title.startswith("explanation")
-
-
-def _without_explanations(lines: Sequence[str]) -> Iterator[str]:
-    """Yield the paragraphs of a note that do not explain an example."""
-    for blank, paragraph in itertools.groupby(lines, lambda line: not line.strip()):
-        kept = list(paragraph)
-        if blank or not _OF_EXAMPLES.search("\n".join(kept)):
-            yield from kept
+def _value_length(text: str) -> int:
+    """Return the length of the value that a text begins with: up to a comma or semicolon outside of brackets."""
+    depth, quote = 0, ""
+    for place, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        elif letter in "([{":
+            depth += 1
+        elif letter in ")]}":
+            depth -= 1
+        elif letter in ",;" and depth <= 0:
+            return place
+    return len(text)

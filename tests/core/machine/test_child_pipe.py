@@ -98,7 +98,7 @@ def test_a_limited_child_that_dies_or_stops_fails_one_request_only(monkeypatch: 
             assert child.ask("a = 1") == {"a": 1}
             assert child._process is not None
             os.kill(child._process.pid, stopped_by)
-            monkeypatch.setattr(limited_child, "_WAIT_SECONDS", 0.3)
+            monkeypatch.setattr(limited_child, "_WAIT_FACTOR", 0.15)
             with pytest.raises(LimitError):
                 child.ask(f"a = '{'x' * 2**20}'")
             monkeypatch.undo()

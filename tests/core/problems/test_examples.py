@@ -25,7 +25,7 @@ DOCSTRINGS = {
     "Call it as in f(7) == 49, or f(n=1, k=(2)) -> 1, but not off(8) or f(some).": [(7,), (1, 2)],
     ">>> f(1)\n>>> f(1)\n>>> f(2)": [(1,), (2,)],
     ">>> f(": [],
-    ">>>f(5)\n>>> f(6)\n": [(5,)],  # doctest refuses an example without a blank, so only the text is read
+    ">>>f(5)\n>>> f(6)\n": [(5,), (6,)],
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ BAD = {
     "not known to be pure": 'import os\ndef f(name: str) -> str:\n    """Read an environment variable."""\n    return os.environ[name]',
     "it has global": 'N = 0\ndef f(n: int) -> int:\n    """Count how often it was called."""\n    global N\n    N += n\n    return N',
     "its own package": 'from . import thing\ndef f(n: int) -> int:\n    """Ask another module about n."""\n    return thing(n)',
-    "no docstring": "def f(n: int) -> int:\n    return n",
+    "its docstring has less than 15": "def f(n: int) -> int:\n    return n",
     "decorated": 'import functools\n@functools.singledispatch\ndef f(n: int) -> int:\n    """Return n and remember it."""\n    return n',
     "a secret": 'def f(n: int) -> str:\n    """Return the header of a request."""\n    return "sk-abcdefghijklmnop1234" * n',
     "neither types nor examples": 'def f(n):\n    """Return whatever n happens to be."""\n    return n',
@@ -168,6 +169,67 @@ def four_times(n: int, like: "numpy.array" = None) -> numpy.int64:
     names: dict[str, object] = {}
     exec(one.source, names)
     assert names["four_times"](4) == 16  # type: ignore[operator]
+
+
+CHANGED = {
+    "item": "T = {}\nfor i in range(9):\n    T[i] = i * i\ndef f(n: int):\n    DOC\n    return T.get(n)",
+    "augmented": "N = 1\nN += 5\ndef f(n: int):\n    DOC\n    return N + n",
+    "replaced": "def g(n):\n    return n\ng = abs(g)\ndef f(n: int):\n    DOC\n    return g(n)",
+    "branches": "import sys\nif sys.platform == 'x':\n    S = 1\nelse:\n    S = 2\ndef f(n: int):\n    DOC\n    return S * n",
+    "method": "T = [1]\nT.append(3)\ndef f(n: int):\n    DOC\n    return T[n]",
+    "registered": "OPS = {}\ndef put(g):\n    OPS[g.__name__] = g\n    return g\n@put\ndef h():\n    pass\ndef f(n: int):\n    DOC\n    return len(OPS) * n",
+    "itself": "def f(n: int):\n    DOC\n    return n\nf = abs(f)",
+    "global": "N = 1\ndef g():\n    global N\n    N = 2\ng()\ndef f(n: int):\n    DOC\n    return N * n",
+    "star": "from math import *\ndef f(n: int):\n    DOC\n    return pow(n, 2)",
+    "tuple": "sum, avg = max, min\ndef f(n: list[int]):\n    DOC\n    return sum(n)",
+    "loop": "for abs in (max, min):\n    pass\ndef f(n: list[int]):\n    DOC\n    return abs(n)",
+    "own module": "import statistics\ndef f(n: int):\n    DOC\n    return statistics.mean(n)",
+    "own builtin": "from b import total\ndef f(xs: list[int]):\n    DOC\n    return total(xs) + max(xs)",
+    "dunder": "def f(n: int):\n    DOC\n    return __name__ * n",
+    "large": f"T = {[1] * 30_000}\ndef f(n: int):\n    DOC\n    return T[n]",
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_code_that_would_compute_something_else_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "statistics.py").write_text("def mean(n):\n    return 42\n")
+    (tmp_path / "b.py").write_text("def max(xs):\n    return 0\ndef total(xs):\n    return max(xs)\n")
+    path = tmp_path / "a.py"
+    path.write_text(CHANGED[name].replace("DOC", "'Return something that depends on the argument.'"))
+    assert [one.where for one in harvest(path, 0) if one.problem] == []
+
+
+SAME = {
+    "order": "import itertools\n_c = itertools.count()\nZERO = next(_c)\nONE = next(_c)\ndef f(n: int):\n    DOC\n    return (ZERO, ONE, n)",
+    "tables": "def one(n):\n    return n\ndef two(n):\n    return FN['one'](n) + n\nFN = {'one': one, 'two': two}\ndef f(n: int):\n    DOC\n    return FN['two'](n)",
+    "recursion": "def f(n: int):\n    DOC\n    yield n\n    if n > 0:\n        it = f(n=n - 1)\n        yield from zip(it, it)",
+    "late": "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass N:\n    n: int\n    next: N | None = None\ndef f(n: int):\n    DOC\n    return N(n).n",
+    "guarded": "try:\n    from math import comb\nexcept ImportError:\n    def comb(n, k):\n        return 0\ndef f(n: int):\n    DOC\n    return comb(n, 2)\nif __name__ == '__main__':\n    n = f(3)\n    n += 1",
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_written_source_computes_what_the_module_computes(name: str, tmp_path: Path) -> None:
+    text = SAME[name].replace("DOC", "'Return something that depends on the argument.'")
+    (tmp_path / "a.py").write_text(text)
+    (one,) = [one for one in harvest(tmp_path / "a.py", 0) if one.where.endswith(" f")]
+    assert one.problem is not None, one.exclusion_reason
+    original: dict[str, Any] = {"__name__": __name__}
+    written: dict[str, Any] = {"__name__": __name__}
+    exec(text, original)
+    exec(one.source, written)
+    expected = original["f"](3)
+    assert written["f"](3) == (expected if isinstance(expected, int | tuple) else list(expected))
+
+
+def test_deep_types_and_deep_examples_take_no_time() -> None:
+    deep = "list[" * 12 + "int" + "]" * 12
+    with pytest.raises(ValueError, match="nested too deeply"):
+        make_inputs(_function(f"def f(n: {deep}): pass"), [], seed=0)
+    nested: object = 1
+    for _ in range(30):
+        nested = (nested,)
+    assert make_inputs(_function("def f(x): pass"), [(nested,), ((nested,),)], seed=0)
 
 
 def test_the_prescribed_first_line_runs_without_its_module(tmp_path: Path) -> None:

@@ -106,6 +106,36 @@ def test_outputs_go_and_everything_else_stays(statement: str) -> None:
     assert not [line for line in KEPT[statement] if line not in left.splitlines()]
 
 
+CALLS = {
+    "Return the n-th number: f(0) = 0, f(n) = f(n - 1) + 1.": None,
+    "f(0) is undefined, so raise ValueError": None,
+    "f('a') == f('A'), case does not matter": None,
+    "f(2) should return NOT THIS": "f(2)",
+    "f([1], true); // NOT THIS": "f([1], true)",
+    "Solution().f(2) ---> NOT THIS": "Solution().f(2)",
+    "f(2) == [NOT, (2, THIS)], f(3) == 'NOT, THIS'; more": "f(2), f(3); more",
+    ">>> f(2) == 'NOT THIS' and f(3) == 1\nNOT THIS": ">>> f(2)\n>>> f(3)",
+    ">>> f(2) == (\n... 'NOT THIS')\nNOT THIS\n\nmore": ">>> f(2)\n\nmore",
+    ">>>f(2)\nNOT THIS\n:param n: must be even": ">>>f(2)\n:param n: must be even",
+    "Example\nInput: 2\nOutput: 1\n\nReturn it modulo 7.\nNote: n is odd.\nConstraints: 1 <= n": "Example\nInput: 2\n\nReturn it modulo 7.\nNote: n is odd.\nConstraints: 1 <= n",
+    "## Example\nInput: 2\nOutput: 1\n## Output\nA text.": "## Example\nInput: 2\n## Output\nA text.",
+    "Notes\nThe sum over all test cases is at most 9. In the first test case it is NOT THIS.": "Notes\nThe sum over all test cases is at most 9.",
+    "Case 1\nInput: 2, Output: NOT THIS": "Case 1\nInput: 2",
+    "<b>Example</b>\n<b>Input:</b> 2\n<b>Output:</b> NOT THIS": "<b>Example</b>\n<b>Input:</b> 2",
+}
+
+
+@pytest.mark.parametrize("statement", CALLS)
+def test_values_go_and_definitions_stay(statement: str) -> None:
+    assert without_outputs(statement, "f") == (CALLS[statement] or statement)
+
+
+@pytest.mark.parametrize("line", ["Input" + "-" * 20_000 + "x", "Output" + " " * 20_000 + "x", "f(])" * 5_000])
+def test_long_lines_take_no_time(line: str) -> None:
+    """Prevent a regression: the time grew with the square of the length, to 18 seconds here."""
+    assert without_outputs(line, "f") == line
+
+
 @pytest.mark.parametrize("statement", ["Return n.", "Output: print n.\nInput: n", "Expected: a list", "", "a\n\nb"])
 def test_statements_without_examples_stay_as_they_are(statement: str) -> None:
     assert without_outputs(statement) == statement
