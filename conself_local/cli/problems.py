@@ -152,6 +152,10 @@ def harvest(ctx: click.Context, path: Path, target: Path, yes: bool, seed: int, 
         if not one.problem:
             echo(f"left out: {one.where}: {one.exclusion_reason}", err=True)
     kept = keep_runnable(accepted, sandbox_maker(ctx, usable_cores()), seed) if accepted else []
+    ids = {problem.id for problem in kept}
+    for one in accepted:
+        if one.problem and one.problem.id not in ids:
+            echo(f"left out: {one.where}: it answers none of its inputs in time, or not always alike", err=True)
     if not kept:
         raise ConselfError(
             f"none of the {len(found)} functions in {path} was taken",

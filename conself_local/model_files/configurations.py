@@ -12,6 +12,7 @@ import numpy as np
 
 from conself_local.errors import ConselfError
 from conself_local.model_files.family import Family, Order, Shapes
+from conself_local.model_files.ggml import Floats
 from conself_local.model_files.metadata import Metadata
 from conself_local.model_files.rope import original_context, rotary_dimensions
 
@@ -24,7 +25,7 @@ def configuration(family: Family, metadata: Metadata, shapes: Shapes) -> dict[st
     """
     heads = metadata.whole("attention.head_count")
     sliding = family.sliding(metadata)
-    rope: dict[str, object] = {"rope_type": "default", "rope_theta": metadata.number("rope.freq_base", 10000.0)}
+    rope: dict[str, object] = {"rope_type": "default", "rope_theta": metadata.positive("rope.freq_base", 10000.0)}
     if rotary_dimensions(metadata) != metadata.head_size:
         rope["partial_rotary_factor"] = rotary_dimensions(metadata) / metadata.head_size
     values: dict[str, object] = {
@@ -42,11 +43,11 @@ def configuration(family: Family, metadata: Metadata, shapes: Shapes) -> dict[st
         "sliding_window": metadata.whole("attention.sliding_window") if sliding else None,
         **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id")),  # defaults may exceed the vocabulary
     }
-    if "attention.layer_norm_rms_epsilon" in metadata:
-        values["rms_norm_eps"] = metadata.number("attention.layer_norm_rms_epsilon")
     if sliding:
         values["layer_types"] = ["sliding_attention" if one else "full_attention" for one in sliding]
     more = family.configure(metadata, shapes)
+    if "norm_epsilon" not in more:
+        values["rms_norm_eps"] = metadata.positive("attention.layer_norm_rms_epsilon")
     rope |= more.pop("rope_parameters", {})  # type: ignore[call-overload]
     if family.ropes_by_layer_type or values["model_type"] == "olmo3":
         rope = {"full_attention": dict(rope), "sliding_attention": dict(rope)}
@@ -60,7 +61,7 @@ def has(shapes: Shapes, name: str) -> bool:
 
 def periodic(metadata: Metadata, period: int) -> list[bool] | None:
     """Return which layers slide: those that the file lists, else all but every `period`-th; None without a window."""
-    if not metadata.whole("attention.sliding_window", 0):
+    if not metadata.whole("attention.sliding_window", 0, least=0):
         return None
     layers = metadata.whole("block_count")
     listed = metadata.truths("attention.sliding_window_pattern")
@@ -68,6 +69,12 @@ def periodic(metadata: Metadata, period: int) -> list[bool] | None:
         return (listed * layers)[:layers]
     period = metadata.whole("attention.sliding_window_pattern", period)
     return [(layer + 1) % max(period, 1) != 0 for layer in range(layers)]
+
+
+def always_periodic(metadata: Metadata, period: int) -> list[bool] | None:
+    """Return which layers slide, as `periodic` does. Raises ConselfError if the file states no window."""
+    metadata.whole("attention.sliding_window")
+    return periodic(metadata, period)
 
 
 def halves_interleaved(metadata: Metadata) -> dict[str, Order]:
@@ -102,7 +109,7 @@ def qwen35(metadata: Metadata, shapes: Shapes) -> dict[str, object]:
     """Return the sizes of the linear attention, and the number of layers without those that predict several tokens."""
     values = metadata.whole("ssm.time_step_rank")
     return {
-        "num_hidden_layers": metadata.whole("block_count") - metadata.whole("nextn_predict_layers", 0),
+        "num_hidden_layers": metadata.whole("block_count") - metadata.whole("nextn_predict_layers", 0, least=0),
         "full_attention_interval": metadata.whole("full_attention_interval"),
         "linear_conv_kernel_dim": metadata.whole("ssm.conv_kernel"),
         "linear_key_head_dim": metadata.whole("ssm.state_size"),
@@ -110,6 +117,14 @@ def qwen35(metadata: Metadata, shapes: Shapes) -> dict[str, object]:
         "linear_num_value_heads": values,
         "linear_value_head_dim": metadata.whole("ssm.inner_size") // values,
     }
+
+
+def logarithm_of_negative(values: Floats) -> Floats:
+    """Return log(-x). Raises ValueError unless all values are below 0."""
+    if not (values < 0).all():
+        raise ValueError("a decay of the linear attention is not below 0")
+    found: Floats = np.log(-values)
+    return found
 
 
 def llama(metadata: Metadata, shapes: Shapes) -> dict[str, object]:
@@ -128,7 +143,7 @@ def granite(metadata: Metadata, shapes: Shapes) -> dict[str, object]:
         "attention_multiplier": metadata.number("attention.scale", 0.0) or metadata.head_size**-0.5,
         "embedding_multiplier": metadata.number("embedding_scale", 0.0) or 1.0,
         "residual_multiplier": metadata.number("residual_scale", 0.0) or 1.0,
-        "logits_scaling": metadata.number("logit_scale"),
+        "logits_scaling": metadata.positive("logit_scale"),
     }
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from conself_local.model_files import configurations as of
 from conself_local.model_files.family import (
     ATTENTION,
@@ -56,7 +54,7 @@ FAMILIES: Mapping[str, Family] = {
         linears=ATTENTION | GATED_MLP | LINEAR_ATTENTION,
         norms={"attn_norm": "input_layernorm", "post_attention_norm": "post_attention_layernorm"} | NORMS_OF_HEADS,
         others={
-            "ssm_a": ("linear_attn.A_log", lambda values: np.log(-values)),
+            "ssm_a": ("linear_attn.A_log", of.logarithm_of_negative),
             "ssm_dt.bias": ("linear_attn.dt_bias", lambda values: values),
             "ssm_norm.weight": ("linear_attn.norm.weight", lambda values: values),
             "ssm_conv1d.weight": ("linear_attn.conv1d.weight", lambda values: values[:, None]),
@@ -99,7 +97,7 @@ FAMILIES: Mapping[str, Family] = {
         models="StarCoder2",
         model_type="starcoder2",
         linears=ATTENTION | {"ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj"},
-        configure=lambda metadata, shapes: {"norm_epsilon": metadata.number("attention.layer_norm_epsilon")},
+        configure=lambda metadata, shapes: {"norm_epsilon": metadata.positive("attention.layer_norm_epsilon")},
         gelu=True,
     ),
     "mistral3": Family(
@@ -115,7 +113,7 @@ FAMILIES: Mapping[str, Family] = {
         norms=NORMS_AROUND,
         norm_shift=1.0,
         configure=of.gemma(layers_of_27b=46),
-        sliding=lambda metadata: of.periodic(metadata, 2),
+        sliding=lambda metadata: of.always_periodic(metadata, 2),
         packed_attention=False,
         gelu=True,
     ),
@@ -126,7 +124,7 @@ FAMILIES: Mapping[str, Family] = {
         norms=NORMS_AROUND | NORMS_OF_HEADS,
         norm_shift=1.0,
         configure=of.gemma(layers_of_27b=62),
-        sliding=lambda metadata: of.periodic(metadata, 6),
+        sliding=lambda metadata: of.always_periodic(metadata, 6),
         sliding_base=10000.0,
         ropes_by_layer_type=True,
         gelu=True,

@@ -97,6 +97,7 @@ def read_weights(model: ModelFile, context_tokens: int = 0) -> GgufWeights:
             raise ConselfError(
                 f"{model.path.name} lacks the tensor token_embd.weight", "the file is damaged; get it again"
             )
+        _verify_sizes(metadata, shapes)
         config = configuration(family, metadata, shapes)
         factors = {t.name: _floats(t) for t in file.tensors if t.name in FREQUENCY_TENSORS}
         ropes = {"full_attention": rope(metadata, factors, context_tokens, sections=family.sections)}
@@ -112,6 +113,25 @@ def read_weights(model: ModelFile, context_tokens: int = 0) -> GgufWeights:
         unscaled = sliding_rope(metadata, None).inverse_frequencies
         scaled = bool(factors) or not np.array_equal(ropes["full_attention"].inverse_frequencies, unscaled)
         return GgufWeights(family, config, tensors, ropes, scaled)
+
+
+_MAX_SIZE = 2**17
+"""Largest size of a head or of a part of linear attention; a larger one would take gigabytes to describe."""
+
+
+def _verify_sizes(metadata: Metadata, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise ConselfError if the metadata state sizes that the tensors do not have, before anything is made of them."""
+    layers = {int(layer[1]) for name in shapes if (layer := _LAYER.fullmatch(name))}
+    if metadata.whole("block_count") > len(layers):
+        raise metadata.unusable("block_count")
+    if metadata.whole("embedding_length") != shapes["token_embd.weight"][-1]:
+        raise metadata.unusable("embedding_length")
+    for key in ("attention.key_length", "attention.head_count", "feed_forward_length", *_SIZES):
+        if key in metadata and metadata.whole(key) > _MAX_SIZE:
+            raise metadata.unusable(key)
+
+
+_SIZES = ("ssm.state_size", "ssm.inner_size", "ssm.group_count", "ssm.time_step_rank", "ssm.conv_kernel")
 
 
 def family_of(model: ModelFile) -> Family:
@@ -165,6 +185,12 @@ def _describe(model: ModelFile, family: Family, orders: dict[str, Order], tensor
     if family.norm_shift and tensor.name.endswith(".weight") and (part in family.norms or outer == "output_norm"):
         transform = _minus(family.norm_shift)
     order, shape = orders.get(part, Order()), tuple(int(n) for n in reversed(tensor.shape))
+    is_linear = part in family.linears and ending == ".weight"
+    if is_linear and len(shape) != 2:
+        raise ConselfError(
+            f"the tensor {tensor.name} in {model.path.name} has {len(shape)} dimensions, and a linear map has 2",
+            "the file is damaged; download it again",
+        )
     for what, indices, size in (("rows", order.rows, shape[0]), ("columns", order.columns, shape[-1])):
         if indices is not None and len(indices) != size:
             raise ConselfError(
@@ -178,7 +204,7 @@ def _describe(model: ModelFile, family: Family, orders: dict[str, Order], tensor
         shape=shape,
         packed=np.asarray(tensor.data).view(np.uint8).reshape(-1),
         order=order,
-        is_linear=part in family.linears and ending == ".weight",
+        is_linear=is_linear,
         transform=transform,
     )
 

@@ -28,14 +28,24 @@ class Metadata:
     def _value(self, key: str) -> object:
         return self._read(f"{self.architecture}.{key}")
 
-    def whole(self, key: str, default: int | None = None) -> int:
-        """Return a whole number; a list of equal numbers, one per layer, counts as that number."""
+    def whole(self, key: str, default: int | None = None, *, least: int = 1) -> int:
+        """Return a whole number; a list of equal numbers, one per layer, counts as that number.
+
+        least: a smaller number is refused, as is one above 2**31 - 1.
+        """
         value = self._value(key)
         if isinstance(value, list) and value and all(one == value[0] for one in value):
             value = value[0]
         value = default if value is None else value
-        if type(value) is not int or not -(2**31) < value < 2**31:
-            raise self._unusable(key)
+        if type(value) is not int or not least <= value < 2**31:
+            raise self.unusable(key)
+        return value
+
+    def positive(self, key: str, default: float | None = None) -> float:
+        """Return a finite number above 0."""
+        value = self.number(key, default)
+        if value <= 0:
+            raise self.unusable(key)
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
@@ -43,7 +53,7 @@ class Metadata:
         value = self._value(key)
         value = default if value is None else value
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:
-            raise self._unusable(key)
+            raise self.unusable(key)
         return float(value)
 
     def text(self, key: str, default: str) -> str:
@@ -51,7 +61,7 @@ class Metadata:
         value = self._value(key)
         value = default if value is None else value
         if not isinstance(value, str):
-            raise self._unusable(key)
+            raise self.unusable(key)
         return value
 
     def truth(self, key: str, default: bool) -> bool:
@@ -59,7 +69,7 @@ class Metadata:
         value = self._value(key)
         value = default if value is None else value
         if not isinstance(value, bool):
-            raise self._unusable(key)
+            raise self.unusable(key)
         return value
 
     def truths(self, key: str) -> list[bool] | None:
@@ -72,7 +82,8 @@ class Metadata:
         """Size of one head's keys: as stated, else the width divided among the heads."""
         return self.whole("attention.key_length", self.whole("embedding_length") // self.whole("attention.head_count"))
 
-    def _unusable(self, key: str) -> ConselfError:
+    def unusable(self, key: str) -> ConselfError:
+        """Return the error for a value that is missing or cannot be used."""
         return ConselfError(
             f"{self.file_name} has no usable value for {self.architecture}.{key}",
             "the file is damaged, or of a kind that is not known here; it can perhaps be sampled, but not trained",

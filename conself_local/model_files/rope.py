@@ -24,6 +24,8 @@ from conself_local.model_files.metadata import Metadata
 FREQUENCY_TENSORS = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 """Tensors that divide the frequencies; each has one value per pair of rotary dimensions."""
 _KINDS = ("none", "linear", "yarn", "longrope")
+_LARGEST_SCALE = 100.0
+"""Factor of cosine and sine beyond which a file is damaged; those of today are below 3."""
 _Doubles = npt.NDArray[np.float64]
 
 
@@ -38,8 +40,11 @@ class Rope:
 
 
 def rotary_dimensions(metadata: Metadata) -> int:
-    """Return how many dimensions of a head are rotated."""
-    return metadata.whole("rope.dimension_count", metadata.head_size)
+    """Return how many dimensions of a head are rotated. Raises ConselfError unless they are even and fit the head."""
+    dimensions = metadata.whole("rope.dimension_count", metadata.head_size)
+    if dimensions % 2 or dimensions > metadata.head_size:
+        raise metadata.unusable("rope.dimension_count")
+    return dimensions
 
 
 def original_context(metadata: Metadata) -> int:
@@ -63,7 +68,7 @@ def rope(metadata: Metadata, factors: Mapping[str, Floats], context_tokens: int,
             f"{metadata.file_name} scales its positions in a way that is not known here ({what})",
             "this model can be sampled, but not trained",
         )
-    base, dimensions = metadata.number("rope.freq_base", 10000.0), rotary_dimensions(metadata)
+    base, dimensions = metadata.positive("rope.freq_base", 10000.0), rotary_dimensions(metadata)
     frequencies = _plain(base, dimensions)
     found = _factors(metadata, factors, context_tokens)
     if found is not None:
@@ -79,7 +84,10 @@ def rope(metadata: Metadata, factors: Mapping[str, Floats], context_tokens: int,
         scale *= _yarn_scale(metadata, factor)
     elif kind != "none":
         frequencies = frequencies / factor
-    return Rope(frequencies.astype(np.float32), scale)
+    found_frequencies = frequencies.astype(np.float32)
+    if not (np.isfinite(found_frequencies) & (found_frequencies > 0)).all() or not 0 < scale < _LARGEST_SCALE:
+        raise metadata.unusable("rope.scaling.factor")
+    return Rope(found_frequencies, scale)
 
 
 def sliding_rope(metadata: Metadata, default_base: float | None) -> Rope:
@@ -87,8 +95,8 @@ def sliding_rope(metadata: Metadata, default_base: float | None) -> Rope:
 
     default_base: base if the file states none for these layers; None means the base of the other layers.
     """
-    base = metadata.number("rope.freq_base", 10000.0) if default_base is None else default_base
-    base = metadata.number("rope.freq_base_swa", base)
+    base = metadata.positive("rope.freq_base", 10000.0) if default_base is None else default_base
+    base = metadata.positive("rope.freq_base_swa", base)
     return Rope(_plain(base, rotary_dimensions(metadata)).astype(np.float32), 1.0)
 
 

@@ -18,6 +18,8 @@ from conself_local.foreign_files import PARSER_ERRORS, read_source
 from conself_local.problems.changed_names import changed_names
 
 _MAX_FILE_BYTES = 1_000_000
+_MAX_HELPER_BYTES = 200_000
+"""Largest file in which helpers are looked for: the trees of some of them are kept."""
 _MAX_STEPS = 10
 """Imports that are followed from one module to the next."""
 _SHARED_FOLDERS = ("site-packages", "dist-packages")
@@ -144,12 +146,12 @@ def _real(file: Path) -> Path:
     return Path(os.path.realpath(file))  # `resolve` raises at a circle of links
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _module_at(package: SourcePackage, path: Path) -> SourceModule | None:
     for file in (path.with_name(f"{path.name}.py"), path / "__init__.py"):
         if file.is_file():
             try:
-                return package.module(file)
+                return package.module(file) if file.stat().st_size <= _MAX_HELPER_BYTES else None
             except (OSError, *PARSER_ERRORS):
                 return None
     return None

@@ -78,12 +78,47 @@ def test_what_is_not_computed_as_llama_cpp_computes_it_is_refused_by_name(why: s
     assert "sampled" in caught.value.hint or "damaged" in caught.value.hint
 
 
+HOSTILE = {
+    "block_count": ("gemma3", "block_count", 2_000_000_000),
+    "embedding_length": ("llama", "embedding_length", 2**31 - 1),
+    "rope.dimension_count": ("llama", "rope.dimension_count", 200_000_000),
+    "odd dimensions": ("llama", "rope.dimension_count", 7),
+    "attention.key_length": ("llama-key-length", "attention.key_length", 100_000_000),
+    "attention.head_count": ("llama", "attention.head_count", 0),
+    "feed_forward_length": ("llama", "feed_forward_length", -1),
+    "rope.freq_base": ("llama", "rope.freq_base", -5.0),
+    "rope.scaling.factor": ("llama", "rope.scaling.factor", -4.0),
+    "rope.scaling.attn_factor": ("llama", "rope.scaling.attn_factor", 0.0),
+    "attention.layer_norm_rms_epsilon": ("llama", "attention.layer_norm_rms_epsilon", -1.0),
+    "logit_scale": ("granite", "logit_scale", 0.0),
+    "attention.sliding_window": ("gemma3", "attention.sliding_window", 0),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_numbers_that_cannot_be_are_refused_at_once(case: str, tmp_path: Path) -> None:
+    """Prevent a regression: they took gigabytes and minutes, or made every log-probability NaN."""
+    name, key, value = HOSTILE[case]
+    plain = write_tiny_family(tmp_path / "plain.gguf", TINY_FAMILIES[name])
+    changed = copy_gguf(plain.path, tmp_path / "m.gguf", {}, numbers={f"{plain.architecture}.{key}": value})
+    with pytest.raises(ConselfError):
+        read_weights(replace(plain, parts=(changed,)))
+
+
+def test_a_linear_map_has_two_dimensions(tmp_path: Path) -> None:
+    tiny = replace(_LLAMA, biases=())
+    plain = write_tiny_family(tmp_path / "plain.gguf", tiny)
+    changed = copy_gguf(plain.path, tmp_path / "m.gguf", {}, shapes={"blk.0.attn_v.weight": (2, 8, 32)})
+    with pytest.raises(ConselfError, match="a linear map has 2"):
+        read_weights(replace(plain, parts=(changed,)))
+
+
 def test_a_file_of_several_sections_of_positions_is_refused(tmp_path: Path) -> None:
     """Vision files of GLM-4 rotate rows in another way."""
     plain = write_tiny_family(tmp_path / "plain.gguf", TINY_FAMILIES["glm4"])
-    model = copy_gguf(plain.path, tmp_path / "m.gguf", {"glm4.rope.dimension_sections": [2, 1, 1, 0]})
+    changed = copy_gguf(plain.path, tmp_path / "m.gguf", {"glm4.rope.dimension_sections": [2, 1, 1, 0]})
     with pytest.raises(ConselfError, match="several sections"):
-        read_weights(model)
+        read_weights(replace(plain, parts=(changed,)))
 
 
 def test_memory_counts_the_size_of_heads(tmp_path: Path) -> None:

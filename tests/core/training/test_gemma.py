@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from conself_local.model_files.model_file import ModelFile
+from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.torch_backend.backend import TorchBackend
@@ -44,9 +44,9 @@ def _float32_copy(folder: Path) -> ModelFile:
                 pytest.skip("the packages with the weights of Gemma 3 are not installed")
             (part,) = (Path(spec.origin).parent / "data").iterdir()
             whole.write(part.read_bytes())
-    model = copy_gguf(joined, folder / "float32.gguf", {"tokenizer.chat_template": TEMPLATE}, float32=True)
+    target = copy_gguf(joined, folder / "float32.gguf", {"tokenizer.chat_template": TEMPLATE}, float32=True)
     joined.unlink()
-    return model
+    return load_model_file(target)
 
 
 def test_a_pair_is_trained_and_llama_cpp_scores_it_as_torch_does(tmp_path: Path) -> None:
