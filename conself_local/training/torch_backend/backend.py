@@ -18,13 +18,12 @@ from conself_local.model_files.model_file import load_model_file
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
 from conself_local.training.job import DISK_ADAPTERS, Forecast, PairLogps, PairMetrics, TokenPair, TrainingJob
 from conself_local.training.packing import Group, group_of, pack
+from conself_local.training.torch_backend.devices import pick_device, pick_dtype
 from conself_local.training.torch_backend.loss import con_dpo_pair_loss
 from conself_local.training.torch_backend.model import (
     add_lora,
     load_base,
     load_lora,
-    pick_device,
-    pick_dtype,
     sum_completion_logps,
     token_logps,
 )
