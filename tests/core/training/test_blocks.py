@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -83,7 +85,8 @@ def test_a_map_in_blocks_equals_the_dense_map_as_on_a_card(
     assert linear.packed.blocks.dtype == torch.uint8 and not linear.packed.state_dict()
     x = torch.randn(2, 7, 256, generator=torch.Generator().manual_seed(0))
     outputs, gradients = [], []
-    for multiply in (linear, lambda x: x @ weight.T):
+    maps: list[Callable[[torch.Tensor], torch.Tensor]] = [linear, lambda x: x @ weight.T]
+    for multiply in maps:
         leaf = x.clone().requires_grad_()
         y = multiply(leaf)
         (y * torch.linspace(-1, 1, 96)).sum().backward()  # type: ignore[no-untyped-call]
