@@ -148,7 +148,7 @@ def test_a_card_of_a_size_gets_its_plan(
     activations = 3 + longest * (100 / 256) * (0.2 if recomputes else 1)
     expected = 500 + activations + (0 if is_offloaded else 20) + (300 if is_dense else 0)
     assert planned.forecast.peak_bytes == pytest.approx(expected * MIB, rel=0.01)
-    assert planned.forecast.peak_bytes < total * MIB
+    assert expected < total
 
 
 def test_dense_weights_that_are_no_faster_or_do_not_fit_twice_are_not_kept_on_a_card(
@@ -161,7 +161,7 @@ def test_dense_weights_that_are_no_faster_or_do_not_fit_twice_are_not_kept_on_a_
 
 
 def test_a_card_that_is_too_small_is_refused_with_what_would_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConselfError, match="400 tokens at once on a card does not fit: 0.0 GiB are free") as refusal:
+    with pytest.raises(ConselfError, match=r"400 tokens at once on a card does not fit: 0\.0 GiB are free") as refusal:
         _plan(monkeypatch, 520, card=True)
     assert "smaller model" in refusal.value.hint and "CONSELF_TRAIN_ON=cpu" in refusal.value.hint
     with pytest.raises(ConselfError, match="needs about") as refusal:
