@@ -66,7 +66,7 @@ class TorchBackend:
         )
         self._named = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
         self._optimizer = AdapterOptimizer(self._named, job.learning_rate, job.max_gradient_norm)
-        self._trainee = TorchTrainee(self._model, self._optimizer, device)
+        self.trainee = TorchTrainee(self._model, self._optimizer, device)
         self.micro_batch_tokens = MICRO_BATCH_TOKENS
         self._failed: tuple[int, int] = (0, 0)
         """Pairs and tokens of the micro-batch that did not fit."""
@@ -82,7 +82,7 @@ class TorchBackend:
 
     def plan(self) -> Forecast:
         """Fit the run to the free memory, and return its forecast; raise ConselfError if it does not fit."""
-        found = plan_training(self._job, self._trainee, self._compute.memory, self._compute.name)
+        found = plan_training(self._job, self.trainee, self._compute.memory, self._compute.name)
         self.micro_batch_tokens = found.micro_batch_tokens
         return found.forecast
 
@@ -94,7 +94,7 @@ class TorchBackend:
         if pairs > 1:
             self.micro_batch_tokens = max(1, min(self.micro_batch_tokens, tokens) // 2)
             return f"micro-batches hold at most {self.micro_batch_tokens} tokens"
-        return self._trainee.save_more()
+        return self.trainee.save_more()
 
     def peak_bytes(self) -> int:
         """Return the peak of the memory of the device."""
