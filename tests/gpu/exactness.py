@@ -23,8 +23,8 @@ from tests.gpu.shapes import SHAPES, write_model
 
 _SPEED_VALUES = {"cpu": 2**18}
 """Type of device -> how many values are unpacked to measure the speed; 2**24 on cards."""
-_MOST_RELATIVE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
-"""Precision -> the largest relative difference of a gradient's norm that passes."""
+_MOST_RELATIVE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+"""Precision -> the largest relative difference of a gradient that passes; the processor itself has 0.05 in bfloat16."""
 
 
 def check_unpacking(report: Report, compute: ComputeDevice) -> None:
