@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from conself_local.machine.gpu import Gpu, Maker
+from conself_local.machine.gpu import CHOICE, Gpu, Maker, keeps_to_processor
 from conself_local.machine.room import gib
 
 _LLAMA_BACKENDS: Mapping[str, str] = {
@@ -55,7 +55,9 @@ def torch_build(version_file: Path | None = None) -> str:
 
 
 def trains_on_card(gpus: Sequence[Gpu], build: str) -> bool:
-    """Return whether a build of torch is one for the first card."""
+    """Return whether training uses the first card: if the build of torch is one for it, and the user did not refuse."""
+    if keeps_to_processor():
+        return False
     return bool(gpus) and gpus[0].maker in _TORCH_NEEDS and build.startswith(_TORCH_NEEDS[gpus[0].maker][0])
 
 
@@ -94,6 +96,8 @@ def describe_training(gpus: Sequence[Gpu], build: str) -> str:
     installed = f"torch {_version('torch')}, built for {build or 'processors'}"
     if not gpus:
         return f"{installed}: trains on the processor"
+    if keeps_to_processor():
+        return f"{installed}: trains on the processor, because {CHOICE} is cpu"
     if trains_on_card(gpus, build):
         return f"{installed}: trains on the card"
     return f"{installed}: trains on the processor; to use the card: {_TORCH_NEEDS[gpus[0].maker][1]}"

@@ -8,6 +8,7 @@ built for (`builds.py`). No machine in CI has a card: the tests cover parsing an
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import subprocess
@@ -24,6 +25,9 @@ _NVIDIA_SMI_TIMEOUT_S = 10
 _DRM = Path("/sys/class/drm")
 _AMD, _INTEL = "0x1002", "0x8086"
 _SETTLE_SECONDS, _POLL_SECONDS = 10.0, 0.5
+
+CHOICE = "CONSELF_TRAIN_ON"
+"""Environment variable that keeps training on the processor if it is `cpu`."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,11 @@ def usable_gpu() -> Gpu | None:
     """Return the first graphics card, or None if there is none or the installed llama.cpp cannot use it; cached."""
     gpus = find_gpus()
     return gpus[0] if gpus and build_uses_gpu() else None
+
+
+def keeps_to_processor() -> bool:
+    """Return whether the user chose that training stays on the processor."""
+    return os.environ.get(CHOICE) == "cpu"
 
 
 def free_card_bytes() -> int | None:

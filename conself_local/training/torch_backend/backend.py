@@ -5,6 +5,7 @@ The training loop is not here (`trainer.py`), nor the model and its log-probabil
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +16,13 @@ from safetensors.torch import load_file, save_file
 
 from conself_local.adapters.formats import Adapter, adapter_of_peft_tensors
 from conself_local.errors import ConselfError, DeviceMemoryError
+from conself_local.machine.gpu import CHOICE
 from conself_local.machine.room import gib
 from conself_local.model_files.model_file import load_model_file
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
 from conself_local.training.job import Forecast, PairLogps, PairMetrics, TokenPair, TrainingJob
 from conself_local.training.packing import MICRO_BATCH_TOKENS, group_of, pack
-from conself_local.training.torch_backend.devices import CHOICE, ComputeDevice, pick_compute_device
+from conself_local.training.torch_backend.devices import ComputeDevice, pick_compute_device
 from conself_local.training.torch_backend.loss import con_dpo_pair_loss
 from conself_local.training.torch_backend.model import (
     add_lora,
@@ -106,6 +108,7 @@ class TorchBackend:
         try:
             yield
         except torch.OutOfMemoryError as error:
+            traceback.clear_frames(error.__traceback__)  # they keep the activations, and the error lives on
             self._failed = (pairs, tokens)
             raise DeviceMemoryError(
                 f"the memory of {self._compute.name} ran out" + (f" on {tokens} tokens at once" if tokens else ""),

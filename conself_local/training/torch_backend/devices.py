@@ -7,18 +7,15 @@ limit leave. Not covered: several cards; the first is used.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
+from conself_local.machine.gpu import keeps_to_processor
 from conself_local.machine.process_memory import give_back_freed, peak_bytes, reset_peak, resident_bytes
 from conself_local.machine.processor import processor_has_bf16
 from conself_local.machine.resources import available_memory_bytes
-
-CHOICE = "CONSELF_TRAIN_ON"
-"""Environment variable that keeps training on the processor if it is `cpu`."""
 
 
 class DeviceMemory(Protocol):
@@ -126,7 +123,7 @@ class ComputeDevice:
 
 def pick_device() -> torch.device:
     """Return the first graphics card that torch can use, unless the user chose the processor, else the processor."""
-    if os.environ.get(CHOICE) == "cpu" or not torch.accelerator.is_available():
+    if keeps_to_processor() or not torch.accelerator.is_available():
         return torch.device("cpu")
     card = torch.accelerator.current_accelerator()
     return torch.device("cpu") if card is None or card.type == "mps" else torch.device(card.type, 0)

@@ -10,6 +10,7 @@ memory that other programs take later (`TorchBackend.reduce_memory`).
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,10 +18,11 @@ from typing import Protocol
 import torch
 
 from conself_local.errors import ConselfError
+from conself_local.machine.gpu import CHOICE
 from conself_local.machine.room import gib
 from conself_local.training.job import DISK_ADAPTERS, MEASURED_PAIRS, Forecast, TrainingJob
 from conself_local.training.packing import MICRO_BATCH_TOKENS, Group, group_of, micro_batches
-from conself_local.training.torch_backend.devices import CHOICE, DeviceMemory
+from conself_local.training.torch_backend.devices import DeviceMemory
 
 _PROBE_TOKENS = 256
 _FRAGMENTATION = 1.5
@@ -213,7 +215,8 @@ class _Planner:
             self._trainee.keep_dense(True)
             self._trainee.run(self._probe)
             return self._timed(self._probe)[1]
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError as error:
+            traceback.clear_frames(error.__traceback__)
             return float("inf")
 
     def _measure_resident(self) -> Cost:
@@ -233,7 +236,8 @@ class _Planner:
             self._trainee.run(short)
             low, low_seconds = self._timed(short)
             high, seconds = self._timed(long)
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError as error:
+            traceback.clear_frames(error.__traceback__)  # they keep the activations
             self._memory.give_back()
             return None
         self._probe, self._packed_seconds = long, seconds

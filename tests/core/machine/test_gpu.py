@@ -130,6 +130,13 @@ def test_builds_are_described_with_the_one_command_that_changes_them(
     assert all("on the processor" in told and "to use" not in told for told in without)
 
 
+def test_the_user_may_keep_training_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert trains_on_card([RTX], "CUDA 12.8")
+    monkeypatch.setenv("CONSELF_TRAIN_ON", "cpu")
+    assert not trains_on_card([RTX], "CUDA 12.8")
+    assert "because CONSELF_TRAIN_ON is cpu" in describe_training([RTX], "CUDA 12.8")
+
+
 def test_builds_are_told_by_the_files_of_the_packages(tmp_path: Path) -> None:
     for name in ("libggml-base.so", "libggml-cuda.so", "ggml-vulkan.dll", "libggml-cpu.so.0"):
         (tmp_path / name).touch()

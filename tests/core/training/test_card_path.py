@@ -14,7 +14,7 @@ import torch
 from conself_local.model_files.gguf_weights import family_of
 from conself_local.training.packing import Group, pack
 from conself_local.training.torch_backend.model import add_lora, load_base, token_logps
-from conself_local.training.torch_backend.packed_linear import PackedEmbedding, PackedHead
+from conself_local.training.torch_backend.packed_linear import PackedEmbedding, PackedHead, keep_dense
 from tests.fakes.tiny_families import TINY_FAMILIES, write_tiny_family
 from tests.fakes.tiny_qwen35 import write_tiny_qwen35
 
@@ -53,3 +53,20 @@ def test_a_card_computes_what_the_processor_computes(name: str, tmp_path: Path) 
     assert set(gradients) == set(card_gradients)
     for key, gradient in gradients.items():
         assert float((gradient - card_gradients[key]).norm()) <= 1e-4 * float(gradient.norm()) + 1e-6, key
+
+
+def test_recomputed_activations_and_dense_weights_change_nothing_on_the_card_path(tmp_path: Path) -> None:
+    described = write_tiny_family(tmp_path / "tiny.gguf", TINY_FAMILIES["llama-key-length"])
+    results = []
+    for change in ("nothing", "recompute", "dense"):
+        model = load_base(described, torch.float32, torch.device("cpu"), 256, as_card=True)
+        if change == "recompute":
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.train()
+        keep_dense(model, change == "dense")
+        assert bool(model.lm_head.weight.numel()) == (change == "dense")
+        results.append(_results(model))
+    (logps, gradients), *others = results
+    for other_logps, other_gradients in others:
+        assert torch.allclose(logps, other_logps, atol=1e-6)
+        assert all(torch.allclose(g, other_gradients[key], atol=1e-5) for key, g in gradients.items())
