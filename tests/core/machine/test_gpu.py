@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from conself_local.machine import summary
 from conself_local.machine.builds import (
     describe_gpus,
     describe_sampling,
@@ -128,6 +129,16 @@ def test_builds_are_described_with_the_one_command_that_changes_them(
         assert ("to use the card: " in told) == bool(command)
     without = (describe_sampling([], backends), describe_training([], build))
     assert all("on the processor" in told and "to use" not in told for told in without)
+
+
+def test_the_start_screen_names_the_card_and_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary, "read_gpus", lambda: [RTX])
+    monkeypatch.setattr(summary, "llama_backends", lambda: ())
+    monkeypatch.setattr(summary, "torch_build", lambda: "CUDA 12.8")
+    card, samples, trains = summary._describe_card()
+    assert "RTX 4070" in card and "-DGGML_CUDA=on" in samples and "trains on the card" in trains
+    monkeypatch.setattr(summary, "read_gpus", lambda: [])
+    assert summary._describe_card() == []
 
 
 def test_the_user_may_keep_training_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
