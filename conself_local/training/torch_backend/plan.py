@@ -130,7 +130,8 @@ def plan_training(job: TrainingJob, trainee: Trainee, memory: DeviceMemory, devi
     weights = "weights unpacked" if dense else "weights left in the file's blocks"
     disk = DISK_ADAPTERS * trainee.adapter_bytes
     duration = _duration(seconds * _token_passes(job))
-    summary = f"about {duration} on {device_name}, {gib(peak)} of memory and {disk >> 20} MiB of disk; {weights}"
+    where = f" on {device_name}" if memory.is_exact else ""
+    summary = f"about {duration}{where}, {gib(peak)} of memory and {disk >> 20} MiB of disk; {weights}"
     return TrainingPlan(Forecast(summary + level.description, peak, disk), tokens)
 
 
