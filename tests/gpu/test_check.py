@@ -48,7 +48,7 @@ def test_every_check_runs_on_the_processor_without_ggml(
     assert "failed" not in printed and "MISSED" not in printed and "no goal was missed" in printed
     assert "21 of 21 types equal" in printed and "llama-cpp-python is not installed" in printed
     assert "continued with step 3, largest difference 0.0e+00" in printed
-    for row in ("(b) tiny", "(c) 7B in 8 GB", "(d) speed", "(d) TRL", "(c) 1.5B and 14B"):
+    for row in ("(b) tiny", "(c) tiny in place of 7B", "(d) speed", "(d) TRL", "(c) 1.5B and 14B"):
         assert f"| {row}" in printed, row
 
 

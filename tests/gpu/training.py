@@ -30,8 +30,8 @@ def check_memory(report: Report, device: str, folder: Path, name: str, card_gib:
 
     On the processor a tiny model trains without a limit, and its peak says nothing.
     """
-    check = f"(c) {name} in {card_gib} GB"
     is_card = open_device(device).device.type != "cpu"
+    check = f"(c) {name} in {card_gib} GB" if is_card else f"(c) tiny in place of {name}, no limit"
     shape = SHAPES[name if is_card else "tiny"]
     why = _lacks(device, folder, shape, card_gib if is_card else 0)
     if why:
