@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from conself_local.training.trainer import train
 from tests.gpu.device import open_device
 
 RANK = 16
+KILLED_AFTER = 2
 LEARNING_RATE = 1e-4
 
 
@@ -54,11 +56,13 @@ def train_job(
     return reports
 
 
+def _wait_to_be_killed(report: dict[str, Any]) -> None:
+    """Print a report; after the second step, wait, so that the kill always comes between the same steps."""
+    print(json.dumps(report), flush=True)
+    if report.get("step") == KILLED_AFTER:
+        time.sleep(600)
+
+
 if __name__ == "__main__":
     _, device, target = sys.argv
-    train_job(
-        load_job(Path(target) / "job.json"),
-        Path(target),
-        open_device(device),
-        lambda report: print(json.dumps(report), flush=True),
-    )
+    train_job(load_job(Path(target) / "job.json"), Path(target), open_device(device), _wait_to_be_killed)

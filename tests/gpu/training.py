@@ -17,7 +17,7 @@ from conself_local.training.torch_backend.backend import TorchBackend
 from conself_local.training.torch_backend.devices import ComputeDevice
 from conself_local.training.torch_backend.trainee import TorchTrainee
 from tests.gpu.device import CONTEXT_BYTES, GIB, module, open_device, release
-from tests.gpu.jobs import make_job, train_job
+from tests.gpu.jobs import KILLED_AFTER, make_job, train_job
 from tests.gpu.report import Report
 from tests.gpu.shapes import SHAPES, Shape, write_model
 
@@ -174,7 +174,7 @@ def check_resume(report: Report, device: str, folder: Path) -> None:
     with subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            if line.startswith("{") and json.loads(line).get("step") == 2:
+            if line.startswith("{") and json.loads(line).get("step") == KILLED_AFTER:
                 process.kill()
                 break
     reports = train_job(job, cut, compute)
