@@ -34,3 +34,7 @@ class EngineDiedError(ConselfError):
 
 class TrainingFailedError(ConselfError):
     """The trainer process ended without an adapter; its last checkpoint is kept, so training can continue from it."""
+
+
+class DeviceMemoryError(ConselfError):
+    """The memory of the device that trains ran out in the middle of a run; a smaller micro-batch may fit."""

@@ -14,7 +14,14 @@ from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import PARSER_ERRORS, reason
 from conself_local.home import Home
-from conself_local.machine.gpu import describe, find_gpus, usable_gpu
+from conself_local.machine.builds import (
+    describe_gpus,
+    describe_sampling,
+    describe_training,
+    llama_backends,
+    torch_build,
+)
+from conself_local.machine.gpu import read_gpus
 from conself_local.machine.processor import processor_has_bf16
 from conself_local.machine.resources import available_memory_bytes, usable_cores
 from conself_local.machine.room import gib, is_full, size_text
@@ -26,6 +33,11 @@ from conself_local.problems.formats.human_eval import packaged_file
 from conself_local.store.store import Store
 from sandbox import guarantees
 
+_LINES = (
+    "system", "cores", "bf16", "gpu", "sampling", "training", "memory_available", "home", "cache", "bundled_model",
+    "humaneval",
+)  # fmt: skip
+
 
 def diagnose(home: Home) -> dict[str, Any]:
     """Return what was found, as plain JSON values; every protection of the sandbox is tried in its own process.
@@ -33,11 +45,14 @@ def diagnose(home: Home) -> dict[str, Any]:
     Sizes are in bytes.
     """
     available = available_memory_bytes()
+    gpus = read_gpus()
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, Python {platform.python_version()}",
         "cores": usable_cores(),
         "bf16": processor_has_bf16(),
-        "gpu": describe(find_gpus(), usable_gpu() is not None),
+        "gpu": describe_gpus(gpus),
+        "sampling": describe_sampling(gpus, llama_backends()),
+        "training": describe_training(gpus, torch_build()),
         "memory_available": gib(available) if available else "unknown",
         "home": str(home.path),
         "cache": str(home.cache),
@@ -71,7 +86,7 @@ def _path_or_reason(find: Any) -> str:
 
 def print_diagnosis(found: dict[str, Any]) -> None:
     """Print what `diagnose` returned, for people, on standard output."""
-    for name in ("system", "cores", "bf16", "gpu", "memory_available", "home", "cache", "bundled_model", "humaneval"):
+    for name in _LINES:
         echo(f"{name.replace('_', ' '):<18} {found[name]}")
     _print_disk(found["disk"], found["prunable"])
     echo("packages           " + ", ".join(f"{name} {version}" for name, version in found["packages"].items()))

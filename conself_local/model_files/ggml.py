@@ -45,14 +45,14 @@ def unpack(quant_type: int, packed: Bytes, rows: int, columns: int) -> Floats:
     """Return the float32 values, shape (rows, columns), of a tensor of ggml type `quant_type`.
 
     packed: the tensor's bytes, contiguous. Raises ConselfError for an unknown type, or if their number does not match
-    the shape.
+    the shape. Plain floats are read without the library, so that it is not needed if torch unpacks all blocks.
     """
-    traits = _traits(quant_type)
     if packed.nbytes != rows * row_bytes(quant_type, columns):
         raise ConselfError("a tensor's size does not match its shape", "the file is damaged; download it again")
     packed = np.ascontiguousarray(packed)
     if quant_type == _FLOAT32:
         return packed.view(np.float32).reshape(rows, columns).copy()
+    traits = _traits(quant_type)
     values = np.empty((rows, columns), dtype=np.float32)
     _TO_FLOAT(traits.to_float)(packed.ctypes.data, values.ctypes.data, rows * columns)
     return values
@@ -84,6 +84,8 @@ def pack(quant_type: int, values: Floats) -> Bytes:
 
 def row_bytes(quant_type: int, columns: int) -> int:
     """Return the size in bytes of a row of `columns` values. Raises ConselfError if they do not fill whole blocks."""
+    if quant_type == _FLOAT32:
+        return 4 * columns
     traits = _traits(quant_type)
     if columns % traits.block_size:
         raise ConselfError(

@@ -8,6 +8,8 @@ Not done here: comparing the prediction with the free memory (`machine/room.py`)
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from conself_local.machine.gpu import Gpu
 from conself_local.model_files.model_file import ModelFile
 
@@ -46,11 +48,14 @@ def kv_tokens(model: ModelFile, slots: int, longest: int) -> int:
     return max(longest, min(slots * longest, KV_MEMORY_BYTES // max(1, model.kv_bytes_per_token)))
 
 
-def training_bytes(model: ModelFile) -> int:
-    """Return a lower bound of the trainer process's memory in bytes.
+def training_bytes(model: ModelFile, on_card: bool = False) -> int:
+    """Return a lower bound of the trainer process's main memory in bytes.
 
-    It counts the libraries, the file's packed blocks, and the unpacked embeddings and output head.
+    It counts the libraries, the file's packed blocks, and the unpacked embeddings and output head. With a card, the
+    blocks are read from the file and stay there, so that only the libraries are counted.
     """
+    if on_card:
+        return 2 * _TRAINER_BASE_BYTES
     return (
         _TRAINER_BASE_BYTES
         + model.size_bytes
@@ -61,7 +66,45 @@ def training_bytes(model: ModelFile) -> int:
 ALL_LAYERS = 999
 """More layers than any model has: all of them and the output layer."""
 _FREE_SHARE = 0.25
-"""Share of a card's memory to leave free: the trainer starts after the engine has ended, but a driver context stays."""
+"""Share of a card's memory to leave free if its free memory is not known; the desktop and drivers use some."""
+_CARD_RESERVE_BYTES = 600 * 2**20
+"""What a driver context and the buffers of llama.cpp take beside weights and keys and values."""
+
+
+@dataclass(frozen=True)
+class CardPlan:
+    """What of a model is placed on a card."""
+
+    layers: int
+    """Number of layers; `ALL_LAYERS` with the output layer."""
+    context_tokens: int
+    """Tokens of KV memory over all slots."""
+    host_share: float
+    """Share of the weights that remains in main memory."""
+
+
+def plan_card(model: ModelFile, weights_bytes: int, slots: int, longest: int, gpu: Gpu) -> CardPlan:
+    """Return the layers and the KV memory for a card: all layers first, then as many tokens as fit beside them.
+
+    longest: the most tokens of a slot. Fewer tokens than `slots * longest` mean fewer slots at once, never a shorter
+    one. Layers that do not fit with the KV memory of one slot at its longest remain in main memory.
+    """
+    context_tokens = kv_tokens(model, slots, longest)
+    room = card_room(gpu)
+    token_bytes = max(1, model.kv_bytes_per_token)
+    if room is not None and room >= weights_bytes + longest * token_bytes:
+        context_tokens = max(longest, min(context_tokens, int(room - weights_bytes) // token_bytes))
+    layers = layers_that_fit(model, weights_bytes, context_tokens * token_bytes, gpu)
+    return CardPlan(layers, context_tokens, 1 - min(1.0, layers / (model.block_count + 1)))
+
+
+def card_room(gpu: Gpu) -> float | None:
+    """Return the bytes of a card that a model may take; None if its memory is not known."""
+    if gpu.memory_bytes is None:
+        return None
+    if gpu.free_bytes is None:
+        return gpu.memory_bytes * (1 - _FREE_SHARE)
+    return max(0, gpu.free_bytes - _CARD_RESERVE_BYTES)
 
 
 def layers_that_fit(model: ModelFile, weights_bytes: int, kv_bytes: int, gpu: Gpu) -> int:
@@ -70,10 +113,8 @@ def layers_that_fit(model: ModelFile, weights_bytes: int, kv_bytes: int, gpu: Gp
     weights_bytes, kv_bytes: sizes for the whole model. Returns `ALL_LAYERS` if the whole model fits, its output layer
     included, or if the card's memory is unknown.
     """
-    if gpu.memory_bytes is None:
-        return ALL_LAYERS
-    room = gpu.memory_bytes * (1 - _FREE_SHARE)
-    if weights_bytes + kv_bytes <= room:
+    room = card_room(gpu)
+    if room is None or weights_bytes + kv_bytes <= room:
         return ALL_LAYERS
     bytes_per_layer = (weights_bytes + kv_bytes) / (model.block_count + 1)
     return min(model.block_count, int(room / bytes_per_layer))

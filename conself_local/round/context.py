@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from conself_local.events import OnEvent
 from conself_local.home import Home
+from conself_local.machine.gpu import usable_gpu
 from conself_local.model_files.model_file import ModelFile
 from conself_local.sampling.tuning import SamplingConfig, sampling_config
 from conself_local.store.store import Store
@@ -43,10 +44,12 @@ class ComputeOptions:
 
     @property
     def overlap_workers(self) -> int:
-        """Workers of the sandbox while the engine samples: a quarter of `workers`, at least 1.
+        """Workers of the sandbox while the engine samples: a quarter of `workers`, at least 1; all if a card samples.
 
         Running programs is many times faster than sampling them, so a quarter of the cores is enough.
         """
+        if self.use_gpu and self.endpoint is None and usable_gpu():
+            return self.workers
         return max(1, self.workers // 4)
 
 

@@ -32,8 +32,10 @@ from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.events import Notice, OnEvent, StageDone
+from conself_local.machine.builds import torch_build, trains_on_card
+from conself_local.machine.gpu import find_gpus, wait_until_released
 from conself_local.machine.power import read_power
-from conself_local.machine.room import verify_disk, verify_memory
+from conself_local.machine.room import gib, verify_disk, verify_memory
 from conself_local.model_files.converted_weights import ORIGINAL
 from conself_local.model_files.memory import training_bytes
 from conself_local.round.context import Endpoint, RoundContext
@@ -86,7 +88,7 @@ def run_round(
     if "pair" in wanted and not trained:
         build_round_pairs(store, round_, context.on_event)
     if "train" in wanted and not trained:
-        verify_memory("training", training_bytes(context.model), "close other programs, or train a smaller model")
+        _verify_room_for_training(context)
         train_adapter(store, round_, context.model, context.home, context.on_event)
     adapter_id = store.value("select id from adapters where round_id = ?", round_.id)
     if "evaluate" in wanted and adapter_id:
@@ -95,6 +97,17 @@ def run_round(
         _decide(context, round_, adapter_id)
         store.finish_round(round_.id)
     return round_report(store, round_.id)
+
+
+def _verify_room_for_training(context: RoundContext) -> None:
+    """Wait until the card has the engine's memory back, and raise ConselfError if main memory is too small to train."""
+    on_card = trains_on_card(find_gpus(), torch_build())
+    if on_card:
+        free = wait_until_released()
+        if free is not None:
+            context.on_event(Notice(f"the engine has ended; {gib(free)} of the card's memory are free for training"))
+    needed = training_bytes(context.model, on_card)
+    verify_memory("training", needed, "close other programs, or train a smaller model")
 
 
 @contextmanager

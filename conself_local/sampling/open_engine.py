@@ -5,13 +5,14 @@ The memory is checked before anything is loaded. Not covered: endpoints (`endpoi
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from conself_local.machine.gpu import usable_gpu
+from conself_local.machine.gpu import free_card_bytes, usable_gpu
 from conself_local.machine.room import verify_memory
 from conself_local.model_files.converted_weights import ensure_converted_weights
-from conself_local.model_files.memory import kv_tokens, layers_that_fit, sampling_bytes
+from conself_local.model_files.memory import CardPlan, kv_tokens, plan_card, sampling_bytes
 from conself_local.model_files.model_file import ModelFile
 from conself_local.sampling.engine_process import LlamaProcess
 
@@ -35,19 +36,22 @@ def open_llama(
     Raises ConselfError if the weights cannot be converted, the memory is too small, or the model cannot be loaded.
     """
     weights = ensure_converted_weights(model, weights_format, cache)
-    context_tokens = kv_tokens(model, slots, min(model.context_length, longest))
-    gpu = usable_gpu() if use_gpu else None
-    kv_bytes = model.kv_bytes_per_token * context_tokens
+    longest = min(model.context_length, longest)
     weights_bytes = model.size_bytes if weights == model.path else weights.stat().st_size
-    gpu_layers = layers_that_fit(model, weights_bytes, kv_bytes, gpu) if gpu else 0
+    gpu = usable_gpu() if use_gpu else None
+    if gpu:
+        plan = plan_card(model, weights_bytes, slots, longest, dataclasses.replace(gpu, free_bytes=free_card_bytes()))
+    else:
+        plan = CardPlan(0, kv_tokens(model, slots, longest), 1.0)
     hint = "use fewer slots (--slots), close other programs, or use a smaller model"
-    verify_memory("sampling", sampling_bytes(model, weights_bytes, context_tokens, slots), hint)
+    host_bytes = sampling_bytes(model, int(weights_bytes * plan.host_share), plan.context_tokens, slots)
+    verify_memory("sampling", host_bytes, hint)
     return LlamaProcess(
         model,
         slots=slots,
-        context_tokens=context_tokens,
+        context_tokens=plan.context_tokens,
         threads=threads,
         weights=weights,
-        gpu_layers=gpu_layers,
+        gpu_layers=plan.layers,
         on_notice=on_notice,
     )

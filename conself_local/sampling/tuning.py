@@ -21,6 +21,7 @@ from typing import get_type_hints
 
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import PARSER_ERRORS, read_text
+from conself_local.machine.gpu import usable_gpu
 from conself_local.machine.processor import processor_features
 from conself_local.machine.resources import available_memory_bytes, usable_cores
 from conself_local.machine.room import gib
@@ -103,7 +104,9 @@ def sampling_config(model: ModelFile, cache: Path) -> SamplingConfig:
     if tuning:
         found = SamplingConfig(tuning.format, tuning.slots, tuning.threads)
     else:
-        found = SamplingConfig(automatic_format(model, processor_features()), SLOTS, usable_cores())
+        # a card computes with the file's blocks, and its memory is better spent on slots than on wider weights
+        weights_format = ORIGINAL if usable_gpu() else automatic_format(model, processor_features())
+        found = SamplingConfig(weights_format, SLOTS, usable_cores())
     if found.format != ORIGINAL and not conversion_fits(model, found.format, cache, available_memory_bytes()):
         return dataclasses.replace(found, format=ORIGINAL)
     return found
@@ -219,8 +222,10 @@ def _tuning_path(model: ModelFile, cache: Path) -> Path:
 
 
 def _machine_key() -> str:
-    """Return a hash of what the speed depends on: processor, usable cores, version of llama-cpp-python."""
+    """Return a hash of what the speed depends on: processor, usable cores, card, version of llama-cpp-python."""
+    gpu = usable_gpu()
     parts = [platform.machine(), _processor(), str(usable_cores()), importlib.metadata.version("llama-cpp-python")]
+    parts += [gpu.name] if gpu else []  # nothing without a card, so that what was measured before there were any stays
     return hashlib.sha256("/".join(parts).encode()).hexdigest()[:12]
 
 

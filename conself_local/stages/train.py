@@ -100,6 +100,8 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
     for report in run_trainer(job, folder):
         if "forecast" in report:
             on_event(Notice(f"training: {report['forecast']}"))
+        if "notice" in report:
+            on_event(Notice(f"training: {report['notice']}"))
         part = next((key for key in STAGE_OF_REPORT if key in report), None)
         if part and part != shown:
             shown = part

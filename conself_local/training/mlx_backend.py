@@ -22,6 +22,7 @@ from mlx_lm.utils import load as load_folder
 
 from conself_local.adapters.formats import Adapter, adapter_of_mlx_tensors, read_peft
 from conself_local.errors import ConselfError
+from conself_local.machine.process_memory import peak_bytes
 from conself_local.machine.resources import available_memory_bytes
 from conself_local.machine.room import gib
 from conself_local.model_files.family import ATTENTION, GATED_MLP
@@ -30,6 +31,7 @@ from conself_local.model_files.mlx_folder import verify_mlx_folder
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
 from conself_local.training.job import DISK_ADAPTERS, Forecast, PairLogps, PairMetrics, TokenPair, TrainingJob
+from conself_local.training.packing import MICRO_BATCH_TOKENS
 
 nn: Any = mlx.nn
 optim: Any = mlx.optimizers
@@ -99,6 +101,15 @@ class MlxBackend:
         self._optimizer = optim.AdamW(job.learning_rate, weight_decay=0.0, bias_correction=True)
         self._optimizer.init(self._model.trainable_parameters())
         self._gradients: Any = None
+        self.micro_batch_tokens = MICRO_BATCH_TOKENS
+
+    def reduce_memory(self) -> str:
+        """Return an empty text: MLX shares the computer's memory, and nothing here is made smaller."""
+        return ""
+
+    def peak_bytes(self) -> int:
+        """Return the peak of the process's memory."""
+        return peak_bytes()
 
     def plan(self) -> Forecast:
         """Measure the peak memory of the longest pair by running it; raise ConselfError if it does not fit.

@@ -4,8 +4,8 @@ FOLDER holds `job.json`; checkpoints and, at the end, `adapter/` (PEFT) and `ada
 Log-probabilities of the reference are computed once, before the first step, and stored in `reference.json`. The model
 and its arithmetic are a `Backend`: torch, or MLX on Apple Silicon; the loop is the same for both.
 Covered: exact resume from the last step's checkpoint; a stop at the first loss or gradient norm that is not finite; an
-early stop; heartbeats from within the computation, so that a hang is noticed. Not covered: the decision whether the
-adapter is better (`evaluation/`).
+early stop; heartbeats from within the computation, so that a hang is noticed; if a card's memory runs out, smaller
+micro-batches from the last step on. Not covered: the decision whether the adapter is better (`evaluation/`).
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from statistics import fmean
 from typing import Any, Protocol
 
 from conself_local.adapters.formats import Adapter, write_gguf, write_peft
-from conself_local.errors import ConselfError
+from conself_local.errors import ConselfError, DeviceMemoryError
 from conself_local.machine.child_pipe import Heartbeat
-from conself_local.machine.process_memory import peak_bytes
 from conself_local.machine.room import verify_disk
 from conself_local.model_files.model_file import ModelFile
 from conself_local.training.checkpoint import Progress
@@ -40,7 +39,7 @@ from conself_local.training.job import (
     TrainingJob,
     load_job,
 )
-from conself_local.training.packing import MICRO_BATCH_TOKENS, micro_batches
+from conself_local.training.packing import micro_batches
 
 Report = Callable[[dict[str, Any]], object]
 
@@ -52,8 +51,21 @@ class Backend(Protocol):
     def model_file(self) -> ModelFile | None:
         """The GGUF file; None if the weights are another kind of file, and then no GGUF adapter is written."""
 
+    @property
+    def micro_batch_tokens(self) -> int:
+        """Maximum tokens of a micro-batch; `plan` and `reduce_memory` may change it."""
+
     def plan(self) -> Forecast:
         """Return the expected cost of the run; raise ConselfError if it does not fit the memory."""
+
+    def reduce_memory(self) -> str:
+        """Forget the gradients, use less memory from now on, and return how; an empty text if nothing is left to do.
+
+        Called after a DeviceMemoryError of the other methods.
+        """
+
+    def peak_bytes(self) -> int:
+        """Return the peak of the memory of the device that trains."""
 
     def completion_logps(self, pairs: Sequence[TokenPair]) -> list[PairLogps]:
         """Return (chosen, rejected) log-probabilities per pair under the current adapter, without a gradient.
@@ -130,7 +142,12 @@ def train(job: TrainingJob, folder: Path, backend: Backend, report: Report) -> N
     references = _ensure_references(job, job_hash, backend, folder, report)
     progress = backend.load(folder / "checkpoint", job_hash)
     while progress.step < job.steps and not is_displaced(job, progress.recent_shifts):
-        event = _step(job, progress.step, backend, references)
+        try:
+            event = _step(job, progress.step, backend, references)
+        except DeviceMemoryError as error:
+            _reduce_memory(backend, error, report)
+            progress = backend.load(folder / "checkpoint", job_hash)
+            continue
         if not math.isfinite(event["loss"]) or not math.isfinite(event["gradient_norm"]):
             raise ConselfError(
                 f"the loss or gradient norm is not finite at step {event['step']}; the last checkpoint is kept",
@@ -157,7 +174,7 @@ def _ensure_references(
         if stored["job_hash"] == job_hash:
             return [(c, r) for c, r in stored["logps"]]
     logps = _pair_logps(
-        job, range(len(job.pairs)), backend, lambda done: report({"reference": done, "pairs": len(job.pairs)})
+        job, range(len(job.pairs)), backend, lambda done: {"reference": done, "pairs": len(job.pairs)}, report
     )
     references = [logps[i] for i in range(len(job.pairs))]
     part = path.with_suffix(".part")
@@ -167,14 +184,32 @@ def _ensure_references(
 
 
 def _pair_logps(
-    job: TrainingJob, indices: Iterable[int], backend: Backend, on_progress: Callable[[int], object]
+    job: TrainingJob,
+    indices: Iterable[int],
+    backend: Backend,
+    progress: Callable[[int], dict[str, Any]],
+    report: Report,
 ) -> dict[int, PairLogps]:
-    """Return the log-probabilities by index; `on_progress` is called with the number of pairs done."""
+    """Return the log-probabilities by index; `progress` makes the report for the number of pairs done."""
     logps: dict[int, PairLogps] = {}
-    for part in micro_batches(job.pairs, list(indices), MICRO_BATCH_TOKENS):
-        logps |= zip(part, backend.completion_logps([job.pairs[i] for i in part]), strict=True)
-        on_progress(len(logps))
+    pending = list(indices)
+    while pending:
+        try:
+            for part in micro_batches(job.pairs, pending, backend.micro_batch_tokens):
+                logps |= zip(part, backend.completion_logps([job.pairs[i] for i in part]), strict=True)
+                report(progress(len(logps)))
+        except DeviceMemoryError as error:
+            _reduce_memory(backend, error, report)
+        pending = [index for index in pending if index not in logps]
     return logps
+
+
+def _reduce_memory(backend: Backend, error: DeviceMemoryError, report: Report) -> None:
+    """Let the backend use less memory and report how; raise the error if it cannot."""
+    measure = backend.reduce_memory()
+    if not measure:
+        raise error
+    report({"notice": f"{error.message}; from here on, {measure}"})
 
 
 def pairs_of_step(job: TrainingJob, step: int) -> list[int]:
@@ -204,7 +239,7 @@ def _step(job: TrainingJob, step: int, backend: Backend, references: Sequence[Pa
     started = time.monotonic()
     indices = pairs_of_step(job, step)
     metrics: list[PairMetrics] = []
-    for part in micro_batches(job.pairs, indices, MICRO_BATCH_TOKENS):
+    for part in micro_batches(job.pairs, indices, backend.micro_batch_tokens):
         metrics += backend.backward([job.pairs[i] for i in part], [references[i] for i in part], 1 / len(indices))
     rate = learning_rate_at(job, step)
     norm = backend.step(rate)
@@ -217,7 +252,7 @@ def _step(job: TrainingJob, step: int, backend: Backend, references: Sequence[Pa
         "chosen_logp_shift": fmean(m.chosen_shift for m in metrics),
         "learning_rate": rate,
         "gradient_norm": norm,
-        "memory_bytes": peak_bytes(),
+        "memory_bytes": backend.peak_bytes(),
         "seconds": time.monotonic() - started,
     }
 
@@ -228,7 +263,7 @@ def _mean_change(job: TrainingJob, backend: Backend, references: Sequence[PairLo
     The mean is over both completions of at most MEASURED_PAIRS pairs.
     """
     measured = range(0, len(job.pairs), -(-len(job.pairs) // MEASURED_PAIRS))
-    logps = _pair_logps(job, measured, backend, lambda done: report({"measured": done, "pairs": len(measured)}))
+    logps = _pair_logps(job, measured, backend, lambda done: {"measured": done, "pairs": len(measured)}, report)
     return fmean(
         abs(now - then) / len(completion)
         for i, both in logps.items()

@@ -46,7 +46,7 @@ def _ours(path: Path, pairs: int, threads: int) -> float:
 def _trl(path: Path, pairs: int, threads: int, micro_batch: int) -> float:
     import torch
 
-    from conself_local.training.torch_backend.model import pick_device, pick_dtype
+    from conself_local.training.torch_backend.devices import pick_device, pick_dtype
     from tests.benchmarks.trl_peer import load_for_trl, load_tokenizer, make_trainer
 
     torch.set_num_threads(threads)
@@ -66,7 +66,7 @@ def _authors_style(path: Path, pairs: int, threads: int) -> float:
     from peft import get_peft_model
     from torch.nn.functional import logsigmoid
 
-    from conself_local.training.torch_backend.model import pick_device, pick_dtype
+    from conself_local.training.torch_backend.devices import pick_device, pick_dtype
     from tests.benchmarks.trl_peer import load_for_trl, load_tokenizer, lora_config
 
     torch.set_num_threads(threads)

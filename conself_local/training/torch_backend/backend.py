@@ -1,11 +1,13 @@
-"""Implement the training `Backend` with torch and peft, on the CPU or a CUDA GPU.
+"""Implement the training `Backend` with torch and peft, on the processor or a graphics card, by the same code.
 
 The training loop is not here (`trainer.py`), nor the model and its log-probabilities (`model.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,64 +15,106 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conself_local.adapters.formats import Adapter, adapter_of_peft_tensors
-from conself_local.machine.process_memory import give_back_freed
+from conself_local.errors import ConselfError, DeviceMemoryError
+from conself_local.machine.gpu import CHOICE
+from conself_local.machine.room import gib
 from conself_local.model_files.model_file import load_model_file
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
-from conself_local.training.job import DISK_ADAPTERS, Forecast, PairLogps, PairMetrics, TokenPair, TrainingJob
-from conself_local.training.packing import Group, group_of, pack
+from conself_local.training.job import Forecast, PairLogps, PairMetrics, TokenPair, TrainingJob
+from conself_local.training.packing import MICRO_BATCH_TOKENS, group_of, pack
+from conself_local.training.torch_backend.devices import ComputeDevice, pick_compute_device
 from conself_local.training.torch_backend.loss import con_dpo_pair_loss
 from conself_local.training.torch_backend.model import (
     add_lora,
     load_base,
     load_lora,
-    pick_device,
-    pick_dtype,
     sum_completion_logps,
     token_logps,
 )
-from conself_local.training.torch_backend.packed_linear import keep_dense, report_progress
+from conself_local.training.torch_backend.optimizer import AdapterOptimizer
+from conself_local.training.torch_backend.packed_linear import report_progress
 from conself_local.training.torch_backend.plan import plan_training
+from conself_local.training.torch_backend.trainee import TorchTrainee
 
 
 class TorchBackend:
     """A `Backend` on torch; `on_progress` is called after each linear map, forward and backward.
 
+    compute: the device (default: the first graphics card that torch can use, else the processor).
     Raises ConselfError if the model cannot be loaded or is not supported.
     """
 
-    def __init__(self, job: TrainingJob, on_progress: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        job: TrainingJob,
+        on_progress: Callable[[], None] = lambda: None,
+        compute: ComputeDevice | None = None,
+    ) -> None:
         # torch's default does not count the second thread of a core, from which matrix products gain nothing
         torch.set_num_threads(min(job.threads, torch.get_num_threads()))
         self._job = job
-        self._device = pick_device()
+        self._compute = compute or pick_compute_device()
         self.model_file = load_model_file(Path(job.model_path))
-        base = load_base(self.model_file, pick_dtype(self._device), self._device, job.context_tokens)
+        self._verify_room(self.model_file.size_bytes)
+        device = self._compute.device
+        with self._out_of_memory(0, 0):
+            base = load_base(
+                self.model_file, self._compute.dtype, device, job.context_tokens, as_card=self._compute.as_card
+            )
         report_progress(base, on_progress)
         parent = job.parent_adapter
         self._model = (
             load_lora(base, Path(parent)) if parent else add_lora(base, job.lora_rank, job.lora_alpha, job.seed)
         )
         self._named = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
-        self._parameters = list(self._named.values())
-        self._optimizer = torch.optim.AdamW(self._parameters, lr=job.learning_rate, weight_decay=0.0)
+        self._optimizer = AdapterOptimizer(self._named, job.learning_rate, job.max_gradient_norm)
+        self.trainee = TorchTrainee(self._model, self._optimizer, device)
+        self.micro_batch_tokens = MICRO_BATCH_TOKENS
+        self._failed: tuple[int, int] = (0, 0)
+        """Pairs and tokens of the micro-batch that did not fit."""
+
+    def _verify_room(self, weights_bytes: int) -> None:
+        """Raise ConselfError if the file's blocks are too large for a card."""
+        free = self._compute.memory.free_bytes() if self._compute.memory.is_exact else None
+        if free is not None and weights_bytes > free:
+            raise ConselfError(
+                f"the weights take {gib(weights_bytes)}, and {gib(free)} are free on {self._compute.name}",
+                f"train a smaller model or a smaller quantisation of it, or train on the processor ({CHOICE}=cpu)",
+            )
 
     def plan(self) -> Forecast:
-        """Return the forecast of the run; on a GPU only the disk space is forecast, and the weights are unpacked.
+        """Fit the run to the free memory, and return its forecast; raise ConselfError if it does not fit."""
+        found = plan_training(self._job, self.trainee, self._compute.memory, self._compute.name)
+        self.micro_batch_tokens = found.micro_batch_tokens
+        return found.forecast
 
-        Raises ConselfError if the longest micro-batch does not fit the free memory (checked on a CPU only).
-        """
-        adapter_bytes = sum(p.numel() * p.element_size() for p in self._parameters)
-        if self._device.type != "cpu":
-            # only CPU memory is measured here, and the CPU unpacks the weights; CI does not run this branch
-            keep_dense(self._model, True)
-            summary = f"on {torch.cuda.get_device_name(self._device)}; its time and memory are not forecast"
-            return Forecast(summary, None, DISK_ADAPTERS * adapter_bytes)
+    def reduce_memory(self) -> str:
+        """Use less memory from now on, and return how, in words; an empty text if nothing is left to do."""
+        self._optimizer.reset_gradients()
+        self._compute.memory.give_back()
+        pairs, tokens = self._failed
+        if pairs > 1:
+            self.micro_batch_tokens = max(1, min(self.micro_batch_tokens, tokens) // 2)
+            return f"micro-batches hold at most {self.micro_batch_tokens} tokens"
+        return self.trainee.save_more()
 
-        def run(groups: Sequence[Group]) -> None:
-            token_logps(self._model, pack(groups)).sum().backward()  # type: ignore[no-untyped-call]
-            self._optimizer.zero_grad(set_to_none=True)
+    def peak_bytes(self) -> int:
+        """Return the peak of the memory of the device."""
+        return self._compute.memory.peak_bytes()
 
-        return plan_training(self._job, self._model, run, adapter_bytes)
+    @contextmanager
+    def _out_of_memory(self, pairs: int, tokens: int) -> Iterator[None]:
+        """Raise DeviceMemoryError if the device runs out of memory on this micro-batch."""
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            traceback.clear_frames(error.__traceback__)  # they keep the activations, and the error lives on
+            self._failed = (pairs, tokens)
+            raise DeviceMemoryError(
+                f"the memory of {self._compute.name} ran out" + (f" on {tokens} tokens at once" if tokens else ""),
+                "close other programs, train a smaller model, or lower max_tokens; training continues from its last "
+                f"step; {CHOICE}=cpu trains on the processor",
+            ) from error
 
     def _completion_logps(self, pairs: Sequence[TokenPair]) -> torch.Tensor:
         """Return (pairs, 2) log-probabilities, chosen and rejected, in nats, summed over tokens."""
@@ -79,11 +123,15 @@ class TorchBackend:
 
     def completion_logps(self, pairs: Sequence[TokenPair]) -> list[PairLogps]:
         """Return (chosen, rejected) log-probabilities per pair in nats, summed over tokens; no gradient."""
-        with torch.no_grad():
+        with self._out_of_memory(*_size(pairs)), torch.no_grad():
             return [(chosen, rejected) for chosen, rejected in self._completion_logps(pairs).tolist()]
 
     def backward(self, pairs: Sequence[TokenPair], references: Sequence[PairLogps], share: float) -> list[PairMetrics]:
         """Accumulate the gradient of `share` times the sum of the pairs' losses, and return each pair's metrics."""
+        with self._out_of_memory(*_size(pairs)):
+            return self._backward(pairs, references, share)
+
+    def _backward(self, pairs: Sequence[TokenPair], references: Sequence[PairLogps], share: float) -> list[PairMetrics]:
         logps = self._completion_logps(pairs)
         total = logps.new_zeros(())
         metrics = []
@@ -98,35 +146,20 @@ class TorchBackend:
 
     def step(self, learning_rate: float) -> float:
         """Take one AdamW step with the clipped gradients, reset them, and return the gradient norm before clipping."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
-        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._job.max_gradient_norm))
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        give_back_freed()
+        with self._out_of_memory(0, 0):
+            norm = self._optimizer.step(learning_rate)
+        self._compute.memory.give_back()
         return norm
 
     def save(self, folder: Path, progress: Progress) -> None:
         """Write LoRA weights, the state of the optimiser and the progress as the checkpoint in `folder`."""
-        tensors = {f"weight/{name}": p.detach().cpu().contiguous() for name, p in self._named.items()}
-        for name, p in self._named.items():
-            for key, value in self._optimizer.state.get(p, {}).items():
-                tensors[f"{key}/{name}"] = value.detach().cpu().contiguous()
-        write_checkpoint(folder, progress, lambda path: save_file(tensors, path))
+        write_checkpoint(folder, progress, lambda path: save_file(self._optimizer.tensors(), path))
 
     def load(self, folder: Path, job_hash: str) -> Progress:
         """Restore the checkpoint in `folder` and return its progress; step 0 if there is none of this job."""
         progress, path = read_checkpoint(folder, job_hash)
-        tensors = load_file(path) if path else {}
-        with torch.no_grad():
-            for name, p in self._named.items() if path else ():
-                p.copy_(tensors[f"weight/{name}"])
-                state = {
-                    key: tensors[f"{key}/{name}"]
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                    if f"{key}/{name}" in tensors
-                }
-                self._optimizer.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in state.items()}
+        if path:
+            self._optimizer.load(load_file(path))
         return progress
 
     def adapter(self) -> Adapter:
@@ -137,3 +170,8 @@ class TorchBackend:
             for name, p in self._named.items()
         }
         return adapter_of_peft_tensors(tensors, config.lora_alpha / config.r)
+
+
+def _size(pairs: Sequence[TokenPair]) -> tuple[int, int]:
+    """Return the number of pairs and of their packed tokens."""
+    return len(pairs), sum(group_of(pair).size for pair in pairs)

@@ -1,7 +1,8 @@
 """Load the original GGUF file as a torch model with LoRA layers, and compute log-probabilities of completions.
 
 The base model has the dequantised values of the original file, dense or in quantised blocks (`packed_linear.py`). It
-computes in BF16 if the CPU or GPU supports it, else in float32; LoRA weights are float32. Nothing is downloaded.
+computes in BF16 if the device supports it (`devices.py`), else in float32; LoRA weights are float32. Nothing is
+downloaded.
 """
 
 from __future__ import annotations
@@ -21,55 +22,59 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from conself_local.errors import ConselfError
-from conself_local.machine.processor import processor_has_bf16
 from conself_local.model_files.gguf_weights import GgufTensor, read_weights
 from conself_local.model_files.model_file import ModelFile
 from conself_local.model_files.rope import Rope
 from conself_local.training.packing import Group, Packed, pack
 from conself_local.training.torch_backend import packed_attention
+from conself_local.training.torch_backend.frozen_head import head_logps
 from conself_local.training.torch_backend.lean_layers import use_lean_layers
-from conself_local.training.torch_backend.packed_linear import PackedLinear
+from conself_local.training.torch_backend.packed_linear import PackedEmbedding, PackedHead, PackedLinear
+from conself_local.training.torch_backend.packed_rows import PackedRows
 
-_LOGIT_ROWS = 128
-"""Number of rows of logits (V,) in memory at once."""
-
-
-def pick_device() -> torch.device:
-    """Return the CUDA device if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+_EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
-def pick_dtype(device: torch.device) -> torch.dtype:
-    """Return bfloat16 if the device computes it in hardware, else float32."""
-    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else processor_has_bf16()
-    return torch.bfloat16 if native else torch.float32
-
-
-def load_base(model: ModelFile, dtype: torch.dtype, device: torch.device, context_tokens: int = 0) -> Any:
+def load_base(
+    model: ModelFile,
+    dtype: torch.dtype,
+    device: torch.device,
+    context_tokens: int = 0,
+    *,
+    as_card: bool | None = None,
+) -> Any:
     """Return a frozen causal language model with the file's dequantised values.
 
     The linear maps of the layers remain in the file's blocks (`packed_linear.keep_dense` unpacks them permanently);
-    embeddings, norms and the output head are dense. context_tokens: the context that the engine is started with.
+    norms are dense. On the processor, embeddings and output head are dense too. context_tokens: the context that the
+    engine is started with. as_card: whether to compute as on a graphics card: embeddings and head in blocks, torch
+    operations unpack, torch's own attention (default: whether `device` is not the processor).
     Raises ConselfError if the architecture or a tensor is not supported, or if a tensor is missing, unexpected or of
     another shape.
     """
+    as_card = device.type != "cpu" if as_card is None else as_card
     weights = read_weights(model, context_tokens)
     config = AutoConfig.for_model(**weights.config)
     for name in [name for name in vars(config) if name.endswith(("dropout", "pdrop"))]:
         setattr(config, name, 0.0)  # some families drop values by default
     with torch.device("meta"):
         base = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="eager")
-    if device.type == "cpu" and weights.family.packed_attention:
-        base.set_attn_implementation(packed_attention.NAME)
+    if weights.family.packed_attention:
+        base.set_attn_implementation("sdpa" if as_card else packed_attention.NAME)
     base.model.rotary_emb = _rotary(type(base.model.rotary_emb), config, weights.ropes)
     tensors = {tensor.model_name: tensor for tensor in weights.tensors}
     for name, tensor in tensors.items():
         map_name = name.rpartition(".")[0]
         if tensor.is_linear:
-            _put(base, map_name, PackedLinear(tensor, _bias(tensors, name, dtype), dtype))
+            rows = PackedRows(tensor, dtype, as_card)
+            _put(base, map_name, PackedLinear(rows, _bias(tensors, name, dtype), dtype).to(device))
+        elif as_card and name in (_EMBEDDING, _HEAD):
+            continue
         elif not (name.endswith(".bias") and _is_linear(tensors.get(f"{map_name}.weight"))):
             _put(base, name, torch.nn.Parameter(torch.from_numpy(tensor.dense()).to(dtype), requires_grad=False))
-    if config.tie_word_embeddings:
+    if as_card:
+        _pack_vocabulary(base, tensors, dtype, device)
+    elif config.tie_word_embeddings:
         base.lm_head.weight = base.model.embed_tokens.weight
     _compute_buffers(base)
     missing = [name for name, value in [*base.named_parameters(), *base.named_buffers()] if value.is_meta]
@@ -102,12 +107,33 @@ def _rotary(kind: Any, config: Any, ropes: Mapping[str, Rope]) -> Any:
     return rotary
 
 
+def _pack_vocabulary(base: Any, tensors: Mapping[str, GgufTensor], dtype: torch.dtype, device: torch.device) -> None:
+    """Put embedding and output head into the model, in the blocks of the file; a tied head shares those of the rows."""
+    rows = PackedRows(tensors[_EMBEDDING], dtype, as_card=True).to(device)
+    head = PackedRows(tensors[_HEAD], dtype, as_card=True).to(device) if _HEAD in tensors else rows
+    for name, packed in (("embed_tokens", rows), ("lm_head", head)):
+        expected = tuple((base.model if name == "embed_tokens" else base).get_submodule(name).weight.shape)
+        if (packed.rows, packed.columns) != expected:
+            raise ConselfError(
+                f"the file's tensor of {name} has an unexpected shape", "the file is damaged; get it again"
+            )
+    base.model.embed_tokens = PackedEmbedding(rows, dtype, _embedding_scale(base))
+    base.lm_head = PackedHead(head, None, dtype)
+
+
+def _embedding_scale(base: Any) -> float | None:
+    """Return Gemma's factor of the embeddings; None for other families."""
+    embedding = base.model.embed_tokens
+    if not hasattr(embedding, "embed_scale"):
+        return None
+    return float(getattr(embedding, "scalar_embed_scale", base.config.hidden_size**0.5))
+
+
 def _compute_buffers(base: Any) -> None:
     """Compute the buffers that are no tensors of the file: Gemma's factor of the embeddings."""
-    embedding = base.model.embed_tokens
-    if hasattr(embedding, "embed_scale"):
-        scale = getattr(embedding, "scalar_embed_scale", base.config.hidden_size**0.5)
-        embedding.embed_scale = torch.tensor(float(scale))
+    scale = _embedding_scale(base)
+    if scale is not None:
+        base.model.embed_tokens.embed_scale = torch.tensor(scale)
 
 
 def _bias(tensors: dict[str, GgufTensor], name: str, dtype: torch.dtype) -> torch.Tensor | None:
@@ -139,7 +165,11 @@ def _shape(value: Any) -> tuple[int, ...] | None:
 def add_lora(model: Any, rank: int, alpha: int, seed: int) -> Any:
     """Add a new adapter to all linear maps of the layers: A random from `seed`, B zero, no dropout."""
     torch.manual_seed(seed)
-    maps = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, PackedLinear)}
+    maps = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, PackedLinear) and not isinstance(module, PackedHead)
+    }
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=sorted(maps), task_type="CAUSAL_LM")
     return _cast_by_autocast(get_peft_model(model, config))
 
@@ -160,8 +190,7 @@ def _cast_by_autocast(model: Any) -> Any:
 def token_logps(model: Any, packed: Packed) -> torch.Tensor:
     """Return the log-probability (nats, temperature 1) of every completion token: (N,) float32, aligned with `targets`.
 
-    Logits are computed only for positions that predict a completion token, `_LOGIT_ROWS` at a time; the softmax is in
-    float32.
+    Logits are computed only for positions that predict a completion token, some at a time; the softmax is in float32.
     """
     base = model.get_base_model() if isinstance(model, PeftModel) else model
     if not shares_prompts(base):
@@ -195,8 +224,7 @@ def _token_logps(base: Any, packed: Packed) -> torch.Tensor:
     rows = hidden[tensor(packed.rows)].to(weight.dtype)
     divisor = float(getattr(base.config, "logits_scaling", None) or 1.0)
     cap = getattr(base.config, "final_logit_softcapping", None)
-    logps: torch.Tensor = _FrozenHeadLogps.apply(rows / divisor, weight, tensor(packed.targets), cap)  # type: ignore[no-untyped-call]
-    return logps
+    return head_logps(rows / divisor, base.lm_head, tensor(packed.targets), cap)
 
 
 def _masks(config: Any, packed: Packed, weight: torch.Tensor) -> Any:
@@ -218,46 +246,6 @@ def _masks(config: Any, packed: Packed, weight: torch.Tensor) -> Any:
     positions = torch.from_numpy(packed.positions).to(weight.device)
     near = visible & (positions[:, None] - positions[None, :] < config.sliding_window)
     return {"full_attention": added(visible), "sliding_attention": added(near)}
-
-
-class _FrozenHeadLogps(torch.autograd.Function):
-    """log softmax(cap(hidden @ weight.T))[target], with the gradient computed in the forward pass: no logits are kept.
-
-    hidden: (N, D); weight: (V, D), frozen, without a gradient; targets: (N,); cap: None, or c of c * tanh(x / c).
-    -> (N,)
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, cap: float | None
-    ) -> torch.Tensor:
-        logps = torch.empty(len(targets), device=hidden.device)
-        hidden_grads = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        for start in range(0, len(targets), _LOGIT_ROWS):
-            part = slice(start, start + _LOGIT_ROWS)
-            part_targets = targets[part]
-            logits = hidden[part] @ weight.T
-            if cap is not None:
-                logits = logits.float().div_(cap).tanh_()
-            all_logps = torch.log_softmax(logits if cap is None else logits * cap, dim=-1, dtype=torch.float32)
-            logps[part] = all_logps.gather(1, part_targets[:, None])[:, 0]
-            if hidden_grads is None:
-                continue
-            if cap is None:
-                hidden_grads[part] = weight[part_targets] - all_logps.exp_().to(weight.dtype) @ weight
-            else:
-                of_logits = all_logps.exp_().neg_()
-                of_logits[torch.arange(len(part_targets)), part_targets] += 1
-                slope = logits.square_().neg_().add_(1)  # of c * tanh(x / c)
-                hidden_grads[part] = of_logits.mul_(slope).to(weight.dtype) @ weight
-        if hidden_grads is not None:
-            ctx.save_for_backward(hidden_grads)
-        return logps
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-        (hidden_grads,) = ctx.saved_tensors
-        return (gradients[0][:, None] * hidden_grads).to(hidden_grads.dtype), None, None, None
 
 
 def sum_completion_logps(logps: torch.Tensor, packed: Packed) -> torch.Tensor:

@@ -1,20 +1,19 @@
-"""Provide a frozen linear map over the blocks of the GGUF file that is unpacked for each use, or once for all.
+"""Provide frozen linear maps and embeddings over the blocks of the GGUF file, unpacked for each use or once for all.
 
 A packed map takes the memory of the file (QLoRA on the user's own quantisation) and the time to unpack it in the
-forward and in the backward pass; both ways compute with the same values. Nothing is quantised here.
+forward and in the backward pass; both ways compute with the same values. The output head is here only as a matrix: its
+log-probabilities are computed in `frozen_head.py`.
 """
 
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
 import torch
 
-from conself_local.model_files.ggml import unpack
-from conself_local.model_files.gguf_weights import GgufTensor
+from conself_local.training.torch_backend.packed_rows import PackedRows
 
 
 class PackedLinear(torch.nn.Linear):
@@ -23,15 +22,12 @@ class PackedLinear(torch.nn.Linear):
     `weight` is empty while the map is packed; its dtype and device are those of the computation.
     """
 
-    def __init__(self, tensor: GgufTensor, bias: torch.Tensor | None, dtype: torch.dtype) -> None:
+    def __init__(self, rows: PackedRows, bias: torch.Tensor | None, dtype: torch.dtype) -> None:
         torch.nn.Module.__init__(self)
-        self.out_features, self.in_features = tensor.shape
+        self.out_features, self.in_features = rows.rows, rows.columns
         self.weight = torch.nn.Parameter(torch.empty(0, dtype=dtype), requires_grad=False)
         self.register_parameter("bias", None if bias is None else torch.nn.Parameter(bias, requires_grad=False))
-        self._quant_type = tensor.quant_type
-        self._blocks = tensor.rows_in_order().reshape(-1)
-        columns = tensor.order.columns
-        self._columns = None if columns is None else torch.from_numpy(columns)
+        self.packed = rows
         self.on_progress: Callable[[], None] = lambda: None
         """Called after each use of the weight, forward and backward."""
 
@@ -39,21 +35,18 @@ class PackedLinear(torch.nn.Linear):
         """Unpack the weight permanently, or release that memory."""
         self.weight.data = self.dense_weight() if dense else self.weight.new_empty(0)
 
-    @property
-    def file(self) -> mmap.mmap | None:
-        """The memory-mapped file that the blocks are a view of; None if they were copied into another order."""
-        view: Any = self._blocks
-        while isinstance(view, np.ndarray):
-            view = view.base
-        return view if isinstance(view, mmap.mmap) else None
-
     def dense_weight(self) -> torch.Tensor:
         """Return the weight (out, in), unpacked now if it is packed."""
+        parts = [part for _, part in self.weight_chunks()]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def weight_chunks(self, most_rows: int | None = None) -> Iterator[tuple[slice, torch.Tensor]]:
+        """Yield the rows of the weight in parts, each with its place; in one part if it is dense."""
         if self.weight.numel():
-            return self.weight.data
-        values = unpack(self._quant_type, self._blocks, self.out_features, self.in_features)
-        weight = torch.from_numpy(values if self._columns is None else values[:, self._columns])
-        return weight.to(self.weight.device, self.weight.dtype)
+            yield slice(0, self.out_features), self.weight.data
+            return
+        for rows in self.packed.chunks(most_rows):
+            yield rows, self.packed.unpack(rows).to(self.weight.device, self.weight.dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return (..., out) for `x` (..., in), which is cast to the weight's dtype."""
@@ -61,8 +54,27 @@ class PackedLinear(torch.nn.Linear):
         return y if self.bias is None else y + self.bias
 
 
+class PackedHead(PackedLinear):
+    """The output head: a map that no adapter changes."""
+
+
+class PackedEmbedding(torch.nn.Module):
+    """A replacement of a frozen `torch.nn.Embedding`; `scale` is a factor of its values, as Gemma has one."""
+
+    def __init__(self, rows: PackedRows, dtype: torch.dtype, scale: float | None = None) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.empty(0, dtype=dtype), requires_grad=False)
+        self.packed = rows
+        self._scale = None if scale is None else float(torch.tensor(scale).to(dtype))
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return (..., size) for token ids (...)."""
+        values = self.packed.unpack(ids.reshape(-1)).to(self.weight.dtype).reshape(*ids.shape, -1)
+        return values if self._scale is None else values * self._scale
+
+
 def keep_dense(model: torch.nn.Module, dense: bool) -> None:
-    """Unpack all packed maps of a model permanently, or release that memory.
+    """Unpack all packed maps of a model permanently, or release that memory; embeddings remain as they are.
 
     The pages of the file that the blocks were read from are released to the system.
     """
@@ -70,7 +82,7 @@ def keep_dense(model: torch.nn.Module, dense: bool) -> None:
     for module in packed:
         module.keep_dense(dense)
         module.on_progress()
-    for file in {module.file for module in packed}:
+    for file in {module.packed.file for module in packed}:
         if file is not None and hasattr(file, "madvise"):
             file.madvise(mmap.MADV_DONTNEED)
 
@@ -94,12 +106,20 @@ class _UnpackedForEachUse(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, linear: PackedLinear) -> torch.Tensor:
         ctx.linear = linear
-        y = torch.nn.functional.linear(x, linear.dense_weight())
+        parts = [torch.nn.functional.linear(x, weight) for _, weight in linear.weight_chunks()]
         linear.on_progress()
-        return y
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        x_gradient = gradients[0] @ ctx.linear.dense_weight()
+        (y_gradient,) = gradients
+        x_gradient: torch.Tensor | None = None
+        for rows, weight in ctx.linear.weight_chunks():
+            part = y_gradient[..., rows] @ weight
+            if len(weight) == ctx.linear.out_features:
+                x_gradient = part
+            else:  # parts are added in float32, so that their number does not change the precision
+                x_gradient = part.float() if x_gradient is None else x_gradient.add_(part)
         ctx.linear.on_progress()
-        return x_gradient, None
+        assert x_gradient is not None, "a map has at least one row"
+        return x_gradient.to(y_gradient.dtype), None

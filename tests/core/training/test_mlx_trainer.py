@@ -76,7 +76,7 @@ def _moved_adapter(model: ModelFile, folder: Path) -> Path:
 def test_loss_and_gradients_are_those_of_torch_and_the_plain_formula(
     architecture: str, tied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("conself_local.training.torch_backend.backend.pick_dtype", lambda device: torch.float32)
+    monkeypatch.setattr("conself_local.training.torch_backend.devices.pick_dtype", lambda device: torch.float32)
     model = write_tiny_model(tmp_path / "tiny.gguf", architecture, tied=tied)
     job = _job(model, _moved_adapter(model, tmp_path / "parent"))
     ours, theirs = MlxBackend(job), TorchBackend(job)
