@@ -15,6 +15,7 @@ from conself_local.errors import ConselfError
 from conself_local.foreign_files import PARSER_ERRORS, reason
 from conself_local.home import Home
 from conself_local.machine.gpu import describe, find_gpus, usable_gpu
+from conself_local.machine.openvino import describe_openvino
 from conself_local.machine.processor import processor_has_bf16
 from conself_local.machine.resources import available_memory_bytes, usable_cores
 from conself_local.machine.room import gib, is_full, size_text
@@ -37,6 +38,7 @@ def diagnose(home: Home) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, Python {platform.python_version()}",
         "cores": usable_cores(),
         "bf16": processor_has_bf16(),
+        "openvino": describe_openvino(),
         "gpu": describe(find_gpus(), usable_gpu() is not None),
         "memory_available": gib(available) if available else "unknown",
         "home": str(home.path),
@@ -71,7 +73,19 @@ def _path_or_reason(find: Any) -> str:
 
 def print_diagnosis(found: dict[str, Any]) -> None:
     """Print what `diagnose` returned, for people, on standard output."""
-    for name in ("system", "cores", "bf16", "gpu", "memory_available", "home", "cache", "bundled_model", "humaneval"):
+    names = (
+        "system",
+        "cores",
+        "bf16",
+        "openvino",
+        "gpu",
+        "memory_available",
+        "home",
+        "cache",
+        "bundled_model",
+        "humaneval",
+    )
+    for name in names:
         echo(f"{name.replace('_', ' '):<18} {found[name]}")
     _print_disk(found["disk"], found["prunable"])
     echo("packages           " + ", ".join(f"{name} {version}" for name, version in found["packages"].items()))

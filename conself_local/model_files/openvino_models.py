@@ -47,9 +47,9 @@ def unreadable_reason(model: ModelFile) -> str | None:
     prefix = f"{model.architecture}."
     for key in file.fields:
         short = key.removeprefix(prefix)
-        if key != short and short.startswith(_IGNORED_KEYS) and short not in _HARMLESS_KEYS:
-            if file.value(key) not in _NEUTRAL:
-                return f"its reader ignores {key}"
+        is_ignored = key != short and short.startswith(_IGNORED_KEYS) and short not in _HARMLESS_KEYS
+        if is_ignored and file.value(key) not in _NEUTRAL:
+            return f"its reader ignores {key}"
     head, rotated = model.head_sizes // 2, file.value(f"{prefix}rope.dimension_count")
     if isinstance(rotated, int) and rotated not in (0, head):
         return f"its reader rotates whole heads, and the file rotates {rotated} of {head} values"

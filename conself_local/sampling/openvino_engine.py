@@ -12,6 +12,7 @@ report, and states of random generators: an answer that the engine's death inter
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +27,6 @@ from conself_local.sampling.request_queue import RequestQueue, does_not_fit
 from conself_local.sampling.sampler import Completion, Finish, SampleRequest
 from conself_local.sampling.speed_probe import measure_rate
 from conself_local.sampling.vocabulary import Vocabulary
-
-_UNLIMITED = 2**31 - 1
 
 
 @dataclass
@@ -61,6 +60,7 @@ class OpenVinoEngine:
         self._running: dict[str, _Running] = {}
         self._adapter: Path | None = None
         self._scoring = False
+        self._numbers = itertools.count()
         self._runtime = Runtime()
         self._pipeline = self._runtime.open_pipeline(weights, options, scoring=False)
         self.sampled_tokens = 0
@@ -164,8 +164,7 @@ class OpenVinoEngine:
         return config
 
     def _add(self, tokens: Sequence[int], config: Any) -> Any:
-        number = self.sampled_tokens % _UNLIMITED
-        return self._pipeline.add_request(number, self._runtime.tensor(list(tokens)), config)
+        return self._pipeline.add_request(next(self._numbers), self._runtime.tensor(list(tokens)), config)
 
     def _read(self, running: _Running) -> Finish | None:
         """Add the tokens that are new, and return why the completion ends, or None if it continues."""
