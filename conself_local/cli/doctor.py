@@ -73,19 +73,8 @@ def _path_or_reason(find: Any) -> str:
 
 def print_diagnosis(found: dict[str, Any]) -> None:
     """Print what `diagnose` returned, for people, on standard output."""
-    names = (
-        "system",
-        "cores",
-        "bf16",
-        "openvino",
-        "gpu",
-        "memory_available",
-        "home",
-        "cache",
-        "bundled_model",
-        "humaneval",
-    )
-    for name in names:
+    machine = ("system", "cores", "bf16", "openvino", "gpu", "memory_available")
+    for name in (*machine, "home", "cache", "bundled_model", "humaneval"):
         echo(f"{name.replace('_', ' '):<18} {found[name]}")
     _print_disk(found["disk"], found["prunable"])
     echo("packages           " + ", ".join(f"{name} {version}" for name, version in found["packages"].items()))

@@ -261,8 +261,8 @@ def _run(
 def tune(ctx: click.Context, model: Path | None, allow_loss: bool, engine: str, as_json: bool) -> None:
     """Find the fastest sampling settings for this computer.
 
-    Engines, number formats, slots and threads are tried. Takes less than a minute for small models. Later rounds on the model
-    use the result.
+    Engines, number formats, slots and threads are tried. Takes about a minute for small models. Later rounds on the
+    model use the result.
     """
     from conself_local.model_files.bundled import bundled_model
     from conself_local.model_files.model_file import load_model_file

@@ -6,7 +6,6 @@ reads rightly (`model_files/openvino_models.py`).
 
 from __future__ import annotations
 
-import importlib.metadata
 import re
 
 from conself_local.errors import ConselfError
@@ -45,6 +44,8 @@ def describe_openvino() -> str:
 
 
 def _installed() -> str | None:
+    import importlib.metadata  # imported here, so that --help stays quick
+
     try:
         return importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:

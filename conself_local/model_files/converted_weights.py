@@ -32,9 +32,8 @@ LOSSY_FORMATS = ("Q8_0", "Q4_0")
 FORMATS = (ORIGINAL, *LOSSLESS_FORMATS, *LOSSY_FORMATS)
 _BITS_PER_WEIGHT = {"BF16": 16.0, "F16": 16.0, "Q8_0": 8.5, "Q4_0": 4.5}
 _FOLDER = "running-copies"
-_CONVERTED_NAME = re.compile(
-    rf"[0-9a-f]{{32}}(-[0-9a-f]{{32}})?-({'|'.join(name.lower() for name in FORMATS[1:])})\.gguf"
-)
+_FORMAT_NAMES = "|".join(name.lower() for name in FORMATS[1:])
+_CONVERTED_NAME = re.compile(rf"[0-9a-f]{{32}}(-[0-9a-f]{{32}})?-({_FORMAT_NAMES})\.gguf")
 _UNFINISHED_NAME = re.compile(r"[0-9a-f]{32}-\w+\.part(?P<pid>[1-9][0-9]{0,9})")
 _UNFINISHED_MERGE = re.compile(r"\.[0-9a-f]{32}-[0-9a-f]{32}-\w+\.gguf\..*")
 _UNQUANTISED = {"BF16", "F16", "F32"}
