@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import ctypes
 import random
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,10 +24,10 @@ import llama_cpp as ll
 import numpy as np
 
 from conself_local.errors import ConselfError
-from conself_local.foreign_text import shown
 from conself_local.model_files.memory import padded_tokens
 from conself_local.sampling.amx import model_params
 from conself_local.sampling.generation import Generation
+from conself_local.sampling.llama_log import keep_warnings_only
 from conself_local.sampling.llama_progress import LlamaProgress
 from conself_local.sampling.request_queue import RequestQueue, does_not_fit
 from conself_local.sampling.sampler import Completion, Finish, SampleRequest
@@ -39,12 +38,6 @@ from conself_local.sampling.vocabulary import Vocabulary, end_token_override
 BATCH_TOKENS = 512
 _MIN_COPIED_TOKENS = 16
 """A shared prefix that saves fewer tokens than this is computed, not copied."""
-
-
-@ll.llama_log_callback  # type: ignore[untyped-decorator]
-def _keep_warnings(level: int, text: bytes, user_data: object) -> None:
-    if level >= 3:  # GGML_LOG_LEVEL_WARN
-        sys.stderr.write(shown(text.decode(errors="replace")))
 
 
 @dataclass
@@ -98,7 +91,7 @@ class LlamaEngine:
     ) -> None:
         if slots < 1 or context_tokens < 64 or threads < 1:
             raise ValueError("slots >= 1, context_tokens >= 64 and threads >= 1 are needed")
-        ll.llama_log_set(_keep_warnings, ctypes.c_void_p(0))
+        keep_warnings_only()
         ll.llama_backend_init()
         params = model_params()
         params.n_gpu_layers = gpu_layers

@@ -121,6 +121,13 @@ def sampling_config(model: ModelFile, cache: Path, engine: str | None = None) ->
     return found if fits_here else dataclasses.replace(found, format=ORIGINAL)
 
 
+def describe_choice(model: ModelFile, cache: Path) -> str:
+    """Return one line for the user: what a round on this model samples with if nothing else is asked for."""
+    tuned = "" if load_tuning(model, cache) else " (not measured: conself tune)"
+    config = sampling_config(model, cache)
+    return f"{model.path.name} is sampled by {config.engine}, {dataclasses.replace(config, engine=LLAMA_CPP)}{tuned}"
+
+
 def tune_model(
     model: ModelFile, cache: Path, allow_loss: bool, say: Callable[[str], None], engine: str | None = None
 ) -> TuningResult:

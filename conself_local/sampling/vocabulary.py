@@ -13,6 +13,7 @@ from typing import Any
 import llama_cpp as ll
 
 from conself_local.errors import ConselfError
+from conself_local.sampling.llama_log import keep_warnings_only
 
 
 class Vocabulary:
@@ -60,6 +61,7 @@ def load_vocabulary(path: Path, end_token: int | None) -> Vocabulary:
 
     `end_token` ends answers if the file names no end token. Raises ConselfError if llama.cpp cannot load it.
     """
+    keep_warnings_only()
     params = ll.llama_model_default_params()
     params.vocab_only = True
     overrides = end_token_override(end_token)
