@@ -22,6 +22,7 @@ from conself_local.machine.builds import (
     torch_build,
 )
 from conself_local.machine.gpu import read_gpus
+from conself_local.machine.openvino import describe_openvino
 from conself_local.machine.processor import processor_has_bf16
 from conself_local.machine.resources import available_memory_bytes, usable_cores
 from conself_local.machine.room import gib, is_full, size_text
@@ -34,8 +35,8 @@ from conself_local.store.store import Store
 from sandbox import guarantees
 
 _LINES = (
-    "system", "cores", "bf16", "gpu", "sampling", "training", "memory_available", "home", "cache", "bundled_model",
-    "humaneval",
+    "system", "cores", "bf16", "openvino", "gpu", "sampling", "training", "memory_available", "home", "cache",
+    "bundled_model", "humaneval",
 )  # fmt: skip
 
 
@@ -50,6 +51,7 @@ def diagnose(home: Home) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}, Python {platform.python_version()}",
         "cores": usable_cores(),
         "bf16": processor_has_bf16(),
+        "openvino": describe_openvino(),
         "gpu": describe_gpus(gpus),
         "sampling": describe_sampling(gpus, llama_backends()),
         "training": describe_training(gpus, torch_build()),

@@ -25,8 +25,10 @@ from conself_local.cli.options import LayerName, json_option, open_home, open_st
 from conself_local.cli.output import echo
 from conself_local.cli.problems import harvest, problems
 from conself_local.errors import EXIT_FAILED, ConselfError
+from conself_local.machine.openvino import INSTALL
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.converted_weights import FORMATS
+from conself_local.sampling.config import AUTO, ENGINES, LLAMA_CPP, OPENVINO
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,6 +65,13 @@ _threads_option = click.option(
     "--threads",
     type=click.IntRange(1),
     help="Threads of the engine (default: what `conself tune` found, else all cores).",
+)
+_engine_option = click.option(
+    "--engine",
+    type=click.Choice([AUTO, *ENGINES]),
+    default=AUTO,
+    help="What samples: auto takes what `conself tune` found, else llama.cpp; openvino is an optional part for x86-64 "
+    f"processors ({INSTALL}), openvino-gpu the same on Intel graphics, which was never run (default: auto).",
 )
 _run_options = [
     click.option(
@@ -102,6 +111,7 @@ _run_options = [
         help="Number format of the weights to sample from: auto takes what `conself tune` found, else converted 16-bit "
         "weights if they are likely to be faster here; shipped is the original file (default: auto).",
     ),
+    _engine_option,
     click.option("--no-gpu", is_flag=True, help="Sample on the processor even if llama.cpp can use a graphics card."),
     click.option(
         "--endpoint",
@@ -182,6 +192,7 @@ def _run(
     slots: int | None,
     threads: int | None,
     weights_format: str,
+    engine: str,
     as_json: bool,
     no_gpu: bool,
     endpoints: tuple[str, ...],
@@ -199,7 +210,13 @@ def _run(
 
     remote = Endpoint(endpoints, endpoint_model, accept_remote_endpoint) if endpoints else None
     compute = ComputeOptions(
-        usable_cores(), threads, slots, None if weights_format == "auto" else weights_format, remote, not no_gpu
+        usable_cores(),
+        threads,
+        slots,
+        None if weights_format == "auto" else weights_format,
+        remote,
+        not no_gpu,
+        None if engine == AUTO else engine,
     )
     make_sandbox = sandbox_maker(ctx, compute.workers)
     trains = STAGES.index(until) >= STAGES.index("train")
@@ -233,13 +250,19 @@ def _run(
 @click.option(
     "--allow-loss", is_flag=True, help="Also try formats that lose quality (Q8_0, Q4_0), and measure the loss."
 )
+@click.option(
+    "--engine",
+    type=click.Choice([AUTO, LLAMA_CPP, OPENVINO]),
+    default=AUTO,
+    help="Engine to measure; auto: llama.cpp, and openvino if it is installed and reads the model (default: auto).",
+)
 @json_option
 @click.pass_context
-def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool) -> None:
+def tune(ctx: click.Context, model: Path | None, allow_loss: bool, engine: str, as_json: bool) -> None:
     """Find the fastest sampling settings for this computer.
 
-    Number formats, slots and threads are tried. Takes less than a minute for small models. Later rounds on the model
-    use the result.
+    Engines, number formats, slots and threads are tried. Takes about a minute for small models. Later rounds on the
+    model use the result.
     """
     from conself_local.model_files.bundled import bundled_model
     from conself_local.model_files.model_file import load_model_file
@@ -247,7 +270,11 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, as_json: bool
 
     home = open_home(ctx)
     tuning = tune_model(
-        load_model_file(model or bundled_model()), home.cache, allow_loss, lambda line: echo(line, err=True)
+        load_model_file(model or bundled_model()),
+        home.cache,
+        allow_loss,
+        lambda line: echo(line, err=True),
+        None if engine == AUTO else engine,
     )
     if as_json:
         echo(json.dumps(dataclasses.asdict(tuning), indent=2))

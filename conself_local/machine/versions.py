@@ -7,7 +7,17 @@ from __future__ import annotations
 
 import importlib.metadata
 
-_VERSIONED = ("conself-local", "llama-cpp-python", "torch", "transformers", "peft", "numpy", "gguf", "sqlite-utils")
+_VERSIONED = (
+    "conself-local",
+    "llama-cpp-python",
+    "openvino-genai",
+    "torch",
+    "transformers",
+    "peft",
+    "numpy",
+    "gguf",
+    "sqlite-utils",
+)
 
 
 def package_versions() -> dict[str, str]:

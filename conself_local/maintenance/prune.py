@@ -23,7 +23,7 @@ from conself_local.machine.mapped_files import mapped_files
 from conself_local.machine.room import size_text
 from conself_local.maintenance.disk import files_bytes, newest_change, store_files, tree_bytes
 from conself_local.maintenance.kinds import IN_STORE, Kind
-from conself_local.model_files.converted_weights import is_converted_from, list_converted
+from conself_local.model_files.converted_weights import is_converted_from, list_converted, list_unfinished_merges
 from conself_local.store import pruning
 from conself_local.store.store import Store
 
@@ -145,6 +145,7 @@ def _leftovers(store: Store, home: Home) -> Iterator[Path]:
     candidates = [
         *(p for p in _entries(home.path) if p.name.startswith((".probe-", *TEMPORARY)) or p.name == "conself.db.part"),
         *(p for p in _entries(home.adapters) if p.name not in stored),
+        *list_unfinished_merges(home.cache),
         *(p for p in home.models.rglob("*.incomplete") if p.is_file() and not p.is_symlink()),
     ]
     yield from (path for path in candidates if time.time() - newest_change(path) > _IDLE_SECONDS)

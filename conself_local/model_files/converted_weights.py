@@ -2,7 +2,8 @@
 
 Some GGUF formats (Q4_1, Q5_0) have no fast matrix-matrix kernel on a CPU; weights in a format that has one sample
 about twice as fast. BF16 and F16 keep the original values up to rounding, the other formats lose some precision.
-The name of a file in the cache begins with the sha256 of the original file.
+The name of a file in the cache begins with the sha256 of the original file; if an adapter is merged into the weights
+(`adapters/merged_weights.py`), the sha256 of the adapter follows.
 Not affected: training and its reference log-probabilities always use the original file. Not done here: measuring the
 difference in log-probability between the two files (`round/run.py`, `sampling/tuning.py`).
 """
@@ -31,8 +32,10 @@ LOSSY_FORMATS = ("Q8_0", "Q4_0")
 FORMATS = (ORIGINAL, *LOSSLESS_FORMATS, *LOSSY_FORMATS)
 _BITS_PER_WEIGHT = {"BF16": 16.0, "F16": 16.0, "Q8_0": 8.5, "Q4_0": 4.5}
 _FOLDER = "running-copies"
-_CONVERTED_NAME = re.compile(rf"[0-9a-f]{{32}}-({'|'.join(name.lower() for name in FORMATS[1:])})\.gguf")
+_FORMAT_NAMES = "|".join(name.lower() for name in FORMATS[1:])
+_CONVERTED_NAME = re.compile(rf"[0-9a-f]{{32}}(-[0-9a-f]{{32}})?-({_FORMAT_NAMES})\.gguf")
 _UNFINISHED_NAME = re.compile(r"[0-9a-f]{32}-\w+\.part(?P<pid>[1-9][0-9]{0,9})")
+_UNFINISHED_MERGE = re.compile(r"\.[0-9a-f]{32}-[0-9a-f]{32}-\w+\.gguf\..*")
 _UNQUANTISED = {"BF16", "F16", "F32"}
 LARGEST_CONVERSION_BYTES = 4 * 2**30
 """The largest conversion that is made without asking the user."""
@@ -74,6 +77,18 @@ def converted_bytes(model: ModelFile, weights_format: str) -> int:
 def converted_path(model: ModelFile, weights_format: str, cache: Path) -> Path:
     """Return where the cache keeps the converted weights, which may not exist yet."""
     return cache / _FOLDER / f"{model.sha256[:32]}-{weights_format.lower()}.gguf"
+
+
+def merged_path(model: ModelFile, adapter_sha256: str, weights_format: str, cache: Path) -> Path:
+    """Return where the cache keeps the converted weights with an adapter merged into them, which may not exist yet."""
+    return cache / _FOLDER / f"{model.sha256[:32]}-{adapter_sha256[:32]}-{weights_format.lower()}.gguf"
+
+
+def list_unfinished_merges(cache: Path) -> list[Path]:
+    """Return the files of merges that have not ended; a process may still be writing them."""
+    folder = cache / _FOLDER
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(p for p in found if _UNFINISHED_MERGE.fullmatch(p.name) and p.is_file() and not p.is_symlink())
 
 
 def list_converted(cache: Path) -> tuple[list[Path], list[Path]]:

@@ -16,6 +16,8 @@ from conself_local.model_files.model_file import ModelFile
 _ENGINE_BASE_BYTES = 64 * 2**20
 _LOGIT_ROWS = 192
 """Rows of logits that llama.cpp keeps room for, fitted to measured peaks (`tests/benchmarks/sampling_memory.py`)."""
+_OPENVINO_COPIES = 2.6
+_OPENVINO_BASE_BYTES = 512 * 2**20
 _TRAINER_BASE_BYTES = 800 * 2**20
 _TRAINER_BYTES_PER_EMBEDDING = 6
 KV_MEMORY_BYTES = 2**30
@@ -38,6 +40,16 @@ def sampling_bytes(model: ModelFile, weights_bytes: int, context_tokens: int, sl
     logits = 4 * model.vocabulary * _LOGIT_ROWS
     context = model.kv_bytes_per_token * context_tokens + model.state_bytes * slots
     return weights_bytes + context + logits + _ENGINE_BASE_BYTES
+
+
+def openvino_bytes(model: ModelFile, weights_bytes: int, context_tokens: int) -> int:
+    """Predict the peak memory of the OpenVINO engine process in bytes.
+
+    It reads the whole file and keeps copies of it in the layouts that its kernels need: 2.6 times the 16-bit file of
+    the bundled model.
+    """
+    context = model.kv_bytes_per_token * context_tokens
+    return int(_OPENVINO_COPIES * weights_bytes) + context + _OPENVINO_BASE_BYTES
 
 
 def kv_tokens(model: ModelFile, slots: int, longest: int) -> int:

@@ -5,13 +5,15 @@ Plain values only; the caller opens the store and the model before the round beg
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from conself_local.events import OnEvent
 from conself_local.home import Home
 from conself_local.machine.gpu import usable_gpu
 from conself_local.model_files.model_file import ModelFile
-from conself_local.sampling.tuning import SamplingConfig, sampling_config
+from conself_local.sampling.config import SamplingConfig
+from conself_local.sampling.tuning import sampling_config
 from conself_local.store.store import Store
 from sandbox import MakeSandbox
 
@@ -41,6 +43,8 @@ class ComputeOptions:
     """The servers that sample instead of the engine; None: the engine samples."""
     use_gpu: bool = True
     """Whether the engine uses a graphics card, if llama.cpp supports one here."""
+    engine: str | None = None
+    """What samples on this computer, one of `config.ENGINES`; None: what was tuned, or llama.cpp."""
 
     @property
     def overlap_workers(self) -> int:
@@ -68,7 +72,15 @@ class RoundContext:
 
     def sampling_config(self) -> SamplingConfig:
         """Return what the user asked for, completed by the tuned or automatic values for this model and machine."""
-        compute, found = self.compute, sampling_config(self.model, self.home.cache)
+        compute = self.compute
+        found = sampling_config(self.model, self.home.cache, compute.engine)
         return SamplingConfig(
-            compute.weights_format or found.format, compute.slots or found.slots, compute.threads or found.threads
+            compute.weights_format or found.format,
+            compute.slots or found.slots,
+            compute.threads or found.threads,
+            found.engine,
         )
+
+    def with_engine(self, engine: str) -> RoundContext:
+        """Return this context with the engine fixed."""
+        return dataclasses.replace(self, compute=dataclasses.replace(self.compute, engine=engine))

@@ -19,7 +19,8 @@ from conself_local.machine.room import DISK_NEEDED_BYTES, gib
 from conself_local.model_files.model_file import ModelFile
 from conself_local.problems.load import load_starter
 from conself_local.round.run import PROMPT_TOKENS
-from conself_local.sampling.open_engine import open_llama
+from conself_local.sampling.config import LLAMA_CPP
+from conself_local.sampling.open_engine import open_engine
 from conself_local.sampling.prompts import answer_prefix, program_messages
 from conself_local.sampling.tuning import sampling_config
 from conself_local.settings import LAPTOP
@@ -42,16 +43,15 @@ def forecast(home: Home, model: ModelFile, problems: int) -> list[str]:
     """
     config = sampling_config(model, home.cache)
     longest = PROMPT_TOKENS + LAPTOP.max_new_tokens
-    with open_llama(
-        model, config.format, home.cache, slots=config.slots, threads=config.threads, longest=longest, use_gpu=True
-    ) as engine:
+    with open_engine(model, config, home.cache, longest=longest, use_gpu=True) as engine:
         starter = load_starter(("train",))[:8]
         prompts = [engine.encode(program_messages(p), answer_prefix(p)) for p in starter]
         rate = engine.measure(prompts, PROBE_SECONDS, LAPTOP.max_new_tokens)
+    by = "" if config.engine == LLAMA_CPP else f" by {config.engine}"
     programs_per_hour = rate * 3600 / _TYPICAL_TOKENS
     minutes = problems * (LAPTOP.samples_per_problem + 2) / programs_per_hour * 60
     return [
-        f"{rate:.0f} tokens/s: about {programs_per_hour:,.0f} programs per hour, "
+        f"{rate:.0f} tokens/s{by}: about {programs_per_hour:,.0f} programs per hour, "
         f"so about {minutes:.0f} min to sample {problems} problems",
         _training_forecast(model, [prompt.token_ids for prompt in prompts], max(1, round(_TYPICAL_PAIRS * problems))),
         f"disk: at most {gib(DISK_NEEDED_BYTES)} for a round",

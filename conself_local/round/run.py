@@ -30,6 +30,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from conself_local.adapters.merged_weights import ensure_merged_weights
 from conself_local.errors import ConselfError
 from conself_local.events import Notice, OnEvent, StageDone
 from conself_local.machine.builds import torch_build, trains_on_card
@@ -39,9 +40,12 @@ from conself_local.machine.room import gib, verify_disk, verify_memory
 from conself_local.model_files.converted_weights import ORIGINAL
 from conself_local.model_files.memory import training_bytes
 from conself_local.round.context import Endpoint, RoundContext
+from conself_local.round.engine import fix_engine
+from conself_local.sampling.config import LLAMA_CPP, SamplingConfig
 from conself_local.sampling.endpoint import EndpointSampler
 from conself_local.sampling.engine_process import LlamaProcess
-from conself_local.sampling.open_engine import open_llama
+from conself_local.sampling.open_engine import open_engine as open_configured
+from conself_local.sampling.openvino_process import OpenVinoProcess
 from conself_local.sampling.sampler import Sampler
 from conself_local.settings import Settings
 from conself_local.stages.augment import ask_for_inputs, augment_inputs
@@ -68,6 +72,7 @@ def run_round(
     """
     verify_disk(context.home.path)
     wanted = STAGES[: STAGES.index(until) + 1]
+    context = fix_engine(context, round_)
     store = context.store
     if "observe" in wanted and not _sampling_is_done(store, round_, "sample" in wanted):
         adapter = store.adapter_file(round_.base_adapter_id)
@@ -120,7 +125,7 @@ def _overlapped_execution(context: RoundContext, round_: RoundInfo, sampler: Sam
     endpoint, whose threads this process does not control.
     """
     compute, config = context.compute, context.sampling_config()
-    if compute.workers == 1 or config.slots == 1 or not isinstance(sampler, LlamaProcess):
+    if compute.workers == 1 or config.slots == 1 or not isinstance(sampler, (LlamaProcess, OpenVinoProcess)):
         yield lambda: None
         return
 
@@ -185,20 +190,22 @@ def _open_judged(context: RoundContext, settings: Settings, adapters: Collection
         yield engine
 
 
-def open_engine(context: RoundContext, settings: Settings, *, original: bool = False) -> LlamaProcess:
-    """Open the engine process over the converted weights, or over the original file if `original`.
+def open_engine(context: RoundContext, settings: Settings, *, original: bool = False) -> LlamaProcess | OpenVinoProcess:
+    """Open the engine process over the converted weights, or llama.cpp over the original file if `original`.
 
-    Raises ConselfError if the weights cannot be converted, the memory is too small or the engine does not start.
+    Raises ConselfError if the weights cannot be converted, the memory is too small, the engine does not start, or
+    OpenVINO does not read the model as llama.cpp does.
     """
-    config = context.sampling_config()
-    return open_llama(
-        context.model,
-        ORIGINAL if original else config.format,
-        context.home.cache,
-        slots=config.slots,
-        threads=config.threads,
+    config, model, cache = context.sampling_config(), context.model, context.home.cache
+    if original:
+        config = SamplingConfig(ORIGINAL, config.slots, config.threads, LLAMA_CPP)
+    return open_configured(
+        model,
+        config,
+        cache,
         longest=PROMPT_TOKENS + settings.longest_completion,
         use_gpu=context.compute.use_gpu,
+        merge=lambda adapter: ensure_merged_weights(model, adapter, config.format, cache),
         on_notice=lambda text: context.on_event(Notice(text)),
     )
 
@@ -232,10 +239,10 @@ def _measure_weights_gap(context: RoundContext, round_: RoundInfo, sampler: Samp
                     ours = engine.score(request.prompt_token_ids, completion.token_ids, request.adapter)
                     gaps += [abs(a - b) for a, b in zip(logps, ours, strict=False)]
             summary += f"; mean gap in log-probability from the original file: {fmean(gaps):.4f} nats per token"
-    elif not isinstance(sampler, LlamaProcess) or sampler.runs_original:
+    elif not isinstance(sampler, (LlamaProcess, OpenVinoProcess)) or sampler.runs_original:
         summary = "samples come from the original model file"
     elif not rows:
-        summary = f"samples come from {sampler.weights.name}; no sample holds a program to measure the gap on"
+        summary = f"samples come from {sampler.description}; no sample holds a program to measure the gap on"
     else:
         converted_logps = [sampler.score(prompt, completion, adapter) for prompt, completion in rows]
         with open_engine(context, round_.settings, original=True) as engine:
@@ -246,7 +253,7 @@ def _measure_weights_gap(context: RoundContext, round_: RoundInfo, sampler: Samp
             for a, b in zip(converted, original, strict=True)
         ]
         summary = (
-            f"samples come from {sampler.weights.name}; mean gap in log-probability from the original file: "
+            f"samples come from {sampler.description}; mean gap in log-probability from the original file: "
             f"{fmean(gaps):.4f} nats per token"
         )
     context.store.finish_stage(round_.id, "running copy", summary)
@@ -275,6 +282,7 @@ def sample_base(context: RoundContext, round_: RoundInfo, benchmarks: list[Bench
 
     The arms of an experiment that share their first stages also share these answers.
     """
+    context = fix_engine(context, round_)
     base = {"base": context.store.adapter_file(round_.base_adapter_id)}
     with _open_judged(context, round_.settings, base.values()) as sampler:
         for benchmark in benchmarks:

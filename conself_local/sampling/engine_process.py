@@ -1,10 +1,11 @@
 """Run an engine in a separate process: start it, exchange JSON lines with it, and restart it once if it dies or hangs.
 
 `LlamaProcess` samples from a GGUF file with llama.cpp, `MlxProcess` from a folder of MLX weights with mlx-lm (Apple
-Silicon). An engine that shows no progress for `ENGINE_HANG_SECONDS` is killed and counts as dead. A request that was in
-flight when the engine died is sent again with the same seed. An engine that dies twice without an answer in between
-raises `EngineDiedError` with the last lines of its standard error.
-Not covered: decoding and batching (`llama_engine.py`, `mlx_engine.py`).
+Silicon), and `OpenVinoProcess` (`openvino_process.py`) from a GGUF file with OpenVINO GenAI. An engine that shows no
+progress for `ENGINE_HANG_SECONDS` is killed and counts as dead. A request that was in flight when the engine died is
+sent again with the same seed. An engine that dies twice without an answer in between raises `EngineDiedError` with the
+last lines of its standard error.
+Not covered: decoding and batching (`llama_engine.py`, `mlx_engine.py`, `openvino_engine.py`).
 """
 
 from __future__ import annotations
@@ -191,7 +192,12 @@ class EngineProcess:
                     self._submit(request)
 
     def _submit(self, request: SampleRequest) -> None:
-        self.send({"op": "sample", "request": dataclasses.asdict(request)})
+        loaded = dataclasses.replace(request, adapter=self.adapter_to_load(request.adapter))
+        self.send({"op": "sample", "request": dataclasses.asdict(loaded)})
+
+    def adapter_to_load(self, adapter: Path | None) -> Path | None:
+        """Return what the engine process loads for an adapter: the adapter itself, or a file that is made from it."""
+        return adapter
 
     def encode(
         self, messages: Sequence[ChatMessage], answer_prefix: str = "", *, thinking: bool = False
@@ -230,7 +236,7 @@ class EngineProcess:
             "op": "score",
             "prompt": list(prompt_token_ids),
             "completion": list(completion_token_ids),
-            "adapter": adapter,
+            "adapter": self.adapter_to_load(adapter),
         }
         logps: list[float] = self._ask(call)["logps"]
         return logps
@@ -348,6 +354,7 @@ class LlamaProcess(EngineProcess):
     ) -> None:
         self.weights = weights or model.path
         self.runs_original = self.weights == model.path
+        self.description = self.weights.name
         arguments = [
             "llama",
             "--model",

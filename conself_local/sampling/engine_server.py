@@ -1,5 +1,6 @@
-"""Run `LlamaEngine` or `MlxEngine` in a process that reads and writes JSON lines; `engine_process.py` starts it.
+"""Run an engine in a process that reads and writes JSON lines; `engine_process.py` starts it.
 
+The engines are `LlamaEngine`, `MlxEngine` and `OpenVinoEngine`; only the library of the one that runs is imported.
 Replies go to a duplicate of standard output; everything that a library prints goes to standard error. The process exits
 at the end of standard input, so it never outlives its parent. While it loads and decodes, it sends heartbeats from its
 own loop, so a decode that hangs is noticed. Requests are not stored: `engine_process.py` sends them again after a
@@ -22,7 +23,7 @@ from typing import Any, Protocol
 from conself_local.errors import ConselfError
 from conself_local.machine.child_pipe import Heartbeat
 from conself_local.model_files.chat_template import TemplateRenderer
-from conself_local.model_files.model_file import load_model_file
+from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.sampling.generation import Generation
 from conself_local.sampling.sampler import ChatMessage, Completion, SampleRequest
 
@@ -34,7 +35,7 @@ The sandbox's fork servers have 10, so that they do not delay the engine's threa
 
 
 class Engine(Protocol):
-    """The interface of both engines."""
+    """The interface of all engines."""
 
     @property
     def busy(self) -> bool:
@@ -71,20 +72,22 @@ def main() -> None:
     A ConselfError is written as a JSON line with `error` and `hint`, and ends the process.
     """
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("engine", choices=["llama", "mlx"])
+    parser.add_argument("engine", choices=["llama", "mlx", "openvino"])
     parser.add_argument("--model", type=Path, required=True, help="GGUF file or MLX folder with the weights")
-    parser.add_argument("--described-by", type=Path, help="llama: GGUF file with the chat template")
+    parser.add_argument("--described-by", type=Path, help="GGUF file with the chat template (not for mlx)")
     parser.add_argument("--slots", type=int, required=True)
     parser.add_argument("--context-tokens", type=int, required=True)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--gpu-layers", type=int, default=0)
+    parser.add_argument("--longest", type=int, help="openvino: most tokens of prompt and completion together")
+    parser.add_argument("--device", default="CPU", help="openvino: CPU or GPU")
+    parser.add_argument("--precision", default="", help="openvino: number format of the arithmetic")
     options = parser.parse_args()
     channel = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     os.nice(NICENESS)
     try:
-        open_engine = _open_mlx if options.engine == "mlx" else _open_llama
-        engine, renderer = open_engine(options, Heartbeat(channel))
+        engine, renderer = _OPENERS[options.engine](options, Heartbeat(channel))
         with renderer:
             _write(channel, {"ready": True})
             _serve(engine, renderer, channel)
@@ -96,8 +99,7 @@ def _open_llama(options: argparse.Namespace, heartbeat: Heartbeat) -> tuple[Engi
     from conself_local.sampling.llama_engine import LlamaEngine
 
     described = load_model_file(options.described_by)
-    renderer = TemplateRenderer(described.chat_template, described.special_tokens)
-    renderer.render([ChatMessage("user", "Write a function.")])  # says at once if it cannot be rendered
+    renderer = _renderer(described)
     engine = LlamaEngine(
         options.model,
         slots=options.slots,
@@ -110,11 +112,38 @@ def _open_llama(options: argparse.Namespace, heartbeat: Heartbeat) -> tuple[Engi
     return engine, renderer
 
 
+def _open_openvino(options: argparse.Namespace, heartbeat: Heartbeat) -> tuple[Engine, TemplateRenderer]:
+    from conself_local.sampling.openvino_engine import OpenVinoEngine
+    from conself_local.sampling.openvino_runtime import RuntimeOptions
+    from conself_local.sampling.vocabulary import load_vocabulary
+
+    described = load_model_file(options.described_by)
+    renderer = _renderer(described)
+    engine = OpenVinoEngine(
+        options.model,
+        load_vocabulary(described.path, described.end_token),
+        RuntimeOptions(options.slots, options.context_tokens, options.threads, options.device, options.precision),
+        longest=options.longest,
+        on_progress=heartbeat,
+    )
+    return engine, renderer
+
+
+def _renderer(described: ModelFile) -> TemplateRenderer:
+    """Return the renderer of the file's template, after one try that says at once if it cannot be rendered."""
+    renderer = TemplateRenderer(described.chat_template, described.special_tokens)
+    renderer.render([ChatMessage("user", "Write a function.")])
+    return renderer
+
+
 def _open_mlx(options: argparse.Namespace, heartbeat: Heartbeat) -> tuple[Engine, TemplateRenderer]:
     from conself_local.sampling.mlx_engine import MlxEngine
 
     engine = MlxEngine(options.model, slots=options.slots, context_tokens=options.context_tokens, on_progress=heartbeat)
     return engine, TemplateRenderer(engine.chat_template, engine.special_tokens)
+
+
+_OPENERS = {"llama": _open_llama, "mlx": _open_mlx, "openvino": _open_openvino}
 
 
 def _serve(engine: Engine, renderer: TemplateRenderer, channel: Any) -> None:

@@ -26,8 +26,8 @@ class Generation:
     text: bytearray = field(default_factory=bytearray)
     nll_sum: float = 0.0
     """Negative log-likelihood in nats, summed over the tokens."""
-    entropy_sum: float = 0.0
-    """Entropy in bits, summed over the tokens."""
+    entropy_sum: float | None = 0.0
+    """Entropy in bits, summed over the tokens; None if the engine does not report it."""
     streamed_bytes: int = 0
     """Number of bytes of `text` that `new_text` has read."""
     _decoder: codecs.IncrementalDecoder = field(
@@ -39,11 +39,15 @@ class Generation:
         """Number of tokens of prompt and completion together."""
         return len(self.request.prompt_token_ids) + len(self.token_ids)
 
-    def add(self, token: int, nll: float, entropy_bits: float) -> None:
-        """Append a token with its negative log-likelihood `nll` in nats and the entropy at its position in bits."""
+    def add(self, token: int, nll: float, entropy_bits: float | None) -> None:
+        """Append a token with its negative log-likelihood `nll` in nats and the entropy at its position in bits.
+
+        An engine that does not report the entropy gives None for every token.
+        """
         self.token_ids.append(token)
         self.nll_sum += nll
-        self.entropy_sum += entropy_bits
+        if self.entropy_sum is not None:
+            self.entropy_sum = None if entropy_bits is None else self.entropy_sum + entropy_bits
 
     def finish_with(self, piece: bytes, longest: int) -> Finish | None:
         """Append the text of the last token and return why the completion ends here, or None if it continues.
@@ -70,7 +74,8 @@ class Generation:
         """Return the finished completion with its mean uncertainty per token; at least one token is needed."""
         n = len(self.token_ids)
         text = self.text.decode(errors="replace")
-        return Completion(self.request.key, text, tuple(self.token_ids), finish, self.nll_sum / n, self.entropy_sum / n)
+        entropy = None if self.entropy_sum is None else self.entropy_sum / n
+        return Completion(self.request.key, text, tuple(self.token_ids), finish, self.nll_sum / n, entropy)
 
 
 def is_repeating(tokens: Sequence[int]) -> bool:

@@ -15,37 +15,29 @@ Not covered: prompts, templates, JSON. Source of the API: llama.h at llama-cpp-p
 from __future__ import annotations
 
 import ctypes
-import itertools
 import random
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import llama_cpp as ll
 import numpy as np
 
 from conself_local.errors import ConselfError
-from conself_local.foreign_text import shown
 from conself_local.model_files.memory import padded_tokens
 from conself_local.sampling.amx import model_params
 from conself_local.sampling.generation import Generation
+from conself_local.sampling.llama_log import keep_warnings_only
 from conself_local.sampling.llama_progress import LlamaProgress
 from conself_local.sampling.request_queue import RequestQueue, does_not_fit
 from conself_local.sampling.sampler import Completion, Finish, SampleRequest
+from conself_local.sampling.speed_probe import measure_rate
 from conself_local.sampling.token_choice import Logits, choose_token, token_uncertainty
+from conself_local.sampling.vocabulary import Vocabulary, end_token_override
 
 BATCH_TOKENS = 512
 _MIN_COPIED_TOKENS = 16
 """A shared prefix that saves fewer tokens than this is computed, not copied."""
-
-
-@ll.llama_log_callback  # type: ignore[untyped-decorator]
-def _keep_warnings(level: int, text: bytes, user_data: object) -> None:
-    if level >= 3:  # GGML_LOG_LEVEL_WARN
-        sys.stderr.write(shown(text.decode(errors="replace")))
 
 
 @dataclass
@@ -99,13 +91,13 @@ class LlamaEngine:
     ) -> None:
         if slots < 1 or context_tokens < 64 or threads < 1:
             raise ValueError("slots >= 1, context_tokens >= 64 and threads >= 1 are needed")
-        ll.llama_log_set(_keep_warnings, ctypes.c_void_p(0))
+        keep_warnings_only()
         ll.llama_backend_init()
         params = model_params()
         params.n_gpu_layers = gpu_layers
         self._progress = LlamaProgress(on_progress)
         params.progress_callback = self._progress.while_loading
-        overrides = _end_token_override(end_token)
+        overrides = end_token_override(end_token)
         params.kv_overrides = overrides
         self._model = ll.llama_model_load_from_file(str(model_path).encode(), params)
         if not self._model:
@@ -116,8 +108,7 @@ class LlamaEngine:
         if ll.llama_model_has_encoder(self._model) or ll.llama_model_is_diffusion(self._model):
             raise ConselfError(f"{model_path} is not a model that continues text", "use a chat model")
         self._shares_prefixes = not (ll.llama_model_is_recurrent(self._model) or ll.llama_model_is_hybrid(self._model))
-        self._vocab = ll.llama_model_get_vocab(self._model)
-        self._vocab_size = ll.llama_vocab_n_tokens(self._vocab)
+        self.vocabulary = Vocabulary(self._model)
         self._max_slots, self._threads = slots, threads
         self._context_tokens = context_tokens
         self._longest = min(context_tokens, int(ll.llama_model_n_ctx_train(self._model)))
@@ -152,32 +143,9 @@ class LlamaEngine:
         self._slot_tokens = rounded
         self._activate(self._adapter)
 
-    # -- tokens ---------------------------------------------------------------------------------------------
-
     def tokenize(self, text: str, special: bool = True) -> list[int]:
-        """Return the token ids of a text.
-
-        With `special`, the text of special tokens becomes those tokens, and a beginning-of-sequence token is added if
-        the vocabulary asks for one and the text does not begin with it. Raises ConselfError if the tokenizer fails.
-        """
-        raw = text.encode()
-        room = len(raw) + 8
-        buffer = (ll.llama_token * room)()
-        adds_bos = special and bool(ll.llama_vocab_get_add_bos(self._vocab))
-        count = ll.llama_tokenize(self._vocab, raw, len(raw), buffer, room, adds_bos, special)
-        if count < 0:
-            raise ConselfError("the model's tokenizer failed on a prompt", "use another model file")
-        ids = list(buffer[:count])
-        bos = ll.llama_vocab_bos(self._vocab)
-        return ids[1:] if adds_bos and ids[:2] == [bos, bos] else ids
-
-    def _piece(self, token: int) -> bytes:
-        buffer = ctypes.create_string_buffer(64)
-        size = ll.llama_token_to_piece(self._vocab, token, buffer, 64, 0, False)
-        if size < 0:
-            buffer = ctypes.create_string_buffer(-size)
-            size = ll.llama_token_to_piece(self._vocab, token, buffer, -size, 0, False)
-        return buffer.raw[:size]
+        """Return the token ids of a text (`Vocabulary.tokenize`)."""
+        return self.vocabulary.tokenize(text, special)
 
     # -- the queue ------------------------------------------------------------------------------------------
 
@@ -223,6 +191,11 @@ class LlamaEngine:
             if slot.generation and slot.generation.request.key == key:
                 self._free(slot, slot.generation)
 
+    @property
+    def slots_are_sampling(self) -> bool:
+        """Whether every slot has sampled at least one token of its request."""
+        return all(slot.generation and slot.generation.token_ids for slot in self._slots)
+
     def set_threads(self, threads: int) -> None:
         """Use this number of threads from the next decode on."""
         self._threads = threads
@@ -234,24 +207,7 @@ class LlamaEngine:
 
         The KV cache is cleared at the end. Call it only while idle.
         """
-        requests = (
-            SampleRequest(
-                f"probe {i}", tuple(prompts[i // 5 % len(prompts)]), 1.0, 0.8, max_new_tokens, i, adapter=self._adapter
-            )
-            for i in itertools.count()
-        )
-        tokens, started = 0, 0.0
-        while not started or time.monotonic() - started < seconds:
-            while len(self._queue) < self._max_slots:
-                self.submit(next(requests))
-            before = self.sampled_tokens
-            for _ in self.step():
-                continue
-            if started:
-                tokens += self.sampled_tokens - before
-            elif all(s.generation and s.generation.token_ids for s in self._slots):
-                started = time.monotonic()
-        rate = tokens / (time.monotonic() - started)
+        rate = measure_rate(self, prompts, seconds, max_new_tokens, slots=self._max_slots, adapter=self._adapter)
         self._queue.clear()
         for slot in self._slots:
             slot.generation = slot.prefix_source = None
@@ -360,17 +316,17 @@ class LlamaEngine:
     def _wanted_logits(self, n: int) -> Logits:
         """Return the logits of the `n` tokens of the batch that asked for them, in batch order: (n, V)."""
         if not n:
-            return np.empty((0, self._vocab_size), dtype=np.float32)
-        return np.ctypeslib.as_array(ll.llama_get_logits(self._context), shape=(n, self._vocab_size))
+            return np.empty((0, self.vocabulary.size), dtype=np.float32)
+        return np.ctypeslib.as_array(ll.llama_get_logits(self._context), shape=(n, self.vocabulary.size))
 
     def _sample_token(self, slot: Slot, generation: Generation, logits: Logits) -> Finish | None:
         request = generation.request
         choice = choose_token(logits, request.temperature, request.top_p, slot.random.random())
         generation.add(choice.token, choice.nll, choice.entropy_bits)
         self.sampled_tokens += 1
-        if ll.llama_vocab_is_eog(self._vocab, choice.token):
+        if self.vocabulary.ends(choice.token):
             return "end-token"
-        return generation.finish_with(self._piece(choice.token), self._longest)
+        return generation.finish_with(self.vocabulary.piece(choice.token), self._longest)
 
     def _release(self, slot: Slot, generation: Generation, finish: Finish) -> Completion:
         self._free(slot, generation)
@@ -449,20 +405,6 @@ class LlamaEngine:
                 scores.append(-token_uncertainty(logits, tokens[position])[0])
         self._clear()
         return scores
-
-
-def _end_token_override(token: int | None) -> ctypes.Array[Any] | None:
-    """Return metadata that replace those of the file, ended by an empty entry; None if the file's own are right.
-
-    Without an end token in the file, llama.cpp takes the token that it is in GPT-2 or Llama 2.
-    """
-    if token is None:
-        return None
-    overrides = (ll.llama_model_kv_override * 2)()
-    overrides[0].tag = ll.LLAMA_KV_OVERRIDE_TYPE_INT
-    overrides[0].key = b"tokenizer.ggml.eos_token_id"
-    overrides[0].value.val_i64 = token
-    return overrides
 
 
 def _reusable_tokens(cached_tokens: Sequence[int], prompt: Sequence[int]) -> int:

@@ -4,6 +4,10 @@ Run by hand on an idle machine: `python -m tests.benchmarks.sampling_speed [MODE
 the server). Every method gets the same file, prompts (3 per problem), samples (5 per prompt), temperature, top-p and
 longest answer. Rounds are interleaved, so that a slow minute of the machine affects every method; the slow methods get
 fewer problems per round. `--format` chooses converted weights in another format than BF16.
+`--engine openvino` measures OpenVINO (from F16) against all of them, our llama.cpp engine included, and prints the bound
+of each engine beside it: what a bare loop over the same library reaches with the same prompts and length of answers, in
+tokens. `--precision f32` computes in float32, `--isa AVX2` also without AVX-512 and AMX, as most laptops do; it holds
+OpenVINO back only, not llama.cpp.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import argparse
 import ast
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -30,8 +35,11 @@ from conself_local.model_files.converted_weights import ensure_converted_weights
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.problems.load import load_starter
 from conself_local.sampling.amx import amx_is_off
-from conself_local.sampling.engine_process import LlamaProcess
+from conself_local.sampling.config import LLAMA_CPP, OPENVINO
+from conself_local.sampling.engine_process import EngineProcess, LlamaProcess
 from conself_local.sampling.extract import extract_program
+from conself_local.sampling.openvino_process import OpenVinoProcess
+from conself_local.sampling.openvino_runtime import RuntimeOptions
 from conself_local.sampling.prompts import program_messages
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
 from tests.benchmarks.peer_server import SLOTS as PEER_SLOTS
@@ -73,7 +81,7 @@ def _parses(text: str) -> bool:
         return False
 
 
-def _sample_with_engine(engine: LlamaProcess, prompts: Prompts, seed: int) -> Iterator[tuple[int, str]]:
+def _sample_with_engine(engine: EngineProcess, prompts: Prompts, seed: int) -> Iterator[tuple[int, str]]:
     def requests() -> Iterator[SampleRequest]:
         for i, messages in enumerate(prompts):
             encoded = engine.encode(messages)
@@ -152,17 +160,23 @@ def main() -> None:
     """Print the rates of every method and round, and the median ratios of the engine to its peers."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", nargs="?", type=Path)
-    parser.add_argument("--format", default="BF16")
+    parser.add_argument("--engine", choices=[LLAMA_CPP, OPENVINO], default=LLAMA_CPP)
+    parser.add_argument("--precision", default="", help="OpenVINO's arithmetic: f32 or bf16 (default: the fastest)")
+    parser.add_argument("--isa", help="highest instruction set of OpenVINO, such as AVX2; needs --precision f32")
+    parser.add_argument("--format", default="BF16", help="of our llama.cpp engine")
     parser.add_argument("--slots", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--problems", type=int, default=40, help="in total; the peers get a quarter of them")
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
+    if arguments.isa:
+        os.environ["ONEDNN_MAX_CPU_ISA"] = arguments.isa
     model = load_model_file(arguments.model or bundled_model())
     weights = ensure_converted_weights(model, arguments.format, Home(None).cache)
     prompts = load_prompts(arguments.problems)
     per_round = len(prompts) // arguments.rounds
     results: dict[str, list[Sampled]] = {}
+    bounds: dict[str, list[float]] = {}
     with (
         _peer_server(model.path, arguments.threads)
         if importlib.util.find_spec("xllamacpp")
@@ -173,7 +187,39 @@ def main() -> None:
             for name, sample, some in _methods(model, weights, arguments, address, mine):
                 results.setdefault(name, []).append(_measure(sample, some, seed=1000 * r))
                 _print_rates(name, results[name][-1])
+            if arguments.engine == OPENVINO:
+                _measure_bounds(model, weights, arguments, mine, results, bounds)
     _compare(results)
+    for name, rates in bounds.items():
+        shares = [s.tokens / s.seconds / rate for s, rate in zip(results[name], rates, strict=True)]
+        print(f"{name} / its bare loop, tokens/s: {statistics.median(shares):.2f}")
+
+
+def _measure_bounds(
+    model: ModelFile,
+    weights: Path,
+    arguments: argparse.Namespace,
+    prompts: Prompts,
+    results: dict[str, list[Sampled]],
+    bounds: dict[str, list[float]],
+) -> None:
+    """Append the tokens per second that a bare loop over each engine's library reaches in this round."""
+    from tests.benchmarks.engine_limit import BareLoop
+    from tests.benchmarks.openvino_limit import bare_rate
+
+    with LlamaProcess(model, slots=1, context_tokens=1024, threads=1) as vocabulary:
+        tokens = [vocabulary.encode(messages).token_ids for messages in prompts]
+    names = list(results)[:2]
+    lengths = [round(results[name][-1].tokens / results[name][-1].answers) for name in names]
+    slots, threads = arguments.slots, arguments.threads
+    options = RuntimeOptions(slots, slots * 512, threads, precision=arguments.precision)
+    openvino = ensure_converted_weights(model, "F16", Home(None).cache)
+    bare = BareLoop(weights, slots, 512, threads)
+    rates = [bare_rate(openvino, options, tokens, SAMPLES, lengths[0]), bare.run(tokens, lengths[1])]
+    bare.close()
+    for name, rate in zip(names, rates, strict=True):
+        bounds.setdefault(name, []).append(rate)
+        print(f"{'bare loop of ' + name:32s} {rate:6.0f} tokens/s", flush=True)
 
 
 @contextmanager
@@ -188,11 +234,27 @@ def _methods(
 
     Each method is closed before the next one is opened, and none loads its model while it is measured.
     """
+    if arguments.engine == OPENVINO:
+        with OpenVinoProcess(
+            model,
+            ensure_converted_weights(model, "F16", Home(None).cache),
+            slots=arguments.slots,
+            context_tokens=arguments.slots * 512,
+            longest=512,
+            threads=arguments.threads,
+            precision=arguments.precision,
+        ) as engine:
+            engine.encode(prompts[0])
+            yield f"OpenVINO, F16 {arguments.precision}", lambda p, seed: _sample_with_engine(engine, p, seed), prompts
     with LlamaProcess(
         model, slots=arguments.slots, context_tokens=arguments.slots * 512, threads=arguments.threads, weights=weights
-    ) as engine:
-        engine.encode(prompts[0])
-        yield f"the engine, {arguments.format}", lambda p, seed: _sample_with_engine(engine, p, seed), prompts
+    ) as llama_engine:
+        llama_engine.encode(prompts[0])
+        yield (
+            f"the engine, {arguments.format}",
+            lambda p, seed: _sample_with_engine(llama_engine, p, seed),
+            prompts,
+        )
     few = prompts[: max(1, len(prompts) // 4)]
     from llama_cpp import Llama
 

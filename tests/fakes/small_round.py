@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +79,37 @@ def descendants(pid: int, text: str) -> list[int]:
         return child == pid
 
     return [child for child in matching if child != pid and is_below(child)]
+
+
+def count_rows(home: Path, sql: str) -> int:
+    """Return the count that `sql` selects in the store of a home, which may not exist yet."""
+    database = home / "conself.db"
+    if not database.exists():
+        return 0
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)
+    try:
+        return int(connection.execute(sql).fetchone()[0])
+    except sqlite3.OperationalError:  # the tables are not there yet
+        return 0
+    finally:
+        connection.close()
+
+
+def kill_when(process: subprocess.Popen[str], home: Path, sql: str, at_least: int, victim: str | None) -> int:
+    """Send SIGKILL once `sql` counts `at_least`, and return that count.
+
+    victim: a part of the command line of the children to kill; None stands for the round process.
+    """
+    deadline = time.monotonic() + 400
+    while time.monotonic() < deadline:
+        done = count_rows(home, sql)
+        if done >= at_least:
+            victims = [process.pid] if victim is None else descendants(process.pid, victim)
+            if victims:
+                for pid in victims:
+                    with suppress(ProcessLookupError):  # a child ends with its parent
+                        os.kill(pid, signal.SIGKILL)
+                return done
+        assert process.poll() is None, f"the round ended before it could be disturbed: {process.communicate()}"
+        time.sleep(0.02)
+    raise AssertionError(f"{sql} did not reach {at_least}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from textual.widgets.option_list import Option
 
 from conself_local.foreign_text import shown
 from conself_local.home import expand_user, user_home
+from conself_local.machine.openvino import openvino_version
 from conself_local.machine.summary import describe_machine
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.installed import describe_models, find_models
@@ -22,6 +24,7 @@ from conself_local.model_files.ollama import ignored_layers
 from conself_local.round import process as round_process
 from conself_local.round.forecast import forecast, starter_size
 from conself_local.round.views import summary_of_home
+from conself_local.sampling.tuning import describe_choice
 from conself_local.store.store import Store
 from tui.screens.base import EXPECTED_ERRORS, BaseScreen, format_error
 from tui.widgets.pick_file import PickFile
@@ -95,7 +98,17 @@ class StartScreen(BaseScreen):
     def _describe_computer(self) -> None:
         found = describe_models(find_models(fetched=self.app_state.home.models))
         machine_lines = describe_machine(self.app_state.home)
+        if openvino_version():
+            machine_lines[1:1] = self._sampling_lines()
         self.app.call_from_thread(self._show_computer, found, machine_lines)
+
+    def _sampling_lines(self) -> list[str]:
+        """Return which engine samples, for the model in use; nothing without one, and other lines say so."""
+        with contextlib.suppress(*EXPECTED_ERRORS):
+            return [
+                describe_choice(load_model_file(self.app_state.model or bundled_model()), self.app_state.home.cache)
+            ]
+        return []
 
     def _show_computer(self, found: list[dict[str, Any]], machine_lines: list[str]) -> None:
         models = self.query_one("#models", OptionList)

@@ -6,15 +6,12 @@ undisturbed round. `conself verify` must then find one changed value in every ta
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,7 +19,16 @@ import pytest
 from conself_local.stages.execute import OverlappedExecution
 from conself_local.store.store import Store
 from sandbox import Limits, Sandbox
-from tests.fakes.small_round import TRAIN, command, descendants, dump, run_arguments, run_conself, write_problems
+from tests.fakes.small_round import (
+    TRAIN,
+    command,
+    count_rows,
+    dump,
+    kill_when,
+    run_arguments,
+    run_conself,
+    write_problems,
+)
 
 SAMPLES = len(TRAIN) * 15
 pytestmark = [pytest.mark.round, pytest.mark.timeout(1500)]  # the first test of each fixture waits for whole rounds
@@ -40,39 +46,6 @@ TABLES = (
     "evaluation_samples",
     "evaluations",
 )
-
-
-def _count(home: Path, sql: str) -> int:
-    database = home / "conself.db"
-    if not database.exists():
-        return 0
-    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=30)
-    try:
-        return int(connection.execute(sql).fetchone()[0])
-    except sqlite3.OperationalError:  # the tables are not there yet
-        return 0
-    finally:
-        connection.close()
-
-
-def _kill_when(process: subprocess.Popen[str], home: Path, sql: str, at_least: int, victim: str | None) -> int:
-    """Send SIGKILL once `sql` counts `at_least`, and return that count.
-
-    victim: a part of the command line of the children to kill; None stands for the round process.
-    """
-    deadline = time.monotonic() + 400
-    while time.monotonic() < deadline:
-        done = _count(home, sql)
-        if done >= at_least:
-            victims = [process.pid] if victim is None else descendants(process.pid, victim)
-            if victims:
-                for pid in victims:
-                    with suppress(ProcessLookupError):  # a child ends with its parent
-                        os.kill(pid, signal.SIGKILL)
-                return done
-        assert process.poll() is None, f"the round ended before it could be disturbed: {process.communicate()}"
-        time.sleep(0.02)
-    raise AssertionError(f"{sql} did not reach {at_least}")
 
 
 def _start(home: Path, problems: Path) -> subprocess.Popen[str]:
@@ -107,9 +80,9 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory, problems: Path) -> Itera
     home = tmp_path_factory.mktemp("disturbed")
     samples = "select count(*) from samples"
     process = _start(home, problems)
-    done = _kill_when(process, home, samples, 7, "engine_server")  # the engine; the same run continues
+    done = kill_when(process, home, samples, 7, "engine_server")  # the engine; the same run continues
     assert 0 < done < SAMPLES
-    done = _kill_when(process, home, samples, 25, None)  # the round process
+    done = kill_when(process, home, samples, 25, None)  # the round process
     assert 0 < done < SAMPLES
     process.communicate(timeout=60)
     time.sleep(1)
@@ -117,13 +90,13 @@ def disturbed(tmp_path_factory: pytest.TempPathFactory, problems: Path) -> Itera
         "the engine outlived the round process"
     )
     process = _start(home, problems)
-    done = _kill_when(
+    done = kill_when(
         process, home, "select count(*) from executions", 5, "child/server.py"
     )  # the sandbox; the run continues
-    assert 0 < done < _count(home, "select count(distinct program_id) from samples")
+    assert 0 < done < count_rows(home, "select count(distinct program_id) from samples")
     steps = "select count(*) from training_steps"
-    done = _kill_when(process, home, steps, 1, "conself_local.training.trainer")
-    assert 0 < done < _count(home, "select max(steps) from training_steps")
+    done = kill_when(process, home, steps, 1, "conself_local.training.trainer")
+    assert 0 < done < count_rows(home, "select max(steps) from training_steps")
     _, said = process.communicate(timeout=120)
     assert process.returncode == 2 and "continues from its last checkpoint" in said and "Traceback" not in said
     last = run_conself(home, *run_arguments(problems))
@@ -140,9 +113,9 @@ def _runs_engine_of(process: Path, home: Path) -> bool:
 
 
 def test_every_problem_has_exactly_the_samples_asked_for(disturbed: Path) -> None:
-    assert _count(disturbed, "select count(*) from samples") == SAMPLES
+    assert count_rows(disturbed, "select count(*) from samples") == SAMPLES
     assert (
-        _count(disturbed, "select count(*) from (select 1 from samples group by problem_id, observation, number)")
+        count_rows(disturbed, "select count(*) from (select 1 from samples group by problem_id, observation, number)")
         == SAMPLES
     )
 

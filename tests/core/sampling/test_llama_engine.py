@@ -179,7 +179,7 @@ def test_base_and_adapter_in_one_call_are_kept_apart(model: ModelFile, tmp_path:
 def test_text_whose_characters_span_tokens_is_joined(model: ModelFile) -> None:
     engine = LlamaEngine(model.path, slots=1, context_tokens=256, threads=1)
     text = "naïve 🙂 漢字 \U0001f9d1"
-    pieces = [engine._piece(token) for token in engine.tokenize(text, special=False)]
+    pieces = [engine.vocabulary.piece(token) for token in engine.tokenize(text, special=False)]
     assert b"".join(pieces).decode() == text
     assert any(_is_partial_character(piece) for piece in pieces), (
         "the text was chosen so that some token alone is not valid text"

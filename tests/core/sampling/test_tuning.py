@@ -25,7 +25,7 @@ from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.round.context import ComputeOptions, RoundContext
 from conself_local.round.run import open_engine
 from conself_local.sampling import tuning as tune
-from conself_local.sampling.tuning import SamplingConfig
+from conself_local.sampling.config import SamplingConfig
 from conself_local.settings import LAPTOP
 from tests.fakes.small_round import descendants
 from tests.fakes.tiny_model import write_tiny_model
