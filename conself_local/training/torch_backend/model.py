@@ -22,7 +22,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from conself_local.errors import ConselfError
-from conself_local.model_files.gguf_weights import GgufTensor, read_weights
+from conself_local.foreign_files import refusing
+from conself_local.model_files.gguf_weights import GgufTensor, GgufWeights, read_weights
 from conself_local.model_files.model_file import ModelFile
 from conself_local.model_files.rope import Rope
 from conself_local.training.packing import Group, Packed, pack
@@ -52,8 +53,17 @@ def load_base(
     Raises ConselfError if the architecture or a tensor is not supported, or if a tensor is missing, unexpected or of
     another shape.
     """
-    as_card = device.type != "cpu" if as_card is None else as_card
     weights = read_weights(model, context_tokens)
+    with refusing(f"{model.path.name} cannot be loaded for training", "the file may be damaged; get it again"):
+        try:
+            return _build(model, weights, dtype, device, device.type != "cpu" if as_card is None else as_card)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # what torch raises about sizes that cannot be
+            raise ValueError(str(error)) from error
+
+
+def _build(model: ModelFile, weights: GgufWeights, dtype: torch.dtype, device: torch.device, as_card: bool) -> Any:
     config = AutoConfig.for_model(**weights.config)
     for name in [name for name in vars(config) if name.endswith(("dropout", "pdrop"))]:
         setattr(config, name, 0.0)  # some families drop values by default

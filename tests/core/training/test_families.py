@@ -18,6 +18,7 @@ import torch
 
 from conself_local.adapters.formats import write_gguf, write_peft
 from conself_local.adapters.merge import merge_adapter
+from conself_local.errors import ConselfError
 from conself_local.model_files.converted_weights import ORIGINAL
 from conself_local.model_files.families import FAMILIES
 from conself_local.model_files.gguf_weights import family_of, linear_tensors
@@ -28,6 +29,7 @@ from conself_local.training.packing import Group, pack
 from conself_local.training.torch_backend.backend import TorchBackend
 from conself_local.training.torch_backend.model import add_lora, load_base, load_lora, token_logps
 from conself_local.training.trainer import train
+from tests.fakes.copied_gguf import copy_gguf
 from tests.fakes.random_adapter import random_adapter
 from tests.fakes.tiny_families import TINY_FAMILIES, VOCABULARY, write_tiny_family
 from tests.fakes.tiny_qwen35 import write_tiny_qwen35
@@ -147,6 +149,18 @@ def test_a_trained_adapter_does_in_llama_cpp_what_it_does_in_torch(name: str, tm
     adapted = _of_torch(load_lora(base, tmp_path / "run" / "adapter"))
     assert _difference(before, adapted) > 0.01
     assert _difference(adapted, _of_llama(described.path, tmp_path / "run" / "adapter.gguf")) < bar
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("nextn_predict_layers", 9), ("ssm.conv_kernel", 3), ("full_attention_interval", 2), ("feed_forward_length", 60)],
+)
+def test_a_file_that_does_not_fit_its_numbers_is_refused_in_one_line(key: str, value: int, tmp_path: Path) -> None:
+    plain = write_tiny_qwen35(tmp_path / "plain.gguf")
+    changed = copy_gguf(plain.path, tmp_path / "m.gguf", {}, numbers={f"qwen35.{key}": value})
+    with pytest.raises(ConselfError) as caught:
+        load_base(replace(plain, parts=(changed,)), torch.float32, torch.device("cpu"))
+    assert len(caught.value.message.splitlines()) == 1
 
 
 def test_every_family_has_its_proof() -> None:
