@@ -108,8 +108,11 @@ def value_heads_tiled(metadata: Metadata) -> dict[str, Order]:
 def qwen35(metadata: Metadata, shapes: Shapes) -> dict[str, object]:
     """Return the sizes of the linear attention, and the number of layers without those that predict several tokens."""
     values = metadata.whole("ssm.time_step_rank")
+    layers = metadata.whole("block_count") - metadata.whole("nextn_predict_layers", 0, least=0)
+    if layers < 1:
+        raise metadata.unusable("nextn_predict_layers")
     return {
-        "num_hidden_layers": metadata.whole("block_count") - metadata.whole("nextn_predict_layers", 0, least=0),
+        "num_hidden_layers": layers,
         "full_attention_interval": metadata.whole("full_attention_interval"),
         "linear_conv_kernel_dim": metadata.whole("ssm.conv_kernel"),
         "linear_key_head_dim": metadata.whole("ssm.state_size"),
