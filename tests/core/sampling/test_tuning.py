@@ -25,8 +25,9 @@ from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.round.context import ComputeOptions, RoundContext
 from conself_local.round.run import open_engine
 from conself_local.sampling import tuning as tune
-from conself_local.sampling.config import SamplingConfig
+from conself_local.sampling.config import LLAMA_CPP, OPENVINO, SamplingConfig
 from conself_local.settings import LAPTOP
+from tests.fakes.openvino import needs_openvino
 from tests.fakes.small_round import descendants
 from tests.fakes.tiny_model import write_tiny_model
 
@@ -48,12 +49,11 @@ def test_a_tuning_result_is_measured_stored_and_read_again(
     monkeypatch.setattr(tune, "LOSSLESS_FORMATS", ("BF16",))
     said: list[str] = []
     assert tune.load_tuning(model, tmp_path) is None
-    found = tune.tune_model(model, tmp_path, False, said.append)
+    found = tune.tune_model(model, tmp_path, False, said.append, LLAMA_CPP)
     assert tune.load_tuning(model, tmp_path) == found
     assert {"shipped", "BF16"} <= {name.split(",")[0] for name in found.tokens_per_second}
     assert all(rate > 0 for rate in found.tokens_per_second.values()) and len(said) == len(found.tokens_per_second)
-    best = f"{found.format}, {found.slots} slots, {found.threads} threads"
-    assert found.tokens_per_second[best] * 1.03 >= max(found.tokens_per_second.values()), (
+    assert found.tokens_per_second[str(found)] * 1.03 >= max(found.tokens_per_second.values()), (
         "no clearly faster configuration was passed over"
     )
     assert 0 < found.logp_gap["BF16"] < 0.1, "BF16 keeps the original values up to rounding"
@@ -62,6 +62,25 @@ def test_a_tuning_result_is_measured_stored_and_read_again(
     )
     other = write_tiny_model(tmp_path / "other.gguf")
     assert tune.load_tuning(other, tmp_path) is None, "a tuning result is for one model"
+
+
+@pytest.mark.slow
+@needs_openvino
+def test_openvino_is_measured_beside_llama_cpp_and_the_faster_one_is_kept(
+    model: ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune, "_PROBE_SECONDS", 1.0)
+    monkeypatch.setattr(tune, "_SLOTS_TRIED", ())
+    monkeypatch.setattr(tune, "SLOTS", 8)
+    said: list[str] = []
+    found = tune.tune_model(model, tmp_path, False, said.append)
+    rates = found.tokens_per_second
+    openvino = [rate for name, rate in rates.items() if name.startswith("openvino, F16")]
+    assert openvino and 0 < found.logp_gap["openvino, F16"] < 0.1
+    assert rates[str(found)] * 1.03 >= max(rates.values())
+    assert tune.sampling_config(model, tmp_path).engine == found.engine
+    only = tune.tune_model(model, tmp_path, False, said.append, OPENVINO)
+    assert only.engine == OPENVINO and all(name.startswith("openvino") for name in only.tokens_per_second)
 
 
 def test_a_damaged_tuning_result_counts_as_none(model: ModelFile, tmp_path: Path) -> None:
