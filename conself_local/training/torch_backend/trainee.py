@@ -1,7 +1,7 @@
 """The model in training with everything that trades its memory for time: dense weights, recomputation, optimiser state.
 
-`plan.py` decides what is used, and `backend.py` again if the memory ends in the middle of a run. None of it changes the
-result. Not covered: the size of a micro-batch, which is the loop's (`trainer.py`).
+`plan.py` decides what is used, and `backend.py` again if the memory ends in the middle of a run. It changes no
+result, except for rounding on a card. Not covered: the size of a micro-batch, which is the loop's (`trainer.py`).
 """
 
 from __future__ import annotations
