@@ -1,10 +1,10 @@
 """Plan a training run from timed and measured micro-batches: what fits the memory of the device, and is fastest there.
 
 Weights stay in blocks or are unpacked once, activations are kept or computed again, the optimiser's state is on the
-device or in main memory: the choices change time and memory, and on a card how sums are rounded, nothing else. On the processor memory is found by its
-resident pages, and running out of it is fatal: a short micro-batch is scaled up with a reserve. On a card every
-allocation is counted, and one that does not fit does no harm: the longest micro-batch itself is measured. Not covered:
-memory that other programs take later (`TorchBackend.reduce_memory`).
+device or in main memory: the choices change time and memory, and on a card how sums are rounded, nothing else. On the
+processor memory is found by its resident pages, and running out of it is fatal: a short micro-batch is scaled up with a
+reserve. On a card every allocation is counted, and one that does not fit does no harm: the longest micro-batch itself
+is measured. Not covered: memory that other programs take later (`TorchBackend.reduce_memory`).
 """
 
 from __future__ import annotations
