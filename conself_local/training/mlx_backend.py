@@ -111,7 +111,7 @@ class MlxBackend:
         """Return the peak of the process's memory."""
         return peak_bytes()
 
-    def plan(self) -> Forecast:
+    def plan(self, folder: Path) -> Forecast:
         """Measure the peak memory of the longest pair by running it; raise ConselfError if it does not fit.
 
         The weights are in memory already. The time is not forecast.

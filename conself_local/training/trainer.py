@@ -55,8 +55,11 @@ class Backend(Protocol):
     def micro_batch_tokens(self) -> int:
         """Maximum tokens of a micro-batch; `plan` and `reduce_memory` may change it."""
 
-    def plan(self) -> Forecast:
-        """Return the expected cost of the run; raise ConselfError if it does not fit the memory."""
+    def plan(self, folder: Path) -> Forecast:
+        """Return the expected cost of the run; raise ConselfError if it does not fit the memory.
+
+        What was chosen may be stored in `folder`, so that a resumed run computes alike.
+        """
 
     def reduce_memory(self) -> str:
         """Forget the gradients, use less memory from now on, and return how; an empty text if nothing is left to do.
@@ -135,7 +138,7 @@ def train(job: TrainingJob, folder: Path, backend: Backend, report: Report) -> N
     end. Raises ConselfError if memory or disk is too small, or if a loss or gradient norm is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    forecast = backend.plan()
+    forecast = backend.plan(folder)
     verify_disk(folder, "training", forecast.disk_bytes)
     report({"forecast": forecast.summary, "forecast_peak_bytes": forecast.peak_bytes})
     job_hash = job.content_hash()

@@ -5,6 +5,8 @@ The training loop is not here (`trainer.py`), nor the model and its log-probabil
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +35,7 @@ from conself_local.training.torch_backend.model import (
 )
 from conself_local.training.torch_backend.optimizer import AdapterOptimizer
 from conself_local.training.torch_backend.packed_linear import report_progress
-from conself_local.training.torch_backend.plan import plan_training
+from conself_local.training.torch_backend.plan import Choices, plan_training
 from conself_local.training.torch_backend.trainee import TorchTrainee
 
 
@@ -70,6 +72,7 @@ class TorchBackend:
         self._optimizer = AdapterOptimizer(self._named, job.learning_rate, job.max_gradient_norm)
         self.trainee = TorchTrainee(self._model, self._optimizer, device)
         self.micro_batch_tokens = MICRO_BATCH_TOKENS
+        self._choices_path: Path | None = None
         self._failed: tuple[int, int] = (0, 0)
         """Pairs and tokens of the micro-batch that did not fit."""
 
@@ -82,11 +85,34 @@ class TorchBackend:
                 f"train a smaller model or a smaller quantisation of it, or train on the processor ({CHOICE}=cpu)",
             )
 
-    def plan(self) -> Forecast:
-        """Fit the run to the free memory, and return its forecast; raise ConselfError if it does not fit."""
-        found = plan_training(self._job, self.trainee, self._compute.memory, self._compute.name)
-        self.micro_batch_tokens = found.micro_batch_tokens
+    def plan(self, folder: Path) -> Forecast:
+        """Fit the run to the free memory, and return its forecast; raise ConselfError if it does not fit.
+
+        A run that was planned before in `folder` keeps its choices as far as they fit.
+        """
+        self._choices_path = folder / "choices.json"
+        compute = self._compute
+        found = plan_training(self._job, self.trainee, compute.memory, compute.name, self._stored_choices())
+        self.micro_batch_tokens = found.choices.micro_batch_tokens
+        self._store_choices()
         return found.forecast
+
+    def _stored_choices(self) -> Choices | None:
+        """Return the choices of an earlier plan of this job; None if there is none."""
+        if self._choices_path is None or not self._choices_path.is_file():
+            return None
+        stored = json.loads(self._choices_path.read_text())
+        if stored.pop("job_hash") != self._job.content_hash():
+            return None
+        return Choices(**stored)
+
+    def _store_choices(self) -> None:
+        if self._choices_path is None:
+            return
+        choices = dataclasses.asdict(Choices(self.micro_batch_tokens, self.trainee.is_dense))
+        part = self._choices_path.with_suffix(".part")
+        part.write_text(json.dumps(choices | {"job_hash": self._job.content_hash()}))
+        part.replace(self._choices_path)
 
     def reduce_memory(self) -> str:
         """Use less memory from now on, and return how, in words; an empty text if nothing is left to do."""
@@ -95,8 +121,11 @@ class TorchBackend:
         pairs, tokens = self._failed
         if pairs > 1:
             self.micro_batch_tokens = max(1, min(self.micro_batch_tokens, tokens) // 2)
+            self._store_choices()
             return f"micro-batches hold at most {self.micro_batch_tokens} tokens"
-        return self.trainee.save_more()
+        measure = self.trainee.save_more()
+        self._store_choices()
+        return measure
 
     def peak_bytes(self) -> int:
         """Return the peak of the memory of the device."""

@@ -1,10 +1,10 @@
 """Plan a training run from timed and measured micro-batches: what fits the memory of the device, and is fastest there.
 
 Weights stay in blocks or are unpacked once, activations are kept or computed again, the optimiser's state is on the
-device or in main memory: the choices change time and memory, never the result. On the processor memory is found by its
-resident pages, and running out of it is fatal: a short micro-batch is scaled up with a reserve. On a card every
-allocation is counted, and one that does not fit does no harm: the longest micro-batch itself is measured. Not covered:
-memory that other programs take later (`TorchBackend.reduce_memory`).
+device or in main memory: the choices change time and memory, and on a card how sums are rounded, nothing else. On the
+processor memory is found by its resident pages, and running out of it is fatal: a short micro-batch is scaled up with a
+reserve. On a card every allocation is counted, and one that does not fit does no harm: the longest micro-batch itself
+is measured. Not covered: memory that other programs take later (`TorchBackend.reduce_memory`).
 """
 
 from __future__ import annotations
@@ -65,11 +65,19 @@ class Trainee(Protocol):
 
 
 @dataclass(frozen=True)
+class Choices:
+    """What changes the rounding of a run, on a card: a resumed run keeps it."""
+
+    micro_batch_tokens: int
+    is_dense: bool
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
-    """The forecast of a run, and the size of its micro-batches."""
+    """The forecast of a run, and what was chosen."""
 
     forecast: Forecast
-    micro_batch_tokens: int
+    choices: Choices
 
 
 @dataclass(frozen=True)
@@ -110,12 +118,19 @@ _LEVELS = (
 )
 
 
-def plan_training(job: TrainingJob, trainee: Trainee, memory: DeviceMemory, device_name: str) -> TrainingPlan:
+def plan_training(
+    job: TrainingJob,
+    trainee: Trainee,
+    memory: DeviceMemory,
+    device_name: str,
+    earlier: Choices | None = None,
+) -> TrainingPlan:
     """Measure `trainee.run`, and use the first level that fits, with dense weights if they fit and are faster.
 
+    earlier: what the run began with. It is kept as far as it fits, because other choices are rounded differently.
     Raises ConselfError if the longest micro-batch does not fit the free memory in any way.
     """
-    planner = _Planner(job, trainee, memory)
+    planner = _Planner(job, trainee, memory, earlier)
     level, cost = planner.choose_level(device_name)
     tokens, cost = planner.choose_micro_batch(cost, planner.room(level))
     longest = planner.longest_tokens(tokens)
@@ -132,17 +147,18 @@ def plan_training(job: TrainingJob, trainee: Trainee, memory: DeviceMemory, devi
     duration = _duration(seconds * _token_passes(job))
     where = f" on {device_name}" if memory.is_exact else ""
     summary = f"about {duration}{where}, {gib(peak)} of memory and {disk >> 20} MiB of disk; {weights}"
-    return TrainingPlan(Forecast(summary + level.description, peak, disk), tokens)
+    return TrainingPlan(Forecast(summary + level.description, peak, disk), Choices(tokens, dense))
 
 
 class _Planner:
     """The measurements of a plan."""
 
-    def __init__(self, job: TrainingJob, trainee: Trainee, memory: DeviceMemory) -> None:
-        self._job, self._trainee, self._memory = job, trainee, memory
+    def __init__(self, job: TrainingJob, trainee: Trainee, memory: DeviceMemory, earlier: Choices | None) -> None:
+        self._job, self._trainee, self._memory, self._earlier = job, trainee, memory, earlier
         self._free = memory.free_bytes()
         self._probe = _probe_groups(job, _PROBE_TOKENS)
         self._packed_seconds = 0.0
+        self._tokens = min(MICRO_BATCH_TOKENS, earlier.micro_batch_tokens if earlier else MICRO_BATCH_TOKENS)
         self.before = memory.used_bytes()
 
     def longest_tokens(self, tokens: int) -> int:
@@ -175,14 +191,14 @@ class _Planner:
         Raises ConselfError if there is none.
         """
         cost: Cost | None = None
-        longest = self.longest_tokens(MICRO_BATCH_TOKENS)
+        longest = self.longest_tokens(self._tokens)
         for level in _LEVELS if self._memory.is_exact else _LEVELS[:2]:
             if self._memory.is_exact:
                 if level.offloads:
                     self._trainee.offload_optimizer()
                 elif level.recomputes:
                     self._trainee.recompute()
-                cost = self._measure_exactly(MICRO_BATCH_TOKENS)
+                cost = self._measure_exactly(self._tokens)
             else:
                 cost = _recomputed(cost) if cost else self._measure_resident()
             if cost and cost.bytes(longest) <= self.room(level):
@@ -193,20 +209,22 @@ class _Planner:
         """Return the size of micro-batches and their cost: on a card, the largest that fits."""
         for factor in _LARGER_MICRO_BATCHES if self._memory.is_exact else ():
             size = factor * MICRO_BATCH_TOKENS
+            if self._earlier and size > self._earlier.micro_batch_tokens:
+                continue
             longest = self.longest_tokens(size)
             if longest > self.longest_tokens(MICRO_BATCH_TOKENS) and cost.bytes(longest) <= room:
                 larger = self._measure_exactly(size)
                 if larger and larger.bytes(longest) <= room:
                     return size, larger
-        return MICRO_BATCH_TOKENS, cost
+        return self._tokens, cost
 
     def try_dense(self, activations: float, room: float) -> tuple[bool, float]:
         """Unpack the weights if they fit, on a card twice; return whether they stay, and the share of the time left."""
         needed = self._trainee.dense_bytes * (2 if self._memory.is_exact else 1)
-        if not needed or needed + activations > room:
+        if not needed or needed + activations > room or (self._earlier and not self._earlier.is_dense):
             return False, 1.0
         dense_seconds = self._seconds_with_dense()
-        dense = dense_seconds < self._packed_seconds
+        dense = dense_seconds < (float("inf") if self._earlier else self._packed_seconds)
         if not dense:
             self._trainee.keep_dense(False)
         return dense, min(1.0, dense_seconds / self._packed_seconds)

@@ -1,7 +1,7 @@
 """The model in training with everything that trades its memory for time: dense weights, recomputation, optimiser state.
 
-`plan.py` decides what is used, and `backend.py` again if the memory ends in the middle of a run. None of it changes the
-result. Not covered: the size of a micro-batch, which is the loop's (`trainer.py`).
+`plan.py` decides what is used, and `backend.py` again if the memory ends in the middle of a run. It changes no
+result, except for rounding on a card. Not covered: the size of a micro-batch, which is the loop's (`trainer.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class TorchTrainee:
     def __init__(self, model: Any, optimizer: AdapterOptimizer, device: torch.device) -> None:
         self._model, self._optimizer = model, optimizer
         self._device_module: Any = torch.get_device_module(device)
-        self._is_dense = self._recomputes = False
+        self.is_dense = self._recomputes = False
 
     @property
     def adapter_bytes(self) -> int:
@@ -46,7 +46,7 @@ class TorchTrainee:
     def keep_dense(self, dense: bool) -> None:
         """Unpack all weights permanently, or release that memory."""
         keep_dense(self._model, dense)
-        self._is_dense = dense
+        self.is_dense = dense
 
     def recompute(self) -> None:
         """Compute activations again in the backward pass from now on, instead of keeping them."""
@@ -60,7 +60,7 @@ class TorchTrainee:
 
     def save_more(self) -> str:
         """Use the next thing that saves memory, and return it in words; an empty text if nothing is left."""
-        if self._is_dense:
+        if self.is_dense:
             self.keep_dense(False)
             return "the weights stay in the file's blocks"
         if not self._recomputes:

@@ -40,7 +40,7 @@ class _SmallDevice(TorchBackend):
         self.steps_done = 0
         self.measures: list[str] = []
 
-    def plan(self) -> Forecast:
+    def plan(self, folder: Path) -> Forecast:
         return Forecast("not planned", None, 0)
 
     def _completion_logps(self, pairs: Sequence[TokenPair]) -> torch.Tensor:

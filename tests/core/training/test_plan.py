@@ -16,7 +16,7 @@ from conself_local.errors import ConselfError
 from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.packing import Group
 from conself_local.training.torch_backend import plan
-from conself_local.training.torch_backend.plan import TrainingPlan
+from conself_local.training.torch_backend.plan import Choices, TrainingPlan
 
 pytestmark = pytest.mark.model
 
@@ -91,12 +91,13 @@ def _plan(
     unpacking: float = 1.0,
     fixed: float = 0.0,
     pairs: tuple[TokenPair, ...] = PAIRS,
+    earlier: Choices | None = None,
 ) -> tuple[TrainingPlan, _Device]:
     """Plan a run; the longest micro-batch of 512 tokens is a pair of 400 alone, a larger one holds all 600 tokens."""
     device = _Device(total, card, dense=dense, unpacking=unpacking, fixed=fixed)
     monkeypatch.setattr(plan, "time", SimpleNamespace(perf_counter=lambda: device.now))
     job = TrainingJob("m", "llama", None, pairs, 0, 0.1, 4, 8, 1e-3, 2, 2, 0.1, 1.0, 0.1, None, threads=1)
-    return plan.plan_training(job, device, device, "a card" if card else "the processor"), device
+    return plan.plan_training(job, device, device, "a card" if card else "the processor", earlier), device
 
 
 def test_with_enough_memory_the_faster_weights_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +143,7 @@ def test_a_card_of_a_size_gets_its_plan(
 ) -> None:
     """The smaller the card, the more is saved; the forecast is what the run will take, because it was measured."""
     planned, device = _plan(monkeypatch, total, card=True, fixed=3)
-    found = (device.recomputes, device.is_offloaded, device.is_dense, planned.micro_batch_tokens)
+    found = (device.recomputes, device.is_offloaded, device.is_dense, planned.choices.micro_batch_tokens)
     assert found == (recomputes, is_offloaded, is_dense, tokens)
     longest = 600 if tokens == 2048 else 400
     activations = 3 + longest * (100 / 256) * (0.2 if recomputes else 1)
@@ -171,3 +172,13 @@ def test_a_card_that_is_too_small_is_refused_with_what_would_fit(monkeypatch: py
     shorter = (TokenPair((1,) * (fitting - 100), (2,) * 51, (3,) * 51, 1.0),)
     _, device = _plan(monkeypatch, 534, card=True, pairs=shorter)
     assert device.is_offloaded, "what the refusal names does fit"
+
+
+@pytest.mark.parametrize("card", [False, True])
+def test_a_resumed_run_keeps_what_it_began_with(card: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timings differ from start to start; other choices are rounded differently, and the resume would not be exact."""
+    for earlier, unpacking in ((Choices(512, False), 1.0), (Choices(512, True), -0.5), (Choices(200, True), 1.0)):
+        planned, device = _plan(monkeypatch, 4500, card=card, unpacking=unpacking, earlier=earlier)
+        assert planned.choices == earlier and device.is_dense == earlier.is_dense
+    planned, _ = _plan(monkeypatch, 610, card=True, fixed=3, earlier=Choices(2048, True))
+    assert planned.choices == Choices(2048, False), "what does not fit any more is given up"
