@@ -356,7 +356,7 @@ def test_one_bad_file_or_function_never_ends_a_harvest(tmp_path: Path) -> None:
     names = {json.loads(line)["entry_point"] for line in (tmp_path / "o.jsonl").read_text().splitlines()}
     assert {"add_one", "named"} <= names, names
     for name in (".#good.py", "gone.py", "circle.py", "pipe.py", "deep.py", "bytes.py", "long.py"):
-        assert f"excluded: {name}: cannot be read" in err, (name, err)
+        assert f"left out: {name}: cannot be read" in err, (name, err)
 
 
 def test_one_bad_record_never_ends_an_import(tmp_path: Path) -> None:
