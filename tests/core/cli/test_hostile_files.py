@@ -6,6 +6,7 @@ Every input runs through the real command. `_refused` holds what must be true of
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import os
@@ -134,8 +135,8 @@ def _zeros(path: Path) -> Path:
 
 
 def _socket(path: Path) -> Path:
-    os.chdir(path.parent)  # the name of a socket must be short
-    with socket.socket(socket.AF_UNIX) as bound:
+    # the name of a socket must be short; the folder is left again, because commands of other tests run in it
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as bound:
         bound.bind(path.name)
     return path
 
