@@ -8,7 +8,6 @@ evaluated, and no expected output is used.
 from __future__ import annotations
 
 import ast
-import doctest
 import itertools
 import re
 import warnings
@@ -50,6 +49,8 @@ def example_calls(docstring: str, function: ast.FunctionDef) -> list[tuple[objec
 
 def _calls(docstring: str, name: str) -> Iterator[tuple[ast.Call, dict[str, object]]]:
     """Yield each call with the values of the names that the examples before it have assigned."""
+    import doctest  # it loads the debugger, and every command that reads problems would wait for that
+
     names: dict[str, object] = {}
     try:
         examples = doctest.DocTestParser().get_examples(_WITHOUT_BLANK.sub(r"\1 ", docstring))
