@@ -52,6 +52,14 @@ def create(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
+def _make_part(target: Path) -> Path:
+    """Return a new, private, empty file in the folder of `target`, which is made if it does not exist."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+    os.close(descriptor)
+    return Path(name)
+
+
 @contextmanager
 def whole_file(target: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield the path of a new file in the folder of `target`; it replaces `target` if the block succeeds.
@@ -59,10 +67,7 @@ def whole_file(target: Path, *, replace: bool = True) -> Iterator[Path]:
     Without `replace`, a file that appears at `target` meanwhile stays, and ConselfError is raised. The new file has the
     permissions of what the user makes. Raises OSError if the folder cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
-    os.close(descriptor)
-    part = Path(name)
+    part = _make_part(target)
     try:
         yield part
         give_away(part)
@@ -87,10 +92,7 @@ def new_private_file(target: Path) -> Iterator[Path]:
     OSError if the folder cannot be written.
     """
     verify_new(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
-    os.close(descriptor)
-    part = Path(name)
+    part = _make_part(target)
     try:
         yield part
         try:

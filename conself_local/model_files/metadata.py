@@ -25,18 +25,18 @@ class Metadata:
     def __contains__(self, key: str) -> bool:
         return self._value(key) is not None
 
-    def _value(self, key: str) -> object:
-        return self._read(f"{self.architecture}.{key}")
+    def _value(self, key: str, default: object = None) -> object:
+        value = self._read(f"{self.architecture}.{key}")
+        return default if value is None else value
 
     def whole(self, key: str, default: int | None = None, *, least: int = 1) -> int:
         """Return a whole number; a list of equal numbers, one per layer, counts as that number.
 
         least: a smaller number is refused, as is one above 2**31 - 1.
         """
-        value = self._value(key)
+        value = self._value(key, default)
         if isinstance(value, list) and value and all(one == value[0] for one in value):
             value = value[0]
-        value = default if value is None else value
         if type(value) is not int or not least <= value < 2**31:
             raise self.unusable(key)
         return value
@@ -50,24 +50,21 @@ class Metadata:
 
     def number(self, key: str, default: float | None = None) -> float:
         """Return a finite number."""
-        value = self._value(key)
-        value = default if value is None else value
+        value = self._value(key, default)
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e30:
             raise self.unusable(key)
         return float(value)
 
     def text(self, key: str, default: str) -> str:
         """Return a text."""
-        value = self._value(key)
-        value = default if value is None else value
+        value = self._value(key, default)
         if not isinstance(value, str):
             raise self.unusable(key)
         return value
 
     def truth(self, key: str, default: bool) -> bool:
         """Return a truth value."""
-        value = self._value(key)
-        value = default if value is None else value
+        value = self._value(key, default)
         if not isinstance(value, bool):
             raise self.unusable(key)
         return value

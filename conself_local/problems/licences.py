@@ -6,7 +6,6 @@ and a licence file; the search ends at the root of a repository. Not covered: wh
 
 from __future__ import annotations
 
-import os
 import re
 import sysconfig
 from email.parser import HeaderParser
@@ -17,6 +16,7 @@ from typing import Any
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import PARSER_ERRORS, read_text
 from conself_local.foreign_text import shown
+from conself_local.problems.source_modules import SHARED_FOLDERS, real_path
 from conself_local.problems.toml_file import read_toml
 
 YOUR_OWN = "your own"
@@ -27,7 +27,6 @@ _MAX_CHARACTERS = 80
 _MAX_PACKAGES = 2_000
 """Installed packages that are looked at in one folder."""
 _CLASSIFIER = "License :: "
-_SHARED_FOLDERS = ("site-packages", "dist-packages")
 
 
 def licence_of(file: Path) -> str:
@@ -35,8 +34,8 @@ def licence_of(file: Path) -> str:
 
     `YOUR_OWN` if nothing names one; `NOT_STATED` if the file belongs to an installed package that names none.
     """
-    path = Path(os.path.realpath(file))  # `resolve` raises at a circle of links
-    if path.is_relative_to(sysconfig.get_path("stdlib")) and not set(_SHARED_FOLDERS) & set(path.parts):
+    path = real_path(file)
+    if path.is_relative_to(sysconfig.get_path("stdlib")) and not set(SHARED_FOLDERS) & set(path.parts):
         return "PSF-2.0"
     part = path.name
     for folder in path.parents:
@@ -54,7 +53,7 @@ def _licence_in(folder: Path, part: str) -> str:
     """Return the licence that a folder states for its entry `part`; an empty text if it states none."""
     if metadata := _owners(folder).get(part):
         return _licence_of_metadata(metadata) or NOT_STATED
-    if folder.name in _SHARED_FOLDERS:
+    if folder.name in SHARED_FOLDERS:
         return NOT_STATED
     stated = ""
     if (folder / "pyproject.toml").is_file():

@@ -80,3 +80,12 @@ def parse_code(text: str) -> ast.Module:
             return ast.parse(text)
     except PARSER_ERRORS as error:
         raise ValueError(f"its code does not parse: {reason(error)}") from error
+
+
+def parses(text: str) -> bool:
+    """Return whether `parse_code` accepts a text."""
+    try:
+        parse_code(text)
+    except ValueError:
+        return False
+    return True

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from conself_local.foreign_files import PARSER_ERRORS
-from conself_local.problems.literals import parse_code
+from conself_local.problems.literals import parses
 from conself_local.problems.problem import Problem
 from sandbox import Limits, MakeSandbox, Program, Status
 
@@ -69,13 +68,5 @@ def _completed(starter_code: str) -> str:
     head = starter_code.rstrip()
     # after the colon, after a comment behind it, or after a docstring, as in HumanEval
     bodies = (" pass", f"\n{indent}    pass", f"\n{indent}pass")
-    code = next((head + body for body in bodies if _parses(head + body)), head + bodies[0])
+    code = next((head + body for body in bodies if parses(head + body)), head + bodies[0])
     return f"{code}\n\n\ndef {_LOADED}():\n    return 0\n"
-
-
-def _parses(code: str) -> bool:
-    try:
-        parse_code(code)
-    except PARSER_ERRORS:
-        return False
-    return True

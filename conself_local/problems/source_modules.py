@@ -22,7 +22,7 @@ _MAX_HELPER_BYTES = 200_000
 """Largest file in which helpers are looked for: the trees of some of them are kept."""
 _MAX_STEPS = 10
 """Imports that are followed from one module to the next."""
-_SHARED_FOLDERS = ("site-packages", "dist-packages")
+SHARED_FOLDERS = ("site-packages", "dist-packages")
 """Folders in which the modules side by side belong to different packages."""
 
 Definition = ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign
@@ -121,16 +121,16 @@ class SourcePackage:
     @classmethod
     def of(cls, file: Path) -> SourcePackage:
         """Return the package that a file belongs to."""
-        real = _real(file)
+        real = real_path(file)
         top = real.parent
         while (top / "__init__.py").is_file() and top != top.parent:
             top = top.parent
         parts = real.relative_to(top).with_suffix("").parts
-        return cls(top, parts[0] if len(parts) > 1 or top.name in _SHARED_FOLDERS else None)
+        return cls(top, parts[0] if len(parts) > 1 or top.name in SHARED_FOLDERS else None)
 
     def module(self, file: Path) -> SourceModule:
         """Return the module of a file of this package. Raises OSError, or what a parser raises, if it is unreadable."""
-        parts = _real(file).relative_to(self.top).with_suffix("").parts
+        parts = real_path(file).relative_to(self.top).with_suffix("").parts
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
         return SourceModule(read_source(file, _MAX_FILE_BYTES), name, is_package=is_package, package=self)
@@ -142,8 +142,9 @@ class SourcePackage:
         return _module_at(self, self.top.joinpath(*dotted.split(".")))
 
 
-def _real(file: Path) -> Path:
-    return Path(os.path.realpath(file))  # `resolve` raises at a circle of links
+def real_path(file: Path) -> Path:
+    """Return the path without links; unlike `Path.resolve`, it raises nothing at a circle of links."""
+    return Path(os.path.realpath(file))
 
 
 @lru_cache(maxsize=32)

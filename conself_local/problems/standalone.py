@@ -224,12 +224,12 @@ def _is_dunder(name: str) -> bool:
 
 def is_pure_import(imported: Import) -> bool:
     """Return whether a name is imported from a module that is known to be pure."""
-    return imported.module.partition(".")[0] in PURE_MODULES and not getattr(imported.statement, "level", 0)
+    return _first(imported.module) in PURE_MODULES and not getattr(imported.statement, "level", 0)
 
 
 def _verify_pure(imported: Import, module: SourceModule) -> None:
     if not is_pure_import(imported):
-        is_own = getattr(imported.statement, "level", 0) or imported.module.partition(".")[0] == _first(module.name)
+        is_own = getattr(imported.statement, "level", 0) or _first(imported.module) == _first(module.name)
         shown = "its own package" if is_own else imported.module
         raise ValueError(f"it uses {shown}, which is not known to be pure")
 

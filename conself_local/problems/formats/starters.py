@@ -7,7 +7,7 @@ import builtins
 import re
 import typing
 
-from conself_local.problems.literals import parse_code
+from conself_local.problems.literals import parse_code, parses
 
 _TYPING = "from typing import *\n\n\n"
 """Put before starter code, which in these sets uses `List` and `Optional` without importing them."""
@@ -24,7 +24,7 @@ def first_lines(starter: str, name: str) -> str:
         if re.match(rf"\s*def {re.escape(name)}\s*\(", line):
             for end in range(start, min(len(lines), start + _MAX_HEAD_LINES)):
                 head = "\n".join(lines[: end + 1]).rstrip()
-                if head.endswith(":") and _parses(f"{head} pass"):
+                if head.endswith(":") and parses(f"{head} pass"):
                     signature = " ".join(lines[start : end + 1])
                     return _TYPING + head if "->" in signature or ": " in signature else head
             return ""
@@ -63,11 +63,3 @@ def _unknown_names(annotation: ast.expr) -> list[str]:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
             found += [node.value] if node.value not in _KNOWN else []
     return found
-
-
-def _parses(code: str) -> bool:
-    try:
-        parse_code(code)
-    except ValueError:
-        return False
-    return True
