@@ -136,7 +136,8 @@ def tune_model(
 ) -> TuningResult:
     """Probe engines and formats, then slots, then threads; store and return the fastest configuration.
 
-    engine: `LLAMA_CPP` or `OPENVINO`, the only one to probe; None: both, if OpenVINO is installed and reads the model.
+    engine: `LLAMA_CPP` or `OPENVINO`, the only one to choose from; None: both, if OpenVINO is installed and reads the
+    model.
     `say` receives one line per probe. Converted weights that were made here and are not the fastest are deleted.
     Raises ConselfError if only OpenVINO is to be probed and cannot be used.
     """
@@ -144,6 +145,8 @@ def tune_model(
     best: SamplingConfig | None = None
     if engine != OPENVINO:
         best = _fastest_llama(prober, allow_loss)
+    elif not allow_loss:
+        prober.measure_gap_of_bf16()
     if engine != LLAMA_CPP and _openvino_can_be_tried(model, say, required=engine == OPENVINO):
         best = _with_openvino(prober, best, allow_loss)
     assert best is not None, "an engine was probed"
@@ -259,6 +262,13 @@ class _Prober:
                 line += f"; {gap:.4f} nats per token from the original file"
             self._say(line)
         return True
+
+    def measure_gap_of_bf16(self) -> None:
+        """Measure only the gap of llama.cpp's BF16 weights, which decides what gap OpenVINO may have."""
+        for weights_format in (ORIGINAL, *(f for f in ("BF16",) if self.fits(f))):
+            config = SamplingConfig(weights_format, SLOTS, usable_cores())
+            if self.probe(config):
+                del self.rates[config]
 
     def _gap(self, config: SamplingConfig, engine: EngineProcess) -> float:
         """Return the gap on the answers of the original file; without them, the one of the proof (`open_engine`)."""
