@@ -24,7 +24,7 @@ _HOME_HINT = "choose another folder with --home DIR"
 _LOCK_TEXT = re.compile(r"([1-9][0-9]{0,9}) ([0-9]{1,12}\.[0-9]{1,9})")
 """A process id and the time at which that process was started, in seconds."""
 _MAX_LOCK_BYTES = 100
-_PARTS = ("adapters", "cache", "experiments", "logs", "models", "training")
+_PARTS = ("adapters", "cache", "experiments", "logs", "models", "presets", "training")
 _FILES = ("conself.db", "conself.db-wal", "conself.db-shm", "round.lock", "conductor.log")
 
 
@@ -106,6 +106,11 @@ class Home:
     def models(self) -> Path:
         """The folder of the models that `conself models get` has fetched."""
         return self.path / "models"
+
+    @property
+    def presets(self) -> Path:
+        """The folder of the presets that the user keeps, one TOML file each; it may not exist yet."""
+        return self.path / "presets"
 
     @property
     def training(self) -> Path:

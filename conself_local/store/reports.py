@@ -99,9 +99,10 @@ def progress(store: Store, round_id: int) -> list[dict[str, Any]]:
     info = store.round(round_id)
     problems = int(store.value("select count(*) from round_problems where round_id = ?", round_id))
     programs = "select program_id from samples where round_id = ? and program_id is not null"
+    samples = problems * info.settings.sampling.samples_per_problem
     counts = [
         ("observe", "select count(distinct problem_id) from observations where round_id = ?", problems),
-        ("sample", "select count(*) from samples where round_id = ?", problems * info.settings.samples_per_problem),
+        ("sample", "select count(*) from samples where round_id = ?", samples),
         (
             "execute",
             f"select count(distinct program_id) from executions where program_id in ({programs})",
@@ -110,7 +111,7 @@ def progress(store: Store, round_id: int) -> list[dict[str, Any]]:
         (
             "grow",
             "select count(grown) from round_problems where round_id = ?",
-            problems if info.settings.grown_inputs else 0,
+            problems if info.settings.augmentation.max_inputs else 0,
         ),
         ("score", "select count(*) from metrics where round_id = ?", problems),
         (
