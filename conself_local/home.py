@@ -24,6 +24,8 @@ _HOME_HINT = "choose another folder with --home DIR"
 _LOCK_TEXT = re.compile(r"([1-9][0-9]{0,9}) ([0-9]{1,12}\.[0-9]{1,9})")
 """A process id and the time at which that process was started, in seconds."""
 _MAX_LOCK_BYTES = 100
+PRESET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+"""The name of a preset that the user keeps, which becomes the name of a file."""
 _PARTS = ("adapters", "cache", "experiments", "logs", "models", "presets", "training")
 _FILES = ("conself.db", "conself.db-wal", "conself.db-shm", "round.lock", "conductor.log")
 
@@ -111,6 +113,13 @@ class Home:
     def presets(self) -> Path:
         """The folder of the presets that the user keeps, one TOML file each; it may not exist yet."""
         return self.path / "presets"
+
+    def preset_files(self) -> dict[str, Path]:
+        """Return the presets that the user keeps, name -> file, sorted; links and files of other names are none."""
+        if not self.presets.is_dir():
+            return {}
+        files = sorted(path for path in self.presets.iterdir() if path.suffix == ".toml" and not path.is_symlink())
+        return {path.stem: path for path in files if PRESET_NAME.fullmatch(path.stem) and path.is_file()}
 
     @property
     def training(self) -> Path:

@@ -24,7 +24,7 @@ from conself_local.cli.models import ask, models, serve
 from conself_local.cli.options import LayerName, json_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
 from conself_local.cli.problems import harvest, problems
-from conself_local.cli.settings import choice_options, print_experiment_schema, settings
+from conself_local.cli.settings import choice_options, experiment_schema_option, settings, take_choice
 from conself_local.errors import EXIT_FAILED, ConselfError
 from conself_local.machine.openvino import INSTALL
 from conself_local.machine.resources import usable_cores
@@ -195,16 +195,13 @@ def _run(
     endpoint_model: str,
     accept_remote_endpoint: bool,
     benchmarks: tuple[str, ...],
-    preset: str | None,
-    settings_file: Path | None,
-    changes: tuple[str, ...],
     **requested: Any,
 ) -> None:
     """Run a round up to the end of stage `until`, and print its report; the options are those of `_run_options`."""
     from conself_local.cli.progress import Progress, print_report
     from conself_local.model_files.ollama import ignored_layers
     from conself_local.round.context import ComputeOptions, Endpoint, RoundContext
-    from conself_local.round.presets import choose_settings, describe_settings
+    from conself_local.round.presets import describe_settings
     from conself_local.round.run import STAGES, run_round
     from conself_local.round.start import Request, open_round
 
@@ -220,7 +217,7 @@ def _run(
     )
     make_sandbox = sandbox_maker(ctx, compute.workers)
     trains = STAGES.index(until) >= STAGES.index("train")
-    choice = choose_settings(open_home(ctx), preset=preset, file=settings_file, texts=changes)
+    choice = take_choice(ctx, requested)
     request = Request(**requested, choice=choice, benchmarks=benchmarks or None, trains=trains)
     with open_store(ctx) as (home, store), home.lock():
         round_, model, round_benchmarks = open_round(store, request, make_sandbox)
@@ -285,14 +282,7 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, engine: str, 
 
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "--schema",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=print_experiment_schema,
-    help="Print the JSON schema of experiment files, for editors, and end.",
-)
+@experiment_schema_option
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),

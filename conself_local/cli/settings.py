@@ -14,6 +14,7 @@ from conself_local.errors import ConselfError
 
 if TYPE_CHECKING:
     from conself_local.home import Home
+    from conself_local.round.presets import SettingsChoice
     from conself_local.settings import Settings
 
 choice_options = [
@@ -46,6 +47,14 @@ def with_choice_options(function: Any) -> Any:
     return function
 
 
+def take_choice(ctx: click.Context, options: dict[str, Any]) -> SettingsChoice:
+    """Take the values of `choice_options` out of a verb's options, and return the choice. Raises ConselfError."""
+    from conself_local.round.presets import choose_settings
+
+    preset, file, texts = (options.pop(name) for name in ("preset", "settings_file", "changes"))
+    return choose_settings(open_home(ctx), preset=preset, file=file, texts=texts)
+
+
 def _print_schema(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         from conself_local.settings.json_schema import settings_file_schema
@@ -54,13 +63,22 @@ def _print_schema(ctx: click.Context, param: click.Parameter, value: bool) -> No
         ctx.exit()
 
 
-def print_experiment_schema(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Print the schema of experiment files and end, if the option was given."""
+def _print_experiment_schema(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
         from conself_local.experiment.json_schema import experiment_schema
 
         echo(json.dumps(experiment_schema(), indent=2))
         ctx.exit()
+
+
+experiment_schema_option = click.option(
+    "--schema",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_experiment_schema,
+    help="Print the JSON schema of experiment files, for editors, and end.",
+)
 
 
 @click.command()
@@ -157,16 +175,16 @@ def _as_json(home: Home, source: str, values: Settings) -> dict[str, Any]:
 
 def _print(home: Home, source: str, values: Settings) -> None:
     from conself_local.round.presets import list_presets
-    from conself_local.settings import describe_allowed, find_conflicts, list_form
+    from conself_local.settings import PRESETS, describe_allowed, find_conflicts, format_value, get_value, list_form
 
     count = 0
     for group in list_form(values):
         echo(f"{group.about.label}. {group.about.meaning}")
         for row in group.fields:
             about = row.field.about
-            mark = f"   changed; {values.preset}: {row.preset_text}" if row.is_changed else ""
             count += row.is_changed
-            echo(f"  {row.field.name} = {row.text}{mark}")
+            kept = ", ".join(f"{name}: {format_value(get_value(one, row.field.name))}" for name, one in PRESETS.items())
+            echo(f"  {row.field.name} = {row.text}   ({'changed; ' if row.is_changed else ''}{kept})")
             echo(f"      {about.meaning}")
             unit = f" ({about.unit})" if about.unit else ""
             echo(f"      Allowed: {describe_allowed(row.field)}{unit}. Time: {about.time}")
@@ -174,5 +192,5 @@ def _print(home: Home, source: str, values: Settings) -> None:
     for conflict in find_conflicts(values):
         echo(f"These contradict each other: {conflict.message}")
     echo(f"These are {source}: preset {values.preset}, {count} changed.")
-    if kept := list_presets(home):
-        echo(f"Presets of this home: {', '.join(kept)}.")
+    if names := list_presets(home):
+        echo(f"Presets of this home: {', '.join(names)}.")

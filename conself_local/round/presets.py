@@ -7,7 +7,6 @@ what differs from it. Not covered: the settings themselves (`settings/`), and wh
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import refusing
-from conself_local.home import Home
+from conself_local.home import PRESET_NAME, Home
 from conself_local.new_files import new_private_file
 from conself_local.problems.toml_file import read_toml
 from conself_local.settings import (
@@ -32,7 +31,6 @@ from conself_local.settings import (
     verify_value,
 )
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _HINT = "`conself settings` shows every setting with what is allowed"
 
 
@@ -104,10 +102,8 @@ def find_preset(home: Home, name: str) -> SettingsChoice:
 
 
 def list_presets(home: Home) -> list[str]:
-    """Return the names of the home's presets, sorted; files with other names are no presets."""
-    if not home.presets.is_dir():
-        return []
-    return sorted(p.stem for p in home.presets.iterdir() if p.suffix == ".toml" and _NAME.fullmatch(p.stem))
+    """Return the names of the home's presets, sorted."""
+    return list(home.preset_files())
 
 
 def save_preset(home: Home, name: str, settings: Settings) -> Path:
@@ -140,7 +136,7 @@ def delete_preset(home: Home, name: str) -> None:
 def _verify_name(name: str) -> None:
     if name in PRESETS:
         raise ConselfError(f"the preset {name} belongs to this program and stays as it is", "choose another name")
-    if not _NAME.fullmatch(name):
+    if not PRESET_NAME.fullmatch(name):
         raise ConselfError(
             f"{name[:100]!r} cannot be the name of a preset",
             "use 1 to 40 lower-case letters, digits, - and _, and begin with a letter or a digit",

@@ -33,7 +33,7 @@ class Range:
     def __str__(self) -> str:
         """Return the limits in words: `above 0, at most 1`."""
         limits = dataclasses.asdict(self).items()
-        return ", ".join(f"{name.replace('_', ' ')} {limit:g}" for name, limit in limits if limit is not None)
+        return ", ".join(f"{name.replace('_', ' ')} {limit}" for name, limit in limits if limit is not None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ class ExecutionSettings:
         at_least=1,
         at_most=1_000_000,
         time="Execution becomes shorter if programs hang.",
-        reason="A program that hangs twice nearly always hangs on, and few cores would wait for it.",
+        reason="Every time-out costs the whole limit, and a laptop has few cores to wait on.",
     )
     exact_behaviour: bool = setting(
         True,

@@ -62,7 +62,7 @@ class SamplingSettings:
         at_least=1,
         at_most=_MAX_TOKENS,
         time="Sampling takes longer if observations reach the limit.",
-        reason="Small models write short observations, and what exceeds 256 tokens is seldom one.",
+        reason="Three short hints fit, and a model that misses the format does not write on for long.",
     )
     max_observation_attempts: int = setting(
         3,
@@ -101,7 +101,7 @@ class SamplingSettings:
         at_least=1,
         at_most=_MAX_TOKENS,
         time="Sampling takes longer, and needs more memory per slot.",
-        reason="The answer begins and ends with the code, so that 384 tokens are enough for a function.",
+        reason="The answer begins and ends with the code, so a function fits.",
     )
     thinking_tokens: int = setting(
         0,

@@ -85,7 +85,7 @@ class PairSettings:
         label="Allow constant programs",
         meaning="Whether a program that gives the same output for every input may be chosen.",
         time="Training becomes shorter without them, because fewer pairs are built.",
-        reason="Small models agree too often on a program that ignores its input.",
+        reason="Programs that ignore their input agree with each other without being right.",
     )
     max_pairs: int = setting(
         3,

@@ -61,7 +61,7 @@ class TrainingSettings:
         at_least=1,
         at_most=1000,
         time="Training takes proportionally longer.",
-        reason="With the higher learning rate, two are enough.",
+        reason="A round on a laptop must end soon, and the higher learning rate makes up for fewer steps.",
     )
     batch_size: int = setting(
         8,
@@ -100,7 +100,7 @@ class TrainingSettings:
         at_least=1,
         at_most=_MAX_TOKENS,
         time="Training takes longer and needs more memory if there are long pairs.",
-        reason="Pairs are short, and long ones need the memory of a larger computer.",
+        reason="Prompt and answer of a function fit, and memory grows with the longest pair.",
     )
     sft_weight: float = setting(
         0.0,
@@ -137,7 +137,7 @@ class EvaluationSettings:
         at_least=1,
         at_most=1000,
         time="Evaluation takes proportionally longer.",
-        reason="Evaluation takes most of a short round; 20 samples narrow the interval.",
+        reason="Evaluation is a large part of a round's time; experiments that compare arms take 20.",
     )
     temperature: float = setting(
         0.6,
@@ -146,7 +146,7 @@ class EvaluationSettings:
         at_least=0,
         at_most=2,
         time="No effect.",
-        reason="It is the paper's choice.",
+        reason="It is a usual value for judging code models by several samples.",
     )
     top_p: float = setting(
         0.95,
@@ -155,7 +155,7 @@ class EvaluationSettings:
         above=0,
         at_most=1,
         time="No effect.",
-        reason="It is the paper's choice.",
+        reason="It is a usual value for judging code models by several samples.",
     )
     max_new_tokens: int = setting(
         512,
@@ -165,5 +165,5 @@ class EvaluationSettings:
         at_least=1,
         at_most=_MAX_TOKENS,
         time="Evaluation takes longer if programs reach the limit.",
-        reason="The answer begins and ends with the code, so that 256 tokens are enough for a benchmark's function.",
+        reason="The answer begins and ends with the code, so the function of a benchmark fits.",
     )

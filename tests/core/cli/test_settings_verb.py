@@ -57,7 +57,7 @@ def test_the_settings_of_a_home_of_the_version_before_are_shown(tmp_path: Path) 
     changed = [row["name"] for row in shown["settings"] if row["changed"]]
     assert changed == shown["changed"]
     text = _conself(tmp_path, "settings").stdout
-    assert f"preset laptop, {len(changed)} changed" in text and text.count("   changed; laptop: ") == len(changed)
+    assert f"preset laptop, {len(changed)} changed" in text and text.count("(changed; paper: ") == len(changed)
 
 
 def test_a_preset_is_kept_listed_used_and_removed(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -24,8 +25,13 @@ from conself_local.settings import (
     settings_to_json,
 )
 from conself_local.settings.old_names import OLD_NAMES, rename_old
+from conself_local.stages.train import job_of
 from conself_local.store.store import Store
+from conself_local.training.job import TokenPair
 from tests.fakes.home_of_rounds import REAL_ROUND
+
+if TYPE_CHECKING:
+    from conself_local.model_files.model_file import ModelFile
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 STORED = Path(__file__).parent / "stored_by_the_version_before.json"
@@ -48,6 +54,17 @@ def test_a_stored_round_has_the_settings_that_it_had() -> None:
     odd = settings_from_json(_stored() | {"max_pairs": 0, "threshold": -1, "learning_rate": 1})
     assert (odd.pairs.max_pairs, odd.selection.entropy_threshold) == (0, -1), "a round of then stays readable"
     assert type(odd.training.learning_rate) is int, "the hash of an unfinished training covers 1, not 1.0"
+
+
+def test_a_training_that_was_stopped_goes_on_from_its_checkpoint() -> None:
+    """A checkpoint is used only by a job of the same hash; these are the hashes that the version before computed."""
+    model = cast("ModelFile", SimpleNamespace(path=Path("/models/m.gguf"), architecture="llama"))
+    pair = TokenPair((1, 2), (3,), (4, 5), 0.5)
+    jobs = [job_of(settings, model, (pair,), seed=3) for settings in (settings_from_json(_stored()), PAPER)]
+    assert [job.content_hash() for job in jobs] == [
+        "6d12fd8625f4fe7f2a005d63a65cf201",
+        "69b4b760c3d13c7025bb25197fd59af4",
+    ]
 
 
 @pytest.mark.parametrize(("old", "new"), [(1.1, None), (2, None), (1.0, 1.0), (0.3, 0.3), (True, True), ("x", "x")])
