@@ -201,9 +201,9 @@ def _run(
     from conself_local.cli.progress import Progress, print_report
     from conself_local.model_files.ollama import ignored_layers
     from conself_local.round.context import ComputeOptions, Endpoint, RoundContext
-    from conself_local.round.presets import describe_settings
     from conself_local.round.run import STAGES, run_round
     from conself_local.round.start import Request, open_round
+    from conself_local.settings import describe_settings
 
     remote = Endpoint(endpoints, endpoint_model, accept_remote_endpoint) if endpoints else None
     compute = ComputeOptions(

@@ -116,12 +116,11 @@ def save_preset(home: Home, name: str, settings: Settings) -> Path:
         raise ConselfError(
             f"there is a preset {name} already", f"choose another name, or run `conself settings --delete {name}` first"
         )
-    changes = {one.name: one.value for one in find_differences(settings)}
-    SettingsChoice(settings.preset, changes).settings()
+    SettingsChoice(settings.preset, {one.name: one.value for one in find_differences(settings)}).settings()
     with refusing(f"the preset {name} cannot be kept", "free some space on the disk"), new_private_file(
         _path(home, name)
     ) as part:  # fmt: skip
-        part.write_text(_to_toml(settings.preset, changes), encoding="utf-8")
+        part.write_text(settings_to_toml(settings), encoding="utf-8")
     return _path(home, name)
 
 
@@ -147,9 +146,10 @@ def _path(home: Home, name: str) -> Path:
     return home.presets / f"{name}.toml"
 
 
-def _to_toml(preset: str, changes: dict[str, Any]) -> str:
-    lines = [f"preset = {json.dumps(preset)}"]
-    for group, values in nest(changes).items():
+def settings_to_toml(settings: Settings) -> str:
+    """Return the text of a file for `--settings`: the preset that the settings started from, and what differs."""
+    lines = [f"preset = {json.dumps(settings.preset)}"]
+    for group, values in nest({one.name: one.value for one in find_differences(settings)}).items():
         lines += ["", f"[{group}]", *(f"{name} = {_toml_value(value)}" for name, value in values.items())]
     return "\n".join(lines) + "\n"
 
@@ -157,9 +157,3 @@ def _to_toml(preset: str, changes: dict[str, Any]) -> str:
 def _toml_value(value: Any) -> str:
     """Return a value as TOML: numbers and switches as they are, words (and `none`) in quotes."""
     return json.dumps(format_value(value)) if value is None or isinstance(value, str) else format_value(value)
-
-
-def describe_settings(settings: Settings) -> str:
-    """Return the preset and the number of changes in words: `preset laptop, 2 settings changed`."""
-    count = len(find_differences(settings))
-    return f"preset {settings.preset}" + (f", {count} setting{'s' if count > 1 else ''} changed" if count else "")

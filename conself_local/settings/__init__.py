@@ -8,7 +8,15 @@ from conself_local.settings.check import Conflict, describe_allowed, find_confli
 from conself_local.settings.convert import change_settings, flatten, nest, settings_from_json, settings_to_json
 from conself_local.settings.execution import AugmentationSettings, ExecutionSettings
 from conself_local.settings.form import FormField, FormGroup, change_text, find_fields, list_form
-from conself_local.settings.presets import DEFAULT_PRESET, LAPTOP, PAPER, PRESETS, Difference, find_differences
+from conself_local.settings.presets import (
+    DEFAULT_PRESET,
+    LAPTOP,
+    PAPER,
+    PRESETS,
+    Difference,
+    describe_settings,
+    find_differences,
+)
 from conself_local.settings.sampling import SamplingSettings
 from conself_local.settings.schema import (
     FIELDS,
@@ -52,6 +60,7 @@ __all__ = [
     "change_settings",
     "change_text",
     "describe_allowed",
+    "describe_settings",
     "find_conflicts",
     "find_differences",
     "find_fields",

@@ -66,3 +66,9 @@ def find_differences(settings: Settings, base: Settings | None = None) -> list[D
     base = base or PRESETS[settings.preset]
     pairs = ((name, get_value(settings, name), get_value(base, name)) for name in FIELDS)
     return [Difference(*one) for one in pairs if one[1] != one[2]]
+
+
+def describe_settings(settings: Settings) -> str:
+    """Return the preset and the number of changes in words: `preset laptop, 2 settings changed`."""
+    count = len(find_differences(settings))
+    return f"preset {settings.preset}" + (f", {count} setting{'s' if count > 1 else ''} changed" if count else "")

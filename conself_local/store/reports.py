@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from conself_local.settings import find_differences
 from conself_local.store.store import Store
 
 HISTOGRAM_BINS = 8
@@ -48,6 +49,7 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
         "state": info.state,
         "seed": info.seed,
         "preset": info.settings.preset,
+        "changed_settings": {one.name: one.value for one in find_differences(info.settings)},
         "model": info.model_path.name,
         "problems": int(store.value("select count(*) from round_problems where round_id = ?", round_id)),
         "problems_sampled": int(

@@ -57,6 +57,8 @@ def test_the_settings_of_a_home_of_the_version_before_are_shown(tmp_path: Path) 
     changed = [row["name"] for row in shown["settings"] if row["changed"]]
     assert changed == shown["changed"]
     text = _conself(tmp_path, "settings").stdout
+    status = _conself(tmp_path, "status").stdout
+    assert "changed settings   " in status and all(name in status for name in changed)
     assert f"preset laptop, {len(changed)} changed" in text and text.count("(changed; paper: ") == len(changed)
 
 

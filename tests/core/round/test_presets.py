@@ -12,13 +12,12 @@ from conself_local.home import Home
 from conself_local.round.presets import (
     choose_settings,
     delete_preset,
-    describe_settings,
     find_preset,
     list_presets,
     read_settings_file,
     save_preset,
 )
-from conself_local.settings import LAPTOP, PAPER, PRESETS, Settings, change_settings
+from conself_local.settings import LAPTOP, PAPER, PRESETS, Settings, change_settings, describe_settings
 
 
 @pytest.fixture
