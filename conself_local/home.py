@@ -52,17 +52,19 @@ class Home:
     """The paths within one home folder, which is created if it does not exist.
 
     `path` defaults to the system's folder for user data. With `existing`, the folder must hold a store already, and
-    nothing is created if it does not.
+    nothing is created if it does not. Without `writable`, nothing is created or tried either, and it may be missing.
     Raises ConselfError if the folder cannot be created or written, or if `existing` is set and it holds no store.
     """
 
-    def __init__(self, path: Path | None = None, *, existing: bool = False) -> None:
+    def __init__(self, path: Path | None = None, *, existing: bool = False, writable: bool = True) -> None:
         self.path = expand_user(path).absolute() if path else _default("data")
         if existing and not self.database.is_file():
             raise ConselfError(
                 f"the home folder {self.path} holds no data yet",
                 "start with `conself run`, or choose another folder with --home DIR",
             )
+        if not writable:
+            return
         try:
             if not self.path.is_dir():
                 self.path.parent.mkdir(parents=True, exist_ok=True)

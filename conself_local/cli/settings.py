@@ -52,7 +52,7 @@ def take_choice(ctx: click.Context, options: dict[str, Any]) -> SettingsChoice:
     from conself_local.round.presets import choose_settings
 
     preset, file, texts = (options.pop(name) for name in ("preset", "settings_file", "changes"))
-    return choose_settings(open_home(ctx), preset=preset, file=file, texts=texts)
+    return choose_settings(open_home(ctx, writable=False), preset=preset, file=file, texts=texts)
 
 
 def _print_schema(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -114,7 +114,7 @@ def settings(
     from conself_local.round.presets import delete_preset, list_presets, save_preset
     from conself_local.settings import PRESETS
 
-    home = open_home(ctx)
+    home = open_home(ctx, writable=save is not None)
     if [bool(list_names), bool(save), bool(delete)].count(True) > 1:
         raise ConselfError("--save, --delete and --list exclude each other", "give one of them")
     if list_names:

@@ -50,6 +50,14 @@ def test_every_setting_is_shown_with_all_that_is_known(tmp_path: Path) -> None:
         assert f"  {name} = " in text and row["meaning"] in text and row["allowed"] in text
 
 
+def test_what_only_reads_makes_no_home(tmp_path: Path) -> None:
+    missing = tmp_path / "mistyped"
+    for arguments in ([], ["--list"], ["--preset", "mine"], ["--delete", "mine"], ["--set", "training.epochs=3"]):
+        _conself(missing, "settings", *arguments)
+    _conself(missing, "run", "--set", "training.epochs=0")
+    assert not missing.exists()
+
+
 def test_the_settings_of_a_home_of_the_version_before_are_shown(tmp_path: Path) -> None:
     shutil.copy(REAL_ROUND, tmp_path / "conself.db")
     shown = _json(tmp_path)
