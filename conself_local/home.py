@@ -24,7 +24,9 @@ _HOME_HINT = "choose another folder with --home DIR"
 _LOCK_TEXT = re.compile(r"([1-9][0-9]{0,9}) ([0-9]{1,12}\.[0-9]{1,9})")
 """A process id and the time at which that process was started, in seconds."""
 _MAX_LOCK_BYTES = 100
-_PARTS = ("adapters", "cache", "experiments", "logs", "models", "training")
+PRESET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+"""The name of a preset that the user keeps, which becomes the name of a file."""
+_PARTS = ("adapters", "cache", "experiments", "logs", "models", "presets", "training")
 _FILES = ("conself.db", "conself.db-wal", "conself.db-shm", "round.lock", "conductor.log")
 
 
@@ -50,17 +52,19 @@ class Home:
     """The paths within one home folder, which is created if it does not exist.
 
     `path` defaults to the system's folder for user data. With `existing`, the folder must hold a store already, and
-    nothing is created if it does not.
+    nothing is created if it does not. Without `writable`, nothing is created or tried either, and it may be missing.
     Raises ConselfError if the folder cannot be created or written, or if `existing` is set and it holds no store.
     """
 
-    def __init__(self, path: Path | None = None, *, existing: bool = False) -> None:
+    def __init__(self, path: Path | None = None, *, existing: bool = False, writable: bool = True) -> None:
         self.path = expand_user(path).absolute() if path else _default("data")
         if existing and not self.database.is_file():
             raise ConselfError(
                 f"the home folder {self.path} holds no data yet",
                 "start with `conself run`, or choose another folder with --home DIR",
             )
+        if not writable:
+            return
         try:
             if not self.path.is_dir():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,6 +110,18 @@ class Home:
     def models(self) -> Path:
         """The folder of the models that `conself models get` has fetched."""
         return self.path / "models"
+
+    @property
+    def presets(self) -> Path:
+        """The folder of the presets that the user keeps, one TOML file each; it may not exist yet."""
+        return self.path / "presets"
+
+    def preset_files(self) -> dict[str, Path]:
+        """Return the presets that the user keeps, name -> file, sorted; links and files of other names are none."""
+        if not self.presets.is_dir():
+            return {}
+        files = sorted(path for path in self.presets.iterdir() if path.suffix == ".toml" and not path.is_symlink())
+        return {path.stem: path for path in files if PRESET_NAME.fullmatch(path.stem) and path.is_file()}
 
     @property
     def training(self) -> Path:

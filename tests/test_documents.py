@@ -14,6 +14,7 @@ import pytest
 
 from conself_local.cli.main import main
 from conself_local.model_files.families import table
+from conself_local.settings.table import settings_tables
 
 ROOT = Path(__file__).parent.parent
 GLOSS = re.compile(r"^- `([\w/.-]+)`: (.+)$", re.MULTILINE)
@@ -136,6 +137,13 @@ def test_our_tests_package_cannot_be_hidden_by_another_one() -> None:
     code = "import tests; print(tests.__file__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()) == ROOT / "tests" / "__init__.py"
+
+
+def test_the_tables_of_settings_are_made_from_their_descriptions() -> None:
+    """`python -m conself_local.settings.table` prints them."""
+    text = (ROOT / "conself_local" / "README.md").read_text(encoding="utf-8")
+    shown = text.partition("<!-- settings -->\n")[2].partition("\n<!-- end of settings -->")[0]
+    assert shown == settings_tables()
 
 
 def test_the_table_of_families_is_what_the_program_prints() -> None:

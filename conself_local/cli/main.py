@@ -24,6 +24,7 @@ from conself_local.cli.models import ask, models, serve
 from conself_local.cli.options import LayerName, json_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
 from conself_local.cli.problems import harvest, problems
+from conself_local.cli.settings import choice_options, experiment_schema_option, settings, take_choice
 from conself_local.errors import EXIT_FAILED, ConselfError
 from conself_local.machine.openvino import INSTALL
 from conself_local.machine.resources import usable_cores
@@ -78,12 +79,7 @@ _run_options = [
         "--model", type=click.Path(path_type=Path), help="GGUF file of the model (default: the bundled model)."
     ),
     click.option("--problems", type=click.Path(path_type=Path), help="Problems file (default: the starter pack)."),
-    click.option(
-        "--preset",
-        type=click.Choice(["laptop", "paper"]),
-        help="Settings of the round: laptop suits small models and computers; paper repeats arXiv 2603.29292 "
-        "(default: laptop).",
-    ),
+    *choice_options,
     click.option("--limit", type=int, help="Train on at most this many problems, drawn by the seed (default: all)."),
     click.option("--seed", type=int, help="Seed of the round's random choices (default: 0)."),
     click.option(
@@ -207,6 +203,7 @@ def _run(
     from conself_local.round.context import ComputeOptions, Endpoint, RoundContext
     from conself_local.round.run import STAGES, run_round
     from conself_local.round.start import Request, open_round
+    from conself_local.settings import describe_settings
 
     remote = Endpoint(endpoints, endpoint_model, accept_remote_endpoint) if endpoints else None
     compute = ComputeOptions(
@@ -220,12 +217,13 @@ def _run(
     )
     make_sandbox = sandbox_maker(ctx, compute.workers)
     trains = STAGES.index(until) >= STAGES.index("train")
-    request = Request(**requested, benchmarks=benchmarks or None, trains=trains)
+    choice = take_choice(ctx, requested)
+    request = Request(**requested, choice=choice, benchmarks=benchmarks or None, trains=trains)
     with open_store(ctx) as (home, store), home.lock():
         round_, model, round_benchmarks = open_round(store, request, make_sandbox)
         with Progress() as progress:
             progress.print_line(
-                f"round {round_.id} on {model.name} ({model.path.name}), preset {round_.settings.preset}"
+                f"round {round_.id} on {model.name} ({model.path.name}), {describe_settings(round_.settings)}"
             )
             for ignored in ignored_layers(model.path):
                 progress.print_line(ignored)
@@ -284,6 +282,7 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, engine: str, 
 
 @main.command()
 @click.argument("path", type=click.Path(path_type=Path))
+@experiment_schema_option
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),
@@ -507,5 +506,5 @@ def tui(ctx: click.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "tui", *arguments])
 
 
-for command in (problems, harvest, models, ask, serve, prune, backup, restore):
+for command in (problems, harvest, models, ask, serve, settings, prune, backup, restore):
     main.add_command(command)

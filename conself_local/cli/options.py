@@ -35,14 +35,14 @@ class LayerName(click.ParamType[str]):
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
-def open_home(ctx: click.Context, *, existing: bool = False) -> Home:
-    """Return the home that the user named, which is created unless `existing` is set.
+def open_home(ctx: click.Context, *, existing: bool = False, writable: bool = True) -> Home:
+    """Return the home that the user named, which is created unless `existing` is set or `writable` is not.
 
     Raises ConselfError if it cannot be written, or if `existing` is set and it has no store.
     """
     from conself_local.home import Home
 
-    return Home(ctx.obj["home"], existing=existing)
+    return Home(ctx.obj["home"], existing=existing, writable=writable)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from rich.progress import Progress as RichProgress
 
 from conself_local.cli.output import echo, rich_text
 from conself_local.events import Event, ItemStored, Notice, StageDone, StageStarted, StepDone
+from conself_local.settings import format_value
 
 _PLAIN_INTERVAL_S = 20.0
 """Least time between two progress lines if standard error is not a terminal."""
@@ -146,6 +147,8 @@ def print_report(report: dict[str, Any]) -> None:
         f"Round {report['round']} ({report['state']}), preset {report['preset']}, seed {report['seed']}, "
         f"model {report['model']}"
     )
+    if changed := report["changed_settings"]:
+        echo("changed settings   " + ", ".join(f"{name} {format_value(value)}" for name, value in changed.items()))
     echo(f"problems sampled   {report['problems_sampled']} of {report['problems']}")
     echo(
         f"samples            {report['samples']}, with a program {report['samples_with_program']}, "

@@ -6,12 +6,12 @@ The file is TOML:
     limit = 40                            # as in `conself run`; also model, problems
     benchmarks = ["validation"]
     seeds = [0, 1, 2]
-    settings = { evaluation_samples = 20 }  # for every arm
+    settings = { evaluation.samples = 20 }  # for every arm
     [[arm]]
     name = "laptop"
     [[arm]]
     name = "plain DPO"
-    settings = { pair_weight = "one" }    # any field of a round's settings; overrides the preset
+    settings = { pairs.weight = "one" }     # any field of a round's settings; overrides the preset
     [[arm]]
     name = "two rounds"
     rounds = 2

@@ -20,21 +20,13 @@ from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.problems.load import starter_sha256
 from conself_local.problems.toml_file import read_toml
 from conself_local.round.start import BENCHMARKS
-from conself_local.settings import PRESETS, change_settings, settings_to_json
+from conself_local.settings import DEFAULT_PRESET, PRESETS, change_settings, flatten, shared_values
 from conself_local.store.store import RoundInfo
 
 _TOP = {"name", "model", "problems", "limit", "benchmarks", "seeds", "settings", "arm"}
 _ARM = {"name", "preset", "settings", "rounds"}
 SHARED_UNTIL = "grow"
 """Arms whose settings agree up to this stage share its samples."""
-
-
-_AFTER_SHARED = {
-    "max_crash_rate", "normaliser", "threshold", "rejected", "distinct_code", "min_share", "constant_chosen",
-    "max_pairs", "pairing", "pair_weight", "beta", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_pairs",
-    "warmup_share", "max_gradient_norm", "max_tokens", "sft_weight", "max_displacement", "preset",
-}  # fmt: skip
-"""Settings that only matter after that stage."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +69,14 @@ class Experiment:
         return latest.id <= arm.rounds and found == wanted
 
     def shared_name(self, arm: Arm, seed: int) -> str:
-        """Return the name of the folder for what arms share for one seed if only `_AFTER_SHARED` settings differ.
+        """Return the name of the folder for what arms share for one seed whose samples are made alike.
 
-        They share samples, augmented inputs and the answers before training. The benchmarks are part of the name only
-        if the problems are the user's own: a training problem that a benchmark repeats is then excluded, whereas the
-        splits of the starter pack are disjoint.
+        Arms with equal `shared_values` share samples, augmented inputs and the answers before training. The benchmarks
+        are part of the name only if the problems are the user's own: a training problem that a benchmark repeats is
+        then excluded, whereas the splits of the starter pack are disjoint.
         """
-        settings = {k: v for k, v in settings_to_json(arm.settings).items() if k not in _AFTER_SHARED}
         shared: dict[str, Any] = {
-            "settings": settings,
+            "settings": shared_values(arm.settings),
             "model": str(self.model),
             "problems": str(self.problems),
             "limit": self.limit,
@@ -140,17 +131,17 @@ def _verify_known(values: dict[str, Any], known: set[str], where: str) -> None:
         raise ValueError(f"{where}unknown field {unknown[0]!r}; known fields are {', '.join(sorted(known))}")
 
 
-def _arm(table: dict[str, Any], common_settings: dict[str, Any]) -> Arm:
+def _arm(table: dict[str, Any], common_settings: Any) -> Arm:
     name = _name(table.get("name"), "every [[arm]]")
     where = f"arm {name}: "
     _verify_known(table, _ARM, where)
-    preset, rounds = table.get("preset", "laptop"), table.get("rounds", 1)
+    preset, rounds = table.get("preset", DEFAULT_PRESET), table.get("rounds", 1)
     if preset not in PRESETS or type(rounds) is not int or rounds < 1:
         raise ValueError(f"{where}preset must be one of {', '.join(PRESETS)}, and rounds at least 1")
-    changed = {**common_settings, **table.get("settings", {})}
-    if "preset" in changed:
-        raise ValueError(f"{where}unknown field 'preset'; give the preset of an arm beside its settings")
     try:
+        changed = flatten(common_settings, old_names=True) | flatten(table.get("settings", {}), old_names=True)
+        if "preset" in changed:
+            raise ValueError("give the preset of an arm beside its settings")
         settings = change_settings(PRESETS[preset], changed)
     except ValueError as error:
         raise ValueError(f"{where}{error}") from error

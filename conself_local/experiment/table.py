@@ -9,12 +9,11 @@ import json
 from collections.abc import Sequence
 from itertools import chain
 from statistics import fmean
-from typing import Any
 
 from conself_local.evaluation.compare import verdict
 from conself_local.evaluation.statistics import bootstrap_over_seeds
 from conself_local.experiment.results import Arm, SeedResult
-from conself_local.settings import settings_to_json
+from conself_local.settings import find_differences, format_value, settings_to_json
 
 _HEAD = (
     "| arm | benchmark | seeds | problems | pairs | base | adapter | difference, points (95 %) "
@@ -135,8 +134,15 @@ def report_lines(name: str, results: Sequence[SeedResult]) -> list[str]:
         "",
     ]
     arms = list({one.arm.name: one.arm for one in results}.values())
-    first = settings_to_json(arms[0].settings)
-    lines += [f"All settings of {arms[0].name}:", "", "```json", json.dumps(first, indent=2), "```", ""]
+    first = arms[0]
+    lines += [
+        f"All settings of {first.name}:",
+        "",
+        "```json",
+        json.dumps(settings_to_json(first.settings), indent=2),
+        "```",
+        "",
+    ]
     return lines + [f"- {arm.name}: {_changed_settings(arm, first)}" for arm in arms]
 
 
@@ -154,9 +160,11 @@ def _seed_row(one: SeedResult) -> str:
     )
 
 
-def _changed_settings(arm: Arm, first: dict[str, Any]) -> str:
+def _changed_settings(arm: Arm, first: Arm) -> str:
     changes = [f"{arm.rounds} rounds"] if arm.rounds > 1 else []
-    changes += [f"{name} {value}" for name, value in settings_to_json(arm.settings).items() if value != first[name]]
+    if arm.settings.preset != first.settings.preset:
+        changes.append(f"preset {arm.settings.preset}")
+    changes += [f"{one.name} {format_value(one.value)}" for one in find_differences(arm.settings, first.settings)]
     return ", ".join(changes) or "the settings above"
 
 

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import open_regular, refusing
+from conself_local.home import PRESET_NAME
 from conself_local.machine.room import verify_disk
 from conself_local.new_files import create
 
@@ -30,7 +31,10 @@ ADAPTER_FILES = (GGUF, f"{PEFT}/adapter_config.json", f"{PEFT}/adapter_model.saf
 """The files of an adapter, below its folder."""
 _MANIFEST = "backup.json"
 _FORMAT = 1
-_NAME = re.compile(rf"{re.escape(DATABASE)}|adapters/[1-9][0-9]{{0,8}}/({'|'.join(map(re.escape, ADAPTER_FILES))})")
+_NAME = re.compile(
+    rf"{re.escape(DATABASE)}|presets/{PRESET_NAME.pattern}\.toml"
+    rf"|adapters/[1-9][0-9]{{0,8}}/({'|'.join(map(re.escape, ADAPTER_FILES))})"
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_FILES = 10_000
 _MAX_MANIFEST_BYTES = 4 * 2**20
@@ -57,6 +61,11 @@ class Manifest:
 def adapter_file(adapter_id: int, name: str) -> str:
     """Return the name in the archive of one file of an adapter."""
     return f"adapters/{adapter_id}/{name}"
+
+
+def preset_file(name: str) -> str:
+    """Return the name in the archive of a preset."""
+    return f"presets/{name}.toml"
 
 
 def write_archive(path: Path, *, home: Path, created_at_utc: str, files: Mapping[str, Path]) -> None:

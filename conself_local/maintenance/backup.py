@@ -1,4 +1,4 @@
-"""Write a backup of a home into one file: the store as it is at this moment, and the files of its adapters.
+"""Write a backup of a home into one file: the store as it is at this moment, its adapters and the user's presets.
 
 A round may run meanwhile. Not in the file: models, converted weights, logs, checkpoints of a training (it begins again
 after a restore), and the homes of experiments.
@@ -15,7 +15,15 @@ from conself_local.errors import ConselfError
 from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.machine.room import verify_disk
-from conself_local.maintenance.archive import ADAPTER_FILES, DATABASE, GGUF, PEFT, adapter_file, write_archive
+from conself_local.maintenance.archive import (
+    ADAPTER_FILES,
+    DATABASE,
+    GGUF,
+    PEFT,
+    adapter_file,
+    preset_file,
+    write_archive,
+)
 from conself_local.maintenance.disk import files_bytes, store_files
 from conself_local.maintenance.prune import TEMPORARY
 from conself_local.new_files import new_private_file
@@ -48,6 +56,8 @@ def write_backup(store: Store, home: Home, target: Path) -> Backup:
             rows = copied.rows("select * from adapters order by id")
             rounds = int(copied.value("select count(*) from rounds"))
         files, missing = {DATABASE: copy}, []
+        for name, preset in home.preset_files().items():
+            files[preset_file(name)] = preset
         for row in rows:
             found = _adapter_files(home, row)
             files |= found

@@ -89,6 +89,7 @@ def restore_backup(home: Home, path: Path) -> Restored:
             whole = [adapter for adapter in adapters if adapter.is_whole]
             with _placed(whole), Store(home.database) as target:
                 copy_into(folder / DATABASE, target)
+            notes += _place_presets(home, folder / "presets")
     return Restored(manifest.created_at_utc, len(rounds), len(whole), tuple(notes))
 
 
@@ -116,7 +117,7 @@ def _verified_adapters(home: Home, store: Store, manifest: Manifest, folder: Pat
         for row, name in zip(rows, names, strict=True)
     ]
     known = {adapter_file(adapter.id, name) for adapter in adapters for name in ADAPTER_FILES}
-    if strange := set(manifest.files) - known - {DATABASE}:
+    if strange := {name for name in manifest.files if not name.startswith("presets/")} - known - {DATABASE}:
         raise ConselfError(f"the backup holds {min(strange)}, which is of no adapter of its store", _HINT)
     for adapter in adapters:
         if not adapter.is_whole:
@@ -159,6 +160,19 @@ def _placed(adapters: Sequence[_Adapter]) -> Iterator[None]:
         for adapter in moved:
             adapter.target.rename(adapter.source)
         raise
+
+
+def _place_presets(home: Home, unpacked: Path) -> list[str]:
+    """Move the unpacked presets into the home, and return one sentence for each that the home has another one of."""
+    notes = []
+    for preset in sorted(unpacked.iterdir()) if unpacked.is_dir() else ():
+        target = home.presets / preset.name
+        home.presets.mkdir(exist_ok=True)
+        if not os.path.lexists(target):
+            preset.rename(target)
+        elif target.is_symlink() or not target.is_file() or file_sha256(target) != file_sha256(preset):
+            notes.append(f"the home keeps its own preset {preset.stem}, which differs from that of the backup")
+    return notes
 
 
 def _model_path(home: Home, manifest: Manifest, old: str, sha256: str) -> str | None:

@@ -64,15 +64,16 @@ def select_learnable(
     problems: Mapping[str, ProblemScore],
     *,
     entropy_normalisation: EntropyNormalisation,
-    entropy_threshold: float,
+    entropy_threshold: float | None,
     max_crash_rate: float,
 ) -> list[str]:
     """Return the ids of the informative problems whose H_norm is below `entropy_threshold`, in the order given.
 
-    H_norm equal to the threshold is too high.
+    H_norm equal to the threshold is too high; None selects every informative problem.
     Example: informative problems with H = 0.4, 1.5 and 3.4 by min-max, threshold 0.3 -> only the first.
     Raises ValueError if `entropy_normalisation` is unknown.
     Source: arXiv 2603.29292.
     """
     normalised = normalise_entropy(problems, entropy_normalisation=entropy_normalisation, max_crash_rate=max_crash_rate)
-    return [id for id in problems if id in normalised and normalised[id] < entropy_threshold]
+    limit = math.inf if entropy_threshold is None else entropy_threshold
+    return [id for id in problems if id in normalised and normalised[id] < limit]

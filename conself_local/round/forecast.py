@@ -42,14 +42,14 @@ def forecast(home: Home, model: ModelFile, problems: int) -> list[str]:
     Raises ConselfError if the engine cannot be opened; an error of the trainer becomes the second sentence.
     """
     config = sampling_config(model, home.cache)
-    longest = PROMPT_TOKENS + LAPTOP.max_new_tokens
+    longest = PROMPT_TOKENS + LAPTOP.sampling.max_new_tokens
     with open_engine(model, config, home.cache, longest=longest, use_gpu=True) as engine:
         starter = load_starter(("train",))[:8]
         prompts = [engine.encode(program_messages(p), answer_prefix(p)) for p in starter]
-        rate = engine.measure(prompts, PROBE_SECONDS, LAPTOP.max_new_tokens)
+        rate = engine.measure(prompts, PROBE_SECONDS, LAPTOP.sampling.max_new_tokens)
     by = "" if config.engine == LLAMA_CPP else f" by {config.engine}"
     programs_per_hour = rate * 3600 / _TYPICAL_TOKENS
-    minutes = problems * (LAPTOP.samples_per_problem + 2) / programs_per_hour * 60
+    minutes = problems * (LAPTOP.sampling.samples_per_problem + 2) / programs_per_hour * 60
     return [
         f"{rate:.0f} tokens/s{by}: about {programs_per_hour:,.0f} programs per hour, "
         f"so about {minutes:.0f} min to sample {problems} problems",

@@ -203,7 +203,7 @@ def open_engine(context: RoundContext, settings: Settings, *, original: bool = F
         model,
         config,
         cache,
-        longest=PROMPT_TOKENS + settings.longest_completion,
+        longest=PROMPT_TOKENS + settings.sampling.longest_completion,
         use_gpu=context.compute.use_gpu,
         merge=lambda adapter: ensure_merged_weights(model, adapter, config.format, cache),
         on_notice=lambda text: context.on_event(Notice(text)),
@@ -218,7 +218,7 @@ def _sampling_is_done(store: Store, round_: RoundInfo, with_programs: bool) -> b
         return observed == problems
     samples = int(store.value("select count(*) from samples where round_id = ?", round_.id))
     measured = store.stage_summary(round_.id, "running copy") is not None
-    return samples == problems * round_.settings.samples_per_problem and measured
+    return samples == problems * round_.settings.sampling.samples_per_problem and measured
 
 
 def _measure_weights_gap(context: RoundContext, round_: RoundInfo, sampler: Sampler, adapter: Path | None) -> None:

@@ -6,9 +6,8 @@ checked later, when they are needed, and the stages are run by `run.py`.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from conself_local.problems.formats.human_eval import packaged_file
 from conself_local.problems.load import LoadedProblems, load_problems, load_starter, sample_indices
 from conself_local.problems.overlap import Overlap, Repeats, exclusion_reason
 from conself_local.problems.problem import Problem
-from conself_local.settings import LAPTOP, PRESETS, Settings
+from conself_local.round.presets import SettingsChoice
+from conself_local.settings import LAPTOP, Settings, change_settings, get_value
 from conself_local.stages.evaluate import ARMS, Benchmark
 from conself_local.store.model_changes import accepted_adapter, verify_unchanged
 from conself_local.store.store import RoundInfo, Store
@@ -39,14 +39,15 @@ class Request:
 
     model: Path | None = None
     problems: Path | None = None
-    preset: str | None = None
+    choice: SettingsChoice = field(default_factory=SettingsChoice)
+    """The preset and the settings that differ from it."""
     limit: int | None = None
     seed: int | None = None
     benchmarks: tuple[str, ...] | None = None
     ask_for_inputs: bool = False
     """Whether the model proposes test inputs too."""
     settings: Settings | None = None
-    """The settings of an experiment's arm; they replace those of the preset."""
+    """The settings of an experiment's arm; they replace the choice."""
     from_base: bool = False
     """Whether to start from the base model instead of the latest accepted adapter."""
     new: bool = False
@@ -77,18 +78,17 @@ def _start(
 
     `unfinished` is the round to abandon, which happens only when nothing is wrong with the request.
     """
-    settings = request.settings or PRESETS[request.preset or "laptop"]
+    settings = request.settings or request.choice.settings()
     if request.ask_for_inputs:
-        settings = dataclasses.replace(
-            settings, ask_for_inputs=True, grown_inputs=settings.grown_inputs or LAPTOP.grown_inputs
-        )
+        inputs = settings.augmentation.max_inputs or LAPTOP.augmentation.max_inputs
+        settings = change_settings(settings, {"augmentation.ask_model": True, "augmentation.max_inputs": inputs})
     model = load_model_file(request.model or bundled_model())
     if request.trains:
         read_weights(model)
     loaded = _load(request.problems, make_sandbox)
     seed = 0 if request.seed is None else request.seed
     names = request.benchmarks if request.benchmarks is not None else DEFAULT_BENCHMARKS
-    benchmarks = load_benchmarks(names, loaded, settings.evaluation_samples, make_sandbox)
+    benchmarks = load_benchmarks(names, loaded, settings.evaluation.samples, make_sandbox)
     clean, excluded = without_overlap(loaded.of("train"), [p for b in benchmarks for p in b.problems])
     training = pick_problems(clean, request.limit, seed)
     if not training:
@@ -132,12 +132,13 @@ def _reopen(
         for name, given, stored in (
             ("--model", request.model and _stored_path(request.model), str(round_.model_path)),
             ("--problems", request.problems and str(request.problems.resolve()), stored_request["problems"]),
-            ("--preset", request.preset, round_.settings.preset),
+            ("--preset", request.choice.preset, round_.settings.preset),
             ("--limit", request.limit, stored_request["limit"]),
             ("--seed", request.seed, round_.seed),
         )
         if given is not None and given != stored
     ]
+    different += [name for name, given in request.choice.changes.items() if given != get_value(round_.settings, name)]
     if different:
         raise ConselfError(
             f"round {round_.id} is not finished, and it was started with a different {', '.join(different)}",
@@ -149,7 +150,7 @@ def _reopen(
     if request.trains:
         read_weights(model)
     loaded = _load(Path(stored_request["problems"]) if stored_request["problems"] else None, make_sandbox)
-    benchmarks = load_benchmarks(stored_request["benchmarks"], loaded, round_.settings.evaluation_samples, make_sandbox)
+    benchmarks = load_benchmarks(stored_request["benchmarks"], loaded, round_.settings.evaluation.samples, make_sandbox)
     return round_, model, benchmarks
 
 

@@ -99,8 +99,8 @@ def _count_augmented(store: Store, round_id: int, problem_id: str) -> int:
 
 def _verify_samples(store: Store, round_: RoundInfo) -> Iterator[str]:
     """Check ids, seeds, programs and likelihoods of the round's samples, and that each problem has all of them."""
-    settings = round_.settings
-    expected = {(o, n) for o in range(settings.observations) for n in range(settings.programs_per_observation)}
+    sampling = round_.settings.sampling
+    expected = {(o, n) for o in range(sampling.observations) for n in range(sampling.programs_per_observation)}
     found: dict[str, set[tuple[int, int]]] = {}
     problems = {p.id: p for p in store.round_problems(round_.id)}
     for row in store.rows("select * from samples where round_id = ?", round_.id):
@@ -112,7 +112,7 @@ def _verify_samples(store: Store, round_: RoundInfo) -> Iterator[str]:
             yield f"samples: {row['id']} does not have the observation and the index that its id names"
         if row["seed"] != seed_for(round_.seed, problem.id, observation, sample_index):
             yield f"samples: {row['id']} does not have the seed of its observation and index"
-        prefix = prefix_of(problem, settings)
+        prefix = prefix_of(problem, round_.settings)
         code = extract_program(prefix + row["text"])
         if row["program_id"] != (program_id(problem.content_hash(), code) if code else None):
             yield f"samples: {row['id']} names a different program from the one in its text"
@@ -139,17 +139,17 @@ def _close(stored: float | None, derived: float | None) -> bool:
 
 def _verify_metrics(store: Store, round_: RoundInfo) -> Iterator[str]:
     """Derive the metrics of each problem and the scores of its samples again, from the stored behaviours."""
-    settings = round_.settings
+    selection = round_.settings.selection
     evidence = {p.id: load_evidence(store, round_, p) for p in store.round_problems(round_.id)}
     scores = {id: e.score() for id, e in evidence.items()}
     normalised = normalise_entropy(
-        scores, entropy_normalisation=settings.normaliser, max_crash_rate=settings.max_crash_rate
+        scores, entropy_normalisation=selection.entropy_normalisation, max_crash_rate=selection.max_crash_rate
     )
     selected = select_learnable(
         scores,
-        entropy_normalisation=settings.normaliser,
-        entropy_threshold=settings.threshold,
-        max_crash_rate=settings.max_crash_rate,
+        entropy_normalisation=selection.entropy_normalisation,
+        entropy_threshold=selection.entropy_threshold,
+        max_crash_rate=selection.max_crash_rate,
     )
     stored = {r["problem_id"]: r for r in store.rows("select * from metrics where round_id = ?", round_.id)}
     for id, score in scores.items():

@@ -59,7 +59,7 @@ def problem_rows(store: Store, round_id: int) -> list[ProblemRow]:
             rows.append(ProblemRow(id, "pending", None, None, 0, 0.0, 0, 0, None))
             continue
         score = ProblemScore(row["crash_rate"], row["entropy_bits"], row["valid"])
-        kind = _class(score, bool(row["selected"]), settings.max_crash_rate)
+        kind = _class(score, bool(row["selected"]), settings.selection.max_crash_rate)
         rows.append(
             ProblemRow(
                 id,
@@ -166,7 +166,7 @@ def problem_view(store: Store, round_id: int, problem_id: str) -> ProblemView:
     metrics = store.rows("select * from metrics where round_id = ? and problem_id = ?", round_id, problem_id)
     score = ProblemScore(metrics[0]["crash_rate"], metrics[0]["entropy_bits"], metrics[0]["valid"]) if metrics else None
     kind: ProblemClass = (
-        _class(score, bool(metrics[0]["selected"]), round_.settings.max_crash_rate) if score else "pending"
+        _class(score, bool(metrics[0]["selected"]), round_.settings.selection.max_crash_rate) if score else "pending"
     )
     return ProblemView(
         problem_id,

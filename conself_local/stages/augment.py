@@ -4,7 +4,7 @@ With few inputs, different programs can have equal behaviour. Candidates are inp
 (`ask_for_inputs`, optional) and mutations of the given inputs (`problems/mutate.py`). A candidate is kept if it splits
 a cluster and at least half of the valid samples answer it, since an input that most programs refuse is probably not a
 valid input of the problem. A problem is finished when two batches in a row split nothing, when it has
-`Settings.grown_inputs` more inputs, when every program is alone in its cluster, or when the candidates run out.
+`augmentation.max_inputs` more inputs, when every program is alone in its cluster, or when the candidates run out.
 Only test inputs are made, never an expected output; the same round gives the same inputs.
 """
 
@@ -51,7 +51,7 @@ def ask_for_inputs(store: Store, round_: RoundInfo, sampler: Sampler, adapter: P
     have the types of a given input.
     """
     settings = round_.settings
-    if not settings.grown_inputs or not settings.ask_for_inputs:
+    if not settings.augmentation.max_inputs or not settings.augmentation.ask_model:
         return
     problems = {p.id: p for p in store.round_problems(round_.id) if p.kind == "function"}
     sql = "select problem_id from asked_inputs where round_id = ?"
@@ -98,12 +98,12 @@ def _matches_types(call: tuple[object, ...], given: Sequence[object]) -> bool:
 
 
 def augment_inputs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, on_event: OnEvent) -> None:
-    """Add test inputs to every problem that has not been augmented yet; do nothing if `Settings.grown_inputs` is 0.
+    """Add test inputs to every problem that has not been augmented yet; do nothing if `augmentation.max_inputs` is 0.
 
     Stores the kept inputs, the outputs of the programs on them, and their number per problem (0: none was useful).
     Raises ConselfError if the sandbox itself fails.
     """
-    if not round_.settings.grown_inputs:
+    if not round_.settings.augmentation.max_inputs:
         return
     limits = limits_of(round_.settings)
     total = int(store.value("select count(*) from round_problems where round_id = ?", round_.id))
@@ -211,7 +211,7 @@ class _Augmentation:
             for i in left
         }
         before = len(self.kept)
-        while left and len(self.kept) < self._settings.grown_inputs:
+        while left and len(self.kept) < self._settings.augmentation.max_inputs:
             best = max(left, key=lambda i: (self._clusters(answers[i]), -i))
             if self._clusters(answers[best]) <= len(set(self._behaviours.values())):
                 break
@@ -220,7 +220,7 @@ class _Augmentation:
                 self.kept.append(_KeptInput(value, results, best))
                 self._behaviours = {id: (*old, answers[best][id]) for id, old in self._behaviours.items()}
         all_differ = len(set(self._behaviours.values())) == len(self.codes)
-        full = len(self.kept) == self._settings.grown_inputs
+        full = len(self.kept) == self._settings.augmentation.max_inputs
         self._useless_batches = self._useless_batches + 1 if len(self.kept) == before else 0
         useful = self._useless_batches < MAX_USELESS_BATCHES
         self.active = useful and not all_differ and not full and bool(self.batch(number + 1))

@@ -155,13 +155,13 @@ def _requests(
                 yield SampleRequest(
                     key,
                     prompt.token_ids,
-                    0.0 if greedy else settings.evaluation_temperature,
-                    settings.evaluation_top_p,
-                    settings.evaluation_max_new_tokens + settings.thinking_tokens,
+                    0.0 if greedy else settings.evaluation.temperature,
+                    settings.evaluation.top_p,
+                    settings.evaluation.max_new_tokens + settings.sampling.thinking_tokens,
                     seed,
                     prefix,
-                    settings.ends_at_fence,
-                    settings.stop_at_repetition,
+                    settings.sampling.ends_at_fence,
+                    settings.sampling.stop_at_repetition,
                     adapter,
                 )
 

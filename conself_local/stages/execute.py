@@ -24,7 +24,7 @@ _ROUND_PROGRAMS = "select program_id from samples where round_id = ? and program
 
 def limits_of(settings: Settings) -> Limits:
     """Return the sandbox limits of a round; those without a setting keep the defaults of `Limits`."""
-    return Limits(wall_s=settings.wall_s, max_timeouts=settings.max_timeouts)
+    return Limits(wall_s=settings.execution.timeout_s, max_timeouts=settings.execution.max_timeouts)
 
 
 def limits_key(limits: Limits) -> str:

@@ -10,7 +10,7 @@ from conself_local.settings import Settings
 
 def prefix_of(problem: Problem, settings: Settings) -> str:
     """Return the beginning of the answer that is given to the model; a model that thinks first gets none."""
-    return answer_prefix(problem) if settings.answer_prefix and not settings.thinking_tokens else ""
+    return answer_prefix(problem) if settings.sampling.answer_prefix and not settings.sampling.thinking_tokens else ""
 
 
 def encode_program(
@@ -18,5 +18,5 @@ def encode_program(
 ) -> tuple[EncodedPrompt, str]:
     """Return the prompt for a program and the answer prefix at its end; without an observation, the plain prompt."""
     prefix = prefix_of(problem, settings)
-    thinking = settings.thinking_tokens > 0
+    thinking = settings.sampling.thinking_tokens > 0
     return sampler.encode(program_messages(problem, observation), prefix, thinking=thinking), prefix

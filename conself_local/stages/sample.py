@@ -24,12 +24,12 @@ from conself_local.store.store import RoundInfo, Store
 def sample_observations(
     store: Store, round_: RoundInfo, sampler: Sampler, adapter: Path | None, on_event: OnEvent
 ) -> None:
-    """Store `settings.observations` observations for every problem that has none yet.
+    """Store `sampling.observations` observations for every problem that has none yet.
 
-    If no completion gives enough observations within `settings.observation_tries`, None is stored for each: then the
-    programs are sampled from the plain prompt.
+    If no completion gives enough observations within `sampling.max_observation_attempts`, None is stored for each: then
+    the programs are sampled from the plain prompt.
     """
-    settings = round_.settings
+    settings = round_.settings.sampling
     problems = store.round_problems(round_.id)
     done_ids = {
         r["problem_id"]
@@ -38,13 +38,13 @@ def sample_observations(
     total, done, given = len(problems), len(done_ids), 0
     on_event(StageStarted("observe", done, total))
     pending = [p for p in problems if p.id not in done_ids]
-    for attempt in range(1, settings.observation_tries + 1):
+    for attempt in range(1, settings.max_observation_attempts + 1):
         by_id = {p.id: p for p in pending}
         failed: list[Problem] = []
         for completion in sampler.sample(_observation_requests(round_, pending, sampler, adapter, attempt)):
             problem = by_id[completion.key]
             texts = parse_observations(completion.text, settings.observations)
-            if texts is None and attempt < settings.observation_tries:
+            if texts is None and attempt < settings.max_observation_attempts:
                 failed.append(problem)
                 continue
             given += texts is not None
@@ -66,7 +66,7 @@ def _observation_requests(
     round_: RoundInfo, problems: list[Problem], sampler: Sampler, adapter: Path | None, attempt: int
 ) -> Iterator[SampleRequest]:
     """Yield one request per problem; each attempt has its own seed."""
-    settings = round_.settings
+    settings = round_.settings.sampling
     for problem in problems:
         prompt = sampler.encode(observation_messages(problem, settings.observations))
         yield SampleRequest(
@@ -94,7 +94,7 @@ def sample_programs(
     Each sample is stored as it ends, in order of completion; then `after_each` is called.
     """
     problems = {p.id: p for p in store.round_problems(round_.id)}
-    total = len(problems) * round_.settings.samples_per_problem
+    total = len(problems) * round_.settings.sampling.samples_per_problem
     stored = {row["id"] for row in store.rows("select id from samples where round_id = ?", round_.id)}
     on_event(StageStarted("sample", len(stored), total))
     done = len(stored)
@@ -128,14 +128,14 @@ def _program_requests(
 
     Stores the prompts on the way, the plain prompt of each problem included.
     """
-    settings = round_.settings
+    settings, sampling = round_.settings, round_.settings.sampling
     for problem in problems.values():
         plain, prefix = encode_program(sampler, problem, settings)
         store.set_plain_prompt(round_.id, problem.id, store.ensure_prompt(plain.text, plain.token_ids))
         sql = "select number, text from observations where round_id = ? and problem_id = ? order by number"
         for row in store.rows(sql, round_.id, problem.id):
             keys = [
-                (n, f"{round_.id}/{problem.id}/{row['number']}/{n}") for n in range(settings.programs_per_observation)
+                (n, f"{round_.id}/{problem.id}/{row['number']}/{n}") for n in range(sampling.programs_per_observation)
             ]
             wanted = [(n, key) for n, key in keys if key not in stored]
             if not wanted:
@@ -147,13 +147,13 @@ def _program_requests(
                 yield SampleRequest(
                     key,
                     prompt.token_ids,
-                    settings.temperature,
-                    settings.top_p,
-                    settings.longest_completion,
+                    sampling.temperature,
+                    sampling.top_p,
+                    sampling.longest_completion,
                     seed_for(round_.seed, problem.id, row["number"], n),
                     prefix,
-                    settings.ends_at_fence,
-                    settings.stop_at_repetition,
+                    sampling.ends_at_fence,
+                    sampling.stop_at_repetition,
                     adapter,
                 )
 

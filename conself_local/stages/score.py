@@ -49,7 +49,7 @@ class ProblemEvidence:
 def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemEvidence:
     """Read the counted samples of one problem: those whose program has run under the round's limits.
 
-    Nondeterministic programs are excluded unless `settings.keep_nondeterministic`. A program that did not run on the
+    Nondeterministic programs are excluded unless `execution.keep_nondeterministic`. A program that did not run on the
     added inputs has None on each of them.
     """
     sql = """select s.id, s.observation, s.number, s.mean_nll, s.mean_entropy_bits, s.program_id, p.code, e.compiled,
@@ -65,7 +65,7 @@ def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemE
     counted = [
         r
         for r in rows
-        if r["outputs"] is not None and (round_.settings.keep_nondeterministic or r["deterministic"] != 0)
+        if r["outputs"] is not None and (round_.settings.execution.keep_nondeterministic or r["deterministic"] != 0)
     ]
     grown = store.value(
         "select coalesce(grown, 0) from round_problems where round_id = ? and problem_id = ?", round_.id, problem.id
@@ -88,9 +88,10 @@ def behaviour_of(outputs_json: str, problem: Problem, settings: Settings) -> Beh
 def key_of(text: str | None, problem: Problem, settings: Settings) -> str | None:
     """Return the comparison key of one output, or None for None.
 
-    The text itself is the key for a stdin problem, and for every problem with `settings.exact_behaviour`.
+    The text itself is the key for a stdin problem, and for every problem with `execution.exact_behaviour`.
     """
-    return text if text is None or settings.exact_behaviour or problem.kind == "stdin" else comparison_key(text)
+    exact = settings.execution.exact_behaviour or problem.kind == "stdin"
+    return text if text is None or exact else comparison_key(text)
 
 
 def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
@@ -98,20 +99,20 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
 
     Also sends the warnings of `collapse.py` if an earlier round can be compared.
     """
-    settings = round_.settings
+    settings, selection = round_.settings, round_.settings.selection
     problems = store.round_problems(round_.id)
     on_event(StageStarted("score", 0, len(problems)))
     evidence = {p.id: load_evidence(store, round_, p) for p in problems}
     scores = {id: e.score() for id, e in evidence.items()}
     normalised = normalise_entropy(
-        scores, entropy_normalisation=settings.normaliser, max_crash_rate=settings.max_crash_rate
+        scores, entropy_normalisation=selection.entropy_normalisation, max_crash_rate=selection.max_crash_rate
     )
     selected = set(
         select_learnable(
             scores,
-            entropy_normalisation=settings.normaliser,
-            entropy_threshold=settings.threshold,
-            max_crash_rate=settings.max_crash_rate,
+            entropy_normalisation=selection.entropy_normalisation,
+            entropy_threshold=selection.entropy_threshold,
+            max_crash_rate=selection.max_crash_rate,
         )
     )
     with store.transaction():
@@ -174,7 +175,7 @@ def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
             "problem_id": problem.id,
             "chosen_id": pair.chosen.id,
             "rejected_id": pair.rejected.id,
-            "weight": weights.get(round_.settings.pair_weight, pair.weight),
+            "weight": weights.get(round_.settings.pairs.weight, pair.weight),
         }
         for pair in pairs_from(load_evidence(store, round_, problem), round_.settings, round_.seed)
     ]
@@ -183,20 +184,20 @@ def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
 def pairs_from(evidence: ProblemEvidence, settings: Settings, seed: int) -> list[Pair]:
     """Build the pairs of one problem as the settings say; `seed` is that of the round.
 
-    With `settings.pairing` "random", the pairs are random, but only for problems that would have consensus pairs.
+    With `pairs.pairing` "random", the pairs are random, but only for problems that would have consensus pairs.
     """
-    samples = scored_samples(evidence)
+    samples, rules = scored_samples(evidence), settings.pairs
     pairs = build_pairs(
         samples,
-        rejected=settings.rejected,
-        max_pairs=settings.max_pairs,
-        distinct_code=settings.distinct_code,
-        min_cluster_share=settings.min_share,
-        allow_constant_chosen=settings.constant_chosen,
+        rejected=rules.rejected,
+        max_pairs=rules.max_pairs,
+        distinct_code=rules.distinct_code,
+        min_cluster_share=rules.min_cluster_share,
+        allow_constant_chosen=rules.allow_constant_chosen,
     )
-    if pairs and settings.pairing == "random":
+    if pairs and rules.pairing == "random":
         return random_pairs(
-            samples, max_pairs=settings.max_pairs, seed=seed_for(seed, evidence.problem_id, "random pairs")
+            samples, max_pairs=rules.max_pairs, seed=seed_for(seed, evidence.problem_id, "random pairs")
         )
     return pairs
 

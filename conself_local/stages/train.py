@@ -32,23 +32,23 @@ _STEP_FIELDS = StepDone.__dataclass_fields__
 def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEvent) -> TrainingJob:
     """Return the training job of the round: its pairs as token ids, under its settings.
 
-    Pairs that the user excluded or that are longer than `settings.max_tokens` are not part of it; a notice reports the
+    Pairs that the user excluded or that are longer than `training.max_tokens` are not part of it; a notice reports the
     number of the latter.
     """
     settings = round_.settings
     sql = """select q.prompt_id, q.weight, c.token_ids as chosen, r.token_ids as rejected from pairs q
              join samples c on c.id = q.chosen_id join samples r on r.id = q.rejected_id
              where q.round_id = ? and not q.excluded order by q.position"""
-    pairs, too_long = [], 0
+    pairs, too_long, limit = [], 0, settings.training.max_tokens
     for row in store.rows(sql, round_.id):
         prompt = store.prompt_token_ids(row["prompt_id"])
         pair = TokenPair(prompt, tuple(json.loads(row["chosen"])), tuple(json.loads(row["rejected"])), row["weight"])
-        if len(prompt) + max(len(pair.chosen), len(pair.rejected)) > settings.max_tokens:
+        if len(prompt) + max(len(pair.chosen), len(pair.rejected)) > limit:
             too_long += 1
             continue
         pairs.append(pair)
     if too_long:
-        on_event(Notice(f"{too_long} pairs are longer than {settings.max_tokens} tokens and are not used for training"))
+        on_event(Notice(f"{too_long} pairs are longer than {limit} tokens and are not used for training"))
     parent = store.adapter(round_.base_adapter_id)["peft_path"] if round_.base_adapter_id else None
     return job_of(settings, model, tuple(pairs), seed=round_.seed, parent=parent)
 
@@ -60,25 +60,25 @@ def job_of(
 
     `parent` is the PEFT folder of the adapter that is trained further; None: a new adapter. Uses all usable cores.
     """
-    longest_prompt = max((len(pair.prompt) for pair in pairs), default=0)
+    longest_prompt, training = max((len(pair.prompt) for pair in pairs), default=0), settings.training
     return TrainingJob(
         str(model.path),
         model.architecture,
         parent,
         pairs,
         seed,
-        settings.beta,
-        settings.lora_rank,
-        settings.lora_alpha,
-        settings.learning_rate,
-        settings.epochs,
-        settings.batch_pairs,
-        settings.warmup_share,
-        settings.max_gradient_norm,
-        settings.sft_weight,
-        settings.max_displacement,
+        training.beta,
+        training.lora_rank,
+        training.lora_alpha,
+        training.learning_rate,
+        training.epochs,
+        training.batch_size,
+        training.warmup_ratio,
+        training.max_grad_norm,
+        training.sft_weight,
+        training.max_displacement,
         threads=usable_cores(),
-        context_tokens=padded_tokens(longest_prompt + settings.longest_completion),
+        context_tokens=padded_tokens(longest_prompt + settings.sampling.longest_completion),
     )
 
 

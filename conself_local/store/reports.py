@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from conself_local.settings import find_differences
 from conself_local.store.store import Store
 
 HISTOGRAM_BINS = 8
@@ -48,6 +49,7 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
         "state": info.state,
         "seed": info.seed,
         "preset": info.settings.preset,
+        "changed_settings": {one.name: one.value for one in find_differences(info.settings)},
         "model": info.model_path.name,
         "problems": int(store.value("select count(*) from round_problems where round_id = ?", round_id)),
         "problems_sampled": int(
@@ -99,9 +101,10 @@ def progress(store: Store, round_id: int) -> list[dict[str, Any]]:
     info = store.round(round_id)
     problems = int(store.value("select count(*) from round_problems where round_id = ?", round_id))
     programs = "select program_id from samples where round_id = ? and program_id is not null"
+    samples = problems * info.settings.sampling.samples_per_problem
     counts = [
         ("observe", "select count(distinct problem_id) from observations where round_id = ?", problems),
-        ("sample", "select count(*) from samples where round_id = ?", problems * info.settings.samples_per_problem),
+        ("sample", "select count(*) from samples where round_id = ?", samples),
         (
             "execute",
             f"select count(distinct program_id) from executions where program_id in ({programs})",
@@ -110,7 +113,7 @@ def progress(store: Store, round_id: int) -> list[dict[str, Any]]:
         (
             "grow",
             "select count(grown) from round_problems where round_id = ?",
-            problems if info.settings.grown_inputs else 0,
+            problems if info.settings.augmentation.max_inputs else 0,
         ),
         ("score", "select count(*) from metrics where round_id = ?", problems),
         (

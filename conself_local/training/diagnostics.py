@@ -73,6 +73,6 @@ def training_warnings(steps: Sequence[StepDone], pairs: Sequence[TokenPair]) -> 
     if last[-1].step < last[-1].steps:
         found.append(
             f"training was stopped early at step {last[-1].step} of {last[-1].steps}, "
-            "because the chosen answers became less likely than max_displacement allows"
+            "because the chosen answers became less likely than training.max_displacement allows"
         )
     return found

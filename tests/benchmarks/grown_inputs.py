@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import dataclasses
 import gzip
 import itertools
 import json
@@ -31,7 +30,7 @@ from conself_local.method.pairs import build_pairs
 from conself_local.problems.literals import parse_input
 from conself_local.problems.load import load_starter
 from conself_local.problems.problem import Problem
-from conself_local.settings import Settings, settings_to_json
+from conself_local.settings import Settings, replace_values, settings_to_json
 from conself_local.stages.augment import augment_inputs
 from conself_local.stages.execute import limits_of
 from conself_local.stages.score import ProblemEvidence, key_of, load_evidence, scored_samples
@@ -73,7 +72,7 @@ def _measure(store: Store, round_: RoundInfo, references: dict[str, str], grown:
     store.db.execute("delete from executions where limits like '%/grown/%'")
     problems = store.round_problems(round_.id)
     given = {p.id: load_evidence(store, round_, p) for p in problems}
-    settings = dataclasses.replace(round_.settings, grown_inputs=grown)
+    settings = replace_values(round_.settings, {"augmentation.max_inputs": grown})
     store.db.table("rounds").update(round_.id, {"settings": json.dumps(settings_to_json(settings))})
     round_ = store.round(round_.id)
     augment_inputs(store, round_, lambda limits: Sandbox(limits, workers=2), ignore_events)
@@ -194,17 +193,17 @@ def _print_pairs(
     scores = {id: one.score() for id, one in evidence.items()}
     selected = select_learnable(
         scores,
-        entropy_normalisation=settings.normaliser,
-        entropy_threshold=settings.threshold,
-        max_crash_rate=settings.max_crash_rate,
+        entropy_normalisation=settings.selection.entropy_normalisation,
+        entropy_threshold=settings.selection.entropy_threshold,
+        max_crash_rate=settings.selection.max_crash_rate,
     )
     tally = np.zeros(5)
     for id in on_given.keys() & set(selected):
         pairs = build_pairs(
             scored_samples(evidence[id]),
-            rejected=settings.rejected,
-            max_pairs=settings.max_pairs,
-            distinct_code=settings.distinct_code,
+            rejected=settings.pairs.rejected,
+            max_pairs=settings.pairs.max_pairs,
+            distinct_code=settings.pairs.distinct_code,
         )
         positions = {row["id"]: i for i, row in enumerate(evidence[id].rows)}
         for pair in pairs:

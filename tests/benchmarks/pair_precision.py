@@ -24,7 +24,7 @@ from conself_local.method.curriculum import ProblemScore, select_learnable
 from conself_local.method.pairs import ScoredSample
 from conself_local.problems.formats.own import record_of
 from conself_local.problems.load import load_starter
-from conself_local.settings import Settings
+from conself_local.settings import Settings, replace_values
 from conself_local.stages.score import ProblemEvidence, load_evidence, pairs_from
 from conself_local.store.store import Store
 from tests.benchmarks.grown_inputs import expected_answers, read_references
@@ -62,15 +62,23 @@ def _write(split: str, path: str) -> None:
 
 
 def _settings(settings: Settings) -> list[tuple[str, Settings]]:
-    everything = dataclasses.replace(settings, threshold=1.1, min_share=0.0, constant_chosen=True)
+    everything = replace_values(
+        settings,
+        {
+            "selection.entropy_threshold": None,
+            "pairs.min_cluster_share": 0.0,
+            "pairs.allow_constant_chosen": True,
+        },
+    )
     found = [("all informative", everything)]
-    for normaliser, threshold in itertools.product(("min-max", "log2"), (0.3, 0.5, 0.7)):
-        changed = dataclasses.replace(everything, normaliser=normaliser, threshold=threshold)  # type: ignore[arg-type]
-        found.append((f"{normaliser} below {threshold}", changed))
+    for normalisation, threshold in itertools.product(("min-max", "log2"), (0.3, 0.5, 0.7)):
+        changed = {"selection.entropy_normalisation": normalisation, "selection.entropy_threshold": threshold}
+        found.append((f"{normalisation} below {threshold}", replace_values(everything, changed)))
     for constant, share in itertools.product((True, False), (0.0, 0.3, 0.4, 0.5, 0.6)):
         if share or not constant:
             name = f"cluster share of at least {share}" + ("" if constant else ", no constant chosen")
-            found.append((name, dataclasses.replace(everything, min_share=share, constant_chosen=constant)))
+            changed = {"pairs.min_cluster_share": share, "pairs.allow_constant_chosen": constant}
+            found.append((name, replace_values(everything, changed)))
     return found
 
 
@@ -79,9 +87,9 @@ def _print(name: str, settings: Settings, evidence: list[ProblemEvidence], expec
     selected = set(
         select_learnable(
             scores,
-            entropy_normalisation=settings.normaliser,
-            entropy_threshold=settings.threshold,
-            max_crash_rate=settings.max_crash_rate,
+            entropy_normalisation=settings.selection.entropy_normalisation,
+            entropy_threshold=settings.selection.entropy_threshold,
+            max_crash_rate=settings.selection.max_crash_rate,
         )
     )
     pairs = {one.problem_id: pairs_from(one, settings, 0) for one in evidence if one.problem_id in selected}

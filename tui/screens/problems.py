@@ -29,6 +29,8 @@ SORTS: tuple[tuple[str, Any], ...] = (
 )
 _BAR = 8
 _MOST_BITS = 4.0
+_OFF = 1.02
+"""A threshold above every normalised entropy, one step above 1; it selects every informative problem."""
 
 
 class ProblemsScreen(BaseScreen):
@@ -54,7 +56,7 @@ class ProblemsScreen(BaseScreen):
         super().__init__(*arguments)
         self._rows: list[ProblemRow] = []
         self._settings = Settings()
-        self._selection = Selection((), self._settings.max_crash_rate)
+        self._selection = Selection((), self._settings.selection.max_crash_rate)
         self._count = ""
         self._threshold: float | None = None
         self._normalisation = ""
@@ -81,15 +83,17 @@ class ProblemsScreen(BaseScreen):
             return None
         rows = problem_rows(store, latest.id)
         bins = entropy_histogram([row.entropy_bits for row in rows if row.score])
-        return rows, latest.settings, Selection(rows, latest.settings.max_crash_rate), bins
+        return rows, latest.settings, Selection(rows, latest.settings.selection.max_crash_rate), bins
 
     def show(self, data: Any) -> None:
         if data is None:
             self.set_status("No round yet. Press 1 to start one.")
             return
         self._rows, self._settings, self._selection, bins = data
-        self._threshold = self._settings.threshold if self._threshold is None else self._threshold
-        self._normalisation = self._normalisation or self._settings.normaliser
+        if self._threshold is None:
+            of_round = self._settings.selection.entropy_threshold
+            self._threshold = _OFF if of_round is None else of_round
+        self._normalisation = self._normalisation or self._settings.selection.entropy_normalisation
         self._arrange()
         self.query_one(Histogram).show(bins, "problems by entropy (bits):")
         self.set_status(
@@ -108,7 +112,7 @@ class ProblemsScreen(BaseScreen):
 
     def _show_threshold(self) -> None:
         assert self._threshold is not None, "set when the problems are shown"
-        filled = round(20 * self._threshold)
+        filled = round(20 * min(1.0, self._threshold))
         parts = []
         for normalisation in ENTROPY_NORMALISATIONS:
             problems, pairs = self._selection.count(normalisation, self._threshold)
@@ -116,13 +120,13 @@ class ProblemsScreen(BaseScreen):
             parts.append(f"{mark}{normalisation}: {problems} problems, {pairs} pairs")
         bar = "█" * filled + "░" * (20 - filled)
         self.query_one("#threshold", Plain).update(
-            f"{self._count}   threshold [{bar}] {self._threshold:.2f}  would select  {'   '.join(parts)}"
-            f"   (this round: {self._settings.normaliser} {self._settings.threshold:.2f})"
+            f"{self._count}   threshold [{bar}] {_format(self._threshold)}  would select  {'   '.join(parts)}"
+            f"   (this round: {_describe(self._settings)})"
         )
 
     def action_threshold(self, by: float) -> None:
         if self._threshold is not None:
-            self._threshold = min(1.0, max(0.0, round(self._threshold + by, 2)))
+            self._threshold = min(_OFF, max(0.0, round(self._threshold + by, 2)))
             self._show_threshold()
 
     def action_normalisation(self) -> None:
@@ -152,6 +156,15 @@ class ProblemsScreen(BaseScreen):
         latest = self.app_state.latest_round()
         if latest is not None:
             self.app.push_screen(ProblemScreen(self.app_state, latest, event.row.id))
+
+
+def _format(threshold: float) -> str:
+    return "off" if threshold >= _OFF else f"{threshold:.2f}"
+
+
+def _describe(settings: Settings) -> str:
+    threshold = settings.selection.entropy_threshold
+    return f"{settings.selection.entropy_normalisation} {_format(_OFF if threshold is None else threshold)}"
 
 
 def _cells(row: ProblemRow) -> list[str]:

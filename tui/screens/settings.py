@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 
-from conself_local.settings import LAPTOP, settings_to_json
+from conself_local.settings import LAPTOP, list_form
 from conself_local.store.store import Store
 from tui.screens.base import BaseScreen
 from tui.widgets.plain import Plain
@@ -37,7 +36,6 @@ class SettingsScreen(BaseScreen):
 
     def show(self, data: Any) -> None:
         settings = data or LAPTOP
-        values, presets = settings_to_json(settings), settings_to_json(LAPTOP)
         chosen = {
             "home": self.app_state.home.path,
             "model": self.app_state.model or "bundled",
@@ -45,9 +43,11 @@ class SettingsScreen(BaseScreen):
         }
         lines = [*(f"{name:<10} {value}" for name, value in chosen.items()), ""]
         lines.append("settings of the latest round" if data else "settings of the preset laptop")
-        for field in dataclasses.fields(settings):
-            mark = "" if values[field.name] == presets[field.name] else f"   (laptop: {presets[field.name]})"
-            lines.append(f"  {field.name:<28} {values[field.name]}{mark}")
+        for group in list_form(settings, LAPTOP):
+            lines.append(f"  {group.about.label.lower()}")
+            for row in group.fields:
+                mark = f"   (laptop: {row.preset_text})" if row.is_changed else ""
+                lines.append(f"    {row.field.name.partition('.')[2]:<28} {row.text}{mark}")
         self.query_one("#values", Plain).update("\n".join(lines))
         self.set_status("")
 

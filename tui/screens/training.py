@@ -49,7 +49,7 @@ class TrainingScreen(BaseScreen):
         return (
             training_steps(store, latest.id),
             store.stage_summary(latest.id, "train"),
-            latest.settings.max_displacement,
+            latest.settings.training.max_displacement,
         )
 
     def show(self, data: Any) -> None:

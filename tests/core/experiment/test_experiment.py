@@ -15,12 +15,16 @@ from conself_local.experiment.spec import read_experiment
 from conself_local.experiment.table import between_arms_lines, table_lines
 from conself_local.home import Home
 from conself_local.method.pairs import ScoredSample, random_pairs
-from conself_local.settings import Settings
+from conself_local.settings import Settings, TrainingSettings
 from conself_local.store.store import Store
 from tests.fakes.small_round import run_conself, write_problems
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "experiments"
 ARM = '[[arm]]\nname = "a"\n'
+
+
+def _with_beta(beta: float) -> Settings:
+    return Settings(training=TrainingSettings(beta=beta))
 
 
 @pytest.mark.parametrize("name", ["smoke", "bundled", "search", "qwen", "two-rounds"])
@@ -45,7 +49,7 @@ def test_the_experiments_of_the_repository_are_read(name: str) -> None:
         ('benchmarks = ["exam"]\n' + ARM, "benchmarks must be"),
         (ARM + ARM, "a different name"),
         ("[[arm]]\n", "needs a name"),
-        (ARM + "settings = { colour = 1 }", "arm a: unknown field 'colour'"),
+        (ARM + "settings = { colour = 1 }", "arm a: unknown setting 'colour'"),
         (ARM + 'settings = { beta = "much" }', "beta must be"),
         (ARM + "rounds = 0", "rounds at least 1"),
         ("[[arm", "cannot be read"),
@@ -109,7 +113,7 @@ def _result(arm: Arm, seed: int, benchmark: str, base: tuple[float, ...], adapte
 
 
 def test_results_are_kept_line_by_line_and_summed_over_all_benchmarks(tmp_path: Path) -> None:
-    arm, path = Arm("a", Settings(beta=0.2), 2), tmp_path / "r.jsonl"
+    arm, path = Arm("a", _with_beta(0.2), 2), tmp_path / "r.jsonl"
     results = [
         _result(arm, seed, name, base, adapter)
         for seed in (0, 1)
@@ -124,12 +128,12 @@ def test_results_are_kept_line_by_line_and_summed_over_all_benchmarks(tmp_path: 
         append_result(path, result)
     assert load_results(path) == results
     first, inputs = results[0], ExperimentInputs("m", "p", 4)
-    assert first.is_of(Arm("another name", Settings(beta=0.2), 2), 0, "held-out", inputs)
+    assert first.is_of(Arm("another name", _with_beta(0.2), 2), 0, "held-out", inputs)
     assert not any(
         (
-            first.is_of(Arm("a", Settings(beta=0.3), 2), 0, "held-out", inputs),
+            first.is_of(Arm("a", _with_beta(0.3), 2), 0, "held-out", inputs),
             first.is_of(arm, 1, "held-out", inputs),
-            first.is_of(Arm("a", Settings(beta=0.2), 1), 0, "held-out", inputs),
+            first.is_of(Arm("a", _with_beta(0.2), 1), 0, "held-out", inputs),
             first.is_of(arm, 0, "validation", inputs),
             first.is_of(arm, 0, "held-out", ExperimentInputs("other", "p", 4)),
         )
@@ -144,7 +148,7 @@ def test_results_are_kept_line_by_line_and_summed_over_all_benchmarks(tmp_path: 
 
 
 def test_an_arm_is_compared_to_the_first_on_the_seeds_of_both() -> None:
-    one, other, third = (Arm(name, Settings(beta=beta)) for name, beta in (("a", 0.1), ("b", 0.2), ("c", 0.3)))
+    one, other, third = (Arm(name, _with_beta(beta)) for name, beta in (("a", 0.1), ("b", 0.2), ("c", 0.3)))
     results = [
         _result(one, 0, "held-out", (0.0, 0.0), (0.5, 0.5)),
         _result(one, 1, "held-out", (0.0, 0.0), (0.5, 0.25)),
@@ -164,10 +168,10 @@ def test_an_arm_is_compared_to_the_first_on_the_seeds_of_both() -> None:
 @pytest.mark.timeout(900)
 def test_a_small_experiment_gives_its_table_and_is_not_run_twice(tmp_path: Path) -> None:
     write_problems(tmp_path / "problems.jsonl", "starter/list-length")
-    random_pairs = 'settings = { pairing = "random", pair_weight = "one" }\n'
+    random_pairs = 'settings = { pairs.pairing = "random", pairs.weight = "one" }\n'
     text = (
         'problems = "problems.jsonl"\nbenchmarks = ["held-out"]\n'
-        "settings = { threshold = 1.1, evaluation_samples = 1, observation_tries = 1, observation_max_new_tokens = 96, programs_per_observation = 4, max_new_tokens = 96, epochs = 1 }\n"
+        "settings = { selection.entropy_threshold = 'none', evaluation.samples = 1, sampling.max_observation_attempts = 1, sampling.observation_max_new_tokens = 96, sampling.programs_per_observation = 4, sampling.max_new_tokens = 96, training.epochs = 1 }\n"
         f'{ARM}[[arm]]\nname = "random"\n{random_pairs}[[arm]]\nname = "twice"\nrounds = 2\n{random_pairs}'
     )
     (tmp_path / "e.toml").write_text(text)
@@ -191,7 +195,7 @@ def test_a_small_experiment_gives_its_table_and_is_not_run_twice(tmp_path: Path)
     assert len(rows) == 3 and all(" to " in row for row in rows), done.stdout
     assert "against a, points" in done.stdout
     report = (tmp_path / "r.md").read_text()
-    assert all(row in report for row in rows) and "- twice: 2 rounds, pairing random" in report
+    assert all(row in report for row in rows) and "- twice: 2 rounds, pairs.pairing random" in report
     assert "- held-out: judged on 3 times." in report, "only the last round of an arm is judged"
     homes = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert homes[:2] == ["a 0", "random 0"] and homes[2].startswith("samples ") and homes[3:] == ["twice 0"]

@@ -86,6 +86,23 @@ def test_a_restored_home_has_everything_and_its_own_paths(home: Home, tmp_path: 
     assert _content(new) == _content(home)
 
 
+def test_presets_come_along_and_replace_none(home: Home, tmp_path: Path) -> None:
+    home.presets.mkdir()
+    for name in ("mine.toml", "other.toml", "Not a preset.toml"):
+        (home.presets / name).write_text(f"# {name}")
+    (home.presets / "link.toml").symlink_to("/etc/hostname")
+    _backup(home, tmp_path / "b")
+    new = Home(tmp_path / "new")
+    new.presets.mkdir()
+    (new.presets / "other.toml").write_text("# my own")
+    restored = restore_backup(new, tmp_path / "b")
+    assert {path.name: path.read_text() for path in new.presets.iterdir()} == {
+        "mine.toml": "# mine.toml",
+        "other.toml": "# my own",
+    }
+    assert restored.notes == ("the home keeps its own preset other, which differs from that of the backup",)
+
+
 def test_a_backup_has_one_moment_while_a_round_writes(home: Home, tmp_path: Path) -> None:
     with Store(home.database) as writer:
         writer.db.execute("begin immediate")

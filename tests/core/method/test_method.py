@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -16,7 +15,7 @@ from conself_local.method.consensus import consensus
 from conself_local.method.curriculum import ProblemScore, normalise_entropy, select_learnable
 from conself_local.method.entropy import clusters, semantic_entropy_bits
 from conself_local.method.pairs import ScoredSample, build_pairs
-from conself_local.settings import PAPER, Pairing
+from conself_local.settings import PAPER, Pairing, change_settings
 from conself_local.stages.score import ProblemEvidence, pairs_from
 
 FIVE: list[Behaviour] = [("1", "2"), ("1", "2"), ("1", "3"), (None, "2"), (None, None)]
@@ -78,9 +77,10 @@ def test_like_length_takes_the_nearest_in_length_and_the_chosen_take_turns() -> 
 def test_there_are_no_pairs_if_the_largest_cluster_is_too_small(pairing: Pairing) -> None:
     rows = [{"id": name, "observation": 0, "number": i, "code": name, "compiled": 1} for i, name in enumerate("abcde")]
     evidence = ProblemEvidence("p", rows, FIVE, 5)
-    settings = dataclasses.replace(PAPER, pairing=pairing, min_share=0.5)
+    settings = change_settings(PAPER, {"pairs.pairing": pairing, "pairs.min_cluster_share": 0.5})
     assert len(pairs_from(evidence, settings, 0)) == 3, "a and b are half of the four that ran"
-    assert pairs_from(evidence, dataclasses.replace(settings, min_share=0.51), 0) == []
+    stricter = change_settings(settings, {"pairs.min_cluster_share": 0.51})
+    assert pairs_from(evidence, stricter, 0) == []
     assert pairs_from(ProblemEvidence("p", [], [], 0), settings, 0) == []
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from conself_local.events import ignore_events
 from conself_local.method.entropy import clusters
 from conself_local.problems.problem import Problem
 from conself_local.round.verify import verify_store
-from conself_local.settings import LAPTOP
+from conself_local.settings import LAPTOP, change_settings, replace_values
 from conself_local.stages.augment import ask_for_inputs, augment_inputs
 from conself_local.stages.execute import execute_programs
 from conself_local.stages.score import load_evidence, score_problems
@@ -48,7 +47,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def _round(store: Store, problem: Problem, codes: list[str], grown: int = 4) -> RoundInfo:
     """Store a round with one sample per code, as if a model had written it, and execute the programs."""
-    settings = dataclasses.replace(LAPTOP, observations=1, programs_per_observation=len(codes), grown_inputs=grown)
+    settings = replace_values(
+        LAPTOP,
+        {
+            "sampling.observations": 1,
+            "sampling.programs_per_observation": len(codes),
+            "augmentation.max_inputs": grown,
+        },
+    )
     round_ = store.start_round(
         seed=3,
         settings=settings,
@@ -141,7 +147,7 @@ def test_the_model_is_asked_once_per_problem_and_only_literals_are_read(store: S
     from conself_local.sampling.engine_process import LlamaProcess
 
     problems = [p for p in load_starter(("train",)) if p.id in TRAIN]
-    settings = dataclasses.replace(LAPTOP, ask_for_inputs=True)
+    settings = change_settings(LAPTOP, {"augmentation.ask_model": True})
     round_ = store.start_round(
         seed=3,
         settings=settings,

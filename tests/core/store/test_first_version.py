@@ -100,7 +100,11 @@ def test_the_next_round_begins_with_the_adapter(home: Home) -> None:
 def test_an_unfinished_round_is_opened_again(home: Home) -> None:
     with Store(home.database) as store:
         round_, _, _ = open_round(store, Request(), _no_sandbox)
-        assert round_.id == 1 and round_.settings.grown_inputs == 0 and not round_.settings.ask_for_inputs
+        assert (
+            round_.id == 1
+            and round_.settings.augmentation.max_inputs == 0
+            and not round_.settings.augmentation.ask_model
+        )
 
 
 @pytest.mark.round

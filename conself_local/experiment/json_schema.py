@@ -1,0 +1,48 @@
+"""Describe the TOML file of an experiment as a JSON schema, for editors that check it while one types.
+
+The settings in it come from their own descriptions. Not covered: what the schema cannot say, such as that the names of
+arms differ (`spec.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from conself_local.round.start import BENCHMARKS
+from conself_local.settings.json_schema import DRAFT, groups_schema, preset_schema
+
+_NAME = {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[^.]"}
+
+
+def experiment_schema() -> dict[str, Any]:
+    """Return the schema of a file for `conself experiment FILE`."""
+    settings = {"$ref": "#/$defs/settings"}
+    arm = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["name"],
+        "properties": {
+            "name": _NAME | {"description": "Name of the arm, and of its folder."},
+            "preset": preset_schema(),
+            "settings": settings,
+            "rounds": {"type": "integer", "minimum": 1, "description": "Rounds, one after another (default: 1)."},
+        },
+    }
+    return {
+        "$schema": DRAFT,
+        "title": "An experiment of conself-local",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["arm"],
+        "properties": {
+            "name": _NAME | {"description": "Name of the experiment (default: that of the file)."},
+            "model": {"type": "string", "description": "GGUF file of the model (default: the bundled model)."},
+            "problems": {"type": "string", "description": "Problems file (default: the starter pack)."},
+            "limit": {"type": "integer", "minimum": 1, "description": "Largest number of training problems."},
+            "benchmarks": {"type": "array", "minItems": 1, "items": {"enum": list(BENCHMARKS)}},
+            "seeds": {"type": "array", "minItems": 1, "items": {"type": "integer"}},
+            "settings": settings,
+            "arm": {"type": "array", "minItems": 1, "items": arm},
+        },
+        "$defs": {"settings": groups_schema() | {"description": "Settings that differ from the preset."}},
+    }
