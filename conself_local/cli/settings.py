@@ -160,13 +160,18 @@ def _as_json(home: Home, source: str, values: Settings) -> dict[str, Any]:
     from conself_local.settings import GROUPS, PRESETS, find_conflicts, list_form
     from conself_local.settings.form import describe_field
 
-    presets = dict(PRESETS) | {name: find_preset(home, name).settings() for name in list_presets(home)}
+    presets, unusable = dict(PRESETS), {}
+    for name in list_presets(home):
+        try:
+            presets[name] = find_preset(home, name).settings()
+        except ConselfError as error:
+            unusable[name] = str(error)
     fields = [row for group in list_form(values) for row in group.fields]
     return {
         "source": source,
         "preset": values.preset,
         "groups": {name: {"label": about.label, "meaning": about.meaning} for name, about in GROUPS.items()},
-        "presets": {"program": list(PRESETS), "home": list_presets(home)},
+        "presets": {"program": list(PRESETS), "home": list_presets(home), "unusable": unusable},
         "changed": [row.field.name for row in fields if row.is_changed],
         "conflicts": [conflict.message for conflict in find_conflicts(values)],
         "settings": [describe_field(row.field, values, presets) for row in fields],

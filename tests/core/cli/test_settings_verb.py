@@ -77,6 +77,9 @@ def test_a_preset_is_kept_listed_used_and_removed(tmp_path: Path) -> None:
     shown = _json(tmp_path, "--preset", "mine", "--set", "training.beta=0.3")
     assert (shown["preset"], shown["changed"]) == ("paper", ["training.beta", "training.epochs"])
     assert {row["presets"]["mine"] for row in shown["settings"] if row["name"] == "training.epochs"} == {7}
+    (tmp_path / "presets" / "broken.toml").write_text("training = 3")
+    presets = _json(tmp_path)["presets"]
+    assert presets["home"] == ["broken", "mine"] and "training must be a table" in presets["unusable"]["broken"]
     assert _conself(tmp_path, "settings", "--delete", "mine").exit_code == 0
     gone = _conself(tmp_path, "settings", "--preset", "mine")
     assert gone.exit_code == 2 and "there is no preset 'mine'" in gone.stderr and "laptop" in gone.stderr
