@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -52,14 +53,28 @@ def bootstrap_over_seeds(
     if len(base) != len(other) or not base or {len(row) for row in (*base, *other)} != {len(base[0])} or not base[0]:
         raise ValueError("base and other must have the same shape and must not be empty")
     differences = np.asarray(other, dtype=np.float64) - np.asarray(base, dtype=np.float64)
-    seeds, problems = differences.shape
+    return stratified_bootstrap([differences], [1.0], seed=seed, resamples=resamples)
+
+
+def stratified_bootstrap(
+    strata: Sequence[NDArray[np.float64]], shares: Sequence[float], *, seed: int, resamples: int = 10_000
+) -> tuple[float, float, float]:
+    """Return (mean, 2.5 % percentile, 97.5 % percentile) with seeds resampled, and problems within each stratum.
+
+    strata: each (S, P), differences of P problems under the same S seeds. shares: of each stratum's mean in the mean;
+    they sum to 1.
+    """
     generator = np.random.default_rng(seed)
     means = np.empty(resamples)
     for i in range(resamples):
-        rows = generator.integers(0, seeds, seeds)
-        means[i] = differences[rows][:, generator.integers(0, problems, problems)].mean()
+        rows = generator.integers(0, len(strata[0]), len(strata[0]))
+        means[i] = sum(
+            share * one[rows][:, generator.integers(0, one.shape[1], one.shape[1])].mean()
+            for one, share in zip(strata, shares, strict=True)
+        )
     low, high = np.percentile(means, [2.5, 97.5])
-    return float(differences.mean()), float(low), float(high)
+    mean = sum(share * float(one.mean()) for one, share in zip(strata, shares, strict=True))
+    return mean, float(low), float(high)
 
 
 def mcnemar_exact(gained: int, lost: int) -> float:
