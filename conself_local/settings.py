@@ -136,8 +136,8 @@ class Settings:
     evaluation_ranking_programs: int = 0
     """Programs per benchmark problem that the ranking measure A scores, at most; 0: A is not measured.
 
-    It is off in both presets: 8 programs of each of 100 problems are 1600 passes over a prompt and an answer, about half
-    as many tokens as the answers themselves, and no decision of a round needs it.
+    It is off in both presets, because it takes time and no decision of a round needs it: with 8 programs, 100 problems
+    are up to 1600 passes over a prompt and an answer, which share nothing.
     """
 
     @property

@@ -5,8 +5,8 @@ resamples them draws from three values and understates their part by a third, so
 below ten seeds. The t interval treats problems and seeds as crossed random effects: every seed is judged on the same
 problems, so a problem's own effect is common to all seeds, and a seed's effect is common to all problems.
 
-Weights: benchmarks may have weights that were fixed beforehand. Each benchmark is then a stratum, whose mean counts with
-its weight, whatever its number of problems. Without weights, all problems are one stratum and count the same.
+Weights: benchmarks may have weights that were fixed beforehand. Each is then a stratum, whose mean counts with its
+weight, whatever its number of problems. Without weights, all problems are one stratum and count the same.
 Not covered: which results are compared (`experiment/pooled.py`).
 Source: Satterthwaite 1946 for the degrees of freedom; the mean squares are those of a two-way analysis of variance
 without replication.
@@ -70,7 +70,7 @@ def crossed_t(strata: Sequence[Differences], weights: Sequence[float] | None = N
     at least the larger of MS_problem / (S P) and MS_seed / (S P), because a variance component is never negative.
     The degrees of freedom are Satterthwaite's. A stratum of one problem adds nothing to the part of the problems.
     Example: [[0, 1], [1, 3]], two seeds by two problems -> mean 1.25, MS 2.25, 2.25 and 0.25, variance 1.0625,
-    degrees 1.784, interval -3.744 to 6.244.
+    degrees 1.773, interval -3.776 to 6.276.
     Raises ValueError if there are fewer than two seeds, or the strata have different numbers of seeds or are empty.
     """
     strata, shares = _verified(strata, weights)

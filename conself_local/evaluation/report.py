@@ -13,6 +13,7 @@ from conself_local.evaluation.verdict import Change
 
 _KS_PER_LINE = 10
 _UNKNOWN = "-"
+_WIDTHS = (7, 9, 14, 8, 8, 9, 7)
 
 
 def result_lines(name: str, result: Mapping[str, Any]) -> list[str]:
@@ -24,9 +25,7 @@ def result_lines(name: str, result: Mapping[str, Any]) -> list[str]:
     lines = [f"{name}: {result['problems']} problems, {samples} samples and one greedy answer each"]
     of = result.get("consensus_samples")
     consensus = f"consensus@{of}" if of else "consensus"
-    lines.append(
-        f"  {'':<8}{'greedy':>7}{'sampled':>9}{consensus:>14}{'tokens':>8}{'parsed':>8}{'crashed':>9}{'cut':>7}"
-    )
+    lines.append(_columns("", "greedy", "sampled", consensus, "tokens", "parsed", "crashed", "cut"))
     lines += [_arm_line(arm, result[arm]) for arm in ("base", "adapter")]
     lines += _reach_lines(result)
     if closed := result.get("closed"):
@@ -43,9 +42,11 @@ def _arm_line(arm: str, values: Mapping[str, Any]) -> str:
     shares = [values["greedy_pass_at_1"], values["pass_at"].get("1"), values.get("consensus")]
     greedy, sampled, consensus = map(_share, shares)
     parsed, crashed, cut = (_share(values.get(f"{what}_share")) for what in ("parsed", "crashed", "cut"))
-    return (
-        f"  {arm:<8}{greedy:>7}{sampled:>9}{consensus:>14}{values['mean_tokens']:>8.0f}{parsed:>8}{crashed:>9}{cut:>7}"
-    )
+    return _columns(arm, greedy, sampled, consensus, f"{values['mean_tokens']:.0f}", parsed, crashed, cut)
+
+
+def _columns(arm: str, *texts: str) -> str:
+    return f"  {arm:<8}" + "".join(f"{text:>{width}}" for text, width in zip(texts, _WIDTHS, strict=True))
 
 
 def _share(value: float | None) -> str:

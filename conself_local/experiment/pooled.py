@@ -60,28 +60,29 @@ def changes_of(group: Group, weights: Weights, control: Group | None = None) -> 
     `control` must have the same benchmarks and seeds.
     """
     k = _largest_k(group, control)
-
-    def change(strata: Sequence[Differences]) -> Change:
-        found = interval_over_seeds(strata, _shares(group, weights))
-        return Change(found.difference, found.low, found.high)
-
     ranking = ranking_differences(group, control)
     return Changes(
-        greedy=change(greedy_differences(group, control)),
-        sampled=change(sampled_differences(group, control)),
-        reach=change(sampled_differences(group, control, k)),
+        greedy=change_of(greedy_differences(group, control), group, weights),
+        sampled=change_of(sampled_differences(group, control), group, weights),
+        reach=change_of(sampled_differences(group, control, k), group, weights),
         k=k,
-        ranking=change(ranking) if ranking else None,
+        ranking=change_of(ranking, group, weights) if ranking else None,
     )
+
+
+def change_of(strata: Sequence[Differences], group: Group, weights: Weights) -> Change:
+    """Return the mean of the group's differences with the interval that suits its number of seeds."""
+    found = interval_over_seeds(strata, shares_of(group, weights))
+    return Change(found.difference, found.low, found.high)
 
 
 def sampled_intervals(group: Group, weights: Weights) -> list[SeedInterval]:
     """Return the intervals of pass@1 against the base by every method that the number of seeds allows."""
-    strata, shares = sampled_differences(group), _shares(group, weights)
+    strata, shares = sampled_differences(group), shares_of(group, weights)
     return [*([crossed_t(strata, shares)] if len(group.seeds) > 1 else []), bootstrap(strata, shares)]
 
 
-def _shares(group: Group, weights: Weights) -> list[float] | None:
+def shares_of(group: Group, weights: Weights) -> list[float] | None:
     """Return the weights of the group's benchmarks; None if they have none, or if there is only one benchmark."""
     return [weights[name] for name in group.benchmarks] if weights and len(group.benchmarks) > 1 else None
 
@@ -112,26 +113,23 @@ def greedy_differences(group: Group, control: Group | None = None) -> list[Diffe
 
     With a control, its differences are subtracted. The order of the problems is the same for every seed.
     """
-    strata = []
-    for name in group.benchmarks:
-        sides = [group, *([control] if control else [])]
-        changed = sorted(
-            {
-                id
-                for one in sides
-                for seed in group.seeds
-                for way in ("gained", "lost")
-                for id in one.compared(name, seed)[way]
-            }
-        )
-        rows = np.zeros((len(group.seeds), len(group.results[name, group.seeds[0]].base)))
-        for sign, one in zip((1.0, -1.0), sides, strict=False):
-            for row, seed in zip(rows, group.seeds, strict=True):
-                for way, value in (("gained", sign), ("lost", -sign)):
-                    for id in one.compared(name, seed)[way]:
-                        row[changed.index(id)] += value
-        strata.append(rows)
-    return strata
+    return [_greedy_rows(group, control, name) for name in group.benchmarks]
+
+
+def _greedy_rows(group: Group, control: Group | None, benchmark: str) -> Differences:
+    signed = [(1.0, group), *([(-1.0, control)] if control else [])]
+    changes = [
+        (row, sign * value, one.compared(benchmark, seed)[way])
+        for sign, one in signed
+        for row, seed in enumerate(group.seeds)
+        for way, value in (("gained", 1.0), ("lost", -1.0))
+    ]
+    column = {id: i for i, id in enumerate(sorted({id for _, _, ids in changes for id in ids}))}
+    rows = np.zeros((len(group.seeds), len(group.results[benchmark, group.seeds[0]].base)))
+    for row, value, ids in changes:
+        for id in ids:
+            rows[row, column[id]] += value
+    return rows
 
 
 def ranking_differences(group: Group, control: Group | None = None) -> list[Differences] | None:

@@ -54,7 +54,7 @@ class Experiment:
     problems: Path | None = None
     """A problems file; None: the starter pack."""
     weights: Mapping[str, float] | None = None
-    """Weight of each benchmark that only reports, where the table combines them; None: every problem counts the same."""
+    """Weight of each benchmark that only reports, where they are combined; None: all problems have equal weights."""
 
     def inputs(self) -> ExperimentInputs:
         """Return what every result of this experiment depends on. Raises ConselfError if a file cannot be read."""

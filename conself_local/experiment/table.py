@@ -15,10 +15,13 @@ from conself_local.evaluation.verdict import Change
 from conself_local.experiment.pooled import (
     Group,
     Weights,
+    change_of,
     changes_of,
     flips_of,
     make_group,
+    sampled_differences,
     sampled_intervals,
+    shares_of,
 )
 from conself_local.experiment.results import Arm, SeedResult
 from conself_local.settings import settings_to_json
@@ -115,9 +118,8 @@ def between_arms_lines(results: Sequence[SeedResult], weights: Weights = None) -
             control = make_group(arms[first], benchmarks, group.seeds)
             if group.seeds:
                 changes = changes_of(group, weights, control)
-                rows.append(
-                    f"| {arm} | {' + '.join(benchmarks)} | {len(group.seeds)} | {changes.sampled} | {changes.sentence()} |"
-                )
+                begin = f"| {arm} | {' + '.join(benchmarks)} | {len(group.seeds)} |"
+                rows.append(f"{begin} {changes.sampled} | {changes.sentence()} |")
     return ["", _BETWEEN_HEAD.format(first=first), "|---|---|---|---|---|", *rows] if rows else []
 
 
@@ -128,7 +130,7 @@ def _row(arm: str, benchmarks: Sequence[str], results: Sequence[SeedResult], wei
     group = make_group(results, benchmarks, seeds)
     if not group.seeds:
         return f"{begin} {len(seeds)} | | {pairs} | | | no adapter was trained | | | |"
-    change = changes_of(group, weights).sampled
+    change = change_of(sampled_differences(group), group, weights)
     before = 100 * _mean_base(group, weights)
     after = before + 100 * change.difference
     relative = f"{100 * (after / before - 1):+.0f} %" if before else ""
@@ -142,12 +144,9 @@ def _row(arm: str, benchmarks: Sequence[str], results: Sequence[SeedResult], wei
 
 def _mean_base(group: Group, weights: Weights) -> float:
     """Return the mean pass@1 of the base over seeds, with the weights that the differences have."""
-    means = [
-        fmean(score for seed in group.seeds for score in group.results[name, seed].base) for name in group.benchmarks
-    ]
-    if weights and len(group.benchmarks) > 1:
-        return fmean(means, [weights[name] for name in group.benchmarks])
-    return fmean(means, [len(group.results[name, group.seeds[0]].base) for name in group.benchmarks])
+    bases = [[group.results[name, seed].base for seed in group.seeds] for name in group.benchmarks]
+    shares = shares_of(group, weights) or [len(of_seeds[0]) for of_seeds in bases]
+    return fmean([fmean(map(fmean, of_seeds)) for of_seeds in bases], shares)
 
 
 def _mean_change(results: Sequence[SeedResult], share: str) -> str:
@@ -211,11 +210,10 @@ def _interval_lines(results: Sequence[SeedResult], weights: Weights) -> list[str
         for benchmarks in _benchmark_groups(of_arm):
             group = make_group(of_arm, benchmarks, _seeds(of_arm))
             if group.seeds:
-                found = {one.method: one for one in sampled_intervals(group, weights)}
-                texts = [
-                    str(Change(one.difference, one.low, one.high)) if (one := found.get(m)) else ""
-                    for m in ("t", "bootstrap")
-                ]
+                found = {
+                    one.method: Change(one.difference, one.low, one.high) for one in sampled_intervals(group, weights)
+                }
+                texts = [str(found.get(method, "")) for method in ("t", "bootstrap")]
                 lines.append(f"| {arm} | {' + '.join(benchmarks)} | {len(group.seeds)} | {' | '.join(texts)} |")
     return lines
 

@@ -2,8 +2,8 @@
 
 Covered: problem hashes; the ids of programs, prompts and behaviours, which are hashes of their content; number, seeds
 and programs of the samples; statuses of the executions; metrics, consensus and pairs; training steps; adapter files;
-addresses of answers, judged answers; evaluation results; foreign keys. Not covered: whether a program would behave the same if it ran today,
-and what the model would sample today.
+addresses of answers, and which are right; evaluation results; foreign keys. Not covered: whether a program would behave
+the same if it ran today, and what the model would sample today.
 """
 
 from __future__ import annotations

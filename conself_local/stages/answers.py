@@ -35,6 +35,15 @@ _CONTENT = ("program_id", "text", "finish", "tokens", "token_ids", "mean_nll")
 
 
 @dataclass(frozen=True)
+class _Prompt:
+    """The plain prompt of a problem: the answer prefix at its end, its tokens, and its id in the store."""
+
+    prefix: str
+    token_ids: tuple[int, ...]
+    id: str
+
+
+@dataclass(frozen=True)
 class _Wanted:
     """An answer that the round has not stored: its row as far as it is known, and the request that samples it."""
 
@@ -122,8 +131,8 @@ def _wanted(
     stored: set[str],
 ) -> Iterator[_Wanted]:
     """Yield what the round has not stored. Both arms use the same seeds."""
-    model = (round_.model_sha256, store.value("select template_hash from rounds where id = ?", round_.id))
-    prompts: dict[str, tuple[str, tuple[int, ...], str]] = {}
+    model = _model_of(store, round_)
+    prompts: dict[str, _Prompt] = {}
     for arm, adapter in adapters.items():
         adapter_sha256 = file_sha256(adapter) if adapter else None
         for problem in benchmark.problems:
@@ -132,41 +141,51 @@ def _wanted(
                 if key in stored:
                     continue
                 if problem.id not in prompts:
-                    encoded, prefix = encode_program(sampler, problem, round_.settings)
-                    prompts[problem.id] = (
-                        prefix,
-                        encoded.token_ids,
-                        store.ensure_prompt(encoded.text, encoded.token_ids),
-                    )
-                prefix, token_ids, prompt_id = prompts[problem.id]
+                    prompts[problem.id] = _encode(store, round_, sampler, problem)
+                prompt = prompts[problem.id]
+                request = _request(round_, problem, sample_index, key, prompt, adapter)
                 sampling = sampling_settings(round_.settings, sample_index)
-                seed = seed_for(evaluation_seed(round_), "evaluation", problem.id, sample_index)
+                place = {"id": key, "round_id": round_.id, "benchmark": benchmark.name, "arm": arm}
                 row = {
-                    "id": key,
-                    "round_id": round_.id,
-                    "benchmark": benchmark.name,
-                    "arm": arm,
                     "problem_id": problem.id,
                     "mode": "greedy" if sample_index == GREEDY else "sampled",
                     "number": sample_index,
-                    "seed": seed,
-                    "prompt_id": prompt_id,
+                    "seed": request.seed,
+                    "prompt_id": prompt.id,
                     "source": source,
-                    "answer_id": answer_address(model, adapter_sha256, (prefix, token_ids), sampling, seed, source),
+                    "answer_id": answer_address(
+                        model, adapter_sha256, (prompt.prefix, prompt.token_ids), sampling, request.seed, source
+                    ),
                 }
-                request = SampleRequest(
-                    key=key,
-                    prompt_token_ids=token_ids,
-                    temperature=sampling["temperature"],
-                    top_p=sampling["top_p"],
-                    max_new_tokens=int(sampling["max_new_tokens"]),
-                    seed=seed,
-                    answer_prefix=prefix,
-                    stop_at_fence=bool(sampling["stop_at_fence"]),
-                    stop_at_repetition=bool(sampling["stop_at_repetition"]),
-                    adapter=adapter,
-                )
-                yield _Wanted(row, problem, request)
+                yield _Wanted(place | row, problem, request)
+
+
+def _model_of(store: Store, round_: RoundInfo) -> tuple[str, str]:
+    """Return the model's sha256 and the hash of its chat template, as they were when the round began."""
+    return round_.model_sha256, store.value("select template_hash from rounds where id = ?", round_.id)
+
+
+def _encode(store: Store, round_: RoundInfo, sampler: Sampler, problem: Problem) -> _Prompt:
+    encoded, prefix = encode_program(sampler, problem, round_.settings)
+    return _Prompt(prefix, encoded.token_ids, store.ensure_prompt(encoded.text, encoded.token_ids))
+
+
+def _request(
+    round_: RoundInfo, problem: Problem, sample_index: int, key: str, prompt: _Prompt, adapter: Path | None
+) -> SampleRequest:
+    sampling = sampling_settings(round_.settings, sample_index)
+    return SampleRequest(
+        key=key,
+        prompt_token_ids=prompt.token_ids,
+        temperature=sampling["temperature"],
+        top_p=sampling["top_p"],
+        max_new_tokens=int(sampling["max_new_tokens"]),
+        seed=seed_for(evaluation_seed(round_), "evaluation", problem.id, sample_index),
+        answer_prefix=prompt.prefix,
+        stop_at_fence=bool(sampling["stop_at_fence"]),
+        stop_at_repetition=bool(sampling["stop_at_repetition"]),
+        adapter=adapter,
+    )
 
 
 def _copy_known(store: Store, wanted: Sequence[_Wanted]) -> list[_Wanted]:
@@ -207,7 +226,7 @@ def derived_address(store: Store, round_: RoundInfo, row: Row) -> str | None:
         adapter = store.value(f"select gguf_sha256 from adapters where {column} = ?", value)
         if adapter is None:
             return None
-    model = (round_.model_sha256, store.value("select template_hash from rounds where id = ?", round_.id))
+    model = _model_of(store, round_)
     prompt = (prefix_of(store.problem(row["problem_id"]), round_.settings), store.prompt_token_ids(row["prompt_id"]))
     sampling = sampling_settings(round_.settings, row["number"])
     return answer_address(model, adapter, prompt, sampling, row["seed"], row["source"])

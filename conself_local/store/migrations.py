@@ -137,7 +137,7 @@ def tokens_of_samples(db: Database) -> None:
 
 @migrations(name="0009_answers_have_addresses")
 def answers_have_addresses(db: Database) -> None:
-    """Add the address of each evaluation answer and what it is made from, and the table of log-probabilities of answers.
+    """Add the address of each evaluation answer, what it is made from, and the table of log-probabilities of answers.
 
     Answers of an earlier version have no address, so they are not used again (`stages/answers.py`).
     """

@@ -6,8 +6,8 @@ begun. Of a finished or abandoned round: the token ids of samples that are in no
 that is still sampling (`round/run.py`). Their number is kept, because screens and experiments show it.
 
 Kept, because something reads it: all rows of a round that can be continued; of an abandoned round with an adapter or a
-result; pairs that an imported adapter needs; token ids of prompts, which `conself verify` hashes; evaluation answers with
-an address and their token ids, because later rounds use and score them instead of sampling them again.
+result; pairs that an imported adapter needs; token ids of prompts, which `conself verify` hashes; evaluation answers
+with an address and their token ids, because later rounds use and score them instead of sampling them again.
 Not covered: files (`maintenance/prune.py`), and the lock of the home, which the caller holds.
 """
 
@@ -61,7 +61,8 @@ _UNUSED_ROWS = (
        and id not in (select prompt_id from pairs)
        and id not in (select plain_prompt_id from round_problems where plain_prompt_id is not null)
        and id not in (select prompt_id from evaluation_samples where prompt_id is not null)""",
-    "delete from answer_scores where answer_id not in (select answer_id from evaluation_samples where answer_id is not null)",
+    """delete from answer_scores where answer_id not in
+       (select answer_id from evaluation_samples where answer_id is not null)""",
 )
 
 

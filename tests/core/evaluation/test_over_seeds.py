@@ -22,6 +22,7 @@ def test_the_worked_number_of_crossed_effects() -> None:
     half = t_quantile(degrees) * math.sqrt(1.0625)
     assert degrees == pytest.approx(1.773, abs=1e-3)
     assert (found.difference, found.method) == (1.25, "t")
+    assert (found.low, found.high) == pytest.approx((-3.776, 6.276), abs=1e-3)
     assert (found.low, found.high) == pytest.approx((1.25 - half, 1.25 + half))
 
 

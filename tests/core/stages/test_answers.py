@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from conself_local.sampling.sampler import SampleRequest
 from conself_local.settings import LAPTOP
 from conself_local.stages.answers import answer_address, sampling_settings
 from conself_local.stages.benchmark import Benchmark
-from conself_local.stages.evaluate import evaluate
+from conself_local.stages.evaluate import evaluate, sample_and_run
 from conself_local.store.pruning import empty_rounds, removable_rounds
 from conself_local.store.store import RoundInfo, Store
 from sandbox import Limits, Sandbox
@@ -189,6 +190,21 @@ def test_the_ranking_is_measured_on_the_answers_of_the_base(store: Store, tmp_pa
     assert len(later.scored) == 2 and all(adapter is not None for _, adapter in later.scored)
 
 
+@pytest.fixture(scope="module")
+def two_rounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store with two evaluated rounds, in which nothing differs; the second began with the first's adapter."""
+    folder = tmp_path_factory.mktemp("rounds")
+    with Store(folder / "conself.db") as store:
+        first = _start(store)
+        one = _train(store, first, folder)
+        _evaluate(store, first, ScriptedSampler(_write), None, one)
+        second = _start(store, base_adapter_id=1)
+        _evaluate(store, second, ScriptedSampler(_write), one, _train(store, second, folder))
+        assert verify_store(store) == []
+        store.rows("pragma wal_checkpoint(truncate)")
+    return folder / "conself.db"
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -196,31 +212,22 @@ def test_the_ranking_is_measured_on_the_answers_of_the_base(store: Store, tmp_pa
         ("update evaluation_samples set seed = seed + 1 where round_id = 2 and number = 1", "its address names"),
         ("update evaluation_samples set tokens = 1 where round_id = 1 and number = -1", "as many tokens"),
         ("update evaluation_samples set finish = 'length' where round_id = 2 and arm = 'base'", "of the same address"),
-        ("update answer_scores set logp = logp - 100", "differs from what its samples give"),
+        ("update answer_scores set logp = logp - 100 where rowid = 1", "differs from what its samples give"),
         ("delete from answer_scores", "differs from what its samples give"),
     ],
 )
-def test_verify_finds_a_changed_answer(store: Store, tmp_path: Path, change: str, says: str) -> None:
-    first = _start(store)
-    one = _train(store, first, tmp_path)
-    _evaluate(store, first, ScriptedSampler(_write), None, one)
-    second = _start(store, base_adapter_id=1)
-    _evaluate(store, second, ScriptedSampler(_write), one, _train(store, second, tmp_path))
-    if change.startswith("update answer_scores"):
-        change += " where rowid = 1"  # the order of the two programs changes
-    store.db.execute(change)
-    differences = verify_store(store)
+def test_verify_finds_a_changed_answer(two_rounds: Path, tmp_path: Path, change: str, says: str) -> None:
+    shutil.copy(two_rounds, tmp_path / "copy.db")
+    with Store(tmp_path / "copy.db") as store:
+        store.db.execute(change)
+        differences = verify_store(store)
     assert differences and any(says in one for one in differences), differences
 
 
 def test_pruning_keeps_the_answers_that_later_rounds_use(store: Store, tmp_path: Path) -> None:
     first = _start(store)
-    base = {"base": None}
-    from conself_local.stages.evaluate import sample_and_run
-
-    sample_and_run(
-        store, first, BENCHMARK, ScriptedSampler(_write), dict(base), _make_sandbox, ignore_events, source=SOURCE
-    )
+    arms: dict[str, Path | None] = {"base": None}
+    sample_and_run(store, first, BENCHMARK, ScriptedSampler(_write), arms, _make_sandbox, ignore_events, source=SOURCE)
     store.insert_observations(1, "t/times", ["x"], 1)
     store.db.execute("update rounds set state = 'abandoned'")
     assert removable_rounds(store) == [1]
