@@ -84,7 +84,7 @@ class Changes:
         figures = [f"greedy {self.greedy}", f"pass@1 {self.sampled}"]
         figures += [f"{reach} {self.reach}"] if self.k > 1 else []
         figures += [f"A {self.ranking}"] if self.ranking else []
-        return f"{self.word}{self._reason()}: points (95 % interval): {', '.join(figures)}"
+        return f"{self.word}{self._reason()} (points, 95 % interval): {', '.join(figures)}"
 
     def _reason(self) -> str:
         if self.word != "surer":

@@ -30,8 +30,8 @@ from conself_local.store.store import RoundInfo, Row, Store
 
 GREEDY = -1
 """The index of the greedy answer; the samples count from 0."""
-_CONTENT = ("program_id", "text", "finish", "tokens", "token_ids", "mean_nll")
-"""The columns of an answer that are the same under every round."""
+_CONTENT = ("text", "finish", "tokens", "token_ids", "mean_nll")
+"""The columns of an answer that are the same under every round; a program belongs to a problem, an answer does not."""
 
 
 @dataclass(frozen=True)
@@ -196,24 +196,29 @@ def _copy_known(store: Store, wanted: Sequence[_Wanted]) -> list[_Wanted]:
         for one in wanted:
             found = store.rows(sql, one.row["answer_id"])
             if found:
-                store.db.table("evaluation_samples").insert(one.row | found[0])
+                _insert(store, one, found[0])
             else:
                 missing.append(one)
     return missing
 
 
 def _store_answer(store: Store, one: _Wanted, completion: Completion) -> None:
-    code = extract_program(one.request.answer_prefix + completion.text)
+    content = {
+        "text": completion.text,
+        "finish": completion.finish,
+        "tokens": len(completion.token_ids),
+        "token_ids": json.dumps(list(completion.token_ids)),
+        "mean_nll": completion.mean_nll,
+    }
     with store.transaction():
-        content = {
-            "program_id": store.ensure_program(one.problem, code) if code else None,
-            "text": completion.text,
-            "finish": completion.finish,
-            "tokens": len(completion.token_ids),
-            "token_ids": json.dumps(list(completion.token_ids)),
-            "mean_nll": completion.mean_nll,
-        }
-        store.db.table("evaluation_samples").insert(one.row | content)
+        _insert(store, one, content)
+
+
+def _insert(store: Store, one: _Wanted, content: Row) -> None:
+    """Store an answer with its program, in the transaction of the caller."""
+    code = extract_program(one.request.answer_prefix + content["text"])
+    program = {"program_id": store.ensure_program(one.problem, code) if code else None}
+    store.db.table("evaluation_samples").insert(one.row | content | program)
 
 
 def derived_address(store: Store, round_: RoundInfo, row: Row) -> str | None:

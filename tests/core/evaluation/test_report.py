@@ -51,7 +51,7 @@ def test_reach_is_computed_at_the_largest_k() -> None:
     }  # fmt: skip
     assert result["base"]["cut_share"] == pytest.approx(0.05) and result["adapter"]["cut_share"] == 0.0
     assert result["consensus_samples"] == 4 and result["adapter"]["consensus"] == pytest.approx(0.42)
-    assert result["word"] == "better" and result["verdict"].startswith("better: ")
+    assert result["word"] == "better" and result["verdict"].startswith("better (points, 95 % interval): greedy +4.0 (")
     assert json.loads(json.dumps(result)) == result
 
 

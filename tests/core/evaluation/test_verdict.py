@@ -41,10 +41,10 @@ def test_words(greedy: Change, sampled: Change, reach: Change, ranking: Change |
 def test_the_sentence_says_why_and_what_was_measured() -> None:
     changes = Changes(greedy=UP, sampled=UP, reach=LOST, k=5)
     assert changes.sentence() == (
-        "surer, because pass@5 may fall by more than 2 points: points (95 % interval): greedy +4.0 (+1.0 to +7.0), "
+        "surer, because pass@5 may fall by more than 2 points (points, 95 % interval): greedy +4.0 (+1.0 to +7.0), "
         "pass@1 +4.0 (+1.0 to +7.0), pass@5, the largest k sampled, -1.0 (-3.0 to +1.0)"
     )
     ranked = Changes(greedy=FLAT, sampled=UP, reach=FLAT, k=10, ranking=FLAT).sentence()
     assert "because neither greedy nor A rises" in ranked and ranked.endswith("A +0.0 (-1.0 to +1.0)")
     greedy_only = Changes(greedy=UP, sampled=UP, reach=UP, k=1).sentence()
-    assert greedy_only.startswith("better:") and greedy_only.count("pass@") == 1
+    assert greedy_only.startswith("better (") and greedy_only.count("pass@") == 1

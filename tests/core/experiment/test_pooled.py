@@ -92,7 +92,7 @@ def test_a_seed_without_an_adapter_is_left_out_and_stored_verdicts_stay() -> Non
 @pytest.mark.parametrize("name", ["bundled", "two-rounds"])
 def test_results_of_the_first_version_get_the_new_tables(name: str) -> None:
     lines = summary_lines(load_results(RESULTS / f"{name}.jsonl")[:12])
-    verdicts = [line.rsplit(" | ", 1)[1] for line in lines if "(95 % interval)" in line]
+    verdicts = [line.rsplit(" | ", 1)[1] for line in lines if "(points, 95 % interval)" in line]
     assert verdicts and all(text.startswith(("better", "surer", "no measurable change", "worse")) for text in verdicts)
 
 

@@ -145,6 +145,20 @@ def test_a_kill_in_the_middle_loses_nothing_and_samples_nothing_twice(store: Sto
     assert verify_store(store) == []
 
 
+def test_an_answer_to_the_same_prompt_is_judged_by_the_inputs_of_its_own_problem(store: Store, tmp_path: Path) -> None:
+    """Greedy answers to equal prompts have one address, whatever the problems are called."""
+    first = _start(store)
+    one, sampler = _train(store, first, tmp_path), ScriptedSampler(_write)
+    _evaluate(store, first, sampler, None, one)
+    times = dataclasses.replace(PROBLEMS[0], id="t/other", inputs=((1,),), reference="def f(n):\n    return 2\n")
+    other, arms = Benchmark("validation", [times], 0), {"base": None, "adapter": one}
+    evaluate(store, first, other, sampler, arms, _make_sandbox, ignore_events, source=SOURCE)
+    assert len(sampler.sampled) == 2 * ANSWERS, "both greedy answers are known"
+    sql = """select p.problem_id, v.correct from evaluation_samples v join programs p on p.id = v.program_id
+             where v.benchmark = 'validation' and v.arm = 'base'"""
+    assert store.rows(sql) == [{"problem_id": "t/other", "correct": 1}] and verify_store(store) == []
+
+
 def test_another_engine_or_format_samples_again(store: Store, tmp_path: Path) -> None:
     first = _start(store)
     _evaluate(store, first, ScriptedSampler(_write), None, _train(store, first, tmp_path))
