@@ -28,7 +28,8 @@ class EvaluationScreen(BaseScreen):
     HELP = (
         "Points are percent of problems solved at the first try. The interval shows how far chance alone could move "
         "the difference. better: greedy answers or the ranking measure A rise, and as many problems are solved in "
-        "several tries. surer: right answers only come more often. a accepts the adapter for later rounds, d rejects it."
+        "several tries. surer: right answers only come more often. a accepts the adapter for later rounds, d rejects "
+        "it."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "accept('accepted')", "Accept"),

@@ -254,6 +254,6 @@ def test_pruning_keeps_the_answers_that_later_rounds_use(store: Store, tmp_path:
 
 def test_rounds_of_a_home_share_the_seed_of_their_answers(store: Store) -> None:
     """Another `--seed` chooses other training samples; with other answers of the base, it would judge them again."""
-    first, _, _ = open_round(store, Request(limit=2, seed=3, trains=False), _make_sandbox)
-    second, _, _ = open_round(store, Request(limit=2, seed=4, new=True, trains=False), _make_sandbox)
+    first, _, _ = open_round(store, Request(limit=2, seed=3, benchmarks=(), trains=False), _make_sandbox)
+    second, _, _ = open_round(store, Request(limit=2, seed=4, benchmarks=(), new=True, trains=False), _make_sandbox)
     assert (first.request["evaluation_seed"], second.seed, second.request["evaluation_seed"]) == (3, 4, 3)
