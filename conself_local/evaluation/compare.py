@@ -97,7 +97,8 @@ def compare(arms: Mapping[str, ArmSamples], *, seed: int, ranking: Mapping[str, 
     arms: `base` and `adapter`, over the same problems. seed: of the bootstrap. ranking: the result of
     `ranking.ranking_result`, None if it was not asked for. `difference` and `interval_95` are adapter minus base, as
     shares (0.01 is one point of pass@1); `gained` and `lost` compare the greedy answers; `greedy` and `reach` hold the
-    same differences for the greedy answers and for pass@k; `closed` is what `gap_closed` returns.
+    same differences for the greedy answers and for pass@k; `closed` is what `gap_closed` returns, and
+    `consensus_gained` and `consensus_lost` compare the base's consensus with its greedy answers.
     """
     base, adapter = arms["base"], arms["adapter"]
     problems = sorted(base.sampled)
@@ -111,8 +112,8 @@ def compare(arms: Mapping[str, ArmSamples], *, seed: int, ranking: Mapping[str, 
         k=k,
         ranking=Change(ranking["difference"], *ranking["interval_95"]) if ranking and "base" in ranking else None,
     )
-    gained = [p for p in problems if adapter.greedy[p] and not base.greedy[p]]
-    lost = [p for p in problems if base.greedy[p] and not adapter.greedy[p]]
+    gained, lost = _flips(base.greedy, adapter.greedy)
+    above, below = _flips(base.greedy, base.consensus)
     return {
         "version": VERSION,
         "problems": len(problems),
@@ -125,6 +126,8 @@ def compare(arms: Mapping[str, ArmSamples], *, seed: int, ranking: Mapping[str, 
         "greedy": _values(changes.greedy),
         "reach": _values(changes.reach) | {"k": k},
         "closed": gap_closed(base, adapter, seed=seed),
+        "consensus_gained": above,
+        "consensus_lost": below,
         "ranking": dict(ranking) if ranking else None,
         "mcnemar_p": mcnemar_exact(len(gained), len(lost)),
         "gained": gained,
@@ -148,6 +151,12 @@ def gap_closed(base: ArmSamples, adapter: ArmSamples, *, seed: int) -> dict[str,
     if not gap.rises:
         return {"reason": f"the base's consensus is not clearly above its greedy answers: {gap} points"}
     return {"share": (fmean(adapter.greedy.values()) - fmean(base.greedy.values())) / gap.difference}
+
+
+def _flips(before: Mapping[str, bool], after: Mapping[str, bool]) -> tuple[list[str], list[str]]:
+    """Return the problems that became right, and those that became wrong; only those that both sides have."""
+    both = sorted(set(before) & set(after))
+    return [p for p in both if after[p] and not before[p]], [p for p in both if before[p] and not after[p]]
 
 
 def _change(before: Mapping[str, bool], after: Mapping[str, bool], problems: Sequence[str], seed: int) -> Change:

@@ -113,16 +113,31 @@ def greedy_differences(group: Group, control: Group | None = None) -> list[Diffe
 
     With a control, its differences are subtracted. The order of the problems is the same for every seed.
     """
-    return [_greedy_rows(group, control, name) for name in group.benchmarks]
+    return [_rows(group, control, name, ("gained", "lost")) for name in group.benchmarks]
 
 
-def _greedy_rows(group: Group, control: Group | None, benchmark: str) -> Differences:
+def gap_closed(group: Group, weights: Weights) -> float | None:
+    """Return the share of the gap from the base's greedy answers to its consensus that training has closed.
+
+    It is the mean gain of the greedy answers divided by the mean gap. None if the gap's interval is not above zero, or
+    if a result is of the first version, which knew no consensus.
+    """
+    if not all("consensus_gained" in group.compared(*key) for key in group.results):
+        return None
+    ways = ("consensus_gained", "consensus_lost")
+    gap = change_of([_rows(group, None, name, ways) for name in group.benchmarks], group, weights)
+    gain = change_of(greedy_differences(group), group, weights)
+    return gain.difference / gap.difference if gap.rises else None
+
+
+def _rows(group: Group, control: Group | None, benchmark: str, ways: tuple[str, str]) -> Differences:
+    """Return 1 and -1 for the problems that the two lists of each result name, 0 for the others."""
     signed = [(1.0, group), *([(-1.0, control)] if control else [])]
     changes = [
         (row, sign * value, one.compared(benchmark, seed)[way])
         for sign, one in signed
         for row, seed in enumerate(group.seeds)
-        for way, value in (("gained", 1.0), ("lost", -1.0))
+        for way, value in zip(ways, (1.0, -1.0), strict=True)
     ]
     column = {id: i for i, id in enumerate(sorted({id for _, _, ids in changes for id in ids}))}
     rows = np.zeros((len(group.seeds), len(group.results[benchmark, group.seeds[0]].base)))

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from conself_local.evaluation.verdict import Change
+from conself_local.experiment.figures import FIGURES_HEAD, figures_row, known_ks, reach_rows
 from conself_local.experiment.pooled import (
     Group,
     Weights,
@@ -48,6 +49,7 @@ def summary_lines(results: Sequence[SeedResult], weights: Weights = None) -> lis
     return [
         *table_lines(results, weights),
         *verdict_lines(results, weights),
+        *figures_lines(results, weights),
         *between_arms_lines(results, weights),
     ]
 
@@ -88,6 +90,27 @@ def verdict_lines(results: Sequence[SeedResult], weights: Weights = None) -> lis
                     f"{flips.p:.3f} | {flips.p_by_problem:.3f} | {changes_of(group, weights).sentence()} |"
                 )
     return ["", *_VERDICT_HEAD, *rows] if rows else []
+
+
+def figures_lines(results: Sequence[SeedResult], weights: Weights = None) -> list[str]:
+    """Return the tables of what base and adapter can do: greedy, sampled, consensus, and pass@k for all k.
+
+    They are empty if no adapter was trained.
+    """
+    groups = [
+        (arm, make_group(of_arm, benchmarks, _seeds(of_arm)))
+        for arm, of_arm in _by_arm(results).items()
+        for benchmarks in _benchmark_groups(of_arm)
+    ]
+    trained = [(arm, group) for arm, group in groups if group.seeds]
+    if not trained:
+        return []
+    ks = max((known_ks(group) for _, group in trained), key=len)
+    reach = [
+        "", f"| arm | benchmark | pass@k | {' | '.join(ks)} |", f"|---|---|---|{'---|' * len(ks)}",
+        *(row for arm, group in trained for row in reach_rows(arm, group, weights)),
+    ]  # fmt: skip
+    return ["", *FIGURES_HEAD, *(figures_row(arm, group, weights) for arm, group in trained), *(reach if ks else [])]
 
 
 def _seeds(results: Sequence[SeedResult]) -> list[int]:

@@ -9,17 +9,24 @@ from typing import Any
 import pytest
 
 from conself_local.errors import ConselfError
-from conself_local.experiment.pooled import changes_of, flips_of, greedy_differences, make_group, sampled_intervals
+from conself_local.experiment.pooled import (
+    changes_of,
+    flips_of,
+    gap_closed,
+    greedy_differences,
+    make_group,
+    sampled_intervals,
+)
 from conself_local.experiment.results import Arm, ExperimentInputs, SeedResult, load_results
 from conself_local.experiment.spec import read_experiment
-from conself_local.experiment.table import report_lines, summary_lines, table_lines
+from conself_local.experiment.table import figures_lines, report_lines, summary_lines, table_lines
 from conself_local.settings import Settings
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 ONE, TWO = Arm("one", Settings()), Arm("two", Settings(beta=0.2))
 
 
-def _result(arm: Arm, seed: int, benchmark: str, adapter: list[float], **compared: Any) -> SeedResult:
+def _result(arm: Arm, seed: int, benchmark: str, adapter: list[float], /, **compared: Any) -> SeedResult:
     """Return a result whose base solves nothing, with 4 samples per problem."""
     shares = {"parsed_share": 1.0, "crashed_share": 0.0, "greedy_pass_at_1": 0.0, "mean_tokens": 9.0}
     values = {"base": shares, "adapter": shares, "difference": 0.0, "interval_95": [0.0, 0.0], "samples_per_problem": 4}
@@ -39,6 +46,48 @@ def test_reach_is_derived_from_the_shares_and_the_verdict_from_all() -> None:
     assert changes.greedy.difference == 0.5 and changes.word == "better"
     flips = flips_of(make_group(results, ["held-out"], [0, 1, 2]))
     assert (flips.gained, flips.problems_gained) == (60, 20) and flips.p < flips.p_by_problem
+
+
+def test_the_gap_to_consensus_is_pooled_over_seeds_and_benchmarks() -> None:
+    known = {"consensus_gained": [f"p{i}" for i in range(8)], "consensus_lost": []}
+    results = [
+        _result(ONE, seed, name, [0.0] * 20, gained=gained, **known)
+        for seed, gained in ((0, ["p0", "p1"]), (1, ["p2", "p3"]))
+        for name in ("held-out", "humaneval")
+    ]
+    # 2 of 20 greedy answers gained, and a gap of 8 of 20
+    assert gap_closed(make_group(results, ["held-out", "humaneval"], [0, 1]), None) == pytest.approx(0.25)
+    no_gap = [_result(ONE, 0, "held-out", [0.0] * 20, consensus_gained=["p"], consensus_lost=["q"])]
+    old = [_result(ONE, 0, "held-out", [0.0] * 20)]
+    assert [gap_closed(make_group(one, ["held-out"], [0]), None) for one in (no_gap, old)] == [None, None]
+
+
+def test_the_figures_of_both_sides_are_means_over_seeds() -> None:
+    base, adapter = (
+        {
+            "greedy_pass_at_1": 0.25,
+            "pass_at": {"1": 0.125, "2": x},
+            "consensus": x,
+            "parsed_share": 1.0,
+            "cut_share": 0.5,
+        }
+        | {"crashed_share": 0.0, "mean_tokens": 60.0}
+        for x in (0.25, 0.5)
+    )
+    results = [
+        _result(ONE, 0, "held-out", [0.0] * 4, base=base, adapter=adapter),
+        _result(ONE, 1, "held-out", [0.0] * 4, base=base | {"consensus": 0.75}, adapter=adapter),
+    ]
+    figures, reach = figures_lines(results)[3], figures_lines(results)[5:]
+    assert figures == (
+        "| one | held-out | 25.0 | 12.5 | 50.0 | 25.0 | 12.5 | 50.0 | - | 60 -> 60 | 1.00 -> 1.00 | 0.50 -> 0.50 |"
+    )
+    assert reach == [
+        "| arm | benchmark | pass@k | 1 | 2 |",
+        "|---|---|---|---|---|",
+        "| one | held-out | base | 12.5 | 25.0 |",
+        "| one | held-out | adapter | 12.5 | 50.0 |",
+    ]
 
 
 def test_an_arm_is_compared_with_its_control_by_greedy_answers_too() -> None:
