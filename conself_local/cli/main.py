@@ -318,7 +318,7 @@ def experiment(
     from conself_local.experiment.results import SeedResult
     from conself_local.experiment.run import run_experiment
     from conself_local.experiment.spec import read_experiment
-    from conself_local.experiment.table import between_arms_lines, report_lines, table_lines
+    from conself_local.experiment.table import report_lines, summary_lines
     from conself_local.new_files import whole_file
     from conself_local.round.context import ComputeOptions
 
@@ -334,8 +334,8 @@ def experiment(
             results.append(result)
             if report:
                 with whole_file(report) as part:
-                    part.write_text("\n".join(report_lines(spec.name, results)) + "\n", encoding="utf-8")
-    for line in [*table_lines(results), *between_arms_lines(results)]:
+                    part.write_text("\n".join(report_lines(spec.name, results, spec.weights)) + "\n", encoding="utf-8")
+    for line in summary_lines(results, spec.weights):
         echo(line)
 
 

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 
 from conself_local.cli.output import echo, rich_text
+from conself_local.evaluation.report import result_lines
 from conself_local.events import Event, ItemStored, Notice, StageDone, StageStarted, StepDone
 from conself_local.settings import format_value
 
@@ -174,13 +175,15 @@ def print_report(report: dict[str, Any]) -> None:
         if stage in report["stages"]:
             echo(f"{label:<18} {report['stages'][stage]}")
     if report["evaluations"]:
-        echo("base versus adapter (parsed, crashed: shares of all answers; tokens: mean length)")
+        echo("base versus adapter (parsed, crashed, cut: shares of all answers; tokens: mean length)")
         for name, result in report["evaluations"].items():
-            _print_arms(name, result)
-            echo(f"  {result['verdict']}; McNemar on greedy p = {result['mcnemar_p']:.3f}")
-            for what in ("gained", "lost"):
-                if result[what]:
-                    echo(f"  {what} (greedy): {', '.join(result[what])}")
+            for line in result_lines(name, result):
+                echo(line)
+        if pooled := report["pooled"]:
+            echo(
+                f"greedy, {' + '.join(pooled['benchmarks'])}: gained {pooled['gained']}, lost {pooled['lost']}, "
+                f"McNemar p = {pooled['p']:.3f}"
+            )
         echo(f"the held-out split has been evaluated {report['held_out_judged']} times in this home")
     if report["adapter"]:
         echo(f"adapter            {report['adapter']['gguf_path']} ({report['adapter']['state']})")
@@ -192,15 +195,3 @@ def _print_histogram(bins: list[dict[str, Any]]) -> None:
     largest = max([b["count"] for b in bins] + [1])
     for b in bins:
         echo(f"  {b['label']:>10} {b['count']:>4} {'#' * round(40 * b['count'] / largest)}")
-
-
-def _print_arms(name: str, result: dict[str, Any]) -> None:
-    echo(f"{name}: {result['problems']} problems, {result['samples_per_problem']} samples and one greedy answer each")
-    for arm in ("base", "adapter"):
-        values = result[arm]
-        sampled = [f"pass@{k} {values['pass_at'][k]:.3f}" for k in values["pass_at"] if k in ("1", "5", "10")]
-        shares = (
-            f"parsed {values['parsed_share']:.3f}, crashed {values['crashed_share']:.3f}, "
-            f"tokens {values['mean_tokens']:.0f}"
-        )
-        echo(f"  {arm:<8} " + ", ".join([f"greedy {values['greedy_pass_at_1']:.3f}", *sampled, shares]))

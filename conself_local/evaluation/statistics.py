@@ -6,9 +6,13 @@ The functions are pure, and each names its source. Not covered: collecting the s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+
+_BLOCK = 500
+"""Resamples that are drawn at once."""
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
@@ -35,10 +39,16 @@ def paired_bootstrap(
     differences = np.asarray(other, dtype=np.float64) - np.asarray(base, dtype=np.float64)
     generator = np.random.default_rng(seed)
     means = np.empty(resamples)
-    for i in range(resamples):
-        means[i] = differences[generator.integers(0, len(differences), len(differences))].mean()
+    for some in _blocks(resamples):
+        drawn = generator.integers(0, len(differences), (some.stop - some.start, len(differences)))
+        means[some] = differences[drawn].mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(differences.mean()), float(low), float(high)
+
+
+def _blocks(resamples: int) -> Iterator[slice]:
+    """Yield slices of the resamples: one array of all of them would take too much memory."""
+    return (slice(i, min(i + _BLOCK, resamples)) for i in range(0, resamples, _BLOCK))
 
 
 def bootstrap_over_seeds(
@@ -52,14 +62,28 @@ def bootstrap_over_seeds(
     if len(base) != len(other) or not base or {len(row) for row in (*base, *other)} != {len(base[0])} or not base[0]:
         raise ValueError("base and other must have the same shape and must not be empty")
     differences = np.asarray(other, dtype=np.float64) - np.asarray(base, dtype=np.float64)
-    seeds, problems = differences.shape
+    return stratified_bootstrap([differences], [1.0], seed=seed, resamples=resamples)
+
+
+def stratified_bootstrap(
+    strata: Sequence[NDArray[np.float64]], shares: Sequence[float], *, seed: int, resamples: int = 10_000
+) -> tuple[float, float, float]:
+    """Return (mean, 2.5 % percentile, 97.5 % percentile) with seeds resampled, and problems within each stratum.
+
+    strata: each (S, P), differences of P problems under the same S seeds. shares: of each stratum's mean in the mean;
+    they sum to 1.
+    """
     generator = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for i in range(resamples):
-        rows = generator.integers(0, seeds, seeds)
-        means[i] = differences[rows][:, generator.integers(0, problems, problems)].mean()
+    seeds, means = len(strata[0]), np.zeros(resamples)
+    drawn = generator.integers(0, seeds, (resamples, seeds))
+    of_seed = np.stack([(drawn == number).mean(axis=1) for number in range(seeds)], axis=1)
+    for one, share in zip(strata, shares, strict=True):
+        for some in _blocks(resamples):
+            problems = generator.integers(0, one.shape[1], (some.stop - some.start, one.shape[1]))
+            means[some] += share * np.take_along_axis(of_seed[some] @ one, problems, axis=1).mean(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
-    return float(differences.mean()), float(low), float(high)
+    mean = sum(share * float(one.mean()) for one, share in zip(strata, shares, strict=True))
+    return mean, float(low), float(high)
 
 
 def mcnemar_exact(gained: int, lost: int) -> float:

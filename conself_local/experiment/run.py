@@ -5,6 +5,7 @@ The file is TOML:
     name = "does entropy help"
     limit = 40                            # as in `conself run`; also model, problems
     benchmarks = ["validation"]
+    # weights = { held-out = 0.4, humaneval = 0.2 }: how the benchmarks that only report count together
     seeds = [0, 1, 2]
     settings = { evaluation.samples = 20 }  # for every arm
     [[arm]]
@@ -47,11 +48,16 @@ from conself_local.round.context import ComputeOptions, RoundContext
 from conself_local.round.run import run_round, sample_base
 from conself_local.round.start import Request, open_round
 from conself_local.settings import settings_to_json
-from conself_local.stages.evaluate import Benchmark, load_arms
+from conself_local.stages.benchmark import Benchmark
+from conself_local.stages.judged import load_arms
 from conself_local.store.model_changes import verify_unchanged
 from conself_local.store.store import TOKENS, RoundInfo, Store
 from sandbox import MakeSandbox
 
+_FORGET_ANSWERS = """delete from evaluation_samples where benchmark != 'validation' and answer_id is null
+    and (arm = 'adapter' or round_id > 1)"""
+_ANSWER_TOKENS = """select coalesce(sum(tokens), 0)
+    from (select max(tokens) as tokens from evaluation_samples group by coalesce(answer_id, id))"""
 _SET_BENCHMARKS = "update rounds set request = json_set(request, '$.benchmarks', json(?))"
 
 
@@ -249,7 +255,8 @@ def _copy_rounds(shorter: Home, home: Home) -> None:
     """Copy the rounds of a shorter arm.
 
     Their results on benchmarks that only report (all but `validation`) are removed from the copy: they belong to the
-    shorter arm, and this arm has not been judged on those benchmarks.
+    shorter arm, and this arm has not been judged on those benchmarks. Answers with an address stay: the next round
+    starts from an adapter that has answered already.
     """
     if shorter.adapters.exists():
         shutil.copytree(shorter.adapters, home.adapters, dirs_exist_ok=True)
@@ -260,7 +267,7 @@ def _copy_rounds(shorter: Home, home: Home) -> None:
         home,
         ("update adapters set peft_path = replace(peft_path, ?, ?), gguf_path = replace(gguf_path, ?, ?)", paths * 2),
         ("delete from evaluations where benchmark != 'validation'", []),
-        ("delete from evaluation_samples where benchmark != 'validation' and (arm = 'adapter' or round_id > 1)", []),
+        (_FORGET_ANSWERS, []),
     )
 
 
@@ -288,17 +295,20 @@ def _result(
         side: tuple(score for _, score in sorted(problem_scores(samples).items())) for side, samples in arms.items()
     }
     tokens = f"select coalesce(sum({TOKENS}), 0) from samples"
+    # the bank of a later round holds answers of the model that it started from, not of the base
+    stored = store.value("select result from evaluations where round_id = ? and benchmark = ?", last, benchmark.name)
+    ranking = json.loads(stored).get("ranking") if stored and last == 1 else None
     return SeedResult(
         arm,
         seed,
         benchmark.name,
         inputs,
-        compare(arms, seed=seed) if arms else None,
+        compare(arms, seed=seed, ranking=ranking) if arms else None,
         scores.get("base", ()),
         scores.get("adapter", ()),
         int(store.value("select count(*) from pairs where not excluded")),
         int(store.value("select count(*) from training_steps")),
-        int(store.value(tokens)) + int(store.value("select coalesce(sum(tokens), 0) from evaluation_samples")),
+        int(store.value(tokens)) + int(store.value(_ANSWER_TOKENS)),
         seconds,
         int(store.value("select count(*) from evaluations where benchmark = ?", benchmark.name)),
         store.value("select gguf_sha256 from adapters order by id desc limit 1") or "",

@@ -5,6 +5,7 @@ Not covered: the form of the file, which the docstring of `run.py` shows, and ru
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,10 @@ from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.problems.load import starter_sha256
 from conself_local.problems.toml_file import read_toml
 from conself_local.round.start import BENCHMARKS
-from conself_local.settings import DEFAULT_PRESET, PRESETS, change_settings, flatten, shared_values
+from conself_local.settings import DEFAULT_PRESET, PRESETS, change_settings, fits, flatten, shared_values
 from conself_local.store.store import RoundInfo
 
-_TOP = {"name", "model", "problems", "limit", "benchmarks", "seeds", "settings", "arm"}
+_TOP = {"name", "model", "problems", "limit", "benchmarks", "weights", "seeds", "settings", "arm"}
 _ARM = {"name", "preset", "settings", "rounds"}
 SHARED_UNTIL = "grow"
 """Arms whose settings agree up to this stage share its samples."""
@@ -43,6 +44,8 @@ class Experiment:
     """A GGUF file; None: the bundled model."""
     problems: Path | None = None
     """A problems file; None: the starter pack."""
+    weights: Mapping[str, float] | None = None
+    """Weight of each benchmark that only reports, where they are combined; None: all problems have equal weights."""
 
     def inputs(self) -> ExperimentInputs:
         """Return what every result of this experiment depends on. Raises ConselfError if a file cannot be read."""
@@ -102,6 +105,7 @@ def read_experiment(path: Path) -> Experiment:
         arms = tuple(_arm(table, values.get("settings", {})) for table in values.get("arm", []))
         if not arms or len({arm.name for arm in arms}) < len(arms):
             raise ValueError("give at least one [[arm]], and each a different name")
+        weights = _weights(values.get("weights"), benchmarks)
         limit = values.get("limit")
         if limit is not None and (type(limit) is not int or limit < 1):
             raise ValueError("limit must be a whole number of problems, at least 1")
@@ -112,8 +116,23 @@ def read_experiment(path: Path) -> Experiment:
         return Experiment(
             _name(values.get("name", path.stem), "the experiment"), arms, seeds, benchmarks, limit,
             folder / expand_user(Path(values["model"])) if "model" in values else None,
-            folder / expand_user(Path(values["problems"])) if "problems" in values else None,
+            folder / expand_user(Path(values["problems"])) if "problems" in values else None, weights,
         )  # fmt: skip
+
+
+def _weights(weights: object, benchmarks: Sequence[str]) -> dict[str, float] | None:
+    """Return the weights of the benchmarks that the table combines. Raises ValueError if they name others."""
+    if weights is None:
+        return None
+    combined = [name for name in benchmarks if name != "validation"]
+    if not isinstance(weights, dict) or set(weights) != set(combined) or len(combined) < 2:
+        raise ValueError(
+            "weights must name every benchmark but validation, and at least two, as in "
+            "weights = { held-out = 0.4, humaneval = 0.2 }"
+        )
+    if not all(fits(weight, float) and weight > 0 for weight in weights.values()):
+        raise ValueError("weights must be numbers above 0")
+    return {name: float(weights[name]) for name in combined}
 
 
 def _name(name: object, whose: str) -> str:

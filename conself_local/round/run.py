@@ -49,7 +49,8 @@ from conself_local.sampling.openvino_process import OpenVinoProcess
 from conself_local.sampling.sampler import Sampler
 from conself_local.settings import Settings
 from conself_local.stages.augment import ask_for_inputs, augment_inputs
-from conself_local.stages.evaluate import Benchmark, evaluate, sample_and_run
+from conself_local.stages.benchmark import Benchmark
+from conself_local.stages.evaluate import evaluate, sample_and_run
 from conself_local.stages.execute import OverlappedExecution, execute_programs
 from conself_local.stages.sample import sample_observations, sample_programs
 from conself_local.stages.score import build_round_pairs, score_problems
@@ -273,8 +274,26 @@ def _evaluate_all(context: RoundContext, round_: RoundInfo, benchmarks: list[Ben
         "adapter": context.store.adapter_file(adapter_id),
     }
     with _open_judged(context, round_.settings, adapters.values()) as sampler:
+        source = _answer_source(context, sampler)
         for benchmark in pending:
-            evaluate(context.store, round_, benchmark, sampler, adapters, context.make_sandbox, context.on_event)
+            evaluate(
+                context.store,
+                round_,
+                benchmark,
+                sampler,
+                adapters,
+                context.make_sandbox,
+                context.on_event,
+                source=source,
+            )
+
+
+def _answer_source(context: RoundContext, sampler: Sampler) -> str:
+    """Return engine and weights format of what samples the answers; the servers, if servers do."""
+    if (endpoint := context.compute.endpoint) and isinstance(sampler, EndpointSampler):
+        return f"{endpoint.model_name} of {sampler.describe()}"
+    config = context.sampling_config()
+    return f"{config.engine}, {config.format}"
 
 
 def sample_base(context: RoundContext, round_: RoundInfo, benchmarks: list[Benchmark]) -> None:
@@ -285,8 +304,11 @@ def sample_base(context: RoundContext, round_: RoundInfo, benchmarks: list[Bench
     context = fix_engine(context, round_)
     base = {"base": context.store.adapter_file(round_.base_adapter_id)}
     with _open_judged(context, round_.settings, base.values()) as sampler:
+        source = _answer_source(context, sampler)
         for benchmark in benchmarks:
-            sample_and_run(context.store, round_, benchmark, sampler, base, context.make_sandbox, context.on_event)
+            sample_and_run(
+                context.store, round_, benchmark, sampler, base, context.make_sandbox, context.on_event, source=source
+            )
 
 
 def _decide(context: RoundContext, round_: RoundInfo, adapter_id: int | None) -> None:

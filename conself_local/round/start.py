@@ -22,7 +22,8 @@ from conself_local.problems.overlap import Overlap, Repeats, exclusion_reason
 from conself_local.problems.problem import Problem
 from conself_local.round.presets import SettingsChoice
 from conself_local.settings import LAPTOP, Settings, change_settings, get_value
-from conself_local.stages.evaluate import ARMS, Benchmark
+from conself_local.stages.answers import evaluation_seed
+from conself_local.stages.benchmark import ARMS, Benchmark
 from conself_local.store.model_changes import accepted_adapter, verify_unchanged
 from conself_local.store.store import RoundInfo, Store
 from sandbox import MakeSandbox
@@ -101,6 +102,7 @@ def _start(
         "limit": request.limit,
         "benchmarks": list(names),
         "evaluation_samples": sum(len(ARMS) * len(b.problems) * (1 + b.samples) for b in benchmarks),
+        "evaluation_seed": evaluation_seed(latest) if (latest := store.latest_round()) else seed,
     }
     if unfinished is not None:
         store.db.table("rounds").update(unfinished.id, {"state": "abandoned"})

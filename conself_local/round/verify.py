@@ -2,8 +2,8 @@
 
 Covered: problem hashes; the ids of programs, prompts and behaviours, which are hashes of their content; number, seeds
 and programs of the samples; statuses of the executions; metrics, consensus and pairs; training steps; adapter files;
-judged samples; evaluation results; foreign keys. Not covered: whether a program would behave the same if it ran today,
-and what the model would sample today.
+addresses of answers, and which are right; evaluation results; foreign keys. Not covered: whether a program would behave
+the same if it ran today, and what the model would sample today.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from conself_local.evaluation.compare import compare
+from conself_local.evaluation.compare import compare, first_version
 from conself_local.hashes import behaviour_id, file_sha256, program_id, prompt_id
 from conself_local.method.consensus import consensus
 from conself_local.method.curriculum import normalise_entropy, select_learnable
 from conself_local.method.entropy import clusters
 from conself_local.sampling.extract import extract_program
-from conself_local.stages.evaluate import Benchmark, judged_correct, load_arms
+from conself_local.stages.answers import derived_address
+from conself_local.stages.benchmark import Benchmark
+from conself_local.stages.judged import judged_correct, load_arms
 from conself_local.stages.prompting import prefix_of
+from conself_local.stages.ranking import load_ranking
 from conself_local.stages.score import load_evidence, pairs_of
 from conself_local.stages.seeds import seed_for
 from conself_local.store.model_changes import changed_models
@@ -38,6 +42,7 @@ def verify_store(store: Store) -> list[str]:
         if store.stage_summary(round_.id, "pair"):
             differences += _verify_pairs(store, round_)
         differences += _verify_steps(store, round_)
+        differences += _verify_answers(store, round_)
         differences += _verify_evaluations(store, round_)
     for row in store.rows("pragma foreign_key_check"):
         differences.append(f"{row['table']}: a row points to a missing row of {row['parent']}")
@@ -234,5 +239,32 @@ def _verify_evaluations(store: Store, round_: RoundInfo) -> Iterator[str]:
             for id, stored, derived in judged_correct(store, round_, name, problem):
                 if stored != derived:
                     yield f"evaluation_samples: {id} is stored as correct={stored}, but {derived} is derived"
-        if compare(load_arms(store, round_, benchmark), seed=round_.seed) != json.loads(row["result"]):
+        if not _gives_result(store, round_, benchmark, json.loads(row["result"])):
             yield f"evaluations: {name} of round {round_.id} has a result that differs from what its samples give"
+
+
+def _gives_result(store: Store, round_: RoundInfo, benchmark: Benchmark, result: dict[str, Any]) -> bool:
+    """Return whether the stored answers and scores give this result, by the rules of the version that stored it."""
+    ranking = result.get("ranking")
+    if ranking and "scorers" in ranking:
+        try:
+            ranking = load_ranking(store, round_, benchmark.name, ranking["scorers"])
+        except (IndexError, KeyError):  # a score is missing
+            return False
+    derived = compare(load_arms(store, round_, benchmark), seed=round_.seed, ranking=ranking)
+    return result == (derived if "version" in result else first_version(derived))
+
+
+def _verify_answers(store: Store, round_: RoundInfo) -> Iterator[str]:
+    """Derive the addresses of the evaluation answers again, and compare the answers that share an address."""
+    for row in store.rows("select * from evaluation_samples where round_id = ?", round_.id):
+        address = derived_address(store, round_, row)
+        if address is not None and address != row["answer_id"]:
+            yield f"evaluation_samples: {row['id']} does not have the prompt, settings and seed that its address names"
+        if row["token_ids"] is not None and len(json.loads(row["token_ids"])) != row["tokens"]:
+            yield f"evaluation_samples: {row['id']} does not have as many tokens as it says"
+    sql = """select distinct v.id from evaluation_samples v join evaluation_samples w on w.answer_id = v.answer_id
+             where v.round_id = ? and w.round_id < v.round_id
+             and (w.text, w.token_ids, w.finish) is not (v.text, v.token_ids, v.finish)"""
+    for row in store.rows(sql, round_.id):
+        yield f"evaluation_samples: {row['id']} has another content than the answer of the same address"

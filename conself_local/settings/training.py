@@ -167,3 +167,13 @@ class EvaluationSettings:
         time="Evaluation takes longer if programs reach the limit.",
         reason="The answer begins and ends with the code, so the function of a benchmark fits.",
     )
+    ranking_programs: int = setting(
+        0,
+        label="Programs of the ranking measure",
+        meaning="Maximum number of programs per benchmark problem that the ranking measure A scores; 0: not measured.",
+        unit="programs",
+        at_least=0,
+        at_most=1000,
+        time="Evaluation takes longer: 8 programs of 100 problems are up to 1600 passes over a prompt and an answer.",
+        reason="No decision of a round needs the measure.",
+    )

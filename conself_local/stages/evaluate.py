@@ -2,41 +2,27 @@
 
 The arm `base` is the model that the round started from, the arm `adapter` is the model with the round's adapter.
 A program is right if its outputs equal those of the reference program, which runs on the same inputs in the same
-sandbox. Not covered: judging outputs and the statistics (`evaluation/`), and the decision about the adapter
-(`round/run.py`).
+sandbox. Not covered: sampling the answers (`answers.py`), reading the judged ones (`judged.py`), the ranking measure
+(`ranking.py`), judging outputs and the statistics (`evaluation/`), and the decision about the adapter (`round/run.py`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from conself_local.evaluation.compare import ArmSamples, compare
-from conself_local.evaluation.judge import is_correct
+from conself_local.evaluation.compare import compare
 from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
-from conself_local.hashes import program_id
-from conself_local.problems.problem import Problem
-from conself_local.sampling.extract import extract_program
-from conself_local.sampling.sampler import Sampler, SampleRequest
+from conself_local.sampling.endpoint import EndpointSampler
+from conself_local.sampling.sampler import Sampler
+from conself_local.stages.answers import sample_answers
+from conself_local.stages.benchmark import Benchmark
 from conself_local.stages.execute import limits_key, limits_of, run_and_store
-from conself_local.stages.prompting import encode_program
-from conself_local.stages.seeds import seed_for
-from conself_local.store.store import RoundInfo, Row, Store, now_utc
+from conself_local.stages.judged import judged_correct, load_arms
+from conself_local.stages.ranking import score_bank
+from conself_local.store.store import RoundInfo, Store, now_utc
 from sandbox import MakeSandbox
-
-ARMS = ("base", "adapter")
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """A named list of problems with references."""
-
-    name: str
-    problems: Sequence[Problem]
-    samples: int
-    """Samples per problem and arm, in addition to the greedy one."""
 
 
 def evaluate(
@@ -47,16 +33,20 @@ def evaluate(
     adapters: dict[str, Path | None],
     make_sandbox: MakeSandbox,
     on_event: OnEvent,
+    *,
+    source: str,
 ) -> None:
     """Sample, run, judge and compare both arms on one benchmark; store the result as one row of `evaluations`.
 
-    `adapters` maps both names of `ARMS` to adapter files (None: the base model). Does nothing if the result is stored.
+    `adapters` maps both names of `ARMS` to adapter files (None: the base model); `source` names engine and weights
+    format. Does nothing if the result is stored.
     """
     stage = f"evaluate {benchmark.name}"
     if store.value("select 1 from evaluations where round_id = ? and benchmark = ?", round_.id, benchmark.name):
         return
-    sample_and_run(store, round_, benchmark, sampler, adapters, make_sandbox, on_event)
-    result = compare(load_arms(store, round_, benchmark), seed=round_.seed)
+    sample_and_run(store, round_, benchmark, sampler, adapters, make_sandbox, on_event, source=source)
+    ranking = _rank(store, round_, benchmark, sampler, adapters, source, on_event)
+    result = compare(load_arms(store, round_, benchmark), seed=round_.seed, ranking=ranking)
     row = {
         "round_id": round_.id,
         "benchmark": benchmark.name,
@@ -76,94 +66,34 @@ def sample_and_run(
     adapters: dict[str, Path | None],
     make_sandbox: MakeSandbox,
     on_event: OnEvent,
+    *,
+    source: str,
 ) -> None:
     """Sample the arms that `adapters` names, run their programs, and store which answers are right.
 
     Samples and executions that are stored already are not repeated; judging is.
     """
     store.ensure_problems(benchmark.problems)
-    _sample_arms(store, round_, benchmark, sampler, adapters, on_event)
+    sample_answers(store, round_, benchmark, sampler, adapters, source, on_event)
     _execute(store, round_, benchmark, make_sandbox, on_event)
     _judge(store, round_, benchmark)
 
 
-def _sample_arms(
+def _rank(
     store: Store,
     round_: RoundInfo,
     benchmark: Benchmark,
     sampler: Sampler,
     adapters: dict[str, Path | None],
+    source: str,
     on_event: OnEvent,
-) -> None:
-    """Sample every answer that is not stored yet, and store each with its program as it ends."""
-    stage = f"evaluate {benchmark.name}"
-    sql = "select id from evaluation_samples where round_id = ? and benchmark = ?"
-    stored = {row["id"] for row in store.rows(sql, round_.id, benchmark.name)}
-    total, done = len(adapters) * len(benchmark.problems) * (1 + benchmark.samples), len(stored)
-    on_event(StageStarted(stage, done, total))
-    contexts: dict[str, tuple[Row, Problem, str]] = {}
-    for completion in sampler.sample(_requests(round_, benchmark, sampler, adapters, stored, contexts)):
-        row, problem, prefix = contexts.pop(completion.key)
-        code = extract_program(prefix + completion.text)
-        with store.transaction():
-            store.db.table("evaluation_samples").insert(
-                row
-                | {
-                    "program_id": store.ensure_program(problem, code) if code else None,
-                    "text": completion.text,
-                    "finish": completion.finish,
-                    "tokens": len(completion.token_ids),
-                }
-            )
-        done += 1
-        on_event(ItemStored(stage, done, total, problem.id))
-
-
-def _requests(
-    round_: RoundInfo,
-    benchmark: Benchmark,
-    sampler: Sampler,
-    adapters: dict[str, Path | None],
-    stored: set[str],
-    contexts: dict[str, tuple[Row, Problem, str]],
-) -> Iterator[SampleRequest]:
-    """Yield a request for every answer that is not stored, and put what its row needs into `contexts` under its key.
-
-    The sample index -1 is the greedy answer. Both arms use the same seeds.
-    """
-    settings = round_.settings
-    for arm, adapter in adapters.items():
-        for problem in benchmark.problems:
-            prompt, prefix = encode_program(sampler, problem, settings)
-            for sample_index in range(-1, benchmark.samples):
-                key = f"{round_.id}/{benchmark.name}/{arm}/{problem.id}/{sample_index}"
-                if key in stored:
-                    continue
-                greedy = sample_index == -1
-                seed = seed_for(round_.seed, "evaluation", problem.id, sample_index)
-                row = {
-                    "id": key,
-                    "round_id": round_.id,
-                    "benchmark": benchmark.name,
-                    "arm": arm,
-                    "problem_id": problem.id,
-                    "mode": "greedy" if greedy else "sampled",
-                    "number": sample_index,
-                    "seed": seed,
-                }
-                contexts[key] = (row, problem, prefix)
-                yield SampleRequest(
-                    key,
-                    prompt.token_ids,
-                    0.0 if greedy else settings.evaluation.temperature,
-                    settings.evaluation.top_p,
-                    settings.evaluation.max_new_tokens + settings.sampling.thinking_tokens,
-                    seed,
-                    prefix,
-                    settings.sampling.ends_at_fence,
-                    settings.sampling.stop_at_repetition,
-                    adapter,
-                )
+) -> dict[str, Any] | None:
+    """Return the result of the ranking measure, the reason why there is none, or None if it was not asked for."""
+    if not round_.settings.evaluation.ranking_programs:
+        return None
+    if isinstance(sampler, EndpointSampler):
+        return {"reason": "the servers return no log-probabilities of a given text"}
+    return score_bank(store, round_, benchmark, sampler, adapters, source, on_event)
 
 
 def _execute(
@@ -192,50 +122,3 @@ def _judge(store: Store, round_: RoundInfo, benchmark: Benchmark) -> None:
         for problem in benchmark.problems:
             for id, _, correct in judged_correct(store, round_, benchmark.name, problem):
                 store.db.table("evaluation_samples").update(id, {"correct": correct})
-
-
-def judged_correct(
-    store: Store, round_: RoundInfo, benchmark: str, problem: Problem
-) -> Iterator[tuple[str, int | None, int]]:
-    """Yield (sample id, stored judgement or None, judgement derived now) for every answer to one problem.
-
-    A judgement is 1 (right) or 0; an answer without a program is wrong. Sampled programs and reference must have run.
-    """
-    key = limits_key(limits_of(round_.settings))
-    sql = """select v.id, v.correct, v.program_id, b.outputs from evaluation_samples v
-             left join executions e on e.program_id = v.program_id and e.limits = ?
-             left join behaviours b on b.id = e.behaviour_id where v.round_id = ? and v.benchmark = ?
-             and v.problem_id = ?"""
-    reference_sql = """select b.outputs from executions e join behaviours b on b.id = e.behaviour_id
-                       where e.program_id = ? and e.limits = ?"""
-    reference = program_id(problem.content_hash(), problem.reference or "")
-    expected = _texts(store.value(reference_sql, reference, key))
-    verdicts: dict[str | None, bool] = {None: False}
-    for row in store.rows(sql, key, round_.id, benchmark, problem.id):
-        program = row["program_id"]
-        if program not in verdicts:
-            verdicts[program] = is_correct(_texts(row["outputs"]), expected, kind=problem.kind)
-        yield row["id"], row["correct"], int(verdicts[program])
-
-
-def _texts(outputs_json: str) -> list[str | None]:
-    """Return the canonical texts of a stored behaviour, one per input; None if the status is not ok."""
-    return [text if status == "ok" else None for status, text, _ in json.loads(outputs_json)]
-
-
-def load_arms(store: Store, round_: RoundInfo, benchmark: Benchmark) -> dict[str, ArmSamples]:
-    """Return the judged answers of each arm as `compare` needs them, with the problems in the benchmark's order."""
-    sql = """select v.arm, v.problem_id, v.mode, v.correct, v.tokens, e.compiled, b.outputs
-             from evaluation_samples v left join executions e on e.program_id = v.program_id and e.limits = ?
-             left join behaviours b on b.id = e.behaviour_id where v.round_id = ? and v.benchmark = ?"""
-    arms = {arm: ArmSamples({p.id: [] for p in benchmark.problems}, {}, [], [], []) for arm in ARMS}
-    for row in store.rows(sql, limits_key(limits_of(round_.settings)), round_.id, benchmark.name):
-        arm = arms[row["arm"]]
-        if row["mode"] == "greedy":
-            arm.greedy[row["problem_id"]] = bool(row["correct"])
-        else:
-            arm.sampled[row["problem_id"]].append(bool(row["correct"]))
-        arm.parsed.append(bool(row["compiled"]))
-        arm.crashed.append(row["outputs"] is None or all(text is None for text in _texts(row["outputs"])))
-        arm.tokens.append(row["tokens"])
-    return arms

@@ -133,3 +133,19 @@ def pairs_of_every_problem(db: Database) -> None:
 def tokens_of_samples(db: Database) -> None:
     """Add the number of tokens of a sample whose token ids were removed to free disk space; null if it has them."""
     db.execute("alter table samples add column tokens integer")
+
+
+@migrations(name="0009_answers_have_addresses")
+def answers_have_addresses(db: Database) -> None:
+    """Add the address of each evaluation answer, what it is made from, and the table of log-probabilities of answers.
+
+    Answers of an earlier version have no address, so they are not used again (`stages/answers.py`).
+    """
+    columns = (
+        "answer_id text", "source text", "prompt_id text references prompts(id)", "token_ids text", "mean_nll real",
+    )  # fmt: skip
+    for column in columns:
+        db.execute(f"alter table evaluation_samples add column {column}")
+    db.execute("create index evaluation_samples_by_answer on evaluation_samples(answer_id)")
+    key = "answer_id text not null, scorer text not null"
+    db.execute(f"create table answer_scores ({key}, logp real not null, primary key (answer_id, scorer))")

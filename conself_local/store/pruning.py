@@ -6,7 +6,8 @@ begun. Of a finished or abandoned round: the token ids of samples that are in no
 that is still sampling (`round/run.py`). Their number is kept, because screens and experiments show it.
 
 Kept, because something reads it: all rows of a round that can be continued; of an abandoned round with an adapter or a
-result; pairs that an imported adapter needs; token ids of prompts, which `conself verify` hashes.
+result; pairs that an imported adapter needs; token ids of prompts, which `conself verify` hashes; evaluation answers
+with an address and their token ids, because later rounds use and score them instead of sampling them again.
 Not covered: files (`maintenance/prune.py`), and the lock of the home, which the caller holds.
 """
 
@@ -41,10 +42,10 @@ _EMPTY_ROUNDS = (
     *(
         f"delete from {table} where round_id in {_IDS}"
         for table in (
-            "pairs", "metrics", "training_steps", "evaluation_samples", "observations", "asked_inputs", "grown_inputs",
-            "samples", "stages",
+            "pairs", "metrics", "training_steps", "observations", "asked_inputs", "grown_inputs", "samples", "stages",
         )
     ),
+    f"delete from evaluation_samples where answer_id is null and round_id in {_IDS}",
     f"update round_problems set plain_prompt_id = null, grown = null where round_id in {_IDS}",
     """delete from executions where instr(limits, '/grown/')
         and substr(limits, instr(limits, '/grown/') + 7) in (select cast(value as text) from json_each(?1))""",
@@ -58,7 +59,10 @@ _UNUSED_ROWS = (
     "delete from behaviours where id not in (select behaviour_id from executions)",
     """delete from prompts where id not in (select prompt_id from samples)
        and id not in (select prompt_id from pairs)
-       and id not in (select plain_prompt_id from round_problems where plain_prompt_id is not null)""",
+       and id not in (select plain_prompt_id from round_problems where plain_prompt_id is not null)
+       and id not in (select prompt_id from evaluation_samples where prompt_id is not null)""",
+    """delete from answer_scores where answer_id not in
+       (select answer_id from evaluation_samples where answer_id is not null)""",
 )
 
 
@@ -69,7 +73,8 @@ def removable_rounds(store: Store) -> list[int]:
              and not exists (select 1 from evaluations e where e.round_id = r.id)
              and (exists (select 1 from observations o where o.round_id = r.id)
                   or exists (select 1 from samples s where s.round_id = r.id)
-                  or exists (select 1 from evaluation_samples v where v.round_id = r.id)) order by r.id"""
+                  or exists (select 1 from evaluation_samples v where v.round_id = r.id and v.answer_id is null))
+             order by r.id"""
     rows = store.rows(sql)
     # an imported adapter is measured on the pairs of any round, so the last ones stay
     if store.value("select 1 from adapters where round_id = ?", IMPORTED):

@@ -5,9 +5,12 @@ Nothing is written and nothing is decided here; single problems, programs and pa
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
+from conself_local.evaluation.over_seeds import pool_flips
 from conself_local.settings import find_differences
 from conself_local.store.store import Store
 
@@ -43,7 +46,8 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
     stages = {
         r["stage"]: r["summary"] for r in store.rows("select stage, summary from stages where round_id = ?", round_id)
     }
-    evaluations = store.rows("select benchmark, result from evaluations where round_id = ? order by rowid", round_id)
+    sql = "select benchmark, result from evaluations where round_id = ? order by rowid"
+    evaluations = {row["benchmark"]: json.loads(row["result"]) for row in store.rows(sql, round_id)}
     return {
         "round": round_id,
         "state": info.state,
@@ -71,10 +75,23 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
         "reward_accuracy": steps[-1]["reward_accuracy"] if steps else None,
         "trainer_peak_bytes": max((s["memory_bytes"] for s in steps), default=None),
         "stages": stages,
-        "evaluations": {e["benchmark"]: json.loads(e["result"]) for e in evaluations},
+        "evaluations": evaluations,
+        "pooled": _pooled(evaluations),
         "held_out_judged": int(store.value("select count(*) from evaluations where benchmark = 'held-out'")),
         "adapter": adapters[0] if adapters else None,
     }
+
+
+def _pooled(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the greedy answers gained and lost over all benchmarks that only report; None if there are fewer than two.
+
+    The validation split decides about the adapter, so it is not among them.
+    """
+    reporting = [name for name in evaluations if name != "validation"]
+    if len(reporting) < 2:
+        return None
+    pooled = pool_flips((name, evaluations[name]["gained"], evaluations[name]["lost"]) for name in reporting)
+    return dataclasses.asdict(pooled) | {"benchmarks": reporting}
 
 
 def entropy_histogram(values: list[float | None]) -> list[dict[str, Any]]:

@@ -55,7 +55,7 @@ class RoundInfo:
     base_adapter_id: int | None
     """The adapter that the round started from; None: the base model."""
     request: dict[str, Any]
-    """The user's request: limit, problems, benchmarks; and the number of evaluation answers."""
+    """The user's request: limit, problems, benchmarks; and the number and the seed of the evaluation answers."""
     state: str
     """`running` (also if it was interrupted), `done` or `abandoned`."""
     created_at_utc: str
@@ -418,6 +418,7 @@ def _verified_request(request: object) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise ValueError("its request is not a table")
     kinds = {"problems": str | None, "limit": int | None, "evaluation_samples": int | None, "benchmarks": list | None}
+    kinds["evaluation_seed"] = int | None
     for name, kind in kinds.items():
         if not isinstance(request.get(name), kind):
             raise ValueError(f"{name} of its request has the wrong type")

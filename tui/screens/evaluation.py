@@ -27,8 +27,9 @@ class EvaluationScreen(BaseScreen):
     REFRESH = 5.0
     HELP = (
         "Points are percent of problems solved at the first try. The interval shows how far chance alone could move "
-        "the difference: if it contains 0, there is no measurable change. a accepts the adapter for later rounds, d "
-        "rejects it."
+        "the difference. better: greedy answers or the ranking measure A rise, and as many problems are solved in "
+        "several tries. surer: right answers only come more often. a accepts the adapter for later rounds, d rejects "
+        "it."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "accept('accepted')", "Accept"),

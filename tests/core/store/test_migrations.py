@@ -84,3 +84,17 @@ def test_opening_a_store_again_keeps_the_locks_of_the_first_connection(tmp_path:
         code = "import sqlite3, sys\nc = sqlite3.connect(sys.argv[1], timeout=0.1)\nc.execute('begin immediate')\n"
         other = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
         assert "locked" in other.stderr, other.stderr
+
+
+def test_answers_of_an_older_store_have_no_address(tmp_path: Path) -> None:
+    path = tmp_path / "conself.db"
+    db = Database(path)
+    migrations.apply(db, stop_before="0009_answers_have_addresses")
+    row = {"id": "1/held-out/base/p/-1", "round_id": 1, "benchmark": "held-out", "arm": "base", "problem_id": "p"}
+    content = {"mode": "greedy", "number": -1, "text": "x", "finish": "fence", "tokens": 3, "seed": 5}
+    db.table("evaluation_samples").insert(row | content)
+    db.close()
+    with Store(path) as store:
+        (found,) = store.rows("select * from evaluation_samples")
+        assert store.rows("select * from answer_scores") == []
+    assert (found["text"], found["tokens"], found["answer_id"], found["token_ids"]) == ("x", 3, None, None)
