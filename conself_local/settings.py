@@ -17,10 +17,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from conself_local.method.curriculum import EntropyNormalisation
 from conself_local.method.pairs import Rejected
+from conself_local.method.votes import VoteWeights
 
 Preset = Literal["paper", "laptop"]
 Pairing = Literal["consensus", "random"]
-PairWeight = Literal["consensus", "one", "none"]
+PairWeight = Literal["consensus", "margin", "one", "none"]
+Prompt = Literal["observation", "plain", "completion"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,12 @@ class Settings:
     """Nucleus (top-p) of programs, in (0, 1]."""
     max_new_tokens: int = 2048
     """Maximum number of tokens in the completion that holds a program."""
+    prompt: Prompt = "observation"
+    """The prompt of programs, for sampling, training and judging (`sampling/prompts.py`).
+
+    `observation`: our own; only while programs are sampled, it also holds an observation. `plain`: the problem as in a
+    chat. `completion`: a script to complete, as EvalPlus asks. With the last two, no observations are asked for.
+    """
     thinking_tokens: int = 0
     """Tokens that a reasoning model may think before each program; 0: it answers at once.
 
@@ -83,6 +91,8 @@ class Settings:
     """How the entropy of a problem is normalised: over the problems of the run, or by log2 of the valid samples."""
     threshold: float = 0.3
     """Problems whose normalised entropy is below this are selected; above 1, it selects every informative problem."""
+    vote_weights: VoteWeights = "equal"
+    """Weight of a program's vote in the consensus; `informative`: None-only programs 0, constants 0.3, others 1."""
     # pairs
     rejected: Rejected = "lowest-first"
     """Which samples are rejected, and in which order (`method/pairs.py`)."""
@@ -90,14 +100,28 @@ class Settings:
     """Treat samples of equal code as one candidate for pairs."""
     min_share: float = 0.0
     """Least share of the samples that ran, in [0, 1], that must behave as a chosen sample, itself included."""
+    max_cluster_share: float | None = None
+    """The share of the samples that ran and behave as a chosen one must be below this; None: no limit."""
+    min_vote_share: float = 0.0
+    """Least share of all samples, crashed ones too, in [0, 1], that must behave as a chosen sample, itself included."""
     constant_chosen: bool = True
-    """Whether a program that gives the same output for every input may be chosen."""
+    """Whether a program that gives the same output for every input may be chosen.
+
+    If not, and the votes are `informative`, it still may if every program that ran is one.
+    """
+    chosen_programs: int | None = None
+    """Most chosen programs of a problem, each of another syntax tree, the likeliest under the plain prompt first.
+
+    None: all of the highest consensus, in the order in which they were sampled.
+    """
     max_pairs: int = 3
     """Maximum number of pairs per problem."""
     pairing: Pairing = "consensus"
     """`random`: pairs of any two programs that compiled, a control; `consensus`: by the method."""
     pair_weight: PairWeight = "consensus"
-    """Weight of the preference term: the chosen's consensus, 1 (`one`: plain DPO), or 0 (`none`: SFT term alone)."""
+    """Weight of the preference term: the chosen's consensus, the vote margin of the problem (`method/votes.py`),
+    1 (`one`: plain DPO), or 0 (`none`: SFT term alone).
+    """
     # training
     beta: float = 0.1
     """Factor of the difference of log-ratios (nats) in the preference term of the loss (`method/con_dpo.py`)."""

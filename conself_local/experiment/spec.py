@@ -31,8 +31,9 @@ SHARED_UNTIL = "grow"
 
 _AFTER_SHARED = {
     "max_crash_rate", "normaliser", "threshold", "rejected", "distinct_code", "min_share", "constant_chosen",
-    "max_pairs", "pairing", "pair_weight", "beta", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_pairs",
-    "warmup_share", "max_gradient_norm", "max_tokens", "sft_weight", "max_displacement", "preset",
+    "vote_weights", "max_cluster_share", "min_vote_share", "chosen_programs", "max_pairs", "pairing", "pair_weight",
+    "beta", "lora_rank", "lora_alpha", "learning_rate", "epochs", "batch_pairs", "warmup_share", "max_gradient_norm",
+    "max_tokens", "sft_weight", "max_displacement", "preset",
 }  # fmt: skip
 """Settings that only matter after that stage."""
 

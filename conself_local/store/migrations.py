@@ -133,3 +133,13 @@ def pairs_of_every_problem(db: Database) -> None:
 def tokens_of_samples(db: Database) -> None:
     """Add the number of tokens of a sample whose token ids were removed to free disk space; null if it has them."""
     db.execute("alter table samples add column tokens integer")
+
+
+@migrations(name="0008_likelihood_and_origin")
+def likelihood_and_origin(db: Database) -> None:
+    """Add the likelihood of a sample under the plain prompt, and where an adapter comes from that no round made.
+
+    `plain_logp`: natural log-probability, mean over the completion's tokens; null if it was not needed.
+    """
+    db.execute("alter table samples add column plain_logp real")
+    db.execute("alter table adapters add column origin text")

@@ -20,6 +20,8 @@ def test_the_paper_preset_equals_the_authors_choices() -> None:
     assert (PAPER.beta, PAPER.lora_rank, PAPER.lora_alpha, PAPER.learning_rate) == (0.1, 16, 32, 5e-6)
     assert (PAPER.epochs, PAPER.batch_pairs, PAPER.warmup_share, PAPER.max_gradient_norm) == (3, 8, 0.1, 1.0)
     assert (PAPER.max_tokens, PAPER.sft_weight) == (2048, 0.0)
+    assert (PAPER.prompt, PAPER.vote_weights, PAPER.chosen_programs) == ("observation", "equal", None)
+    assert (PAPER.min_share, PAPER.max_cluster_share, PAPER.min_vote_share) == (0.0, None, 0.0)
     assert not (PAPER.answer_prefix or PAPER.stop_at_fence or PAPER.stop_at_repetition)
 
 
