@@ -146,10 +146,11 @@ def print_report(report: dict[str, Any]) -> None:
         f"Round {report['round']} ({report['state']}), preset {report['preset']}, seed {report['seed']}, "
         f"model {report['model']}"
     )
+    echo(f"prompt             {report['prompt']}")
     echo(f"problems sampled   {report['problems_sampled']} of {report['problems']}")
     echo(
         f"samples            {report['samples']}, with a program {report['samples_with_program']}, "
-        f"different programs {report['programs']}"
+        f"different programs {report['programs']}, cut at the limit of tokens {report['samples_cut']}"
     )
     if report["mean_crash_rate"] is not None:
         echo(f"mean crash rate    {report['mean_crash_rate']:.3f}")
@@ -171,9 +172,9 @@ def print_report(report: dict[str, Any]) -> None:
         if stage in report["stages"]:
             echo(f"{label:<18} {report['stages'][stage]}")
     if report["evaluations"]:
-        echo("base versus adapter (parsed, crashed: shares of all answers; tokens: mean length)")
+        echo("base versus adapter (parsed, crashed: shares of all answers; tokens: mean length; cut: how many)")
         for name, result in report["evaluations"].items():
-            _print_arms(name, result)
+            _print_arms(name, result, report["answers_cut"].get(name, {}))
             echo(f"  {result['verdict']}; McNemar on greedy p = {result['mcnemar_p']:.3f}")
             for what in ("gained", "lost"):
                 if result[what]:
@@ -191,13 +192,13 @@ def _print_histogram(bins: list[dict[str, Any]]) -> None:
         echo(f"  {b['label']:>10} {b['count']:>4} {'#' * round(40 * b['count'] / largest)}")
 
 
-def _print_arms(name: str, result: dict[str, Any]) -> None:
+def _print_arms(name: str, result: dict[str, Any], cut: dict[str, int]) -> None:
     echo(f"{name}: {result['problems']} problems, {result['samples_per_problem']} samples and one greedy answer each")
     for arm in ("base", "adapter"):
         values = result[arm]
         sampled = [f"pass@{k} {values['pass_at'][k]:.3f}" for k in values["pass_at"] if k in ("1", "5", "10")]
         shares = (
             f"parsed {values['parsed_share']:.3f}, crashed {values['crashed_share']:.3f}, "
-            f"tokens {values['mean_tokens']:.0f}"
+            f"tokens {values['mean_tokens']:.0f}, cut {cut.get(arm, 0)}"
         )
         echo(f"  {arm:<8} " + ", ".join([f"greedy {values['greedy_pass_at_1']:.3f}", *sampled, shares]))

@@ -22,8 +22,8 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
     """
     info = store.round(round_id)
     sampled = store.row(
-        """select count(*) as samples, count(program_id) as with_program, count(distinct program_id) as programs
-           from samples where round_id = ?""",
+        """select count(*) as samples, count(program_id) as with_program, count(distinct program_id) as programs,
+           coalesce(sum(finish = 'length'), 0) as cut from samples where round_id = ?""",
         round_id,
     )
     scored = store.row(
@@ -56,6 +56,8 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
         "samples": sampled["samples"],
         "samples_with_program": sampled["with_program"],
         "programs": sampled["programs"],
+        "samples_cut": sampled["cut"],
+        "prompt": info.settings.prompt,
         "mean_crash_rate": scored["crash_rate"],
         "informative": scored["informative"],
         "learnable": scored["learnable"],
@@ -70,9 +72,20 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
         "trainer_peak_bytes": max((s["memory_bytes"] for s in steps), default=None),
         "stages": stages,
         "evaluations": {e["benchmark"]: json.loads(e["result"]) for e in evaluations},
+        "answers_cut": cut_answers(store, round_id),
         "held_out_judged": int(store.value("select count(*) from evaluations where benchmark = 'held-out'")),
         "adapter": adapters[0] if adapters else None,
     }
+
+
+def cut_answers(store: Store, round_id: int) -> dict[str, dict[str, int]]:
+    """Return {benchmark: {arm: number of its answers that were cut at the limit of tokens}}, greedy ones included."""
+    sql = """select benchmark, arm, sum(finish = 'length') as cut from evaluation_samples where round_id = ?
+             group by benchmark, arm order by min(rowid)"""
+    found: dict[str, dict[str, int]] = {}
+    for row in store.rows(sql, round_id):
+        found.setdefault(row["benchmark"], {})[row["arm"]] = row["cut"]
+    return found
 
 
 def entropy_histogram(values: list[float | None]) -> list[dict[str, Any]]:
