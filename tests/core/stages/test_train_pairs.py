@@ -18,7 +18,7 @@ from conself_local.model_files.model_file import ModelFile
 from conself_local.model_files.tokenizer_hash import tokenizer_hash
 from conself_local.settings import LAPTOP, Settings
 from conself_local.stages.export_pairs import export_pairs
-from conself_local.stages.train import train_adapter
+from conself_local.stages.train import job_of, make_job, pairs_that_fit, train_adapter
 from conself_local.stages.train_pairs import Wishes, _training, token_pairs, train_on_file, training_of
 from conself_local.store.store import Store
 from conself_local.training.pairs_file import PairRecord, TokenIds, read_pairs, write_pairs
@@ -162,6 +162,27 @@ def test_a_text_only_copy_of_an_export_can_be_read(exported: tuple[Home, Path], 
     whole, texts = read_pairs(path), read_pairs(_texts_alone(path))
     assert {record.ids.tokenizer for record in whole if record.ids} == {tokenizer_hash(model)}
     assert [dataclasses.replace(record, ids=None, training=None) for record in whole] == texts
+
+
+class TinyLetters:
+    """The tokenizer of the tiny model: one token per letter."""
+
+    def tokenize(self, text: str, special: bool = False) -> list[int]:
+        return [2] if text == "t2" else [FIRST_LETTER + LETTERS.index(letter) for letter in text]
+
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        return "".join(LETTERS[id - FIRST_LETTER] for id in token_ids)
+
+
+def test_an_exported_file_gives_the_training_job_of_the_round(exported: tuple[Home, Path], model: ModelFile) -> None:
+    """Equal jobs give equal adapters: pairs, order, weights, settings, seed and context are the same."""
+    home, path = exported
+    records = read_pairs(path)
+    settings, seed, base = _training(path, records, Wishes(), ignore_events)
+    pairs = pairs_that_fit(token_pairs(path, records, model, TinyLetters()), settings, ignore_events)
+    with Store(home.database) as store:
+        of_round = make_job(store, store.round(1), model, ignore_events)
+    assert base is None and job_of(settings, model, tuple(pairs), seed=seed) == of_round
 
 
 @pytest.mark.slow
