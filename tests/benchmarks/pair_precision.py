@@ -54,6 +54,8 @@ def main() -> None:
         expected = expected_answers(store, round_, problems, references)
         evidence = [load_evidence(store, round_, p) for p in problems if p.id in expected]
     rights = [_is_right(b, expected[one.problem_id]) for one in evidence for b in one.behaviours]
+    if not rights:
+        parser.error("no problem of this home has samples and a reference")
     print(f"{len(evidence)} problems, a sample is right in {sum(rights) / len(rights):.3f}")
     print(
         "| rule | problems | right there | pairs | chosen right | weighted | rejected wrong |\n|---|---|---|---|---|---|---|"
@@ -86,7 +88,10 @@ _VOTE_RULES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 def rules_of(settings: Settings) -> list[tuple[str, Settings]]:
     """Return every rule by its name, as changes of the round's settings; the first one changes nothing."""
-    everything = dataclasses.replace(settings, threshold=1.1, min_share=0.0, constant_chosen=True)
+    everything = dataclasses.replace(
+        settings, threshold=1.1, min_share=0.0, constant_chosen=True, vote_weights="equal", min_vote_share=0.0,
+        max_cluster_share=None, pair_weight="consensus", chosen_programs=None,
+    )  # fmt: skip
     found = [("as the round", settings), ("all informative", everything)]
     for normaliser, threshold in itertools.product(("min-max", "log2"), (0.3, 0.5, 0.7)):
         changed = dataclasses.replace(everything, normaliser=normaliser, threshold=threshold)  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from conself_local.method.chosen import ScoredSample
 from conself_local.method.pairs import Pair
 from conself_local.settings import LAPTOP
@@ -23,3 +25,11 @@ def test_the_first_rule_is_the_round_and_every_rule_has_its_own_name() -> None:
     rules = rules_of(LAPTOP)
     assert rules[0][1] == LAPTOP and len({name for name, _ in rules}) == len(rules)
     assert {s.vote_weights for _, s in rules} == {"equal", "informative"}
+
+
+def test_the_rules_do_not_depend_on_the_votes_of_the_round() -> None:
+    """A home that was sampled for the arm with better votes gives the same rows as any other one."""
+    other = dataclasses.replace(
+        LAPTOP, vote_weights="informative", pair_weight="margin", min_vote_share=0.9, chosen_programs=1
+    )
+    assert rules_of(other)[1:] == rules_of(LAPTOP)[1:]
