@@ -28,15 +28,7 @@ def import_adapter(store: Store, home: Home, path: Path, model: ModelFile, name:
     from it; otherwise it is a candidate. Raises ConselfError if the name is invalid or taken, if the data are neither
     safetensors nor GGUF, or if the adapter does not fit the model; then nothing is stored.
     """
-    if not _NAME.fullmatch(name):
-        raise ConselfError(
-            f"{name!r} cannot be the name of an adapter", "use letters, digits, `.`, `_` and `-`: --name NAME"
-        )
-    if store.value("select id from adapters where name = ?", name):
-        raise ConselfError(f"an adapter named {name} already exists", "give another --name")
-    folder = home.adapter_folder(name)
-    if any(Path(row["gguf_path"]).parent == folder for row in store.rows("select gguf_path from adapters")):
-        raise ConselfError(f"{folder} holds an adapter that was renamed", "give another --name")
+    folder = new_adapter_folder(store, home, name)
     if not path.exists():
         raise ConselfError(f"there is no adapter at {path}", "give a GGUF LoRA file, a PEFT folder or an mlx-lm folder")
     adapter = read_adapter(path, model)
@@ -58,3 +50,17 @@ def import_adapter(store: Store, home: Home, path: Path, model: ModelFile, name:
             "state": "accepted" if use else "candidate",
         }
     )
+
+
+def new_adapter_folder(store: Store, home: Home, name: str) -> Path:
+    """Return the folder for a new adapter. Raises ConselfError if the name is invalid or taken, or its folder is."""
+    if not _NAME.fullmatch(name):
+        raise ConselfError(
+            f"{name!r} cannot be the name of an adapter", "use letters, digits, `.`, `_` and `-`: --name NAME"
+        )
+    if store.value("select id from adapters where name = ?", name):
+        raise ConselfError(f"an adapter named {name} already exists", "give another --name")
+    folder = home.adapter_folder(name)
+    if any(Path(row["gguf_path"]).parent == folder for row in store.rows("select gguf_path from adapters")):
+        raise ConselfError(f"{folder} holds an adapter that was renamed", "give another --name")
+    return folder

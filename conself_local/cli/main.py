@@ -11,6 +11,7 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from typing import Any
 import click
 
 from conself_local import __version__
+from conself_local.cli.adapters import adapters, export, import_adapter
 from conself_local.cli.group import Group
 from conself_local.cli.maintenance import backup, prune, restore
 from conself_local.cli.models import ask, models, serve
 from conself_local.cli.options import LayerName, json_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
+from conself_local.cli.pairs import PAIRS_OPTIONS, TRAIN_OPTIONS, train_on_pairs_file, write_pairs_of_round
 from conself_local.cli.problems import harvest, problems
 from conself_local.cli.settings import choice_options, experiment_schema_option, settings, take_choice
 from conself_local.errors import EXIT_FAILED, ConselfError
@@ -133,15 +136,19 @@ _run_options = [
 ]
 
 
-def _with_run_options(function: Any) -> Any:
-    """Decorate a verb with all `_run_options`, so that `--help` lists them in that order."""
-    for option in reversed(_run_options):
-        function = option(function)
-    return function
+def _with_options(*options: Any) -> Callable[[Any], Any]:
+    """Return a decorator that adds the options to a verb, so that `--help` lists them in that order."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 @main.command()
-@_with_run_options
+@_with_options(*_run_options)
 @click.option(
     "--rounds",
     type=click.IntRange(1),
@@ -162,22 +169,48 @@ def run(ctx: click.Context, /, rounds: int, **options: Any) -> None:
         _run(ctx, "decide", **options)
 
 
-def _stage_command(name: str, until: str, help_text: str) -> None:
-    """Add the verb `name`, which runs a round up to the end of stage `until`."""
+def _stage_command(
+    name: str,
+    until: str,
+    help_text: str,
+    own_options: Sequence[Any] = (),
+    instead: Callable[..., bool] = lambda ctx, **options: False,
+) -> None:
+    """Add the verb `name`, which runs a round up to the end of stage `until`.
+
+    `instead` gets all options first, `own_options` included, and returns whether they asked for something else, which
+    it has done then.
+    """
 
     @main.command(name, help=f"{help_text} An unfinished round is continued.")
-    @_with_run_options
+    @_with_options(*own_options, *_run_options)
     @click.pass_context
     def command(ctx: click.Context, /, **options: Any) -> None:
-        _run(ctx, until, **options)
+        if not instead(ctx, **options):
+            _run(ctx, until, **{key: value for key, value in options.items() if key not in _OWN_PARAMETERS})
 
+
+_OWN_PARAMETERS = {"target", "round_id", "pairs_file", "name"}
+"""Parameters of `PAIRS_OPTIONS` and `TRAIN_OPTIONS`, which mean nothing for a round."""
 
 _stage_command("sample", "sample", "Run a round until its programs are sampled.")
 _stage_command("execute", "execute", "Run a round until its programs have run in the sandbox.")
 _stage_command("grow", "grow", "Run a round until its test inputs are augmented.")
 _stage_command("score", "score", "Run a round until its problems are scored and selected.")
-_stage_command("pairs", "pair", "Run a round until its preference pairs are built.")
-_stage_command("train", "train", "Run a round until its adapter is trained.")
+_stage_command(
+    "pairs",
+    "pair",
+    "Run a round until its preference pairs are built; with --to, only write the pairs of a round to a file.",
+    PAIRS_OPTIONS,
+    write_pairs_of_round,
+)
+_stage_command(
+    "train",
+    "train",
+    "Run a round until its adapter is trained; with --pairs, train an adapter on a file of pairs instead.",
+    TRAIN_OPTIONS,
+    train_on_pairs_file,
+)
 _stage_command("evaluate", "evaluate", "Run a round until its adapter is evaluated.")
 
 
@@ -367,94 +400,6 @@ def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
 @main.command()
 @json_option
 @click.pass_context
-def adapters(ctx: click.Context, as_json: bool) -> None:
-    """List the adapters of this home.
-
-    A line shows the id, the name, the state, the adapter or model that training started from, and the file.
-    """
-    with open_store(ctx, existing=True) as (_, store):
-        rows = store.rows("select * from adapters order by id")
-        if as_json:
-            echo(json.dumps(rows, indent=2))
-            return
-        for row in rows:
-            parent = (
-                f"from adapter {row['parent_id']}"
-                if row["parent_id"]
-                else "from the base model"
-                if row["round_id"]
-                else "imported"
-            )
-            echo(f"{row['id']:>3} {row['name']:<16} {row['state']:<10} {parent:<20} {row['gguf_path']}")
-        if not rows:
-            echo("no adapters yet; `conself run` trains one", err=True)
-
-
-@main.command()
-@click.argument("adapter_id", type=int)
-@click.option(
-    "--as",
-    "form",
-    type=click.Choice(["gguf-lora", "peft", "mlx", "merged"]),
-    default="merged",
-    show_default=True,
-    help="merged: a copy of the model's file that contains the adapter, for Ollama, LM Studio and others; the other "
-    "forms hold the adapter alone.",
-)
-@click.option(
-    "--number-format",
-    type=click.Choice(FORMATS),
-    default="shipped",
-    show_default=True,
-    help="Number format of a merged file; shipped keeps the formats of the model's file.",
-)
-@click.option(
-    "--to", "target", type=click.Path(path_type=Path), required=True, help="File or folder to write; it must not exist."
-)
-@click.pass_context
-def export(ctx: click.Context, adapter_id: int, form: Any, number_format: str, target: Path) -> None:
-    """Write an adapter in a form that other tools use.
-
-    ADAPTER_ID is the number that `conself adapters` shows. For a merged file, the share of the adapter's change that it
-    keeps is measured and printed.
-    """
-    from conself_local.adapters.export import export_adapter
-
-    with open_store(ctx, existing=True) as (home, store):
-        for sentence in export_adapter(store, home, adapter_id, form, number_format, target):
-            echo(sentence)
-
-
-@main.command("import-adapter")
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    help="GGUF file that the adapter was made for (default: the bundled model).",
-)
-@click.option("--name", help="Name of the adapter in this home (default: the name of the file or folder).")
-@click.option("--use", is_flag=True, help="Accept the adapter, so that the next round on this model starts from it.")
-@click.pass_context
-def import_adapter(ctx: click.Context, path: Path, model: Path | None, name: str | None, use: bool) -> None:
-    """Import a LoRA adapter from elsewhere.
-
-    PATH is a GGUF file, a PEFT folder or an mlx-lm folder. Weights are read from safetensors and GGUF only, and checked
-    against the model.
-    """
-    from conself_local.adapters.importing import import_adapter as store_adapter
-    from conself_local.model_files.bundled import bundled_model
-    from conself_local.model_files.model_file import load_model_file
-
-    with open_store(ctx) as (home, store):
-        model_file = load_model_file(model or bundled_model())
-        name = name or Path(os.path.realpath(path)).stem
-        adapter_id = store_adapter(store, home, path, model_file, name, use=use)
-        echo(f"adapter {adapter_id}: {name}" + ("; the next round starts from it" if use else ""))
-
-
-@main.command()
-@json_option
-@click.pass_context
 def verify(ctx: click.Context, as_json: bool) -> None:
     """Recompute the stored results and report differences.
 
@@ -506,5 +451,7 @@ def tui(ctx: click.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "tui", *arguments])
 
 
-for command in (problems, harvest, models, ask, serve, settings, prune, backup, restore):
+for command in (
+    adapters, export, import_adapter, problems, harvest, models, ask, serve, settings, prune, backup, restore,
+):  # fmt: skip
     main.add_command(command)

@@ -150,10 +150,11 @@ def print_report(report: dict[str, Any]) -> None:
     )
     if changed := report["changed_settings"]:
         echo("changed settings   " + ", ".join(f"{name} {format_value(value)}" for name, value in changed.items()))
+    echo(f"prompt             {report['prompt']}")
     echo(f"problems sampled   {report['problems_sampled']} of {report['problems']}")
     echo(
         f"samples            {report['samples']}, with a program {report['samples_with_program']}, "
-        f"different programs {report['programs']}"
+        f"different programs {report['programs']}, cut at the limit of tokens {report['samples_cut']}"
     )
     if report["mean_crash_rate"] is not None:
         echo(f"mean crash rate    {report['mean_crash_rate']:.3f}")

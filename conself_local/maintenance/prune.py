@@ -145,6 +145,7 @@ def _leftovers(store: Store, home: Home) -> Iterator[Path]:
     candidates = [
         *(p for p in _entries(home.path) if p.name.startswith((".probe-", *TEMPORARY)) or p.name == "conself.db.part"),
         *(p for p in _entries(home.adapters) if p.name not in stored),
+        *(p for p in _entries(home.training) if p.name.startswith("pairs-")),  # removed when its adapter is stored
         *list_unfinished_merges(home.cache),
         *(p for p in home.models.rglob("*.incomplete") if p.is_file() and not p.is_symlink()),
     ]

@@ -1,6 +1,7 @@
 """Build preference pairs: programs of the highest consensus against programs of lower consensus.
 
-Not covered: the choice of problems (`curriculum.py`), and the prompt that a pair is trained on.
+Not covered: which programs are chosen (`chosen.py`) and which problems (`curriculum.py`), and the prompt that a pair is
+trained on.
 Source: arXiv 2603.29292 for `lowest-first` with the default options; the other options are additions of this project.
 """
 
@@ -12,26 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from conself_local.method.behaviour import Behaviour, is_constant, is_crashed
+from conself_local.method.behaviour import is_crashed
+from conself_local.method.chosen import ChosenRules, ScoredSample, choose
 
 Rejected = Literal["lowest-first", "ran-first", "like-length"]
 """The order in which samples are rejected; `build_pairs` describes each value."""
-
-
-@dataclass(frozen=True)
-class ScoredSample:
-    """One sample of a problem with its program, behaviour and consensus."""
-
-    id: str
-    observation: int
-    """Index of the observation that the sample was drawn with."""
-    sample_index: int
-    """Index of the sample within its observation."""
-    code: str
-    compiled: bool
-    behaviour: Behaviour
-    consensus: float
-    """Mean agreement per input with the samples of the same problem, in [0, 1]."""
+_PAPER = ChosenRules()
 
 
 @dataclass(frozen=True)
@@ -41,21 +28,22 @@ class Pair:
     chosen: ScoredSample
     rejected: ScoredSample
     weight: float
-    """The consensus of the chosen, in [0, 1]."""
+    """Factor of the pair's preference term, in [0, 1]; here the consensus of the chosen."""
 
 
 def build_pairs(
     samples: Sequence[ScoredSample],
+    rules: ChosenRules = _PAPER,
     *,
     rejected: Rejected,
     max_pairs: int,
     distinct_code: bool = False,
-    min_cluster_share: float = 0.0,
-    allow_constant_chosen: bool = True,
+    sampled: int | None = None,
 ) -> list[Pair]:
     """Return at most `max_pairs` pairs from the samples of one problem; a pair never has equal code on both sides.
 
-    Every sample of the highest consensus above 0 is chosen. A sample of lower consensus that compiled can be rejected.
+    The samples of the highest consensus above 0 are chosen if the rules allow it (`choose`); the highest is that of
+    the samples that may be chosen at all. A sample of lower consensus that compiled can be rejected.
     Ties are broken by (observation, sample_index); the order of `samples` does not matter.
 
     `rejected` decides which samples are rejected, and in which order:
@@ -67,10 +55,7 @@ def build_pairs(
       that a pair does not teach to answer briefly.
 
     `distinct_code`: samples of equal code are one candidate, the first by (observation, sample_index).
-    `min_cluster_share`: a sample is chosen only if at least this share of the samples that ran on some input, itself
-    included, behave as it does.
-    `allow_constant_chosen`: if False, a program with the same output for every input (`is_constant`) is never chosen,
-    and the highest consensus is that of the other samples.
+    `sampled`: number of all samples of the problem, also of those without a program; None: that of `samples`.
 
     Example: the five samples a to e, `lowest-first`, at most 3 pairs -> (a, e), (a, d), (a, c), each of weight 0.875;
     `ran-first` -> (a, d), (a, c), (a, e).
@@ -79,18 +64,11 @@ def build_pairs(
     """
     if rejected not in get_args(Rejected):
         raise ValueError(f"rejected must be one of {', '.join(get_args(Rejected))}, not {rejected!r}")
-    candidates = sorted(samples, key=lambda s: (s.observation, s.sample_index))
-    if distinct_code:
-        first = {s.code: s for s in reversed(candidates)}
-        candidates = [s for s in candidates if first[s.code] is s]
-    eligible = [s for s in candidates if allow_constant_chosen or not is_constant(s.behaviour)]
-    highest = max((s.consensus for s in eligible), default=0.0)
-    chosen = [
-        s
-        for s in eligible
-        if s.consensus == highest and highest > 0 and _cluster_share(s, samples) >= min_cluster_share
-    ]
-    losers = [s for s in candidates if s.consensus < highest and s.compiled]
+    candidates = pair_candidates(samples, distinct_code=distinct_code)
+    chosen = choose(samples, candidates, rules, sampled=len(samples) if sampled is None else sampled)
+    if not chosen:
+        return []
+    losers = [s for s in candidates if s.consensus < chosen[0].consensus and s.compiled]
     crashed_last = rejected != "lowest-first"
     losers.sort(key=lambda s: (crashed_last and is_crashed(s.behaviour), s.consensus, s.observation, s.sample_index))
     if rejected == "like-length":
@@ -99,10 +77,13 @@ def build_pairs(
     return pairs[:max_pairs]
 
 
-def _cluster_share(sample: ScoredSample, samples: Sequence[ScoredSample]) -> float:
-    """Return the share of the samples that ran on some input and behave as `sample` does, itself included."""
-    ran = [s.behaviour for s in samples if not is_crashed(s.behaviour)]
-    return ran.count(sample.behaviour) / len(ran)
+def pair_candidates(samples: Sequence[ScoredSample], *, distinct_code: bool) -> list[ScoredSample]:
+    """Return the samples that can be in a pair, by (observation, sample_index); `distinct_code` as in `build_pairs`."""
+    candidates = sorted(samples, key=lambda s: (s.observation, s.sample_index))
+    if not distinct_code:
+        return candidates
+    first = {s.code: s for s in reversed(candidates)}
+    return [s for s in candidates if first[s.code] is s]
 
 
 def _pairs_of_like_length(chosen: Sequence[ScoredSample], losers: Sequence[ScoredSample], max_pairs: int) -> list[Pair]:

@@ -33,12 +33,9 @@ from typing import Any
 from conself_local.adapters.merged_weights import ensure_merged_weights
 from conself_local.errors import ConselfError
 from conself_local.events import Notice, OnEvent, StageDone
-from conself_local.machine.builds import torch_build, trains_on_card
-from conself_local.machine.gpu import find_gpus, wait_until_released
 from conself_local.machine.power import read_power
-from conself_local.machine.room import gib, verify_disk, verify_memory
+from conself_local.machine.room import verify_disk
 from conself_local.model_files.converted_weights import ORIGINAL
-from conself_local.model_files.memory import training_bytes
 from conself_local.round.context import Endpoint, RoundContext
 from conself_local.round.engine import fix_engine
 from conself_local.sampling.config import LLAMA_CPP, SamplingConfig
@@ -52,6 +49,8 @@ from conself_local.stages.augment import ask_for_inputs, augment_inputs
 from conself_local.stages.benchmark import Benchmark
 from conself_local.stages.evaluate import evaluate, sample_and_run
 from conself_local.stages.execute import OverlappedExecution, execute_programs
+from conself_local.stages.likelihood import find_unmeasured, measure_likelihoods
+from conself_local.stages.run_training import verify_room_for_training
 from conself_local.stages.sample import sample_observations, sample_programs
 from conself_local.stages.score import build_round_pairs, score_problems
 from conself_local.stages.train import train_adapter
@@ -92,9 +91,10 @@ def run_round(
         score_problems(store, round_, context.on_event)
     trained = store.value("select id from adapters where round_id = ?", round_.id)
     if "pair" in wanted and not trained:
+        _measure_likelihoods(context, round_)
         build_round_pairs(store, round_, context.on_event)
     if "train" in wanted and not trained:
-        _verify_room_for_training(context)
+        verify_room_for_training(context.model, context.on_event)
         train_adapter(store, round_, context.model, context.home, context.on_event)
     adapter_id = store.value("select id from adapters where round_id = ?", round_.id)
     if "evaluate" in wanted and adapter_id:
@@ -105,15 +105,12 @@ def run_round(
     return round_report(store, round_.id)
 
 
-def _verify_room_for_training(context: RoundContext) -> None:
-    """Wait until the card has the engine's memory back, and raise ConselfError if main memory is too small to train."""
-    on_card = trains_on_card(find_gpus(), torch_build())
-    if on_card:
-        free = wait_until_released()
-        if free is not None:
-            context.on_event(Notice(f"the engine has ended; {gib(free)} of the card's memory are free for training"))
-    needed = training_bytes(context.model, on_card)
-    verify_memory("training", needed, "close other programs, or train a smaller model")
+def _measure_likelihoods(context: RoundContext, round_: RoundInfo) -> None:
+    """Open the engine and measure the likelihoods that decide which programs are chosen, if there are such."""
+    if unmeasured := find_unmeasured(context.store, round_):
+        adapter = context.store.adapter_file(round_.base_adapter_id)
+        with open_engine(context, round_.settings) as engine:
+            measure_likelihoods(context.store, unmeasured, engine, adapter, context.on_event)
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from typing import Any
 
 from conself_local.evaluation.compare import compare, first_version
 from conself_local.hashes import behaviour_id, file_sha256, program_id, prompt_id
-from conself_local.method.consensus import consensus
 from conself_local.method.curriculum import normalise_entropy, select_learnable
 from conself_local.method.entropy import clusters
 from conself_local.sampling.extract import extract_program
@@ -123,6 +122,8 @@ def _verify_samples(store: Store, round_: RoundInfo) -> Iterator[str]:
             yield f"samples: {row['id']} names a different program from the one in its text"
         if row["mean_nll"] is not None and not _possible(row["mean_nll"], row["mean_entropy_bits"]):
             yield f"samples: {row['id']} has an impossible likelihood or entropy"
+        if row["plain_logp"] is not None and not row["plain_logp"] <= 0:
+            yield f"samples: {row['id']} has an impossible likelihood under the plain prompt"
     if store.stage_summary(round_.id, "sample"):
         for id in problems:
             count = len(found.get(id, set()))
@@ -174,7 +175,7 @@ def _verify_metrics(store: Store, round_: RoundInfo) -> Iterator[str]:
         numbers = clusters(evidence[id].behaviours)
         if row["samples"] != evidence[id].sampled or row["clusters"] != len(set(numbers) - {None}):
             yield f"metrics: {id} has counts that differ from those of its samples"
-        yield from _verify_scores(store, evidence[id].rows, consensus(evidence[id].behaviours), numbers)
+        yield from _verify_scores(store, evidence[id].rows, evidence[id].consensus(round_.settings), numbers)
 
 
 def _verify_scores(store: Store, rows: list[Row], values: list[float], numbers: list[int | None]) -> Iterator[str]:

@@ -237,7 +237,7 @@ def pair_rows(store: Store, round_id: int) -> list[Row]:
     """
     sql = """select p.id, p.problem_id, p.weight, p.excluded, c.code as chosen, r.code as rejected,
              sc.cluster as chosen_cluster,
-             sr.cluster as rejected_cluster, sr.consensus as rejected_consensus
+             sr.cluster as rejected_cluster, sr.consensus as rejected_consensus, sc.consensus as chosen_consensus
              from pairs p join samples a on a.id = p.chosen_id join samples b on b.id = p.rejected_id
              join programs c on c.id = a.program_id join programs r on r.id = b.program_id
              left join sample_scores sc on sc.sample_id = a.id left join sample_scores sr on sr.sample_id = b.id
@@ -246,12 +246,12 @@ def pair_rows(store: Store, round_id: int) -> list[Row]:
 
 
 def _why_pair(row: Row) -> str:
-    """Return why the pair was built, from the weight and the scores of its samples."""
+    """Return why the pair was built, from the scores of its samples."""
     against = "failed on every input" if row["rejected_cluster"] is None else "ran and disagreed"
-    consensus = "" if row["rejected_consensus"] is None else f" (consensus {row['rejected_consensus']:.2f})"
-    return (
-        f"the chosen has the highest consensus of its problem, {row['weight']:.2f}; the rejected {against}{consensus}"
-    )
+    chosen, rejected = row["chosen_consensus"], row["rejected_consensus"]
+    consensus = "" if rejected is None else f" (consensus {rejected:.2f})"
+    highest = "" if chosen is None else f", {chosen:.2f}"
+    return f"the chosen has the highest consensus of its problem{highest}; the rejected {against}{consensus}"
 
 
 def training_steps(store: Store, round_id: int) -> list[Row]:

@@ -219,10 +219,18 @@ class EngineProcess:
         """Use this number of threads from the next batch on; return when the engine has set it."""
         self._ask({"op": "threads", "threads": threads})
 
-    def tokenize(self, text: str) -> list[int]:
-        """Return the tokens of a completion: no beginning-of-sequence token, and no text becomes a special token."""
-        ids: list[int] = self._ask({"op": "tokenize", "text": text, "special": False})["token_ids"]
+    def tokenize(self, text: str, special: bool = False) -> list[int]:
+        """Return the tokens of a completion: no beginning-of-sequence token, and no text becomes a special token.
+
+        With `special`, the text is a rendered prompt, and is tokenised as `encode` does.
+        """
+        ids: list[int] = self._ask({"op": "tokenize", "text": text, "special": special})["token_ids"]
         return ids
+
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        """Return the text of a completion's tokens, which the vocabulary must have; special tokens have no text."""
+        text: str = self._ask({"op": "detokenize", "token_ids": list(token_ids)})["text"]
+        return text
 
     def score(
         self, prompt_token_ids: Sequence[int], completion_token_ids: Sequence[int], adapter: Path | None = None

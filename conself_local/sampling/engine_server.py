@@ -44,6 +44,9 @@ class Engine(Protocol):
     def tokenize(self, text: str, special: bool = True) -> list[int]:
         """Return the token ids; with `special`, the text of special tokens becomes those tokens."""
 
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        """Return the text of a completion's tokens; special tokens have none."""
+
     def submit(self, request: SampleRequest) -> None:
         """Append a request to the queue; `step` works on it."""
 
@@ -179,6 +182,8 @@ def _handle(engine: Engine, renderer: TemplateRenderer, call: dict[str, Any], ch
             _write(channel, _encode(engine, renderer, call))
         except ConselfError as error:  # of this call only: other requests are in progress
             _write(channel, {"refused": error.message, "hint": error.hint})
+    elif call["op"] == "detokenize":
+        _write(channel, {"text": engine.detokenize(call["token_ids"])})
     elif call["op"] == "threads":
         engine.set_threads(call["threads"])
         _write(channel, {"threads": call["threads"]})

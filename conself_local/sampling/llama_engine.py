@@ -147,6 +147,10 @@ class LlamaEngine:
         """Return the token ids of a text (`Vocabulary.tokenize`)."""
         return self.vocabulary.tokenize(text, special)
 
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        """Return the text of a completion's tokens (`Vocabulary.detokenize`)."""
+        return self.vocabulary.detokenize(token_ids)
+
     # -- the queue ------------------------------------------------------------------------------------------
 
     def submit(self, request: SampleRequest) -> None:

@@ -86,6 +86,11 @@ class MlxEngine:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return ids
 
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        """Return the text of a completion's tokens; special tokens have none."""
+        text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        return text
+
     def submit(self, request: SampleRequest) -> None:
         """Append a request to the queue; `step` works on it."""
         self._queue.add(request)

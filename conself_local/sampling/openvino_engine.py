@@ -70,6 +70,10 @@ class OpenVinoEngine:
         """Return the token ids of a text (`Vocabulary.tokenize`)."""
         return self.vocabulary.tokenize(text, special)
 
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        """Return the text of a completion's tokens (`Vocabulary.detokenize`)."""
+        return self.vocabulary.detokenize(token_ids)
+
     def _use(self, adapter: Path | None, *, scoring: bool = False) -> None:
         """Open the file of an adapter, or the weights without one for None; call it only while idle."""
         if (adapter, scoring) == (self._adapter, self._scoring):

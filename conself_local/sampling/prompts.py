@@ -1,14 +1,25 @@
 """Write the prompts of a round: for observations, for a program with or without an observation, for test inputs.
 
 An observation is a key point, a constraint, a pitfall or a strategy, never code. The answer to a program prompt is one
-```python block. The *plain* prompt, without an observation, is also the prompt of the training pairs. The chat template
-is not applied here (`chat_template.py`). Source: section 1 of the method (ConSelf, arXiv 2603.29292).
+```python block. A program can be asked for in three ways (`settings.Prompt`); only `observation` ever holds an
+observation. Without one, the prompt is also that of the training pairs and of the evaluation. The chat template is not
+applied here (`chat_template.py`). Sources: section 1 of the method (ConSelf, arXiv 2603.29292) for `observation`; the
+instruction and the beginning of the answer of EvalPlus (evalplus/codegen.py) for `completion`.
 """
 
 from __future__ import annotations
 
+import textwrap
+
 from conself_local.problems.problem import Problem
 from conself_local.sampling.sampler import ChatMessage
+from conself_local.settings import Prompt
+
+_STDIN = "The program reads from standard input (stdin) and prints to standard output (stdout)."
+_COMPLETE = "Please provide a self-contained Python script that solves the following problem in a markdown code block:"
+_COMPLETED = (
+    "Below is a Python script with a self-contained function that solves the problem and passes corresponding tests:"
+)
 
 
 def observation_messages(problem: Problem, wanted: int) -> list[ChatMessage]:
@@ -24,19 +35,40 @@ def observation_messages(problem: Problem, wanted: int) -> list[ChatMessage]:
     ]
 
 
-def program_messages(problem: Problem, observation: str | None = None) -> list[ChatMessage]:
-    """Return the prompt for one program; without an observation it is the plain prompt."""
+def program_messages(
+    problem: Problem, observation: str | None = None, prompt: Prompt = "observation"
+) -> list[ChatMessage]:
+    """Return the prompt for one program; an observation is part of it only if `prompt` is `observation`.
+
+    - `observation`: the statement, the observation if there is one, the code to start from, and the form of the answer.
+    - `plain`: the statement and the code to start from, as somebody would ask in a chat.
+    - `completion`: EvalPlus's instruction, then the statement as the docstring of the code to start from.
+    """
+    if prompt == "completion":
+        return [ChatMessage("user", f"{_COMPLETE}\n```\n{_as_docstring(problem)}\n```\n")]
     parts = [problem.statement]
-    if observation:
+    if observation and prompt == "observation":
         parts.append(f"Keep this in mind: {observation}")
     if problem.kind == "stdin":
-        parts.append("The program reads from standard input (stdin) and prints to standard output (stdout).")
+        parts.append(_STDIN)
     elif problem.starter_code:
         parts.append(f"Start from this code:\n```python\n{problem.starter_code}\n```")
     else:
         parts.append(f"The function must be named `{problem.entry_point}`.")
-    parts.append("Answer with one ```python block that holds the whole program and nothing else.")
+    if prompt == "observation":
+        parts.append("Answer with one ```python block that holds the whole program and nothing else.")
     return [ChatMessage("user", "\n\n".join(parts))]
+
+
+def _as_docstring(problem: Problem) -> str:
+    """Return the statement as a docstring: of the function to start from, or of the whole script."""
+    if problem.kind == "function" and problem.starter_code:
+        last_line = problem.starter_code.rpartition("\n")[2]
+        indent = " " * (len(last_line) - len(last_line.lstrip()) + 4)
+        docstring = textwrap.indent(f'"""\n{problem.statement.strip()}\n"""', indent)
+        return f"{problem.starter_code}\n{docstring}"
+    named = _STDIN if problem.kind == "stdin" else f"The function must be named `{problem.entry_point}`."
+    return f'"""\n{problem.statement.strip()}\n{named}\n"""'
 
 
 def input_messages(problem: Problem, wanted: int) -> list[ChatMessage]:
@@ -57,11 +89,14 @@ def input_messages(problem: Problem, wanted: int) -> list[ChatMessage]:
     ]
 
 
-def answer_prefix(problem: Problem) -> str:
+def answer_prefix(problem: Problem, prompt: Prompt = "observation") -> str:
     """Return the beginning of the answer that the `laptop` settings give to the model: the fence and the starter code.
 
-    It ends without a newline, so that the model samples the newline and the indent in its own tokens.
+    It ends without a newline, so that the model samples the newline and the indent in its own tokens. For `completion`
+    it is EvalPlus's sentence and the fence, after which the model writes the whole script.
     """
+    if prompt == "completion":
+        return f"{_COMPLETED}\n```python\n"
     if problem.kind == "stdin" or not problem.starter_code:
         return "```python\n"
     return f"```python\n{problem.starter_code}"

@@ -7,6 +7,7 @@ Not covered: chat templates (`model_files/chat_template.py`).
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,10 @@ class Vocabulary:
             buffer = ctypes.create_string_buffer(-size)
             size = ll.llama_token_to_piece(self._vocab, token, buffer, -size, 0, False)
         return buffer.raw[:size]
+
+    def detokenize(self, token_ids: Sequence[int]) -> str:
+        """Return the text of sampled tokens; special ones have none, and bytes that are not UTF-8 are replaced."""
+        return b"".join(map(self.piece, token_ids)).decode(errors="replace")
 
     def ends(self, token: int) -> bool:
         """Return whether a token ends an answer."""

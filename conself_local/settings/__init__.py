@@ -17,7 +17,7 @@ from conself_local.settings.presets import (
     describe_settings,
     find_differences,
 )
-from conself_local.settings.sampling import SamplingSettings
+from conself_local.settings.sampling import Prompt, SamplingSettings
 from conself_local.settings.schema import (
     FIELDS,
     GROUPS,
@@ -52,6 +52,7 @@ __all__ = [
     "PairWeight",
     "Pairing",
     "Preset",
+    "Prompt",
     "SamplingSettings",
     "SelectionSettings",
     "SettingField",

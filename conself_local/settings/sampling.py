@@ -6,16 +6,28 @@ The defaults are those of the preset `paper`. Source: arXiv 2603.29292 and the s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from conself_local.settings.describe import setting
 
 _MAX_TOKENS = 1_000_000
+Prompt = Literal["observation", "plain", "completion"]
+"""How a program is asked for (`sampling/prompts.py`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
     """How observations and programs are sampled from the model."""
 
+    prompt: Prompt = setting(
+        "observation",
+        label="Prompt",
+        meaning="The prompt of programs for sampling, training and judging: observation is ours, and holds an "
+        "observation only while sampling; plain asks as in a chat; completion asks as EvalPlus does. With the last "
+        "two, no observations are asked for.",
+        time="Sampling becomes shorter without observations.",
+        reason="It is the paper's choice.",
+    )
     observations: int = setting(
         3,
         label="Observations",

@@ -10,10 +10,11 @@ from typing import Literal
 
 from conself_local.method.curriculum import EntropyNormalisation
 from conself_local.method.pairs import Rejected
+from conself_local.method.votes import VoteWeights
 from conself_local.settings.describe import setting
 
 Pairing = Literal["consensus", "random"]
-PairWeight = Literal["consensus", "one", "none"]
+PairWeight = Literal["consensus", "margin", "one", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +88,45 @@ class PairSettings:
         time="Training becomes shorter without them, because fewer pairs are built.",
         reason="Programs that ignore their input agree with each other without being right.",
     )
+    vote_weights: VoteWeights = setting(
+        "equal",
+        label="Weights of votes",
+        meaning="Weight of a program's vote in the consensus: equal, or informative: programs that only return None 0, "
+        "constants 0.3, others 1; then a constant may be chosen if every program that ran is one.",
+        time="No effect.",
+        reason="It is the paper's choice.",
+    )
+    max_cluster_share: float | None = setting(
+        None,
+        label="Cluster share limit",
+        meaning="The share of the samples that ran and behave as a chosen one must be below this; none: no limit.",
+        unit="share of samples",
+        above=0,
+        at_most=1,
+        time="Training becomes shorter with a lower limit, because fewer pairs are built.",
+        reason="The paper has no such limit.",
+    )
+    min_vote_share: float = setting(
+        0.0,
+        label="Least vote share",
+        meaning="Least share of all samples, crashed ones too, that must behave as a chosen sample, itself included.",
+        unit="share of samples",
+        at_least=0,
+        at_most=1,
+        time="Training becomes shorter with a higher share, because fewer pairs are built.",
+        reason="The paper has no such limit.",
+    )
+    chosen_programs: int | None = setting(
+        None,
+        label="Chosen programs",
+        meaning="Maximum number of chosen programs of a problem, each of another syntax tree, the likeliest under the "
+        "plain prompt first; none: all of the highest consensus, in the order in which they were sampled.",
+        unit="programs",
+        at_least=1,
+        at_most=1000,
+        time="Candidates from prompts with observations are scored once more before pairs are built.",
+        reason="It is the paper's choice.",
+    )
     max_pairs: int = setting(
         3,
         label="Pairs per problem",
@@ -107,7 +147,8 @@ class PairSettings:
     weight: PairWeight = setting(
         "consensus",
         label="Weight of the preference",
-        meaning="Weight of the preference term: the chosen's consensus, one (plain DPO), or none (the SFT term alone).",
+        meaning="Weight of the preference term: the chosen's consensus, the margin of votes over the next behaviour, "
+        "one (plain DPO), or none (the SFT term alone).",
         time="No effect.",
         reason="It is the paper's choice.",
     )

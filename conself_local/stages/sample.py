@@ -26,8 +26,8 @@ def sample_observations(
 ) -> None:
     """Store `sampling.observations` observations for every problem that has none yet.
 
-    If no completion gives enough observations within `sampling.max_observation_attempts`, None is stored for each: then
-    the programs are sampled from the plain prompt.
+    If no completion gives enough observations within `sampling.max_observation_attempts`, or if the prompt of the
+    settings holds none, None is stored for each: then the programs are sampled from the plain prompt.
     """
     settings = round_.settings.sampling
     problems = store.round_problems(round_.id)
@@ -38,6 +38,11 @@ def sample_observations(
     total, done, given = len(problems), len(done_ids), 0
     on_event(StageStarted("observe", done, total))
     pending = [p for p in problems if p.id not in done_ids]
+    if settings.prompt != "observation":
+        with store.transaction():
+            for problem in pending:
+                store.insert_observations(round_.id, problem.id, [None] * settings.observations, 0)
+        pending = []
     for attempt in range(1, settings.max_observation_attempts + 1):
         by_id = {p.id: p for p in pending}
         failed: list[Problem] = []
@@ -57,6 +62,8 @@ def sample_observations(
     summary = (
         f"{store.value(sql, round_.id)} of {total} problems have observations; "
         "the others are sampled from the plain prompt"
+        if settings.prompt == "observation"
+        else f"the prompt `{settings.prompt}` holds no observations, so none were asked for"
     )
     store.finish_stage(round_.id, "observe", summary)
     on_event(StageDone("observe", summary))
@@ -105,11 +112,12 @@ def sample_programs(
         done += 1
         on_event(ItemStored("sample", done, total, problem.id))
         after_each()
-    sql = """select count(*) as samples, count(program_id) as with_program, count(distinct program_id) as programs
-             from samples where round_id = ?"""
+    sql = """select count(*) as samples, count(program_id) as with_program, count(distinct program_id) as programs,
+             coalesce(sum(finish = 'length'), 0) as cut from samples where round_id = ?"""
     counts = store.row(sql, round_.id)
     summary = (
-        f"{counts['samples']} samples, {counts['with_program']} with a program, {counts['programs']} different programs"
+        f"{counts['samples']} samples, {counts['with_program']} with a program, {counts['programs']} different "
+        f"programs; {counts['cut']} answers were cut at the limit of tokens"
     )
     store.finish_stage(round_.id, "sample", summary)
     on_event(StageDone("sample", summary))

@@ -7,6 +7,7 @@ Not covered: the formulas (`method/`).
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -16,10 +17,12 @@ from statistics import fmean
 from conself_local.events import Notice, OnEvent, StageDone, StageStarted
 from conself_local.hashes import content_id
 from conself_local.method.behaviour import Behaviour, comparison_key, crash_rate
+from conself_local.method.chosen import ChosenRules, ScoredSample, choose
 from conself_local.method.consensus import consensus
 from conself_local.method.curriculum import ProblemScore, normalise_entropy, select_learnable
 from conself_local.method.entropy import clusters, semantic_entropy_bits
-from conself_local.method.pairs import Pair, ScoredSample, build_pairs, random_pairs
+from conself_local.method.pairs import Pair, build_pairs, pair_candidates, random_pairs
+from conself_local.method.votes import vote_margin, voter_weights
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings
 from conself_local.stages.collapse import collapse_warnings, compare_with_last_round
@@ -45,16 +48,23 @@ class ProblemEvidence:
         valid = sum(c is not None for c in clusters(self.behaviours))
         return ProblemScore(crash_rate(self.behaviours), semantic_entropy_bits(self.behaviours), valid)
 
+    def consensus(self, settings: Settings) -> list[float]:
+        """Return the consensus of each row, with the votes weighted as the settings say."""
+        return consensus(self.behaviours, voter_weights(self.behaviours, settings.pairs.vote_weights))
+
 
 def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemEvidence:
     """Read the counted samples of one problem: those whose program has run under the round's limits.
 
     Nondeterministic programs are excluded unless `execution.keep_nondeterministic`. A program that did not run on the
-    added inputs has None on each of them.
+    added inputs has None on each of them. `plain_logp` of a row is the mean log-probability under the plain prompt:
+    what `likelihood.py` stored, or the negated NLL of a sample that was drawn from that very prompt; else None.
     """
     sql = """select s.id, s.observation, s.number, s.mean_nll, s.mean_entropy_bits, s.program_id, p.code, e.compiled,
+             coalesce(s.plain_logp, case when s.prompt_id = q.plain_prompt_id then -s.mean_nll end) as plain_logp,
              min(e.deterministic, coalesce(g.deterministic, 1)) as deterministic, b.outputs, c.outputs as grown_outputs
              from samples s left join programs p on p.id = s.program_id
+             left join round_problems q on q.round_id = s.round_id and q.problem_id = s.problem_id
              left join executions e on e.program_id = s.program_id and e.limits = ?
              left join behaviours b on b.id = e.behaviour_id
              left join executions g on g.program_id = s.program_id and g.limits = ?
@@ -141,7 +151,7 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
                     "pairs": len(pairs_from(one, settings, round_.seed)),
                 }
             )
-            for row, number, value in zip(one.rows, numbers, consensus(one.behaviours), strict=True):
+            for row, number, value in zip(one.rows, numbers, one.consensus(settings), strict=True):
                 store.db.table("sample_scores").insert({"sample_id": row["id"], "cluster": number, "consensus": value})
     summary = f"{len(normalised)} of {len(problems)} problems are informative, {len(selected)} are learnable"
     stats = compare_with_last_round(store, round_)
@@ -157,17 +167,36 @@ def _mean_of(rows: Sequence[Row], column: str) -> float | None:
     return fmean(values) if values else None
 
 
-def scored_samples(evidence: ProblemEvidence) -> list[ScoredSample]:
-    """Return the counted samples with behaviour and consensus, as `build_pairs` takes them."""
+def scored_samples(evidence: ProblemEvidence, settings: Settings) -> list[ScoredSample]:
+    """Return the counted samples with behaviour, consensus and likelihood, as `build_pairs` takes them."""
     return [
-        ScoredSample(r["id"], r["observation"], r["number"], r["code"], bool(r["compiled"]), b, c)
-        for r, b, c in zip(evidence.rows, evidence.behaviours, consensus(evidence.behaviours), strict=True)
+        ScoredSample(r["id"], r["observation"], r["number"], r["code"], bool(r["compiled"]), b, c, r.get("plain_logp"))
+        for r, b, c in zip(evidence.rows, evidence.behaviours, evidence.consensus(settings), strict=True)
     ]
+
+
+def chosen_rules(settings: Settings) -> ChosenRules:
+    """Return the rules of the settings for the programs that may be chosen."""
+    return ChosenRules(
+        vote_weights=settings.pairs.vote_weights,
+        allow_constant=settings.pairs.allow_constant_chosen,
+        min_cluster_share=settings.pairs.min_cluster_share,
+        max_cluster_share=settings.pairs.max_cluster_share,
+        min_vote_share=settings.pairs.min_vote_share,
+        max_programs=settings.pairs.chosen_programs,
+    )
+
+
+def choosable(evidence: ProblemEvidence, settings: Settings) -> list[ScoredSample]:
+    """Return all samples from which the chosen ones of a problem are taken: those of the highest consensus."""
+    samples = scored_samples(evidence, settings)
+    candidates = pair_candidates(samples, distinct_code=settings.pairs.distinct_code)
+    rules = dataclasses.replace(chosen_rules(settings), max_programs=None)
+    return choose(samples, candidates, rules, sampled=evidence.sampled)
 
 
 def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
     """Return the pairs of one problem as rows of the table `pairs`, without position, prompt and exclusion."""
-    weights = {"one": 1.0, "none": 0.0}
     return [
         {
             "id": content_id("pair", [pair.chosen.id, pair.rejected.id]),
@@ -175,7 +204,7 @@ def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
             "problem_id": problem.id,
             "chosen_id": pair.chosen.id,
             "rejected_id": pair.rejected.id,
-            "weight": weights.get(round_.settings.pairs.weight, pair.weight),
+            "weight": pair.weight,
         }
         for pair in pairs_from(load_evidence(store, round_, problem), round_.settings, round_.seed)
     ]
@@ -184,22 +213,34 @@ def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
 def pairs_from(evidence: ProblemEvidence, settings: Settings, seed: int) -> list[Pair]:
     """Build the pairs of one problem as the settings say; `seed` is that of the round.
 
-    With `pairs.pairing` "random", the pairs are random, but only for problems that would have consensus pairs.
+    With `pairs.pairing` "random", the pairs are random, but only for problems that would have consensus pairs; a vote
+    margin as weight is then that of the consensus pairs.
     """
-    samples, rules = scored_samples(evidence), settings.pairs
+    samples, rules = scored_samples(evidence, settings), settings.pairs
     pairs = build_pairs(
         samples,
+        chosen_rules(settings),
         rejected=rules.rejected,
         max_pairs=rules.max_pairs,
         distinct_code=rules.distinct_code,
-        min_cluster_share=rules.min_cluster_share,
-        allow_constant_chosen=rules.allow_constant_chosen,
+        sampled=evidence.sampled,
     )
-    if pairs and rules.pairing == "random":
-        return random_pairs(
+    if not pairs:
+        return []
+    weight = _common_weight(evidence, settings, pairs[0].chosen.behaviour)
+    if rules.pairing == "random":
+        pairs = random_pairs(
             samples, max_pairs=rules.max_pairs, seed=seed_for(seed, evidence.problem_id, "random pairs")
         )
-    return pairs
+    return pairs if weight is None else [dataclasses.replace(pair, weight=weight) for pair in pairs]
+
+
+def _common_weight(evidence: ProblemEvidence, settings: Settings, chosen: Behaviour) -> float | None:
+    """Return the weight that all pairs of the problem have, or None if each has the consensus of its chosen."""
+    if settings.pairs.weight == "margin":
+        votes = settings.pairs.vote_weights
+        return vote_margin(evidence.behaviours, chosen, vote_weights=votes, sampled=evidence.sampled)
+    return {"one": 1.0, "none": 0.0}.get(settings.pairs.weight)
 
 
 def build_round_pairs(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:

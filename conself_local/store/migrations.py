@@ -149,3 +149,13 @@ def answers_have_addresses(db: Database) -> None:
     db.execute("create index evaluation_samples_by_answer on evaluation_samples(answer_id)")
     key = "answer_id text not null, scorer text not null"
     db.execute(f"create table answer_scores ({key}, logp real not null, primary key (answer_id, scorer))")
+
+
+@migrations(name="0008_likelihood_and_origin")
+def likelihood_and_origin(db: Database) -> None:
+    """Add the likelihood of a sample under the plain prompt, and where an adapter comes from that no round made.
+
+    `plain_logp`: natural log-probability, mean over the completion's tokens; null if it was not needed.
+    """
+    db.execute("alter table samples add column plain_logp real")
+    db.execute("alter table adapters add column origin text")

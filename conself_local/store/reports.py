@@ -26,8 +26,8 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
     """
     info = store.round(round_id)
     sampled = store.row(
-        """select count(*) as samples, count(program_id) as with_program, count(distinct program_id) as programs
-           from samples where round_id = ?""",
+        """select count(*) as samples, count(program_id) as with_program, count(distinct program_id) as programs,
+           coalesce(sum(finish = 'length'), 0) as cut from samples where round_id = ?""",
         round_id,
     )
     scored = store.row(
@@ -62,6 +62,8 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
         "samples": sampled["samples"],
         "samples_with_program": sampled["with_program"],
         "programs": sampled["programs"],
+        "samples_cut": sampled["cut"],
+        "prompt": info.settings.sampling.prompt,
         "mean_crash_rate": scored["crash_rate"],
         "informative": scored["informative"],
         "learnable": scored["learnable"],

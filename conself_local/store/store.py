@@ -39,7 +39,7 @@ Row = dict[str, Any]
 TOKENS = "coalesce(tokens, json_array_length(token_ids))"
 """The number of tokens of a row of `samples`, in SQL; it is known even if the token ids were removed (`pruning.py`)."""
 IMPORTED = 0
-"""The value of `round_id` of an adapter that was imported, not trained in this home."""
+"""The value of `round_id` of an adapter that no round of this home made: imported, or trained on a file of pairs."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,6 @@ a pair are right.
 from __future__ import annotations
 
 import argparse
-import ast
 import gzip
 import itertools
 import json
@@ -27,6 +26,7 @@ from conself_local.events import ignore_events
 from conself_local.method.behaviour import is_crashed
 from conself_local.method.curriculum import select_learnable
 from conself_local.method.pairs import build_pairs
+from conself_local.method.syntax_tree import syntax_tree_key
 from conself_local.problems.literals import parse_input
 from conself_local.problems.load import load_starter
 from conself_local.problems.problem import Problem
@@ -149,7 +149,7 @@ def _print_bound(evidence: Iterable[ProblemEvidence], on_all: Rights) -> None:
             if a == b:
                 if right_a and right_b:
                     both_right += 1
-                elif _code_without_names(code_a) == _code_without_names(code_b):
+                elif syntax_tree_key(code_a) == syntax_tree_key(code_b):
                     same += 1
                 else:
                     others += 1
@@ -157,19 +157,6 @@ def _print_bound(evidence: Iterable[ProblemEvidence], on_all: Rights) -> None:
         f"not distinguished: {both_right} pairs of two programs that agree with the reference, {same} that are equal but for names and "
         f"comments, {others} others"
     )
-
-
-def _code_without_names(code: str) -> str:
-    """Return a dump of the syntax tree without names, comments and docstrings."""
-    tree = ast.parse(code)
-    names: dict[str, str] = {}
-    for node in ast.walk(tree):
-        for field in ("id", "arg", "name"):
-            if isinstance(value := getattr(node, field, None), str):
-                setattr(node, field, names.setdefault(value, f"n{len(names)}"))
-        if isinstance(body := getattr(node, "body", None), list):
-            node.body = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant))]  # type: ignore[attr-defined]
-    return ast.dump(tree)
 
 
 def _correlation(evidence: dict[str, ProblemEvidence], right: Rights) -> tuple[float, int]:
@@ -200,7 +187,7 @@ def _print_pairs(
     tally = np.zeros(5)
     for id in on_given.keys() & set(selected):
         pairs = build_pairs(
-            scored_samples(evidence[id]),
+            scored_samples(evidence[id], settings),
             rejected=settings.pairs.rejected,
             max_pairs=settings.pairs.max_pairs,
             distinct_code=settings.pairs.distinct_code,

@@ -13,6 +13,7 @@ from conself_local.model_files.model_file import ModelFile, load_model_file
 LAYERS, WIDTH, HIDDEN, HEADS, KV_HEADS, VOCABULARY = 2, 32, 64, 4, 2, 96
 
 
+LETTERS, FIRST_LETTER = "abcdefghijklmnopqrstuvwxyz0123456789", 10
 TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
 """A chat template that joins the messages' contents."""
 
@@ -25,12 +26,14 @@ def write_tiny_model(
     seed: int = 0,
     template: str = TEMPLATE,
     tensors_per_part: int = 0,
+    letters: bool = False,
     edit: Callable[[gguf.GGUFWriter], None] = lambda writer: None,
 ) -> ModelFile:
     """Write the model to `target`, and return its description; `tied`: the output layer uses the embedding's weights.
 
     With `tensors_per_part` it is split: `tiny.gguf` becomes `tiny-00001-of-00004.gguf` and so on, as llama.cpp names
-    parts. `edit` may add metadata.
+    parts. `edit` may add metadata. With `letters`, the tokens after the first ten are `LETTERS`, so that texts can be
+    tokenised, and t1 and t2 are control tokens; else no text has tokens.
     """
     random = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(str(target), architecture, split_max_tensors=tensors_per_part)
@@ -44,7 +47,11 @@ def write_tiny_model(
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_freq_base(10000.0)
     writer.add_tokenizer_model("gpt2")
-    writer.add_token_list([f"t{i}" for i in range(VOCABULARY)])
+    tokens = [f"t{i}" for i in range(VOCABULARY)]
+    if letters:
+        tokens[FIRST_LETTER : FIRST_LETTER + len(LETTERS)] = LETTERS
+        writer.add_token_types([3 if i in (1, 2) else 1 for i in range(VOCABULARY)])
+    writer.add_token_list(tokens)
     writer.add_token_merges([f"t {digit}" for digit in range(10)])
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)

@@ -69,7 +69,8 @@ class AdaptersScreen(BaseScreen):
         return self.query_one("#adapters", BigTable).row
 
     def _cells(self, row: dict[str, Any]) -> list[str]:
-        parent = f"adapter {row['parent_id']}" if row["parent_id"] else "base model" if row["round_id"] else "imported"
+        trained = row["round_id"] or row["origin"]
+        parent = f"adapter {row['parent_id']}" if row["parent_id"] else "base model" if trained else "imported"
         mark = "▶" if row["id"] == self.app_state.adapter_id else ""
         return [mark, str(row["id"]), row["name"], row["state"], parent, row["created_at_utc"][:19]]
 

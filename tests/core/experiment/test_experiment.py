@@ -14,7 +14,8 @@ from conself_local.experiment.results import Arm, ExperimentInputs, SeedResult, 
 from conself_local.experiment.spec import read_experiment
 from conself_local.experiment.table import between_arms_lines, table_lines
 from conself_local.home import Home
-from conself_local.method.pairs import ScoredSample, random_pairs
+from conself_local.method.chosen import ScoredSample
+from conself_local.method.pairs import random_pairs
 from conself_local.settings import Settings, TrainingSettings
 from conself_local.store.store import Store
 from tests.fakes.small_round import run_conself, write_problems

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conself_local.method.behaviour import Behaviour, comparison_key, crash_rate, is_constant
+from conself_local.method.chosen import ChosenRules, ScoredSample
 from conself_local.method.con_dpo import con_dpo_loss
 from conself_local.method.consensus import consensus
 from conself_local.method.curriculum import ProblemScore, normalise_entropy, select_learnable
 from conself_local.method.entropy import clusters, semantic_entropy_bits
-from conself_local.method.pairs import ScoredSample, build_pairs
+from conself_local.method.pairs import build_pairs
 from conself_local.settings import PAPER, Pairing, change_settings
 from conself_local.stages.score import ProblemEvidence, pairs_from
 
@@ -97,7 +98,7 @@ def test_a_constant_program_is_never_chosen_unless_allowed() -> None:
     silent: Behaviour = ("None",) * 3
     printing: list[Behaviour] = [silent, silent, silent, ("1", "2", "3"), ("1", "2", "4"), ("1", "2", "3")]
     plain, careful = (
-        build_pairs(scored(printing, "abcdef"), rejected="ran-first", max_pairs=9, allow_constant_chosen=allowed)
+        build_pairs(scored(printing, "abcdef"), ChosenRules(allow_constant=allowed), rejected="ran-first", max_pairs=9)
         for allowed in (True, False)
     )
     assert {p.chosen.id for p in plain} == {"a", "b", "c"}
@@ -106,7 +107,10 @@ def test_a_constant_program_is_never_chosen_unless_allowed() -> None:
     )
     assert (
         build_pairs(
-            scored([*printing[:3], (None,) * 3], "abcd"), rejected="ran-first", max_pairs=9, allow_constant_chosen=False
+            scored([*printing[:3], (None,) * 3], "abcd"),
+            ChosenRules(allow_constant=False),
+            rejected="ran-first",
+            max_pairs=9,
         )
         == []
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +10,8 @@ from conself_local.events import Notice
 from conself_local.machine.gpu import Gpu
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model_file import load_model_file
-from conself_local.round import context, run
+from conself_local.round import context
+from conself_local.stages import run_training
 
 GIB = 2**30
 
@@ -26,12 +26,11 @@ def test_training_starts_when_the_card_has_its_memory_back(on_card: bool, monkey
         waited.append(None)
         return 5 * GIB
 
-    monkeypatch.setattr(run, "trains_on_card", lambda gpus, build: on_card)
-    monkeypatch.setattr(run, "wait_until_released", wait)
-    monkeypatch.setattr(run, "verify_memory", lambda what, needed, hint: checked.append(needed))
+    monkeypatch.setattr(run_training, "trains_on_card", lambda gpus, build: on_card)
+    monkeypatch.setattr(run_training, "wait_until_released", wait)
+    monkeypatch.setattr(run_training, "verify_memory", lambda what, needed, hint: checked.append(needed))
     events: list[Any] = []
-    round_context: Any = SimpleNamespace(model=load_model_file(bundled_model()), on_event=events.append)
-    run._verify_room_for_training(round_context)
+    run_training.verify_room_for_training(load_model_file(bundled_model()), events.append)
     assert len(waited) == int(on_card) and len(checked) == 1
     texts = [event.text for event in events if isinstance(event, Notice)]
     assert texts == (["the engine has ended; 5.0 GiB of the card's memory are free for training"] if on_card else [])

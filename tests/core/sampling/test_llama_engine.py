@@ -176,6 +176,14 @@ def test_base_and_adapter_in_one_call_are_kept_apart(model: ModelFile, tmp_path:
     assert sum(a != b for a, b in itertools.pairwise(order)) == 1
 
 
+def test_token_ids_and_texts_of_a_sample_belong_together(engine: LlamaProcess) -> None:
+    """A file of pairs is read by these two: the prompt is tokenised as `encode` did, the answer is turned into text."""
+    prompt = engine.encode(program_messages(load_starter(("train",))[0]))
+    assert tuple(engine.tokenize(prompt.text, special=True)) == prompt.token_ids
+    for completion in engine.sample(_requests(prompt, 4)):
+        assert engine.detokenize(completion.token_ids) == completion.text
+
+
 def test_text_whose_characters_span_tokens_is_joined(model: ModelFile) -> None:
     engine = LlamaEngine(model.path, slots=1, context_tokens=256, threads=1)
     text = "naïve 🙂 漢字 \U0001f9d1"

@@ -56,6 +56,17 @@ def test_adapters_of_an_older_store_name_the_model_of_their_round(tmp_path: Path
     )
 
 
+def test_samples_and_adapters_of_an_older_store_get_empty_columns(tmp_path: Path) -> None:
+    path = tmp_path / "conself.db"
+    db = Database(path)
+    migrations.apply(db, stop_before="0008_likelihood_and_origin")
+    assert "plain_logp" not in db.table("samples").columns_dict
+    db.close()
+    with Store(path) as store:
+        assert "plain_logp" in store.db.table("samples").columns_dict
+        assert "origin" in store.db.table("adapters").columns_dict
+
+
 def test_a_store_that_was_begun_is_finished(tmp_path: Path) -> None:
     """A process may be killed after it made the table of migrations and before it made the others."""
     db = Database(tmp_path / "conself.db")

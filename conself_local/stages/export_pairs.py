@@ -1,0 +1,57 @@
+"""Write the pairs of a round to a file that this program and other tools train on.
+
+Pairs that the user excluded are left out. Not covered: the form of the file (`training/pairs_file.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from conself_local.errors import ConselfError
+from conself_local.model_files.model_file import load_model_file
+from conself_local.model_files.tokenizer_hash import tokenizer_hash
+from conself_local.stages.train_pairs import training_of
+from conself_local.store.model_changes import verify_unchanged
+from conself_local.store.store import RoundInfo, Store
+from conself_local.training.pairs_file import PairRecord, TokenIds, write_pairs
+
+
+def export_pairs(store: Store, round_id: int | None, target: Path) -> tuple[int, int]:
+    """Write the pairs of a round, by default of the latest one, and return (number of the round, number of pairs).
+
+    Raises ConselfError if there is no such round, if it has no pairs, if its model is missing or has changed (the file
+    names the tokenizer of the token ids), or if something is at `target`.
+    """
+    latest = store.latest_round() if round_id is None else store.round(round_id)
+    if latest is None:
+        raise ConselfError("this home has no round yet", "start one with: conself pairs")
+    if not store.value("select 1 from pairs where round_id = ? and not excluded", latest.id):
+        raise ConselfError(
+            f"round {latest.id} has no pairs that training would use",
+            "run it until they are built (conself pairs), or name another round with --round N",
+        )
+    model = load_model_file(latest.model_path)
+    verify_unchanged(model.path, model.sha256, latest.model_sha256, f"round {latest.id} began")
+    base = store.adapter(latest.base_adapter_id)["gguf_sha256"] if latest.base_adapter_id else None
+    training = training_of(latest.settings, latest.seed, base)
+    return latest.id, write_pairs(target, _records(store, latest, tokenizer_hash(model), training))
+
+
+def _records(store: Store, round_: RoundInfo, tokenizer: str, training: dict[str, Any]) -> Iterator[PairRecord]:
+    sql = """select p.text as prompt, p.token_ids as prompt_ids, c.text as chosen, c.token_ids as chosen_ids,
+             r.text as rejected, r.token_ids as rejected_ids, q.weight from pairs q join prompts p on p.id = q.prompt_id
+             join samples c on c.id = q.chosen_id join samples r on r.id = q.rejected_id
+             where q.round_id = ? and not q.excluded order by q.position"""
+    for row in store.rows(sql, round_.id):
+        ids = (tuple(json.loads(row[f"{name}_ids"])) for name in ("prompt", "chosen", "rejected"))
+        yield PairRecord(
+            prompt=row["prompt"],
+            chosen=row["chosen"],
+            rejected=row["rejected"],
+            weight=row["weight"],
+            ids=TokenIds(tokenizer, *ids),
+            training=training,
+        )

@@ -1,0 +1,100 @@
+"""Run the trainer on a job, follow it with events, and keep its adapter; a round and a file of pairs do this alike.
+
+Not covered: what the job is (`train.py`, `train_pairs.py`), and the training itself (`training/`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from conself_local.errors import ConselfError
+from conself_local.events import ItemStored, Notice, OnEvent, StageStarted, StepDone
+from conself_local.hashes import file_sha256
+from conself_local.home import Home
+from conself_local.machine.builds import torch_build, trains_on_card
+from conself_local.machine.gpu import find_gpus, wait_until_released
+from conself_local.machine.room import gib, verify_memory
+from conself_local.model_files.memory import training_bytes
+from conself_local.model_files.model_file import ModelFile
+from conself_local.store.store import Row, Store
+from conself_local.training.job import TrainingJob
+from conself_local.training.trainer_process import run_trainer
+
+STAGE_OF_REPORT = {"reference": "train: reference", "step": "train", "measured": "train: measure"}
+"""Key of a trainer's report -> name of the stage in the events."""
+_STEP_FIELDS = StepDone.__dataclass_fields__
+
+
+def verify_room_for_training(model: ModelFile, on_event: OnEvent) -> None:
+    """Wait until the card has the engine's memory back, and raise ConselfError if main memory is too small to train."""
+    on_card = trains_on_card(find_gpus(), torch_build())
+    if on_card:
+        free = wait_until_released()
+        if free is not None:
+            on_event(Notice(f"the engine has ended; {gib(free)} of the card's memory are free for training"))
+    verify_memory("training", training_bytes(model, on_card), "close other programs, or train a smaller model")
+
+
+def run_training(
+    job: TrainingJob, folder: Path, on_event: OnEvent, store_step: Callable[[Row], None] = lambda step: None
+) -> dict[str, Any]:
+    """Train the job in `folder`, from its last checkpoint if there is one, and return the trainer's last report.
+
+    `store_step` gets each optimiser step before its event is sent. Raises ConselfError with the message of the trainer,
+    TrainingFailedError if its process died.
+    """
+    last: dict[str, Any] = {}
+    shown = None
+    for report in run_trainer(job, folder):
+        for what in ("forecast", "notice"):
+            if what in report:
+                on_event(Notice(f"training: {report[what]}"))
+        part = next((key for key in STAGE_OF_REPORT if key in report), None)
+        if part and part != shown:
+            shown = part
+            on_event(StageStarted(STAGE_OF_REPORT[part], report[part], report["steps" if part == "step" else "pairs"]))
+        if part and part != "step":
+            on_event(ItemStored(STAGE_OF_REPORT[part], report[part], report["pairs"], ""))
+        if "step" in report:
+            store_step(report)
+            on_event(step_event(report))
+            on_event(ItemStored("train", report["step"], report["steps"], f"loss {report['loss']:.4f}"))
+        last = report
+    return last
+
+
+def step_event(step: Mapping[str, Any]) -> StepDone:
+    """Return the event of an optimiser step from the trainer's report or a row of `training_steps`."""
+    return StepDone(**{key: step[key] for key in _STEP_FIELDS})
+
+
+def save_adapter(store: Store, home: Home, model: ModelFile, folder: Path, name: str, columns: Row) -> int:
+    """Copy the finished files to the folder of the adapter `name`, then store the adapter; return its id.
+
+    `columns` are the other columns of `adapters`. Raises ConselfError if the files cannot be copied.
+    """
+    target = home.adapter_folder(name)
+    try:
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(folder / "adapter", target / "peft")
+        shutil.copy2(folder / "adapter.gguf", target / "adapter.gguf")
+    except OSError as error:
+        raise ConselfError(
+            f"the adapter cannot be saved in {target}: {error.strerror}",
+            "check free disk space and permissions, then start again",
+        ) from error
+    gguf = target / "adapter.gguf"
+    return store.insert_adapter(
+        {
+            "name": name,
+            "peft_path": str(target / "peft"),
+            "gguf_path": str(gguf),
+            "gguf_sha256": file_sha256(gguf),
+            "model_path": str(model.path),
+            "model_sha256": model.sha256,
+            **columns,
+        }
+    )
