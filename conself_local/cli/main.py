@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from conself_local import __version__
+from conself_local.cli.events import log
 from conself_local.cli.group import Group
 from conself_local.cli.maintenance import backup, prune, restore
 from conself_local.cli.models import ask, models, serve
@@ -203,8 +204,11 @@ def _run(
 ) -> None:
     """Run a round up to the end of stage `until`, and print its report; the options are those of `_run_options`."""
     from conself_local.cli.progress import Progress, print_report
+    from conself_local.events import START, Notice, NoticeKind
     from conself_local.model_files.ollama import ignored_layers
     from conself_local.round.context import ComputeOptions, Endpoint, RoundContext
+    from conself_local.round.log import RoundLog
+    from conself_local.round.recorder import NoticeRecorder
     from conself_local.round.run import STAGES, run_round
     from conself_local.round.start import Request, open_round
 
@@ -223,20 +227,23 @@ def _run(
     request = Request(**requested, benchmarks=benchmarks or None, trains=trains)
     with open_store(ctx) as (home, store), home.lock():
         round_, model, round_benchmarks = open_round(store, request, make_sandbox)
-        with Progress() as progress:
-            progress.print_line(
-                f"round {round_.id} on {model.name} ({model.path.name}), preset {round_.settings.preset}"
-            )
+        title = f"round {round_.id} on {model.name} ({model.path.name}), preset {round_.settings.preset}"
+        with (
+            Progress() as progress,
+            RoundLog(home, title, progress.on_event) as log,
+            NoticeRecorder(store, round_.id, log.on_event) as recorder,
+        ):
+            progress.print_line(title)
             for ignored in ignored_layers(model.path):
-                progress.print_line(ignored)
+                recorder.on_event(Notice(ignored, NoticeKind.LAYER_IGNORED, START))
             context = RoundContext(
                 store,
                 home,
                 model,
                 compute,
-                make_sandbox,
-                sandbox_maker(ctx, compute.overlap_workers),
-                progress.on_event,
+                sandbox_maker(ctx, compute.workers, recorder.on_event),
+                sandbox_maker(ctx, compute.overlap_workers, recorder.on_event),
+                recorder.on_event,
             )
             report = run_round(context, round_, round_benchmarks, until)
     if as_json:
@@ -349,7 +356,9 @@ def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
 
     This also works while the round runs.
     """
+    from conself_local.cli.events import print_latest
     from conself_local.cli.progress import print_progress, print_report
+    from conself_local.store.events import load_events
     from conself_local.store.reports import progress, round_report
 
     with open_store(ctx, existing=True) as (_, store):
@@ -357,12 +366,13 @@ def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
         if latest is None:
             raise ConselfError("this home has no round yet", "start one with: conself run")
         wanted = latest.id if round_id is None else store.round(round_id).id
-        report, rows = round_report(store, wanted), progress(store, wanted)
+        report, rows, events = round_report(store, wanted), progress(store, wanted), load_events(store, wanted)
         if as_json:
-            echo(json.dumps(report | {"progress": rows}, indent=2))
+            echo(json.dumps(report | {"progress": rows, "events": events}, indent=2))
         else:
             print_progress(rows)
             print_report(report)
+            print_latest(events)
 
 
 @main.command()
@@ -477,18 +487,29 @@ def verify(ctx: click.Context, as_json: bool) -> None:
 
 
 @main.command()
+@click.option(
+    "--report",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.zip",
+    help="Write a new file for a bug report: all this, the settings of the rounds, and the logs; no prompts, programs "
+    "and problems.",
+)
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
+def doctor(ctx: click.Context, target: Path | None, as_json: bool) -> None:
     """Show what this computer and its sandbox offer.
 
     Shown are cores, memory, graphics card, the home and what it takes on the disk, the bundled model, HumanEval,
     package versions, and each protection of the sandbox.
     """
-    from conself_local.cli.doctor import diagnose, print_diagnosis
+    from conself_local.cli.doctor import diagnose, print_diagnosis, write_bug_report
 
-    found = diagnose(open_home(ctx))
-    if as_json:
+    home = open_home(ctx)
+    found = diagnose(home)
+    if target:
+        write_bug_report(home, found, target)
+    elif as_json:
         echo(json.dumps(found, indent=2))
     else:
         print_diagnosis(found)
@@ -507,5 +528,5 @@ def tui(ctx: click.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "tui", *arguments])
 
 
-for command in (problems, harvest, models, ask, serve, prune, backup, restore):
+for command in (log, problems, harvest, models, ask, serve, prune, backup, restore):
     main.add_command(command)

@@ -38,12 +38,13 @@ from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.evaluation.compare import compare, problem_scores
-from conself_local.events import Notice, OnEvent
+from conself_local.events import Notice, NoticeKind, OnEvent
 from conself_local.experiment.results import Arm, ExperimentInputs, SeedResult, append_result, load_results
 from conself_local.experiment.spec import SHARED_UNTIL, Experiment
 from conself_local.home import Home
 from conself_local.machine.versions import package_versions
 from conself_local.round.context import ComputeOptions, RoundContext
+from conself_local.round.recorder import NoticeRecorder
 from conself_local.round.run import run_round, sample_base
 from conself_local.round.start import Request, open_round
 from conself_local.settings import settings_to_json
@@ -77,7 +78,7 @@ def run_experiment(
             if len(found) == len(experiment.benchmarks):
                 yield from (dataclasses.replace(result, arm=arm) for result in found.values())
                 continue
-            on_event(Notice(f"experiment {experiment.name}: arm {arm.name}, seed {seed}"))
+            on_event(Notice(f"experiment {experiment.name}: arm {arm.name}, seed {seed}", NoticeKind.EXPERIMENT))
             for result in _run_arm(experiment, arm, seed, inputs, folder, compute, make_sandbox, on_event):
                 if results_file and result.benchmark not in found:
                     append_result(results_file, result)
@@ -210,19 +211,21 @@ def _run_rounds(
             if not fresh and until != "decide":
                 store.db.execute(_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)])
             round_, model, benchmarks = open_round(store, request, make_sandbox(compute.workers))
-            context = RoundContext(
-                store,
-                home,
-                model,
-                compute,
-                make_sandbox(compute.workers),
-                make_sandbox(compute.overlap_workers),
-                on_event,
-            )
             is_last = round_.id == arm.rounds
-            run_round(context, round_, [b for b in benchmarks if is_last or b.name == "validation"], until)
+            with NoticeRecorder(store, round_.id, on_event) as recorder:
+                context = RoundContext(
+                    store,
+                    home,
+                    model,
+                    compute,
+                    make_sandbox(compute.workers),
+                    make_sandbox(compute.overlap_workers),
+                    recorder.on_event,
+                )
+                run_round(context, round_, [b for b in benchmarks if is_last or b.name == "validation"], until)
+                if until != "decide":
+                    sample_base(context, round_, list(benchmarks))
             if until != "decide":
-                sample_base(context, round_, list(benchmarks))
                 break
         if not benchmarks:
             benchmarks = _benchmarks_of(store, experiment.benchmarks)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
+from conself_local.events import START, Notice, NoticeKind
 from conself_local.machine.versions import package_versions
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.gguf_weights import read_weights
@@ -23,6 +24,7 @@ from conself_local.problems.overlap import Overlap, Repeats, exclusion_reason
 from conself_local.problems.problem import Problem
 from conself_local.settings import LAPTOP, PRESETS, Settings
 from conself_local.stages.evaluate import ARMS, Benchmark
+from conself_local.store.events import store_notice
 from conself_local.store.model_changes import accepted_adapter, verify_unchanged
 from conself_local.store.store import RoundInfo, Store
 from sandbox import MakeSandbox
@@ -116,9 +118,9 @@ def _start(
         problems=training,
     )
     if excluded:
-        store.finish_stage(
-            round_.id, EXCLUDED, f"{len(excluded)} training problems excluded: {'; '.join(excluded[:5])}"
-        )
+        summary = f"{len(excluded)} training problems excluded: {'; '.join(excluded[:5])}"
+        store.finish_stage(round_.id, EXCLUDED, summary)
+        store_notice(store, round_.id, START, Notice(summary, NoticeKind.PROBLEMS_EXCLUDED))
     return round_, model, benchmarks
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
-from conself_local.events import ItemStored, Notice, OnEvent, StageDone, StageStarted, StepDone
+from conself_local.events import ItemStored, Notice, NoticeKind, OnEvent, StageDone, StageStarted, StepDone
 from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
@@ -48,7 +48,8 @@ def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEven
             continue
         pairs.append(pair)
     if too_long:
-        on_event(Notice(f"{too_long} pairs are longer than {settings.max_tokens} tokens and are not used for training"))
+        text = f"{too_long} pairs are longer than {settings.max_tokens} tokens and are not used for training"
+        on_event(Notice(text, NoticeKind.PAIRS_LEFT_OUT, "train"))
     parent = store.adapter(round_.base_adapter_id)["peft_path"] if round_.base_adapter_id else None
     return job_of(settings, model, tuple(pairs), seed=round_.seed, parent=parent)
 
@@ -99,9 +100,9 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
     shown = None
     for report in run_trainer(job, folder):
         if "forecast" in report:
-            on_event(Notice(f"training: {report['forecast']}"))
+            on_event(Notice(f"training: {report['forecast']}", NoticeKind.TRAINING_FORECAST, "train"))
         if "notice" in report:
-            on_event(Notice(f"training: {report['notice']}"))
+            on_event(Notice(f"training: {report['notice']}", NoticeKind.MEMORY_REDUCED, "train"))
         part = next((key for key in STAGE_OF_REPORT if key in report), None)
         if part and part != shown:
             shown = part
@@ -124,8 +125,8 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
         f"mean absolute change in log-probability on the pairs: {change:.4f} nats per token; adapter {adapter_id}"
     )
     rows = store.rows("select * from training_steps where round_id = ? order by step", round_.id)
-    for sentence in training_warnings([StepDone(**{key: row[key] for key in _STEP_FIELDS}) for row in rows], job.pairs):
-        on_event(Notice(sentence))
+    for warning in training_warnings([StepDone(**{key: row[key] for key in _STEP_FIELDS}) for row in rows], job.pairs):
+        on_event(warning)
     _finish(store, round_, summary, on_event)
 
 

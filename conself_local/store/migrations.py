@@ -133,3 +133,13 @@ def pairs_of_every_problem(db: Database) -> None:
 def tokens_of_samples(db: Database) -> None:
     """Add the number of tokens of a sample whose token ids were removed to free disk space; null if it has them."""
     db.execute("alter table samples add column tokens integer")
+
+
+@migrations(name="0007_events")
+def events(db: Database) -> None:
+    """Add the table of notices and warnings; the rounds of earlier versions have none."""
+    columns = """id integer primary key, round_id integer not null references rounds(id), stage text not null,
+        kind text not null, severity text not null check (severity in ('notice', 'warning')), text text not null,
+        at_utc text not null"""
+    db.execute(f"create table events ({columns})")
+    db.execute("create index events_by_round on events(round_id, stage, kind)")

@@ -42,7 +42,7 @@ _EMPTY_ROUNDS = (
         f"delete from {table} where round_id in {_IDS}"
         for table in (
             "pairs", "metrics", "training_steps", "evaluation_samples", "observations", "asked_inputs", "grown_inputs",
-            "samples", "stages",
+            "samples", "stages", "events",
         )
     ),
     f"update round_problems set plain_prompt_id = null, grown = null where round_id in {_IDS}",

@@ -1,0 +1,59 @@
+"""Define the verb `log`, and print the notices and warnings of a round.
+
+Not covered: what is worth a notice (the stages), and the logs in the home, which are for bug reports.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from conself_local.cli.options import json_option, open_store
+from conself_local.cli.output import echo
+from conself_local.errors import ConselfError
+
+_SHOWN_BY_STATUS = 5
+
+
+@click.command()
+@click.option("--round", "round_id", type=int, help="Number of the round (default: the latest).")
+@json_option
+@click.pass_context
+def log(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
+    """List the notices and warnings of a round, oldest first.
+
+    A line shows the time (UTC), the severity, the stage, the kind and the text. This also works while the round runs.
+    """
+    from conself_local.store.events import load_events
+
+    with open_store(ctx, existing=True) as (_, store):
+        if round_id is None:
+            latest = store.latest_round()
+            if latest is None:
+                raise ConselfError("this home has no round yet", "start one with: conself run")
+            round_id = latest.id
+        events = load_events(store, round_id)
+        if as_json:
+            echo(json.dumps({"round": round_id, "events": events}, indent=2))
+            return
+        for event in events:
+            echo(_line(event))
+        if not events:
+            echo(f"round {round_id} has no notices and no warnings", err=True)
+
+
+def print_latest(events: list[dict[str, Any]]) -> None:
+    """Print how many notices a round has, and the latest of them; nothing if it has none."""
+    if not events:
+        return
+    warnings = sum(event["severity"] == "warning" for event in events)
+    echo(f"{'notices':<18} {len(events)}, of which {warnings} are warnings (conself log lists all)")
+    for event in events[-_SHOWN_BY_STATUS:]:
+        echo(f"  {_line(event)}")
+
+
+def _line(event: dict[str, Any]) -> str:
+    at = str(event["at_utc"])[:16].replace("T", " ")
+    return f"{at}  {event['severity']:<7}  {event['stage']:<8}  {event['kind']:<17}  {event['text']}".replace("\n", " ")
