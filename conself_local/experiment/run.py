@@ -42,8 +42,10 @@ from conself_local.events import Notice, NoticeKind, OnEvent
 from conself_local.experiment.results import Arm, ExperimentInputs, SeedResult, append_result, load_results
 from conself_local.experiment.spec import SHARED_UNTIL, Experiment
 from conself_local.home import Home
+from conself_local.machine.child_log import keep_child_logs
 from conself_local.machine.versions import package_versions
 from conself_local.round.context import ComputeOptions, RoundContext
+from conself_local.round.log import RoundLog
 from conself_local.round.recorder import NoticeRecorder
 from conself_local.round.run import run_round, sample_base
 from conself_local.round.start import Request, open_round
@@ -187,6 +189,7 @@ def _run_rounds(
     on it, and the result decides whether the next round starts from its adapter; otherwise the next round always does.
     """
     benchmarks: Sequence[Benchmark] = ()
+    keep_child_logs(home.logs)
     with home.lock(), Store(home.database) as store:
         while True:
             latest = store.latest_round()
@@ -212,7 +215,11 @@ def _run_rounds(
                 store.db.execute(_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)])
             round_, model, benchmarks = open_round(store, request, make_sandbox(compute.workers))
             is_last = round_.id == arm.rounds
-            with NoticeRecorder(store, round_.id, on_event) as recorder:
+            title = f"experiment {experiment.name}: arm {arm.name}, seed {seed}, round {round_.id}"
+            with (
+                RoundLog(home, title, on_event) as log,
+                NoticeRecorder(store, round_.id, log.on_event) as recorder,
+            ):
                 context = RoundContext(
                     store,
                     home,

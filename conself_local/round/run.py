@@ -173,6 +173,7 @@ def _open_servers(context: RoundContext, endpoint: Endpoint) -> EndpointSampler:
         context.model,
         accept_remote=endpoint.accept_remote,
         on_notice=lambda text: context.on_event(Notice(text, NoticeKind.SERVER_LEFT_OUT)),
+        on_restart=lambda text: context.on_event(Notice(text, NoticeKind.ENGINE_RESTARTED)),
     )
 
 

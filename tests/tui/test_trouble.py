@@ -192,6 +192,15 @@ async def test_a_round_that_cannot_be_started_is_reported(app: ConselfApp, tmp_p
         await settle(pilot)
 
 
+def test_errors_that_the_screens_show_are_logged_once_and_without_raw_text(app: ConselfApp, tmp_path: Path) -> None:
+    """A screen that reloads every second would fill its log."""
+    for _ in range(3):
+        app.app_state.log_error("round", "the store cannot be read: \x1b[2J")
+    (path,) = (tmp_path / "logs").iterdir()
+    (line,) = path.read_text().splitlines()
+    assert path.name == "tui-1.log" and line.endswith("round: the store cannot be read: \\x1b[2J")
+
+
 class Terminal:
     """`python -m tui` in a pseudo-terminal."""
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from conself_local.cli.main import main
-from conself_local.events import Notice, NoticeKind
+from conself_local.cli.options import sandbox_maker
+from conself_local.events import START, Notice, NoticeKind
 from conself_local.store.events import store_notice
 from conself_local.store.store import Store
+from sandbox import Limits, pool
+from sandbox.guarantees import ALL_LAYERS
 from tests.fakes.home_of_rounds import make_home
 
 
@@ -71,3 +75,14 @@ def test_a_hostile_store_cannot_reach_the_terminal(home: Path) -> None:
         shown = _run(home, *arguments).output
         assert "\x1b" not in shown and "\x9b" not in shown and "\x07" not in shown and "forged" in shown
         assert not any(line.startswith("forged") for line in shown.splitlines()), "no line is forged"
+
+
+def test_a_sandbox_that_lacks_a_layer_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user agreed once, perhaps long ago; every round that ran so must say it."""
+    monkeypatch.setattr(pool, "available_layers", lambda: tuple(one for one in ALL_LAYERS if one != "capabilities"))
+    context = click.Context(main, obj={"weaker": ("capabilities",)})
+    notices: list[Notice] = []
+    with sandbox_maker(context, 1, notices.append)(Limits()):
+        pass
+    assert [(n.kind, n.stage) for n in notices] == [(NoticeKind.SANDBOX_WEAKER, START)]
+    assert "capabilities" in notices[0].text
