@@ -1,4 +1,4 @@
-"""Define the verb `log`, and print the notices and warnings of a round.
+"""Define the verbs that show a round while it runs or later: status and log.
 
 Not covered: what is worth a notice (the stages), and the logs in the home, which are for bug reports.
 """
@@ -15,6 +15,33 @@ from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
 
 _SHOWN_BY_STATUS = 5
+
+
+@click.command()
+@click.option("--round", "round_id", type=int, help="Number of the round to show (default: the latest).")
+@json_option
+@click.pass_context
+def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
+    """Show the progress of a round and its report so far.
+
+    This also works while the round runs.
+    """
+    from conself_local.cli.progress import print_progress, print_report
+    from conself_local.store.events import load_events
+    from conself_local.store.reports import progress, round_report
+
+    with open_store(ctx, existing=True) as (_, store):
+        latest = store.latest_round()
+        if latest is None:
+            raise ConselfError("this home has no round yet", "start one with: conself run")
+        wanted = latest.id if round_id is None else store.round(round_id).id
+        report, rows, events = round_report(store, wanted), progress(store, wanted), load_events(store, wanted)
+        if as_json:
+            echo(json.dumps(report | {"progress": rows, "events": events}, indent=2))
+        else:
+            print_progress(rows)
+            print_report(report)
+            _print_latest(events)
 
 
 @click.command()
@@ -44,7 +71,7 @@ def log(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
             echo(f"round {round_id} has no notices and no warnings", err=True)
 
 
-def print_latest(events: list[dict[str, Any]]) -> None:
+def _print_latest(events: list[dict[str, Any]]) -> None:
     """Print how many notices a round has, and the latest of them; nothing if it has none."""
     if not events:
         return

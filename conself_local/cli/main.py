@@ -18,9 +18,9 @@ from typing import Any
 import click
 
 from conself_local import __version__
-from conself_local.cli.events import log
+from conself_local.cli.events import log, status
 from conself_local.cli.group import Group
-from conself_local.cli.maintenance import backup, prune, restore
+from conself_local.cli.maintenance import backup, doctor, prune, restore
 from conself_local.cli.models import ask, models, serve
 from conself_local.cli.options import LayerName, json_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
@@ -348,34 +348,6 @@ def experiment(
 
 
 @main.command()
-@click.option("--round", "round_id", type=int, help="Number of the round to show (default: the latest).")
-@json_option
-@click.pass_context
-def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
-    """Show the progress of a round and its report so far.
-
-    This also works while the round runs.
-    """
-    from conself_local.cli.events import print_latest
-    from conself_local.cli.progress import print_progress, print_report
-    from conself_local.store.events import load_events
-    from conself_local.store.reports import progress, round_report
-
-    with open_store(ctx, existing=True) as (_, store):
-        latest = store.latest_round()
-        if latest is None:
-            raise ConselfError("this home has no round yet", "start one with: conself run")
-        wanted = latest.id if round_id is None else store.round(round_id).id
-        report, rows, events = round_report(store, wanted), progress(store, wanted), load_events(store, wanted)
-        if as_json:
-            echo(json.dumps(report | {"progress": rows, "events": events}, indent=2))
-        else:
-            print_progress(rows)
-            print_report(report)
-            print_latest(events)
-
-
-@main.command()
 @json_option
 @click.pass_context
 def adapters(ctx: click.Context, as_json: bool) -> None:
@@ -487,35 +459,6 @@ def verify(ctx: click.Context, as_json: bool) -> None:
 
 
 @main.command()
-@click.option(
-    "--report",
-    "target",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE.zip",
-    help="Write a new file for a bug report: all this, the settings of the rounds, and the logs; no prompts, programs "
-    "and problems.",
-)
-@json_option
-@click.pass_context
-def doctor(ctx: click.Context, target: Path | None, as_json: bool) -> None:
-    """Show what this computer and its sandbox offer.
-
-    Shown are cores, memory, graphics card, the home and what it takes on the disk, the bundled model, HumanEval,
-    package versions, and each protection of the sandbox.
-    """
-    from conself_local.cli.doctor import diagnose, print_diagnosis, write_bug_report
-
-    home = open_home(ctx)
-    found = diagnose(home)
-    if target:
-        write_bug_report(home, found, target)
-    elif as_json:
-        echo(json.dumps(found, indent=2))
-    else:
-        print_diagnosis(found)
-
-
-@main.command()
 @click.pass_context
 def tui(ctx: click.Context) -> None:
     """Open the terminal user interface."""
@@ -528,5 +471,5 @@ def tui(ctx: click.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "tui", *arguments])
 
 
-for command in (log, problems, harvest, models, ask, serve, prune, backup, restore):
+for command in (status, log, problems, harvest, models, ask, serve, doctor, prune, backup, restore):
     main.add_command(command)
