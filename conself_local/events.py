@@ -1,13 +1,16 @@
 """Define the events that the stages report while they work, through one callback: `on_event(event)`.
 
-The command line draws progress bars from the events, and the TUI posts them as messages; the stages know neither.
-Not covered: diagnostics for developers, which go to `logging`.
+The command line draws progress bars from the events; the stages do not know it. Notices are also kept in the store
+(`round/recorder.py`), for `conself log` and the screens.
+Not covered: the thresholds of the warnings (`training/diagnostics.py`, `stages/collapse.py`), and logs (`machine/`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,62 @@ class StepDone:
     """Wall time of the step."""
 
 
+Severity = Literal["notice", "warning"]
+"""A warning asks the user to look or to act; a notice only informs."""
+Repeats = Literal["each", "once", "latest"]
+"""What is stored if a kind comes again in the same stage of the same round, as after a restart.
+
+`each`: one more event; `once`: one more event only if its text is new; `latest`: the new text replaces the old one.
+"""
+
+
+START = "start"
+"""The stage of notices that come before the first stage, or that are about all of them."""
+
+
+class NoticeKind(Enum):
+    """What a notice is about. The label is stored and printed, so it never changes."""
+
+    BATTERY = "battery", "warning", "latest"
+    HEAT = "heat", "warning", "each"
+    SANDBOX_WEAKER = "sandbox-weaker", "warning", "latest"
+    SANDBOX_RESTARTED = "sandbox-restarted", "warning", "each"
+    ENGINE = "engine", "notice", "latest"
+    ENGINE_RESTARTED = "engine-restarted", "warning", "each"
+    SERVER_LEFT_OUT = "server-left-out", "warning", "once"
+    EVALUATED_HERE = "evaluated-here", "notice", "latest"
+    WEIGHTS_GAP = "weights-gap", "notice", "latest"
+    LAYER_IGNORED = "layer-ignored", "notice", "once"
+    PROBLEMS_EXCLUDED = "problems-excluded", "notice", "latest"
+    ANSWERS_KNOWN = "answers-known", "notice", "latest"
+    COLLAPSE = "collapse", "warning", "latest"
+    PAIRS_LEFT_OUT = "pairs-left-out", "notice", "latest"
+    PAIRS_FILE = "pairs-file", "notice", "latest"
+    CARD_RELEASED = "card-released", "notice", "latest"
+    TRAINING_FORECAST = "training-forecast", "notice", "latest"
+    MEMORY_REDUCED = "memory-reduced", "warning", "each"
+    DISPLACEMENT = "displacement", "warning", "latest"
+    STOPPED_EARLY = "stopped-early", "warning", "latest"
+    OVERFITTING = "overfitting", "warning", "latest"
+    UNDERFITTING = "underfitting", "warning", "latest"
+    LENGTH_DRIFT = "length-drift", "warning", "latest"
+    LARGE_GRADIENTS = "large-gradients", "warning", "latest"
+    EXPERIMENT = "experiment", "notice", "each"
+
+    def __init__(self, label: str, severity: Severity, repeats: Repeats) -> None:
+        self.label = label
+        self.severity: Severity = severity
+        self.repeats: Repeats = repeats
+
+
 @dataclass(frozen=True)
 class Notice:
     """A message that the user should read."""
 
     text: str
+    kind: NoticeKind
+    stage: str = ""
+    """The stage that it is about; empty: the one that runs."""
 
 
 Event = StageStarted | ItemStored | StageDone | StepDone | Notice

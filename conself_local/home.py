@@ -96,7 +96,7 @@ class Home:
 
     @property
     def logs(self) -> Path:
-        """The folder of the log that says what went wrong; it holds no texts of problems or programs."""
+        """The folder of the logs of rounds, engines, trainers and screens; they hold no prompts and no programs."""
         return self.path / "logs"
 
     @property

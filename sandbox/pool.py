@@ -67,6 +67,8 @@ class Sandbox:
             return ForkServer(taken, _LOT.randrange(2**32), limits, strict, hang_seconds)
 
         limits = limits or Limits()
+        self.missing = tuple(missing)
+        """The layers that are missing and that nothing replaces; empty for a full sandbox."""
         self._workers = [_Worker(start_server, limits, inputs, repeat, on_notice) for _ in range(workers)]
         try:
             if not missing:

@@ -6,9 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from conself_local import __version__
 from conself_local.cli.group import fail, prepare_process, report_bug
 from conself_local.errors import ConselfError
 from conself_local.home import Home
+from conself_local.machine.child_log import keep_child_logs
 from conself_local.store.store import Store
 from tui.app import ConselfApp
 from tui.app_state import AppState
@@ -24,8 +26,12 @@ def main() -> None:
         home = Home(options.home)
         with Store(home.database) as store:
             home.keep_from_others()
-            app = ConselfApp(AppState(home, store))
+            keep_child_logs(home.logs)
+            app_state = AppState(home, store)
+            app = ConselfApp(app_state)
+            app_state.log(f"conself {__version__}: the screens open")
             app.run()
+            app_state.log(f"the screens close{': ' + type(app.failure).__name__ if app.failure else ''}")
     except ConselfError as error:
         fail(error.message, error.hint)
     if app.failure is not None:

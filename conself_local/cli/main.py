@@ -20,8 +20,9 @@ import click
 
 from conself_local import __version__
 from conself_local.cli.adapters import adapters, export, import_adapter
+from conself_local.cli.events import log, status
 from conself_local.cli.group import Group
-from conself_local.cli.maintenance import backup, prune, restore
+from conself_local.cli.maintenance import backup, doctor, prune, restore
 from conself_local.cli.models import ask, models, serve
 from conself_local.cli.options import LayerName, json_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
@@ -232,8 +233,11 @@ def _run(
 ) -> None:
     """Run a round up to the end of stage `until`, and print its report; the options are those of `_run_options`."""
     from conself_local.cli.progress import Progress, print_report
+    from conself_local.events import START, Notice, NoticeKind
     from conself_local.model_files.ollama import ignored_layers
     from conself_local.round.context import ComputeOptions, Endpoint, RoundContext
+    from conself_local.round.log import RoundLog
+    from conself_local.round.recorder import NoticeRecorder
     from conself_local.round.run import STAGES, run_round
     from conself_local.round.start import Request, open_round
     from conself_local.settings import describe_settings
@@ -254,20 +258,23 @@ def _run(
     request = Request(**requested, choice=choice, benchmarks=benchmarks or None, trains=trains)
     with open_store(ctx) as (home, store), home.lock():
         round_, model, round_benchmarks = open_round(store, request, make_sandbox)
-        with Progress() as progress:
-            progress.print_line(
-                f"round {round_.id} on {model.name} ({model.path.name}), {describe_settings(round_.settings)}"
-            )
+        title = f"round {round_.id} on {model.name} ({model.path.name}), {describe_settings(round_.settings)}"
+        with (
+            Progress() as progress,
+            RoundLog(home, title, progress.on_event) as log,
+            NoticeRecorder(store, round_.id, log.on_event) as recorder,
+        ):
+            progress.print_line(title)
             for ignored in ignored_layers(model.path):
-                progress.print_line(ignored)
+                recorder.on_event(Notice(ignored, NoticeKind.LAYER_IGNORED, START))
             context = RoundContext(
                 store,
                 home,
                 model,
                 compute,
-                make_sandbox,
-                sandbox_maker(ctx, compute.overlap_workers),
-                progress.on_event,
+                sandbox_maker(ctx, compute.workers, recorder.on_event),
+                sandbox_maker(ctx, compute.overlap_workers, recorder.on_event),
+                recorder.on_event,
             )
             report = run_round(context, round_, round_benchmarks, until)
     if as_json:
@@ -373,31 +380,6 @@ def experiment(
 
 
 @main.command()
-@click.option("--round", "round_id", type=int, help="Number of the round to show (default: the latest).")
-@json_option
-@click.pass_context
-def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
-    """Show the progress of a round and its report so far.
-
-    This also works while the round runs.
-    """
-    from conself_local.cli.progress import print_progress, print_report
-    from conself_local.store.reports import progress, round_report
-
-    with open_store(ctx, existing=True) as (_, store):
-        latest = store.latest_round()
-        if latest is None:
-            raise ConselfError("this home has no round yet", "start one with: conself run")
-        wanted = latest.id if round_id is None else store.round(round_id).id
-        report, rows = round_report(store, wanted), progress(store, wanted)
-        if as_json:
-            echo(json.dumps(report | {"progress": rows}, indent=2))
-        else:
-            print_progress(rows)
-            print_report(report)
-
-
-@main.command()
 @json_option
 @click.pass_context
 def verify(ctx: click.Context, as_json: bool) -> None:
@@ -421,24 +403,6 @@ def verify(ctx: click.Context, as_json: bool) -> None:
 
 
 @main.command()
-@json_option
-@click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Show what this computer and its sandbox offer.
-
-    Shown are cores, memory, graphics card, the home and what it takes on the disk, the bundled model, HumanEval,
-    package versions, and each protection of the sandbox.
-    """
-    from conself_local.cli.doctor import diagnose, print_diagnosis
-
-    found = diagnose(open_home(ctx))
-    if as_json:
-        echo(json.dumps(found, indent=2))
-    else:
-        print_diagnosis(found)
-
-
-@main.command()
 @click.pass_context
 def tui(ctx: click.Context) -> None:
     """Open the terminal user interface."""
@@ -452,6 +416,7 @@ def tui(ctx: click.Context) -> None:
 
 
 for command in (
-    adapters, export, import_adapter, problems, harvest, models, ask, serve, settings, prune, backup, restore,
+    status, log, adapters, export, import_adapter, problems, harvest, models, ask, serve, settings, doctor, prune,
+    backup, restore,
 ):  # fmt: skip
     main.add_command(command)

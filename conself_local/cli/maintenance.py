@@ -1,6 +1,6 @@
-"""Define the verbs about the disk space of a home and about its copies: prune, backup and restore.
+"""Define the verbs about this computer, the disk space of a home and its copies: doctor, prune, backup and restore.
 
-The verbs parse options and print; `conself_local/maintenance/` does the work.
+The verbs parse options and print; `cli/doctor.py` and `conself_local/maintenance/` do the work.
 """
 
 from __future__ import annotations
@@ -19,6 +19,38 @@ from conself_local.maintenance.kinds import KINDS
 
 if TYPE_CHECKING:
     from conself_local.maintenance.prune import Prunable
+
+
+@click.command()
+@click.option(
+    "--report",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.zip",
+    help="Write a new file for a bug report: all this, the settings of the rounds, and the logs; no prompts, programs "
+    "and problems.",
+)
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, target: Path | None, as_json: bool) -> None:
+    """Show what this computer and its sandbox offer.
+
+    Shown are cores, memory, graphics card, the home and what it takes on the disk, the bundled model, HumanEval,
+    package versions, and each protection of the sandbox.
+    """
+    from conself_local.cli.doctor import diagnose, print_diagnosis, write_bug_report
+    from conself_local.new_files import verify_new
+
+    home = open_home(ctx)
+    if target:
+        verify_new(target)
+    found = diagnose(home)
+    if target:
+        write_bug_report(home, found, target)
+    elif as_json:
+        echo(json.dumps(found, indent=2))
+    else:
+        print_diagnosis(found)
 
 
 @click.command()

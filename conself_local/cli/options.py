@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from conself_local.errors import ConselfError
 from conself_local.foreign_files import PARSER_ERRORS, reason
 
 if TYPE_CHECKING:
+    from conself_local.events import Notice
     from conself_local.home import Home
     from conself_local.store.store import Store
     from sandbox import MakeSandbox
@@ -41,8 +42,12 @@ def open_home(ctx: click.Context, *, existing: bool = False, writable: bool = Tr
     Raises ConselfError if it cannot be written, or if `existing` is set and it has no store.
     """
     from conself_local.home import Home
+    from conself_local.machine.child_log import keep_child_logs
 
-    return Home(ctx.obj["home"], existing=existing, writable=writable)
+    home = Home(ctx.obj["home"], existing=existing, writable=writable)
+    if writable:
+        keep_child_logs(home.logs)
+    return home
 
 
 @contextmanager
@@ -74,16 +79,28 @@ def open_store(
             ) from error
 
 
-def sandbox_maker(ctx: click.Context, workers: int) -> MakeSandbox:
-    """Return a function that starts a sandbox of `workers` workers, which may lack protections that the user waived."""
+def sandbox_maker(
+    ctx: click.Context, workers: int, on_notice: Callable[[Notice], None] = lambda notice: echo(notice.text, err=True)
+) -> MakeSandbox:
+    """Return a function that starts a sandbox of `workers` workers, which may lack protections that the user waived.
+
+    `on_notice` is called if it does, and from another thread if a process of the sandbox is restarted.
+    """
+    from conself_local.events import START, Notice, NoticeKind
     from sandbox import Limits, Sandbox
 
     def make(limits: Limits) -> Sandbox:
-        return Sandbox(
+        sandbox = Sandbox(
             limits,
             workers=workers,
             accept_weaker=ctx.obj["weaker"],
-            on_notice=lambda text: echo(text, err=True),
+            on_notice=lambda text: on_notice(Notice(text, NoticeKind.SANDBOX_RESTARTED)),
         )
+        if sandbox.missing:
+            text = (
+                f"programs run in a weaker sandbox, as you accepted: this computer lacks {', '.join(sandbox.missing)}"
+            )
+            on_notice(Notice(text, NoticeKind.SANDBOX_WEAKER, START))
+        return sandbox
 
     return make

@@ -39,12 +39,15 @@ from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.evaluation.compare import compare, problem_scores
-from conself_local.events import Notice, OnEvent
+from conself_local.events import Notice, NoticeKind, OnEvent
 from conself_local.experiment.results import Arm, ExperimentInputs, SeedResult, append_result, load_results
 from conself_local.experiment.spec import SHARED_UNTIL, Experiment
 from conself_local.home import Home
+from conself_local.machine.child_log import keep_child_logs
 from conself_local.machine.versions import package_versions
 from conself_local.round.context import ComputeOptions, RoundContext
+from conself_local.round.log import RoundLog
+from conself_local.round.recorder import NoticeRecorder
 from conself_local.round.run import run_round, sample_base
 from conself_local.round.start import Request, open_round
 from conself_local.settings import settings_to_json
@@ -83,7 +86,7 @@ def run_experiment(
             if len(found) == len(experiment.benchmarks):
                 yield from (dataclasses.replace(result, arm=arm) for result in found.values())
                 continue
-            on_event(Notice(f"experiment {experiment.name}: arm {arm.name}, seed {seed}"))
+            on_event(Notice(f"experiment {experiment.name}: arm {arm.name}, seed {seed}", NoticeKind.EXPERIMENT))
             for result in _run_arm(experiment, arm, seed, inputs, folder, compute, make_sandbox, on_event):
                 if results_file and result.benchmark not in found:
                     append_result(results_file, result)
@@ -192,6 +195,7 @@ def _run_rounds(
     on it, and the result decides whether the next round starts from its adapter; otherwise the next round always does.
     """
     benchmarks: Sequence[Benchmark] = ()
+    keep_child_logs(home.logs)
     with home.lock(), Store(home.database) as store:
         while True:
             latest = store.latest_round()
@@ -216,19 +220,25 @@ def _run_rounds(
             if not fresh and until != "decide":
                 store.db.execute(_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)])
             round_, model, benchmarks = open_round(store, request, make_sandbox(compute.workers))
-            context = RoundContext(
-                store,
-                home,
-                model,
-                compute,
-                make_sandbox(compute.workers),
-                make_sandbox(compute.overlap_workers),
-                on_event,
-            )
             is_last = round_.id == arm.rounds
-            run_round(context, round_, [b for b in benchmarks if is_last or b.name == "validation"], until)
+            title = f"experiment {experiment.name}: arm {arm.name}, seed {seed}, round {round_.id}"
+            with (
+                RoundLog(home, title, on_event) as log,
+                NoticeRecorder(store, round_.id, log.on_event) as recorder,
+            ):
+                context = RoundContext(
+                    store,
+                    home,
+                    model,
+                    compute,
+                    make_sandbox(compute.workers),
+                    make_sandbox(compute.overlap_workers),
+                    recorder.on_event,
+                )
+                run_round(context, round_, [b for b in benchmarks if is_last or b.name == "validation"], until)
+                if until != "decide":
+                    sample_base(context, round_, list(benchmarks))
             if until != "decide":
-                sample_base(context, round_, list(benchmarks))
                 break
         if not benchmarks:
             benchmarks = _benchmarks_of(store, experiment.benchmarks)

@@ -7,15 +7,12 @@ Not covered: the pipes (`child_pipe.py`), what is said (`sampling/engine_process
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import IO
 
 from conself_local.machine.child_environment import child_environment
 
-_TAIL_BYTES = 2000
 _OWN_END_SECONDS = 10.0
 _END_SECONDS = 30.0
 """Longest time that a killed process may take to end: one that a driver or a lost disk holds may never end."""
@@ -26,9 +23,10 @@ def module_command(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-def start_child(command: Sequence[str], stderr: IO[bytes] | int) -> subprocess.Popen[bytes]:
+def start_child(command: Sequence[str], stderr: int) -> subprocess.Popen[bytes]:
     """Start a command with unbuffered pipes for `ChildPipe` on its standard input and output; return the process.
 
+    stderr: as for `Popen`; with a pipe, `ChildLog.follow` reads it.
     It is in a session of its own, so that Ctrl-C reaches it only through its parent, which kills it.
     """
     return subprocess.Popen(
@@ -61,11 +59,3 @@ def close_child(process: subprocess.Popen[bytes]) -> None:
     for pipe in (process.stdin, process.stdout):
         if pipe:
             pipe.close()
-
-
-def last_lines(stderr: IO[bytes], count: int) -> list[str]:
-    """Return the last lines that a child printed to its standard error, a file."""
-    size = stderr.seek(0, os.SEEK_END)
-    stderr.seek(max(0, size - _TAIL_BYTES))
-    lines = stderr.read().decode(errors="replace").splitlines()
-    return [line.strip() for line in lines if line.strip(" .")][-count:]  # llama.cpp prints its progress as dots

@@ -7,7 +7,7 @@ covered: how the engine is opened (`sampling/open_engine.py`), and what `auto` m
 from __future__ import annotations
 
 from conself_local.errors import ConselfError
-from conself_local.events import Notice
+from conself_local.events import Notice, NoticeKind
 from conself_local.round.context import RoundContext
 from conself_local.sampling.config import LLAMA_CPP
 from conself_local.store.store import RoundInfo
@@ -29,7 +29,7 @@ def fix_engine(context: RoundContext, round_: RoundInfo) -> RoundContext:
         fixed = context.sampling_config().engine
         if fixed != LLAMA_CPP:
             store.finish_stage(round_.id, ENGINE, fixed)
-            context.on_event(Notice(f"the engine {fixed} samples this round"))
+            context.on_event(Notice(f"the engine {fixed} samples this round", NoticeKind.ENGINE, "sample"))
     elif asked is not None and asked != fixed:
         raise ConselfError(
             f"round {round_.id} is sampled by the engine {fixed}, and --engine asks for {asked}",

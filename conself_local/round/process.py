@@ -1,6 +1,6 @@
 """Run a round as a separate process, for a screen that starts it, watches it and asks it to stop.
 
-The round process is `conself run`; it outlives the screen, and its output goes to `conductor.log` in the home folder.
+The round process is `conself run`; it outlives the screen, and its output goes to a log, which `log.py` keeps small.
 Whether it runs is read from the lock of the home (`home.py`). What a round does is not here but in `run.py`.
 """
 
@@ -11,16 +11,19 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import psutil
 
+from conself_local.foreign_files import open_regular
 from conself_local.home import Home
 from conself_local.machine.child_environment import child_environment
+from conself_local.machine.log_files import create_log, list_logs
 from conself_local.machine.room import verify_disk
-from conself_local.new_files import create
 
+ROUND_LOG = "round"
+"""The name of the logs of rounds."""
 _LAST_LINES = 4
+_TAIL_BYTES = 8000
 
 
 def running(home: Home) -> int | None:
@@ -37,7 +40,8 @@ def start(home: Home, arguments: list[str]) -> int:
     """
     verify_disk(home.path)
     command = [sys.executable, "-m", "conself_local", "--home", str(home.path), "run", *arguments]
-    with os.fdopen(create(_log(home)), "wb") as log:
+    (home.path / "conductor.log").unlink(missing_ok=True)  # the log of earlier versions
+    with os.fdopen(create_log(home.logs, ROUND_LOG), "wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=child_environment(), start_new_session=True
         )
@@ -79,10 +83,12 @@ def _signal(home: Home, *signals: signal.Signals) -> bool:
 
 
 def tail_log(home: Home) -> list[str]:
-    """Return the last lines of the log that are not empty, at most 4; if the round failed, they say why."""
+    """Return the last lines of the latest log that are not empty, at most 4; if the round failed, they say why."""
     try:
-        text = _log(home).read_bytes()[-8000:].decode(errors="replace")
-    except OSError:
+        with open_regular(list_logs(home.logs, ROUND_LOG)[-1]) as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            text = log.read(_TAIL_BYTES).decode(errors="replace")
+    except (OSError, IndexError):
         return []
     return [line.rstrip() for line in text.splitlines() if line.strip()][-_LAST_LINES:]
 
@@ -96,8 +102,3 @@ def failure(home: Home) -> str:
         if line.startswith("conself: "):
             return " ".join(part.strip() for part in lines[i:])
     return ""
-
-
-def _log(home: Home) -> Path:
-    """Return the file that holds the output of the latest round process."""
-    return home.path / "conductor.log"

@@ -32,7 +32,7 @@ from typing import Any
 
 from conself_local.adapters.merged_weights import ensure_merged_weights
 from conself_local.errors import ConselfError
-from conself_local.events import Notice, OnEvent, StageDone
+from conself_local.events import Notice, NoticeKind, OnEvent, StageDone
 from conself_local.machine.power import read_power
 from conself_local.machine.room import verify_disk
 from conself_local.model_files.converted_weights import ORIGINAL
@@ -141,15 +141,13 @@ def _watch_power(on_event: OnEvent) -> Iterator[None]:
     before = read_power()
     if before.on_battery:
         charge = "" if before.percent is None else f" ({before.percent} % left)"
-        on_event(
-            Notice(f"on battery{charge}: sampling drains it; Ctrl-C stops the round, and the next run continues it")
-        )
+        text = f"on battery{charge}: sampling drains it; Ctrl-C stops the round, and the next run continues it"
+        on_event(Notice(text, NoticeKind.BATTERY, "sample"))
     yield
     slowed = read_power().throttled - before.throttled
     if slowed > 0:
-        on_event(
-            Notice(f"heat slowed the processor {slowed} times during sampling; a smaller --threads keeps it cooler")
-        )
+        text = f"heat slowed the processor {slowed} times during sampling; a smaller --threads keeps it cooler"
+        on_event(Notice(text, NoticeKind.HEAT, "sample"))
 
 
 @contextmanager
@@ -171,7 +169,8 @@ def _open_servers(context: RoundContext, endpoint: Endpoint) -> EndpointSampler:
         endpoint.model_name,
         context.model,
         accept_remote=endpoint.accept_remote,
-        on_notice=lambda text: context.on_event(Notice(text)),
+        on_notice=lambda text: context.on_event(Notice(text, NoticeKind.SERVER_LEFT_OUT)),
+        on_restart=lambda text: context.on_event(Notice(text, NoticeKind.ENGINE_RESTARTED)),
     )
 
 
@@ -183,7 +182,8 @@ def _open_judged(context: RoundContext, settings: Settings, adapters: Collection
             if servers.keep_servers_for(adapters):
                 yield servers
                 return
-        context.on_event(Notice("no server can switch to the adapters of this round, so it is evaluated here"))
+        text = "no server can switch to the adapters of this round, so it is evaluated here"
+        context.on_event(Notice(text, NoticeKind.EVALUATED_HERE, "evaluate"))
     with open_engine(context, settings) as engine:
         yield engine
 
@@ -204,7 +204,7 @@ def open_engine(context: RoundContext, settings: Settings, *, original: bool = F
         longest=PROMPT_TOKENS + settings.sampling.longest_completion,
         use_gpu=context.compute.use_gpu,
         merge=lambda adapter: ensure_merged_weights(model, adapter, config.format, cache),
-        on_notice=lambda text: context.on_event(Notice(text)),
+        on_notice=lambda text: context.on_event(Notice(text, NoticeKind.ENGINE_RESTARTED)),
     )
 
 
@@ -255,7 +255,7 @@ def _measure_weights_gap(context: RoundContext, round_: RoundInfo, sampler: Samp
             f"{fmean(gaps):.4f} nats per token"
         )
     context.store.finish_stage(round_.id, "running copy", summary)
-    context.on_event(Notice(summary))
+    context.on_event(Notice(summary, NoticeKind.WEIGHTS_GAP, "sample"))
 
 
 def _evaluate_all(context: RoundContext, round_: RoundInfo, benchmarks: list[Benchmark], adapter_id: int) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
+from conself_local.events import START, Notice, NoticeKind
 from conself_local.machine.versions import package_versions
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.gguf_weights import read_weights
@@ -24,6 +25,7 @@ from conself_local.round.presets import SettingsChoice
 from conself_local.settings import LAPTOP, Settings, change_settings, get_value
 from conself_local.stages.answers import evaluation_seed
 from conself_local.stages.benchmark import ARMS, Benchmark
+from conself_local.store.events import store_notice
 from conself_local.store.model_changes import accepted_adapter, verify_unchanged
 from conself_local.store.store import RoundInfo, Store
 from sandbox import MakeSandbox
@@ -118,9 +120,9 @@ def _start(
         problems=training,
     )
     if excluded:
-        store.finish_stage(
-            round_.id, EXCLUDED, f"{len(excluded)} training problems excluded: {'; '.join(excluded[:5])}"
-        )
+        summary = f"{len(excluded)} training problems excluded: {'; '.join(excluded[:5])}"
+        store.finish_stage(round_.id, EXCLUDED, summary)
+        store_notice(store, round_.id, START, Notice(summary, NoticeKind.PROBLEMS_EXCLUDED))
     return round_, model, benchmarks
 
 

@@ -30,7 +30,7 @@ class EndpointSampler:
 
     urls: base addresses, with or without `/v1`; `name` is the model's name on the servers. concurrent: requests that
     each server gets at once; None: as many as it handles well. waits_seconds: the waits before each retry.
-    on_notice: called with a sentence when a server is left out, or the process for prompts is restarted.
+    on_notice: called with a sentence when a server is left out; on_restart: when the process for prompts is restarted.
     Raises ConselfError if an address is not on this machine, unless the user accepted that.
     """
 
@@ -44,6 +44,7 @@ class EndpointSampler:
         accept_remote: bool = False,
         waits_seconds: Sequence[float] = _RETRY_WAITS_SECONDS,
         on_notice: Callable[[str], None] = lambda text: None,
+        on_restart: Callable[[str], None] = lambda text: None,
     ) -> None:
         listed = [urls] if isinstance(urls, str) else list(urls)
         self._servers = [
@@ -52,7 +53,7 @@ class EndpointSampler:
         self._concurrent, self._on_notice = concurrent, on_notice
         # the weights are memory-mapped but never read: only the template and the vocabulary are used
         self._vocabulary = LlamaProcess(
-            model, slots=1, context_tokens=model.context_length, threads=1, on_notice=on_notice
+            model, slots=1, context_tokens=model.context_length, threads=1, on_notice=on_restart
         )
         self._prompts: dict[tuple[int, ...], EncodedPrompt] = {}
         self.measured: list[tuple[SampleRequest, Completion, tuple[float, ...]]] = []

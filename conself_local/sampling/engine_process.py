@@ -15,15 +15,15 @@ import dataclasses
 import json
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from conself_local.errors import ConselfError, EngineDiedError
+from conself_local.machine.child_log import ChildLog
 from conself_local.machine.child_pipe import ChildClosedError, ChildHungError, ChildPipe
-from conself_local.machine.child_process import close_child, end_child, last_lines, module_command, start_child
+from conself_local.machine.child_process import close_child, end_child, module_command, start_child
 from conself_local.model_files.mlx_folder import verify_mlx_adapter, verify_mlx_folder
 from conself_local.model_files.model_file import ModelFile, verify_adapter_file
 from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, SampleRequest
@@ -67,7 +67,7 @@ class EngineProcess:
         self._on_notice, self._hang_seconds = on_notice, hang_seconds
         self._command = module_command("conself_local.sampling.engine_server", *arguments)
         self._verified: set[Path] = set()
-        self._stderr = tempfile.TemporaryFile()
+        self._log = ChildLog("engine")
         self._process: subprocess.Popen[bytes] | None = None
         self._hung = False
         self._in_flight: dict[str, SampleRequest] = {}
@@ -84,7 +84,8 @@ class EngineProcess:
     def _start(self) -> None:
         if self._process is not None:
             close_child(self._process)
-        self._process = start_child(self._command, self._stderr)
+        self._process = start_child(self._command, subprocess.PIPE)
+        self._log.follow(self._process)
         self._pipe, self._hung = ChildPipe(self._process), False
         with self._raise_engine_died("did not start"):
             self.receive()
@@ -118,7 +119,7 @@ class EngineProcess:
         return end_child(self._process, is_ending=not self._hung) if self._process else 0
 
     def _tail_log(self) -> str:
-        return f"{self._how_it_ended()}; {' | '.join(last_lines(self._stderr, 3)) or 'it printed no message'}"
+        return f"{self._how_it_ended()}; {' | '.join(self._log.last_lines(3)) or 'it printed no message'}"
 
     def _how_it_ended(self) -> str:
         code = self._status()
@@ -154,7 +155,7 @@ class EngineProcess:
         with self._kill_if_hung(self._process):
             reply: dict[str, Any] = json.loads(self._pipe.read_line(self._hang_seconds, is_awaited))
         if "error" in reply:
-            printed = last_lines(self._stderr, 3)
+            printed = self._log.last_lines(3)
             raise ConselfError(
                 f"{reply['error']} ({' | '.join(printed)})" if printed else reply["error"], reply["hint"]
             )
@@ -330,7 +331,6 @@ class EngineProcess:
         if self._process is not None:
             close_child(self._process)
             self._process = None
-        self._stderr.close()
 
     def __enter__(self) -> Self:
         return self

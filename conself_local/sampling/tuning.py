@@ -145,9 +145,9 @@ def tune_model(
     best: SamplingConfig | None = None
     if engine != OPENVINO:
         best = _fastest_llama(prober, allow_loss)
-    elif not allow_loss:
-        prober.measure_gap_of_bf16()
     if engine != LLAMA_CPP and _openvino_can_be_tried(model, say, required=engine == OPENVINO):
+        if best is None and not allow_loss:
+            prober.measure_gap_of_bf16()
         best = _with_openvino(prober, best, allow_loss)
     assert best is not None, "an engine was probed"
     prober.clean_up(best.format)

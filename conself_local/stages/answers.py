@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from conself_local.events import ItemStored, Notice, OnEvent, StageStarted
+from conself_local.events import ItemStored, Notice, NoticeKind, OnEvent, StageStarted
 from conself_local.hashes import content_id, file_sha256
 from conself_local.problems.problem import Problem
 from conself_local.sampling.extract import extract_program
@@ -112,7 +112,8 @@ def sample_answers(
     missing = _copy_known(store, wanted)
     if copied := len(wanted) - len(missing):
         done += copied
-        on_event(Notice(f"{benchmark.name}: {copied} answers are known from another round and not sampled again"))
+        text = f"{benchmark.name}: {copied} answers are known from another round and not sampled again"
+        on_event(Notice(text, NoticeKind.ANSWERS_KNOWN, stage))
     contexts = {one.request.key: one for one in missing}
     for completion in sampler.sample(one.request for one in missing) if missing else ():
         one = contexts.pop(completion.key)

@@ -20,6 +20,9 @@ from conself_local.store.store import RoundInfo, Row, Store
 from sandbox import NOT_COMPILED, Limits, MakeSandbox, Output, Program, ProgramResult, Status
 
 _ROUND_PROGRAMS = "select program_id from samples where round_id = ? and program_id is not null"
+_COUNT_EXECUTED = f"select count(*) from executions where limits = ? and program_id in ({_ROUND_PROGRAMS})"
+_PAGE = 256
+"""Programs that are read together while the programs of a round run."""
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -43,17 +46,21 @@ def execute_programs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox,
     Raises ConselfError if the sandbox itself fails.
     """
     limits = limits_of(round_.settings)
+    key = limits_key(limits)
     total = int(store.value(f"select count(distinct program_id) from ({_ROUND_PROGRAMS})", round_.id))
-    pending = store.pending_programs(_ROUND_PROGRAMS, limits_key(limits), round_.id)
-    on_event(StageStarted("execute", total - len(pending), total))
-    done = total - len(pending)
-    for result in run_and_store(store, pending, limits, make_sandbox):
-        done += 1
-        on_event(ItemStored("execute", done, total, result.program_id[:8]))
+    done = int(store.value(_COUNT_EXECUTED, key, round_.id))
+    on_event(StageStarted("execute", done, total))
+    if done < total:
+        # the threads of the sandbox read it, while this one stores results
+        with Store(store.path) as reader, make_sandbox(limits) as sandbox:
+            for result in sandbox.run(_pending_programs(reader, round_, key)):
+                store_result(store, key, [result], result.outputs)
+                done += 1
+                on_event(ItemStored("execute", done, total, result.program_id[:8]))
     sql = f"""select count(*) as programs, coalesce(sum(compiled), 0) as compiled,
               coalesce(sum(deterministic = 0), 0) as nondeterministic from executions
               where limits = ? and program_id in ({_ROUND_PROGRAMS})"""
-    counts = store.row(sql, limits_key(limits), round_.id)
+    counts = store.row(sql, key, round_.id)
     summary = (
         f"{counts['programs']} programs run, {counts['compiled']} compiled, "
         f"{counts['nondeterministic']} nondeterministic"
@@ -87,6 +94,8 @@ class OverlappedExecution:
 
     BATCH = 128
     """Number of new samples after which the next batch may start."""
+    MOST = 1024
+    """Most programs of a batch; more can wait if the round was interrupted."""
 
     def __init__(
         self, store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, share_cores: Callable[[bool], None]
@@ -98,6 +107,7 @@ class OverlappedExecution:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._samples = 0
+        self._last_row = 0  # 0: programs that an interrupted round has left are looked for once
 
     def poll(self) -> None:
         """Store the results that have arrived and start the next batch if it is due; to be called after each sample."""
@@ -106,7 +116,8 @@ class OverlappedExecution:
             self._take()
         if not self._thread and self._samples >= self.BATCH:
             self._samples = 0
-            pending = self._store.pending_programs(_ROUND_PROGRAMS, limits_key(self._limits), self._round.id)
+            key = limits_key(self._limits)
+            pending, self._last_row = self._store.pending_page(self._round.id, key, self._last_row, self.MOST)
             if pending:
                 self._share_cores(True)
                 programs = list(_programs(self._store, pending))
@@ -153,9 +164,18 @@ class OverlappedExecution:
             self._sandbox.close()
 
 
-def _programs(store: Store, pending: list[Row]) -> Iterator[Program]:
+def _pending_programs(reader: Store, round_: RoundInfo, key: str) -> Iterator[Program]:
+    """Yield the programs of the round that have not run under the limits named `key`, a page at a time."""
+    after, is_last = 0, False
+    while not is_last:
+        page, after = reader.pending_page(round_.id, key, after, _PAGE)
+        is_last = len(page) < _PAGE
+        yield from _programs(reader, page)
+
+
+def _programs(store: Store, pending: Sequence[Row]) -> Iterator[Program]:
     """Return the programs of these rows, each with the given inputs of its problem."""
-    problems = {row["problem_id"]: store.problem(row["problem_id"]) for row in pending}
+    problems = {id: store.problem(id) for id in {row["problem_id"] for row in pending}}
     return (_program(problems[row["problem_id"]], row) for row in pending)
 
 

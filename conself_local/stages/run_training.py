@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
-from conself_local.events import ItemStored, Notice, OnEvent, StageStarted, StepDone
+from conself_local.events import ItemStored, Notice, NoticeKind, OnEvent, StageStarted, StepDone
 from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.machine.builds import torch_build, trains_on_card
@@ -25,6 +25,7 @@ from conself_local.training.trainer_process import run_trainer
 
 STAGE_OF_REPORT = {"reference": "train: reference", "step": "train", "measured": "train: measure"}
 """Key of a trainer's report -> name of the stage in the events."""
+_NOTICES = {"forecast": NoticeKind.TRAINING_FORECAST, "notice": NoticeKind.MEMORY_REDUCED}
 _STEP_FIELDS = StepDone.__dataclass_fields__
 
 
@@ -34,7 +35,8 @@ def verify_room_for_training(model: ModelFile, on_event: OnEvent) -> None:
     if on_card:
         free = wait_until_released()
         if free is not None:
-            on_event(Notice(f"the engine has ended; {gib(free)} of the card's memory are free for training"))
+            text = f"the engine has ended; {gib(free)} of the card's memory are free for training"
+            on_event(Notice(text, NoticeKind.CARD_RELEASED, "train"))
     verify_memory("training", training_bytes(model, on_card), "close other programs, or train a smaller model")
 
 
@@ -49,9 +51,9 @@ def run_training(
     last: dict[str, Any] = {}
     shown = None
     for report in run_trainer(job, folder):
-        for what in ("forecast", "notice"):
+        for what, kind in _NOTICES.items():
             if what in report:
-                on_event(Notice(f"training: {report[what]}"))
+                on_event(Notice(f"training: {report[what]}", kind, "train"))
         part = next((key for key in STAGE_OF_REPORT if key in report), None)
         if part and part != shown:
             shown = part

@@ -30,34 +30,30 @@ def sample_observations(
     settings holds none, None is stored for each: then the programs are sampled from the plain prompt.
     """
     settings = round_.settings.sampling
-    problems = store.round_problems(round_.id)
+    ids = store.round_problem_ids(round_.id)
     done_ids = {
         r["problem_id"]
         for r in store.rows("select distinct problem_id from observations where round_id = ?", round_.id)
     }
-    total, done, given = len(problems), len(done_ids), 0
+    total, done = len(ids), len(done_ids)
     on_event(StageStarted("observe", done, total))
-    pending = [p for p in problems if p.id not in done_ids]
+    pending = [id for id in ids if id not in done_ids]
     if settings.prompt != "observation":
         with store.transaction():
-            for problem in pending:
-                store.insert_observations(round_.id, problem.id, [None] * settings.observations, 0)
+            for id in pending:
+                store.insert_observations(round_.id, id, [None] * settings.observations, 0)
         pending = []
     for attempt in range(1, settings.max_observation_attempts + 1):
-        by_id = {p.id: p for p in pending}
-        failed: list[Problem] = []
-        for completion in sampler.sample(_observation_requests(round_, pending, sampler, adapter, attempt)):
-            problem = by_id[completion.key]
+        failed: set[str] = set()
+        for completion in sampler.sample(_observation_requests(store, round_, pending, sampler, adapter, attempt)):
             texts = parse_observations(completion.text, settings.observations)
             if texts is None and attempt < settings.max_observation_attempts:
-                failed.append(problem)
+                failed.add(completion.key)
                 continue
-            given += texts is not None
-            store.insert_observations(round_.id, problem.id, texts or [None] * settings.observations, attempt)
+            store.insert_observations(round_.id, completion.key, texts or [None] * settings.observations, attempt)
             done += 1
-            on_event(ItemStored("observe", done, total, problem.id))
-        order = {p.id: i for i, p in enumerate(problems)}
-        pending = sorted(failed, key=lambda p: order[p.id])
+            on_event(ItemStored("observe", done, total, completion.key))
+        pending = [id for id in pending if id in failed]
     sql = "select count(distinct problem_id) from observations where round_id = ? and outcome = 'given'"
     summary = (
         f"{store.value(sql, round_.id)} of {total} problems have observations; "
@@ -70,11 +66,12 @@ def sample_observations(
 
 
 def _observation_requests(
-    round_: RoundInfo, problems: list[Problem], sampler: Sampler, adapter: Path | None, attempt: int
+    store: Store, round_: RoundInfo, ids: list[str], sampler: Sampler, adapter: Path | None, attempt: int
 ) -> Iterator[SampleRequest]:
-    """Yield one request per problem; each attempt has its own seed."""
+    """Yield one request per problem, whose id is its key; each attempt has its own seed."""
     settings = round_.settings.sampling
-    for problem in problems:
+    for id in ids:
+        problem = store.problem(id)
         prompt = sampler.encode(observation_messages(problem, settings.observations))
         yield SampleRequest(
             problem.id,
@@ -100,13 +97,12 @@ def sample_programs(
 
     Each sample is stored as it ends, in order of completion; then `after_each` is called.
     """
-    problems = {p.id: p for p in store.round_problems(round_.id)}
-    total = len(problems) * round_.settings.sampling.samples_per_problem
-    stored = {row["id"] for row in store.rows("select id from samples where round_id = ?", round_.id)}
-    on_event(StageStarted("sample", len(stored), total))
-    done = len(stored)
+    ids = store.round_problem_ids(round_.id)
+    total = len(ids) * round_.settings.sampling.samples_per_problem
+    done = int(store.value("select count(*) from samples where round_id = ?", round_.id))
+    on_event(StageStarted("sample", done, total))
     contexts: dict[str, tuple[Problem, int, int, str, str]] = {}
-    for completion in sampler.sample(_program_requests(store, round_, problems, sampler, adapter, stored, contexts)):
+    for completion in sampler.sample(_program_requests(store, round_, ids, sampler, adapter, contexts)):
         problem, observation, sample_index, prompt_key, prefix = contexts.pop(completion.key)
         _store_sample(store, round_, problem, observation, sample_index, prompt_key, prefix, completion)
         done += 1
@@ -126,10 +122,9 @@ def sample_programs(
 def _program_requests(
     store: Store,
     round_: RoundInfo,
-    problems: dict[str, Problem],
+    ids: list[str],
     sampler: Sampler,
     adapter: Path | None,
-    stored: set[str],
     contexts: dict[str, tuple[Problem, int, int, str, str]],
 ) -> Iterator[SampleRequest]:
     """Yield a request for every sample that is not stored, and put what its row needs into `contexts` under its key.
@@ -137,7 +132,10 @@ def _program_requests(
     Stores the prompts on the way, the plain prompt of each problem included.
     """
     settings, sampling = round_.settings, round_.settings.sampling
-    for problem in problems.values():
+    stored_sql = "select id from samples where round_id = ? and problem_id = ?"
+    for id in ids:
+        problem = store.problem(id)
+        stored = {row["id"] for row in store.rows(stored_sql, round_.id, id)}
         plain, prefix = encode_program(sampler, problem, settings)
         store.set_plain_prompt(round_.id, problem.id, store.ensure_prompt(plain.text, plain.token_ids))
         sql = "select number, text from observations where round_id = ? and problem_id = ? order by number"

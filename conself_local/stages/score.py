@@ -1,6 +1,7 @@
 """Stages 5 and 6, `score` and `pair`: entropy, consensus and selection; then preference pairs of selected problems.
 
 Both stages are cheap and depend only on what is stored, so each is done in one transaction and repeated at every start.
+They hold one problem at a time, so that memory does not grow with their number.
 Samples are counted, not programs: crash rate, entropy and consensus weigh a program by how often it was sampled.
 Not covered: the formulas (`method/`).
 """
@@ -11,10 +12,11 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from statistics import fmean
 
-from conself_local.events import Notice, OnEvent, StageDone, StageStarted
+from conself_local.events import Notice, NoticeKind, OnEvent, StageDone, StageStarted
 from conself_local.hashes import content_id
 from conself_local.method.behaviour import Behaviour, comparison_key, crash_rate
 from conself_local.method.chosen import ChosenRules, ScoredSample, choose
@@ -22,7 +24,7 @@ from conself_local.method.consensus import consensus
 from conself_local.method.curriculum import ProblemScore, normalise_entropy, select_learnable
 from conself_local.method.entropy import clusters, semantic_entropy_bits
 from conself_local.method.pairs import Pair, build_pairs, pair_candidates, random_pairs
-from conself_local.method.votes import vote_margin, voter_weights
+from conself_local.method.votes import VoteWeights, vote_margin, voter_weights
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings
 from conself_local.stages.collapse import collapse_warnings, compare_with_last_round
@@ -42,15 +44,24 @@ class ProblemEvidence:
     """One per row: comparison keys on the given inputs, then on the added ones."""
     sampled: int
     """Number of all samples, including those without a program and those excluded as nondeterministic."""
+    _consensus: dict[VoteWeights, list[float]] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def clusters(self) -> list[int | None]:
+        """The cluster of each counted sample; None if it crashed."""
+        return clusters(self.behaviours)
 
     def score(self) -> ProblemScore:
         """Return crash rate, semantic entropy in bits and number of valid samples."""
-        valid = sum(c is not None for c in clusters(self.behaviours))
+        valid = sum(c is not None for c in self.clusters)
         return ProblemScore(crash_rate(self.behaviours), semantic_entropy_bits(self.behaviours), valid)
 
     def consensus(self, settings: Settings) -> list[float]:
-        """Return the consensus of each row, with the votes weighted as the settings say."""
-        return consensus(self.behaviours, voter_weights(self.behaviours, settings.pairs.vote_weights))
+        """Return the consensus of each row, in [0, 1], with the votes weighted as the settings say; computed once."""
+        votes = settings.pairs.vote_weights
+        if votes not in self._consensus:
+            self._consensus[votes] = consensus(self.behaviours, voter_weights(self.behaviours, votes))
+        return self._consensus[votes]
 
 
 def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemEvidence:
@@ -80,19 +91,37 @@ def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemE
     grown = store.value(
         "select coalesce(grown, 0) from round_problems where round_id = ? and problem_id = ?", round_.id, problem.id
     )
+    read = BehaviourReader(problem, round_.settings)
     behaviours = [
-        behaviour_of(r["outputs"], problem, round_.settings)
-        + (behaviour_of(r["grown_outputs"], problem, round_.settings) if r["grown_outputs"] else (None,) * grown)
+        read.behaviour(r["outputs"]) + (read.behaviour(r["grown_outputs"]) if r["grown_outputs"] else (None,) * grown)
         for r in counted
     ]
     return ProblemEvidence(problem.id, counted, behaviours, len(rows))
 
 
-def behaviour_of(outputs_json: str, problem: Problem, settings: Settings) -> Behaviour:
-    """Return the comparison keys of a stored behaviour, one per input; None if the status is not ok."""
-    return tuple(
-        key_of(text if status == "ok" else None, problem, settings) for status, text, _ in json.loads(outputs_json)
-    )
+class BehaviourReader:
+    """Reads the stored behaviours of one problem; behaviours and texts that are equal are parsed once."""
+
+    def __init__(self, problem: Problem, settings: Settings) -> None:
+        self._problem, self._settings = problem, settings
+        self._behaviours: dict[str, Behaviour] = {}
+        self._keys: dict[str, str | None] = {}
+
+    def behaviour(self, outputs_json: str) -> Behaviour:
+        """Return the comparison keys of a stored behaviour, one per input; None if the status is not ok."""
+        if outputs_json not in self._behaviours:
+            outputs = json.loads(outputs_json)
+            self._behaviours[outputs_json] = tuple(
+                self._key(text) if status == "ok" else None for status, text, _ in outputs
+            )
+        return self._behaviours[outputs_json]
+
+    def _key(self, text: str | None) -> str | None:
+        if text is None:
+            return None
+        if text not in self._keys:
+            self._keys[text] = key_of(text, self._problem, self._settings)
+        return self._keys[text]
 
 
 def key_of(text: str | None, problem: Problem, settings: Settings) -> str | None:
@@ -107,58 +136,66 @@ def key_of(text: str | None, problem: Problem, settings: Settings) -> str | None
 def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
     """Store the metrics of every problem, with the mark `selected`, and cluster and consensus of every counted sample.
 
-    Also sends the warnings of `collapse.py` if an earlier round can be compared.
+    Also sends the warning of `collapse.py` if an earlier round can be compared.
     """
-    settings, selection = round_.settings, round_.settings.selection
-    problems = store.round_problems(round_.id)
-    on_event(StageStarted("score", 0, len(problems)))
-    evidence = {p.id: load_evidence(store, round_, p) for p in problems}
-    scores = {id: e.score() for id, e in evidence.items()}
-    normalised = normalise_entropy(
-        scores, entropy_normalisation=selection.entropy_normalisation, max_crash_rate=selection.max_crash_rate
-    )
-    selected = set(
-        select_learnable(
-            scores,
-            entropy_normalisation=selection.entropy_normalisation,
-            entropy_threshold=selection.entropy_threshold,
-            max_crash_rate=selection.max_crash_rate,
-        )
-    )
+    selection = round_.settings.selection
+    ids = store.round_problem_ids(round_.id)
+    on_event(StageStarted("score", 0, len(ids)))
+    scores: dict[str, ProblemScore] = {}
     with store.transaction():
         store.db.execute("delete from metrics where round_id = ?", [round_.id])
         store.db.execute(
             "delete from sample_scores where sample_id in (select id from samples where round_id = ?)", [round_.id]
         )
-        for id, one in evidence.items():
-            numbers = clusters(one.behaviours)
-            score, valid = scores[id], [n for n in numbers if n is not None]
-            store.db.table("metrics").insert(
-                {
-                    "round_id": round_.id,
-                    "problem_id": id,
-                    "samples": one.sampled,
-                    "without_program": one.sampled - len(one.rows),
-                    "valid": score.valid,
-                    "clusters": len(set(valid)),
-                    "largest_share": Counter(valid)[0] / len(valid) if valid else None,
-                    "crash_rate": score.crash_rate,
-                    "entropy_bits": score.entropy_bits,
-                    "normalised": normalised.get(id),
-                    "mean_nll": _mean_of(one.rows, "mean_nll"),
-                    "mean_entropy_bits": _mean_of(one.rows, "mean_entropy_bits"),
-                    "selected": id in selected,
-                    "pairs": len(pairs_from(one, settings, round_.seed)),
-                }
+        for id in ids:
+            evidence = load_evidence(store, round_, store.problem(id))
+            scores[id] = evidence.score()
+            _store_scores(store, round_, evidence, scores[id])
+        normalised = normalise_entropy(
+            scores, entropy_normalisation=selection.entropy_normalisation, max_crash_rate=selection.max_crash_rate
+        )
+        selected = set(
+            select_learnable(
+                scores,
+                entropy_normalisation=selection.entropy_normalisation,
+                entropy_threshold=selection.entropy_threshold,
+                max_crash_rate=selection.max_crash_rate,
             )
-            for row, number, value in zip(one.rows, numbers, one.consensus(settings), strict=True):
-                store.db.table("sample_scores").insert({"sample_id": row["id"], "cluster": number, "consensus": value})
-    summary = f"{len(normalised)} of {len(problems)} problems are informative, {len(selected)} are learnable"
+        )
+        changed = "update metrics set normalised = ?, selected = ? where round_id = ? and problem_id = ?"
+        for id, value in normalised.items():
+            store.db.execute(changed, [value, id in selected, round_.id, id])
+    summary = f"{len(normalised)} of {len(ids)} problems are informative, {len(selected)} are learnable"
     stats = compare_with_last_round(store, round_)
-    for sentence in collapse_warnings(*stats) if stats else ():
-        on_event(Notice(sentence))
+    if warnings := collapse_warnings(*stats) if stats else ():
+        on_event(Notice("; ".join(warnings), NoticeKind.COLLAPSE, "score"))
     store.finish_stage(round_.id, "score", summary)
     on_event(StageDone("score", summary))
+
+
+def _store_scores(store: Store, round_: RoundInfo, evidence: ProblemEvidence, score: ProblemScore) -> None:
+    """Store what is known from one problem alone; whether it is selected depends on all problems."""
+    valid = [number for number in evidence.clusters if number is not None]
+    store.db.table("metrics").insert(
+        {
+            "round_id": round_.id,
+            "problem_id": evidence.problem_id,
+            "samples": evidence.sampled,
+            "without_program": evidence.sampled - len(evidence.rows),
+            "valid": score.valid,
+            "clusters": len(set(valid)),
+            "largest_share": Counter(valid)[0] / len(valid) if valid else None,
+            "crash_rate": score.crash_rate,
+            "entropy_bits": score.entropy_bits,
+            "normalised": None,
+            "mean_nll": _mean_of(evidence.rows, "mean_nll"),
+            "mean_entropy_bits": _mean_of(evidence.rows, "mean_entropy_bits"),
+            "selected": False,
+            "pairs": len(pairs_from(evidence, round_.settings, round_.seed)),
+        }
+    )
+    scored = zip(evidence.rows, evidence.clusters, evidence.consensus(round_.settings), strict=True)
+    store.insert_sample_scores((row["id"], number, value) for row, number, value in scored)
 
 
 def _mean_of(rows: Sequence[Row], column: str) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from conself_local.events import Notice, OnEvent, StageDone
+from conself_local.events import Notice, NoticeKind, OnEvent, StageDone
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.memory import padded_tokens
@@ -50,7 +50,8 @@ def pairs_that_fit(pairs: Sequence[TokenPair], settings: Settings, on_event: OnE
     limit = settings.training.max_tokens
     fitting = [pair for pair in pairs if len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) <= limit]
     if too_long := len(pairs) - len(fitting):
-        on_event(Notice(f"{too_long} pairs are longer than {limit} tokens and are not used for training"))
+        text = f"{too_long} pairs are longer than {limit} tokens and are not used for training"
+        on_event(Notice(text, NoticeKind.PAIRS_LEFT_OUT, "train"))
     return fitting
 
 
@@ -113,8 +114,8 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
         f"mean absolute change in log-probability on the pairs: {change:.4f} nats per token; adapter {adapter_id}"
     )
     rows = store.rows("select * from training_steps where round_id = ? order by step", round_.id)
-    for sentence in training_warnings([step_event(row) for row in rows], job.pairs):
-        on_event(Notice(sentence))
+    for warning in training_warnings([step_event(row) for row in rows], job.pairs):
+        on_event(warning)
     _finish(store, round_, summary, on_event)
 
 

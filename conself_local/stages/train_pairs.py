@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from conself_local.adapters.importing import new_adapter_folder
 from conself_local.errors import ConselfError
-from conself_local.events import Notice, OnEvent
+from conself_local.events import Notice, NoticeKind, OnEvent
 from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
@@ -104,7 +104,8 @@ def _training(
     stated = [record.training for record in records]
     common = stated[0] if all(one == stated[0] for one in stated) else None
     if common is None and any(stated):
-        on_event(Notice(f"the lines of {path} state different trainings, so none of them is taken over"))
+        text = f"the lines of {path} state different trainings, so none of them is taken over"
+        on_event(Notice(text, NoticeKind.PAIRS_FILE, "train"))
     values = common or {}
     try:
         seed, base = _checked(values)

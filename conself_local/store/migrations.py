@@ -159,3 +159,13 @@ def likelihood_and_origin(db: Database) -> None:
     """
     db.execute("alter table samples add column plain_logp real")
     db.execute("alter table adapters add column origin text")
+
+
+@migrations(name="0007_events")
+def events(db: Database) -> None:
+    """Add the table of notices and warnings; the rounds of earlier versions have none."""
+    columns = """id integer primary key, round_id integer not null references rounds(id), stage text not null,
+        kind text not null, severity text not null check (severity in ('notice', 'warning')), text text not null,
+        at_utc text not null"""
+    db.execute(f"create table events ({columns})")
+    db.execute("create index events_by_round on events(round_id, stage, kind)")

@@ -43,6 +43,7 @@ _EMPTY_ROUNDS = (
         f"delete from {table} where round_id in {_IDS}"
         for table in (
             "pairs", "metrics", "training_steps", "observations", "asked_inputs", "grown_inputs", "samples", "stages",
+            "events",
         )
     ),
     f"delete from evaluation_samples where answer_id is null and round_id in {_IDS}",

@@ -96,6 +96,23 @@ def _pooled(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | No
     return dataclasses.asdict(pooled) | {"benchmarks": reporting}
 
 
+def describe_rounds(store: Store) -> list[dict[str, Any]]:
+    """Return settings, versions, finished stages and kinds of events of every round, for a bug report.
+
+    Nothing that a user, a model or a problem wrote is in it: no paths, summaries and texts.
+    """
+    rows = store.rows(
+        "select id, state, seed, created_at_utc, model_sha256, settings, versions from rounds order by id"
+    )
+    for row in rows:
+        row |= {name: json.loads(row[name]) for name in ("settings", "versions")}
+        row["stages"] = [r["stage"] for r in store.rows("select stage from stages where round_id = ?", row["id"])]
+        row["events"] = store.rows(
+            "select at_utc, severity, stage, kind from events where round_id = ? order by id", row["id"]
+        )
+    return rows
+
+
 def entropy_histogram(values: list[float | None]) -> list[dict[str, Any]]:
     """Return bins {label, count} of problems by entropy in bits, each bin half a bit wide.
 

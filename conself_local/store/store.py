@@ -71,6 +71,7 @@ class Store:
     """
 
     def __init__(self, path: Path, *, alone: bool = False) -> None:
+        self.path = path
         try:
             verify_store_file(path, alone=alone)
             connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
@@ -164,6 +165,11 @@ class Store:
         sql = """select p.* from problems p join round_problems r on r.problem_id = p.id
                  where r.round_id = ? order by position"""
         return [self._problem(row) for row in self.rows(sql, round_id)]
+
+    def round_problem_ids(self, round_id: int) -> list[str]:
+        """Return the ids of the training problems of a round, in their order."""
+        sql = "select problem_id from round_problems where round_id = ? order by position"
+        return [row["problem_id"] for row in self.rows(sql, round_id)]
 
     @staticmethod
     def _problem(row: Row) -> Problem:
@@ -301,6 +307,10 @@ class Store:
         """Store one sample: a row of the table `samples`."""
         self.db.table("samples").insert(row)
 
+    def insert_sample_scores(self, scores: Iterable[tuple[str, int | None, float]]) -> None:
+        """Store (sample id, cluster, consensus) of samples, within a transaction of the caller."""
+        self.db.conn.executemany("insert into sample_scores (sample_id, cluster, consensus) values (?, ?, ?)", scores)
+
     # -- executions -----------------------------------------------------------------------------------------
 
     def insert_execution(self, row: Row, outputs: Sequence[tuple[str, str | None, str]]) -> None:
@@ -322,6 +332,23 @@ class Store:
                   and not exists (select 1 from executions e where e.program_id = p.id and e.limits = ?)
                   order by p.rowid"""
         return self.rows(sql, *parameters, limits)
+
+    def pending_page(self, round_id: int, limits: str, after: int, most: int) -> tuple[list[Row], int]:
+        """Return (id, problem_id, code) of programs that have no execution under these limits, and where to go on.
+
+        Only programs that the round first sampled after the sample in row `after` are looked at, oldest first, at most
+        `most`. The second value is the `after` of the next page; a page with fewer rows than `most` is the last one.
+        """
+        last = int(self.value("select coalesce(max(rowid), 0) from samples"))
+        sql = """select s.rowid as row, p.id, p.problem_id, p.code
+                 from samples s indexed by samples_by_round_rowid join programs p on p.id = s.program_id
+                 where s.round_id = ? and s.rowid > ? and s.rowid <= ?
+                 and not exists (select 1 from executions e where e.program_id = p.id and e.limits = ?)
+                 and not exists (select 1 from samples t indexed by samples_by_program
+                                 where t.program_id = s.program_id and t.round_id = s.round_id and t.rowid < s.rowid)
+                 order by s.rowid limit ?"""
+        rows = self.rows(sql, round_id, after, last, limits, most)
+        return rows, rows[-1]["row"] if len(rows) == most else last
 
     # -- adapters -------------------------------------------------------------------------------------------
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
+import subprocess
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError, TrainingFailedError
+from conself_local.machine.child_log import ChildLog
 from conself_local.machine.child_pipe import ChildClosedError, ChildHungError, ChildPipe
-from conself_local.machine.child_process import close_child, end_child, last_lines, module_command, start_child
+from conself_local.machine.child_process import close_child, end_child, module_command, start_child
 from conself_local.training.job import TrainingJob
 
 TRAINER_HANG_SECONDS = 600.0
@@ -36,30 +37,31 @@ def run_trainer(
     """
     folder.mkdir(parents=True, exist_ok=True)
     job.write(folder / "job.json")
-    with tempfile.TemporaryFile() as stderr:
-        process = start_child(module_command("conself_local.training.trainer", str(folder)), stderr)
-        _prefer_as_oom_victim(process.pid)
-        pipe = ChildPipe(process)
-        try:
-            report: dict[str, Any] = {}
-            while "done" not in report:
-                report = json.loads(pipe.read_line(hang_seconds))
-                if "error" in report:
-                    raise ConselfError(report["error"], report["hint"])
-                yield report
-        except ChildHungError as error:
-            raise TrainingFailedError(
-                f"the trainer made no progress for {hang_seconds:g} s and was killed", _CONTINUES
-            ) from error
-        except ChildClosedError as error:
-            status = end_child(process, is_ending=True)
-            messages = " | ".join(last_lines(stderr, 2)) or "it printed no message"
-            raise TrainingFailedError(
-                f"the trainer ended with status {status}: {messages}",
-                f"{_CONTINUES}; if it ran out of memory, close other programs",
-            ) from error
-        finally:
-            close_child(process)
+    log = ChildLog("trainer")
+    process = start_child(module_command("conself_local.training.trainer", str(folder)), subprocess.PIPE)
+    log.follow(process)
+    _prefer_as_oom_victim(process.pid)
+    pipe = ChildPipe(process)
+    try:
+        report: dict[str, Any] = {}
+        while "done" not in report:
+            report = json.loads(pipe.read_line(hang_seconds))
+            if "error" in report:
+                raise ConselfError(report["error"], report["hint"])
+            yield report
+    except ChildHungError as error:
+        raise TrainingFailedError(
+            f"the trainer made no progress for {hang_seconds:g} s and was killed", _CONTINUES
+        ) from error
+    except ChildClosedError as error:
+        status = end_child(process, is_ending=True)
+        messages = " | ".join(log.last_lines(2)) or "it printed no message"
+        raise TrainingFailedError(
+            f"the trainer ended with status {status}: {messages}",
+            f"{_CONTINUES}; if it ran out of memory, close other programs",
+        ) from error
+    finally:
+        close_child(process)
 
 
 def _prefer_as_oom_victim(pid: int) -> None:

@@ -11,7 +11,9 @@ import pytest
 from textual import events
 from textual.widgets import Input, TabbedContent, TextArea
 
+from conself_local.events import Notice, NoticeKind
 from conself_local.round import process as round_process
+from conself_local.store.events import store_notice
 from tests.fakes.tiny_model import write_tiny_model
 from tests.tui.conftest import press, settle, text_of, wait_for
 from tui.app import ConselfApp
@@ -154,6 +156,19 @@ async def test_training_shows_curves_and_warns_of_displacement(app: ConselfApp) 
             store.db.execute("update training_steps set chosen_logp_shift = -0.8")
         await press(pilot, "r")
         assert "less likely (-0.80" in text_of(app, "#message") and app.screen.query_one("#message").has_class("-bad")
+
+
+async def test_the_round_lists_its_latest_notices_and_obeys_no_text(app: ConselfApp) -> None:
+    async with app.run_test(size=(140, 40)) as pilot:
+        await press(pilot, "2")
+        assert not app.screen.query_one("#notices").display
+        with app.app_state.reading() as store:
+            for number in range(7):
+                store_notice(store, 1, "sample", Notice(f"heat {number}", NoticeKind.HEAT))
+            store_notice(store, 1, "train", Notice("[bold]\x1b[2J[/b]", NoticeKind.TRAINING_FORECAST))
+        await press(pilot, "r")
+        lines = text_of(app, "#notices").splitlines()
+        assert lines[0] == "  train: [bold]\\x1b[2J[/b]" and lines[1:] == [f"! sample: heat {n}" for n in (6, 5, 4, 3)]
 
 
 async def test_evaluation_shows_the_verdict_and_takes_a_decision(app: ConselfApp) -> None:

@@ -186,10 +186,19 @@ async def test_a_full_disk_is_reported_and_written_to_again_when_there_is_room(s
 async def test_a_round_that_cannot_be_started_is_reported(app: ConselfApp, tmp_path: Path) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
-        (tmp_path / "conductor.log").mkdir()
+        (tmp_path / "logs").write_text("a file in the place of the folder")
         await press(pilot, "s")
-        assert "conductor.log" in text_of(app, "#message") and app.screen.query_one("#message").has_class("-bad")
+        assert "logs" in text_of(app, "#message") and app.screen.query_one("#message").has_class("-bad")
         await settle(pilot)
+
+
+def test_errors_that_the_screens_show_are_logged_once_and_without_raw_text(app: ConselfApp, tmp_path: Path) -> None:
+    """A screen that reloads every second would fill its log."""
+    for _ in range(3):
+        app.app_state.log_error("round", "the store cannot be read: \x1b[2J")
+    (path,) = (tmp_path / "logs").iterdir()
+    (line,) = path.read_text().splitlines()
+    assert path.name == "tui-1.log" and line.endswith("round: the store cannot be read: \\x1b[2J")
 
 
 class Terminal:

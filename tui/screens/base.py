@@ -120,6 +120,7 @@ class BaseScreen(Screen[None]):
             self._next_load = time.monotonic() + _PAUSE_FACTOR * (time.monotonic() - started)
         except EXPECTED_ERRORS as error:
             message = format_error(error)
+            self.app_state.log_error(self.NAME, message)
             self.app.call_from_thread(self._loaded, lambda: self.set_status(message, is_error=True))
             return
         self.app.call_from_thread(self._loaded, lambda: self.show(data))
@@ -134,6 +135,7 @@ class BaseScreen(Screen[None]):
             with self.app_state.reading() as store:
                 result = do(store)
         except EXPECTED_ERRORS as error:
+            self.app_state.log_error(self.NAME, format_error(error))
             self.app.call_from_thread(self.notify, format_error(error), severity="error")
             return
         if self.is_attached:

@@ -1,4 +1,4 @@
-"""Show the running round: one bar per stage, the entropy histogram so far, the last programs; pause and stop it."""
+"""Show the running round: one bar per stage, the entropy histogram, latest programs and notices; pause and stop it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from textual.containers import Horizontal, Vertical
 
 from conself_local.round import process as round_process
 from conself_local.round.views import latest_programs, tokens_since
+from conself_local.store.events import load_events
 from conself_local.store.reports import progress, round_report
 from conself_local.store.store import Store
 from tui.app_state import AppState
@@ -22,6 +23,7 @@ from tui.widgets.plain import Plain, PlainLabel
 from tui.widgets.stage_progress import StageProgress
 
 STAGES = ("observe", "sample", "execute", "grow", "score", "pair", "train", "evaluate")
+_SHOWN_NOTICES = 5
 
 
 class RoundScreen(BaseScreen):
@@ -54,6 +56,7 @@ class RoundScreen(BaseScreen):
             yield BigTable([("ran", 10), ("ended", 10), ("tokens", 6), ("problem", 40)], _cells, id="programs")
             with Vertical(id="beside"):
                 yield Histogram(id="histogram")
+                yield Plain("", id="notices")
                 yield Plain("", id="summary")
 
     def load(self, store: Store) -> Any:
@@ -66,7 +69,8 @@ class RoundScreen(BaseScreen):
             return None, state, round_process.failure(home)
         id = latest.id
         tokens, self._last_row = tokens_since(store, id, self._last_row)
-        found = progress(store, id), round_report(store, id), latest_programs(store, id), tokens
+        events = load_events(store, id, _SHOWN_NOTICES)
+        found = progress(store, id), round_report(store, id), latest_programs(store, id), tokens, events
         return found, state, round_process.failure(home)
 
     def show(self, data: Any) -> None:
@@ -80,7 +84,7 @@ class RoundScreen(BaseScreen):
                 is_error=bool(failure),
             )
             return
-        progress_rows, report, programs, tokens = found
+        progress_rows, report, programs, tokens, events = found
         state = report["state"] if report["state"] != "running" else process
         speed = self._speed(tokens, state)
         headline.update(f"Round {report['round']} ({state}), preset {report['preset']}, {report['model']}{speed}")
@@ -89,10 +93,18 @@ class RoundScreen(BaseScreen):
         self.query_one("#programs", BigTable).set_rows(programs)
         if report["mean_crash_rate"] is not None:
             self.query_one(Histogram).show(report["entropy_histogram"], "problems by semantic entropy (bits):")
+        self._show_notices(events)
         self.query_one("#summary", Plain).update(
             "\n".join(f"{stage}: {summary}" for stage, summary in report["stages"].items())
         )
         self.set_status(self._next_step(report, state, failure), is_error=bool(failure))
+
+    def _show_notices(self, events: list[dict[str, Any]]) -> None:
+        """List the latest notices, newest first; a warning begins with an exclamation mark."""
+        lines = [f"{'!' if e['severity'] == 'warning' else ' '} {e['stage']}: {e['text']}" for e in reversed(events)]
+        notices = self.query_one("#notices", Plain)
+        notices.update("\n".join(lines))
+        notices.display = bool(lines)
 
     def _speed(self, tokens: int, state: str) -> str:
         """Return the sampling speed over the last reloads; a program counts once it has ended."""

@@ -14,12 +14,10 @@ from textual.containers import Grid
 from conself_local.round import process as round_process
 from conself_local.round.views import training_steps
 from conself_local.store.store import Store
+from conself_local.training.diagnostics import displaced_by
 from tui.screens.base import BaseScreen
 from tui.widgets.curve import Curve
 from tui.widgets.plain import Plain
-
-_WARNING_SHIFT = -0.5
-"""Nats per token; the screen warns if the chosen answers' log-probability has changed to less than this."""
 
 
 class TrainingScreen(BaseScreen):
@@ -76,10 +74,12 @@ class TrainingScreen(BaseScreen):
             f"step {last['step']} of {last['steps']}, learning rate {last['learning_rate']:.1e}, "
             f"gradient norm {last['gradient_norm']:.2f}, memory {last['memory_bytes'] / 2**30:.1f} GiB{time_left}"
         )
-        if last["chosen_logp_shift"] < _WARNING_SHIFT:
-            warning = f"The chosen answers have become less likely ({last['chosen_logp_shift']:+.2f} nats per token)"
+        shift = displaced_by([row["chosen_logp_shift"] for row in steps])
+        if shift is not None:
+            warning = f"The chosen answers have become less likely ({shift:+.2f} nats per token)"
             automatic = f"; training stops automatically at -{limit:.1f}" if limit else ""
-            self.set_status(f"{warning}{automatic}. Press x to stop it now.", is_error=True)
+            advice = "." if summary else f"{automatic}. Press x to stop it now."
+            self.set_status(f"{warning}{advice}", is_error=True)
         else:
             self.set_status(summary or "")
 

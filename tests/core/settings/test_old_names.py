@@ -122,8 +122,9 @@ def _in_old_names(text: str) -> str:
     return text
 
 
-@pytest.mark.parametrize("path", sorted((BENCHMARKS / "experiments").glob("*.toml")), ids=lambda path: path.stem)
-def test_an_experiment_file_of_then_is_the_same_experiment(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["bundled", "qwen", "search", "smoke", "two-rounds"])
+def test_an_experiment_file_of_then_is_the_same_experiment(name: str, tmp_path: Path) -> None:
+    path = BENCHMARKS / "experiments" / f"{name}.toml"
     old = tmp_path / path.name
     old.write_text(_in_old_names(path.read_text()))
     assert "settings" in old.read_text() and not re.search(r"= \{ \w+\.", old.read_text())

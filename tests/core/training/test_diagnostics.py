@@ -9,7 +9,7 @@ import pytest
 
 from conself_local.events import StepDone
 from conself_local.stages.collapse import RoundStats, collapse_warnings
-from conself_local.training.diagnostics import displacement_window, is_displaced, training_warnings
+from conself_local.training.diagnostics import displaced_by, displacement_window, is_displaced, training_warnings
 from conself_local.training.job import TokenPair, TrainingJob
 
 PAIRS = [TokenPair((1,), (2,) * 10, (3,) * 10, 1.0)] * 8
@@ -29,7 +29,8 @@ GOOD = StepDone(
 
 def _warnings(pairs: list[TokenPair] = PAIRS, **changes: float) -> list[str]:
     last = dataclasses.replace(GOOD, **changes)  # type: ignore[arg-type]
-    return training_warnings([dataclasses.replace(last, step=i) for i in range(1, 6)] + [last], pairs)
+    steps = [dataclasses.replace(last, step=i) for i in range(1, 6)] + [last]
+    return [warning.text for warning in training_warnings(steps, pairs)]
 
 
 def test_a_good_run_gives_no_warning() -> None:
@@ -47,6 +48,14 @@ def test_each_failure_is_named() -> None:
         (_warnings(steps=12), "stopped early at step 6 of 12"),
     ):
         assert len(warnings) == 1 and expected in warnings[0]
+
+
+def test_displacement_is_warned_of_by_one_rule() -> None:
+    """The screen once warned at -0.5 in the last step, the report at -0.1 over the last third."""
+    assert displaced_by([]) is None and displaced_by([0.0, 0.0, -0.1]) is None
+    assert displaced_by([0.0, 0.0, -0.2]) == -0.2
+    assert displaced_by([-9.0] * 4 + [0.0] * 2) is None, "what was and has passed is no warning"
+    assert displaced_by([0.0] * 5 + [-0.5]) == pytest.approx(-0.25), "one step alone is noise"
 
 
 def test_the_early_stop_waits_for_a_whole_window() -> None:
