@@ -98,6 +98,8 @@ class Settings:
     """`random`: pairs of any two programs that compiled, a control; `consensus`: by the method."""
     pair_weight: PairWeight = "consensus"
     """Weight of the preference term: the chosen's consensus, 1 (`one`: plain DPO), or 0 (`none`: SFT term alone)."""
+    user_pair_weight: float = 0.0
+    """Weight of the pairs from the user's own answers to `conself ask --best-of`, in [0, 1]; 0: they train nothing."""
     # training
     beta: float = 0.1
     """Factor of the difference of log-ratios (nats) in the preference term of the loss (`method/con_dpo.py`)."""
