@@ -7,10 +7,12 @@ from collections.abc import Callable
 
 import pytest
 from textual.app import App
+from textual.widgets import TextArea
 
 from conself_local.serving.verdict import Choice, OpenQuestion, Verdict
 from sandbox import SandboxError
 from tests.tui.conftest import press, settle
+from tui.app import ConselfApp
 from tui.widgets.best_of import BestOfDialog
 from tui.widgets.source_view import SourceView
 
@@ -95,3 +97,17 @@ async def test_an_error_is_shown() -> None:
         await settle(pilot)
         assert "! this computer lacks landlock" in _text(app)
         assert not app.screen.query_one("#best-second", SourceView).display
+
+
+@pytest.mark.model
+@pytest.mark.timeout(300)
+async def test_the_playground_compares_programs_by_keys_alone(empty_app: ConselfApp) -> None:
+    async with empty_app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "7")
+        empty_app.screen.query_one(TextArea).text = "Say hi."
+        await press(pilot, "ctrl+b")
+        assert isinstance(empty_app.screen, BestOfDialog)
+        while "nothing to compare" not in _text(empty_app):
+            await pilot.pause(0.1)
+        await press(pilot, "escape")
+        assert not isinstance(empty_app.screen, BestOfDialog)
