@@ -61,7 +61,10 @@ class _Printer:
         """Print the verdict, and the answer if it is not the one that stands there already."""
         self._end()
         if self.as_json:
-            echo(json.dumps(verdict.summary() | {"answer": verdict.answer, "other": verdict.other}))
+            asked = verdict.question
+            question = {"call": asked.call, "a": asked.outputs[0], "b": asked.outputs[1]} if asked else None
+            found = {"answer": verdict.answer, "other": verdict.other, "question": question}
+            echo(json.dumps(verdict.summary() | found))
             return
         echo(f"--- {verdict.reason} ---", err=True)
         if verdict.other:

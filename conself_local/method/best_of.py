@@ -20,7 +20,7 @@ from conself_local.method.consensus import consensus
 SURE = 0.95
 """Sampling stops if the winner's behaviour is the most likely one with at least this posterior probability."""
 MIN_SHARE = Fraction(1, 3)
-"""With a smaller share of all samples behind it, the winner is shown as doubtful."""
+"""If a smaller share of all samples agrees with it, the winner is doubtful."""
 MIN_ANSWERED_SHARE = 0.5
 """An input that fewer of the programs answer is probably not a valid one, and does not count."""
 
@@ -167,7 +167,7 @@ def _difference(left: Sequence[Fraction], right: Sequence[Fraction]) -> list[Fra
 
 
 def deciding_input(one: Behaviour, other: Behaviour, lengths: Sequence[int]) -> int | None:
-    """Return the place of the input that tells two behaviours apart best; None if they are equal.
+    """Return the place of the input that distinguishes two behaviours best; None if they are equal.
 
     It is one that both answer, if there is any, and of those the shortest; `lengths` has one length per input.
     """

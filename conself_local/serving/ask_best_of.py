@@ -1,4 +1,4 @@
-"""Ask a question with an engine and a sandbox of its own, for a terminal: answer, verdict, and the user's word.
+"""Open an engine and a sandbox for one question on a terminal: answer, verdict, and the user's word.
 
 It can be stopped at any moment, with Ctrl-C or from another thread; then it returns what is known so far.
 Not covered: printing, and the server (`serve_best_of.py`).

@@ -22,7 +22,7 @@ from conself_local.sampling.shared_engine import SharedEngine
 from conself_local.serving import verdict as text
 from conself_local.serving.evidence import Evidence, SampledProgram, with_result
 from conself_local.serving.program_runner import ProgramRunner
-from conself_local.serving.question import AskedFunction, asked_function, examples_of, question_inputs
+from conself_local.serving.question import AskedFunction, asked_function, examples_of, question_inputs, with_types
 from conself_local.serving.verdict import Choice, OpenQuestion, Verdict
 from sandbox import Program, ProgramResult
 
@@ -62,7 +62,7 @@ class BestOf:
         self.question = next((message.content for message in reversed(chat) if message.role == "user"), "")
         """The text of the question."""
         self.first_answer = ""
-        """What the first answer holds so far; set by the caller while it is generated."""
+        """The text of the first answer so far; set by the caller while it is generated."""
         self.tokens = 0
         """Tokens that were sampled besides the first answer."""
         self._evidence: Evidence | None = None
@@ -118,6 +118,7 @@ class BestOf:
         asking = await self._engine.encode(call_messages(self.question, function.name, given, CALLS), thinking=False)
         calls, block = await asyncio.gather(self._complete(self._call_request(asking)), self._sample_block(prompt, 0))
         proposed = parse_calls(calls.text, function.name) if calls else []
+        function = with_types(function, [one.code for one in block if one.code])
         inputs = question_inputs(function, examples, contradicting, proposed, str(self._seed))
         if not inputs.values:
             self._why_not = text.NO_INPUTS

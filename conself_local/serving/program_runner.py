@@ -1,7 +1,7 @@
 """Run programs in one sandbox that many questions share, beside an event loop.
 
 The sandbox is started at the first use, with the consent of its maker: if a protection is missing that the user has not
-waived, SandboxError is raised. Not covered: what the outputs mean (`best_of.py`).
+waived, SandboxError is raised. Not covered: the meaning of the outputs (`evidence.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LIMITS = Limits(wall_s=2.0, max_timeouts=2)
 
 
 class ProgramRunner:
-    """A sandbox with a thread of its own; the programs of one call run before those of the next."""
+    """A sandbox and the thread that uses it; the programs of one call run before those of the next."""
 
     def __init__(self, make_sandbox: MakeSandbox) -> None:
         self._make_sandbox = make_sandbox

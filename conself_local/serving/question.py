@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from conself_local.foreign_files import PARSER_ERRORS
 from conself_local.problems.inputs import make_inputs
@@ -81,6 +81,23 @@ def asked_function(question: str, program: str) -> AskedFunction | None:
     name = (named or [name for name in functions if name not in called] or list(functions))[-1]
     node = _stated_signature(question, name) or functions[name]
     return AskedFunction(name, node.args, node)
+
+
+def with_types(function: AskedFunction, programs: Iterable[str]) -> AskedFunction:
+    """Return the function with the annotations of the first program that annotates all parameters, if it has none."""
+    if _is_annotated(function.node):
+        return function
+    for program in programs:
+        other = asked_function(function.name, program)
+        if other is None or other.name != function.name or not _is_annotated(other.node):
+            continue
+        if len(other.node.args.args) == len(function.parameters.args):
+            return replace(function, node=other.node)
+    return function
+
+
+def _is_annotated(node: ast.FunctionDef) -> bool:
+    return all(one.annotation for one in (*node.args.posonlyargs, *node.args.args))
 
 
 def _stated_signature(question: str, name: str) -> ast.FunctionDef | None:

@@ -31,7 +31,7 @@ _FENCE = "```"
 
 @dataclass(frozen=True)
 class BestOfServing:
-    """What the server needs to compare programs."""
+    """The parts of the server that compare programs."""
 
     runner: ProgramRunner
     seconds: float

@@ -39,7 +39,7 @@ class OpenQuestion:
     name: str
     arguments: tuple[object, ...]
     outputs: tuple[str, str]
-    """What the winner and its rival answer."""
+    """The outputs of the winner and of its rival."""
     codes: tuple[str, str]
     votes: tuple[int, int]
     prompt_token_ids: tuple[int, ...]

@@ -17,7 +17,7 @@ from conself_local.store.store import Store, now_utc
 
 @dataclass(frozen=True, kw_only=True)
 class UserAnswer:
-    """One answer: what was asked, the two programs that differed, and what the user decided."""
+    """One answer: the question, the two programs that differed, and the user's decision."""
 
     question: str
     entry_point: str
@@ -25,7 +25,7 @@ class UserAnswer:
     """The literal of the arguments on which the programs differ."""
     codes: tuple[str, str]
     outputs: tuple[str, str]
-    """What the programs `a` and `b` answered."""
+    """The outputs of the programs `a` and `b`."""
     choice: Literal["a", "b", "neither"]
     model_sha256: str
     prompt_token_ids: tuple[int, ...]

@@ -44,7 +44,14 @@ from conself_local.sampling.tuning import sampling_config
 from conself_local.serving.best_of import BLOCK, CALL_TOKENS, CALLS, MOST, TEMPERATURE, TOP_P
 from conself_local.serving.evidence import Evidence, SampledProgram, with_result
 from conself_local.serving.program_runner import LIMITS
-from conself_local.serving.question import AskedFunction, QuestionInputs, asked_function, examples_of, question_inputs
+from conself_local.serving.question import (
+    AskedFunction,
+    QuestionInputs,
+    asked_function,
+    examples_of,
+    question_inputs,
+    with_types,
+)
 from conself_local.settings import LAPTOP
 from conself_local.stages.execute import limits_of
 from conself_local.stages.prompting import encode_program
@@ -52,6 +59,7 @@ from conself_local.stages.seeds import seed_for
 from sandbox import Program, ProgramResult, Sandbox
 
 ARMS = ("best-of-8", "best-of-16", "best-of-16, without the outputs of examples")
+CAUTIOUS = "best-of-16, the greedy answer if not sure"
 _CONTEXT = 1536
 _MAX_LINE_BYTES = 64 * 2**20
 
@@ -263,8 +271,10 @@ def _row(one: _Open, voting: Sandbox, judging: Sandbox, seed: int) -> dict[str, 
         rights[arm] = right[chosen]
         spent = sum(len(sample.token_ids) for sample in samples[:used])
         tokens[arm] = greedy_tokens + spent + (len(one.calls.token_ids) if one.calls else 0)
+    rights[CAUTIOUS] = right[greedy] if kinds[ARMS[1]] == "unsure" else rights[ARMS[1]]
     rights["bound"] = right[_bound(samples, judged)]
     rights["any of 16"] = any(right[code] for code in codes if code)
+    tokens[CAUTIOUS] = tokens[ARMS[1]]
     tokens["all"] = greedy_tokens + sum(len(c.token_ids) for c in (*ordered, *([one.calls] if one.calls else [])))
     return row | {"right": rights, "tokens": tokens, "kinds": kinds}
 
@@ -280,7 +290,9 @@ def _inputs(one: _Open, seed: int) -> QuestionInputs | None:
         return None
     examples, contradicting = examples_of(one.question, one.function)
     asked = parse_calls(one.calls.text, one.function.name) if one.calls else []
-    found = question_inputs(one.function, examples, contradicting, asked, f"{seed}/{one.problem.id}")
+    block = [one.prefix + one.samples[k].text for k in range(BLOCK)]
+    function = with_types(one.function, [code for text in block if (code := extract_program(text))])
+    found = question_inputs(function, examples, contradicting, asked, f"{seed}/{one.problem.id}")
     return found if found.values else None
 
 
@@ -335,7 +347,7 @@ def print_table(rows: Sequence[dict[str, Any]], name: str) -> None:
     print(f"\n{name}: {len(rows)} problems, {sum(row['inputs'] > 0 for row in rows)} with self-made inputs\n")
     print("| | right | minus greedy, points (95 %) | seconds | tokens |\n|---|---|---|---|---|")
     for arm, shown in {
-        "greedy": "greedy", **dict(zip(ARMS, ARMS, strict=True)), "bound": "bound: consensus@16 on the given inputs",
+        "greedy": "greedy", **{name: name for name in (*ARMS, CAUTIOUS)}, "bound": "bound: consensus@16 on the given inputs",
         "any of 16": "any of 16 right",
     }.items():  # fmt: skip
         scores = [float(row["right"][arm]) for row in rows]

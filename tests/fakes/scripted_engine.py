@@ -1,4 +1,4 @@
-"""An engine whose completions are written beforehand, for tests of what is done with them."""
+"""An engine whose completions the test gives, to see how they are used."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ QUESTION = OpenQuestion(0, "double", (3,), ("6", "9"), ("return n * 2", "return 
 
 
 class _Asked:
-    """A question whose verdict is written beforehand; it waits for `stop` if `waits` is set."""
+    """A question whose verdict the test gives; it waits for `stop` if `waits` is set."""
 
     def __init__(self, verdict: Verdict | Exception, *, waits: bool = False) -> None:
         self._verdict, self._waits = verdict, waits

@@ -21,7 +21,7 @@ _DONE = "Esc: close"
 
 
 class Asked(Protocol):
-    """What the dialog needs of a question that is asked."""
+    """The methods of a question that the dialog uses."""
 
     def run(self) -> Verdict:
         """Return the answer to show; runs in a thread."""

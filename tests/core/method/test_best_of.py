@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conself_local.method.best_of import (
@@ -34,6 +34,7 @@ def test_the_posterior_of_one_behaviour_is_that_of_a_beta_distribution(counts: l
     assert mode_probability(counts) == pytest.approx(wanted, abs=1e-12)
 
 
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=4))
 def test_the_posterior_agrees_with_drawing_from_the_dirichlet(counts: list[int]) -> None:
     draw = random.Random(0)

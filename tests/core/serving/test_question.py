@@ -6,7 +6,14 @@ import pytest
 
 from conself_local.problems.literals import input_text
 from conself_local.problems.stated_examples import MAX_INPUT_CHARACTERS
-from conself_local.serving.question import MAX_INPUTS, AskedFunction, asked_function, examples_of, question_inputs
+from conself_local.serving.question import (
+    MAX_INPUTS,
+    AskedFunction,
+    asked_function,
+    examples_of,
+    question_inputs,
+    with_types,
+)
 
 PROGRAM = "def helper(x):\n    return x\n\ndef double(n: int) -> int:\n    return helper(n) * 2\n"
 
@@ -82,3 +89,12 @@ def test_giant_and_odd_values_of_the_model_are_no_inputs() -> None:
     assert (b"\x00",) in values and ("\x1b[2J",) in values
     assert all(len(input_text(value)) <= MAX_INPUT_CHARACTERS for value in values)
     assert not any(isinstance(value[0], complex) or value[0] != value[0] for value in values)
+
+
+def test_types_are_taken_from_a_sampled_program_if_question_and_first_answer_have_none() -> None:
+    """MBPP's first lines have no types, so a problem for which the model writes no calls would have no inputs."""
+    function = _function("Write a function.", "def f(a, b):\n    return a\n")
+    typed = with_types(function, ["def f(a): ...\n", "def f(a: int): ...\n", "x = (", "def f(a: int, b: str): ...\n"])
+    values = question_inputs(typed, [], [], [], "0").values
+    assert values and all(type(a) is int and type(b) is str for a, b in values)
+    assert with_types(function, ["def g(a: int, b: int): ...\n"]) == function
