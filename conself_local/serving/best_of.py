@@ -118,7 +118,7 @@ class BestOf:
         asking = await self._engine.encode(call_messages(self.question, function.name, given, CALLS), thinking=False)
         calls, block = await asyncio.gather(self._complete(self._call_request(asking)), self._sample_block(prompt, 0))
         proposed = parse_calls(calls.text, function.name) if calls else []
-        function = with_types(function, [one.code for one in block if one.code])
+        function = with_types(function, [code, *(one.code for one in block if one.code)])
         inputs = question_inputs(function, examples, contradicting, proposed, str(self._seed))
         if not inputs.values:
             self._why_not = text.NO_INPUTS

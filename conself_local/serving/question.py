@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from conself_local.foreign_files import PARSER_ERRORS
+from conself_local.problems.examples import parsed
 from conself_local.problems.inputs import make_inputs
 from conself_local.problems.literals import input_text, parse_code
 from conself_local.problems.mutate import mutate_inputs
@@ -23,6 +24,7 @@ MAX_INPUTS = 20
 _MAX_ASKED, _MAX_WITH_MUTATIONS = 12, 16
 """Most inputs that the model proposes with the examples, and most with mutations; the rest is left to the types."""
 _MAX_SIGNATURE = 1_000
+_STATED = re.compile(r"\b(?:def|function)\s+`?([A-Za-z_]\w*)\(")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ class QuestionInputs:
 def asked_function(question: str, program: str) -> AskedFunction | None:
     """Return the function of a first answer's program that the question asks for; None if it has none.
 
-    It is one that the question names, else the last one that no other function of the program calls.
+    It is one that the question names, even if the program gave it another name; else the last one of the program that
+    no other function calls.
     """
     try:
         tree = parse_code(program)
@@ -78,6 +81,9 @@ def asked_function(question: str, program: str) -> AskedFunction | None:
         for node in ast.walk(function)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id != function.name
     }
+    stated = _STATED.search(question)
+    if not named and stated and (node := _stated_signature(question, stated[1])):
+        return AskedFunction(node.name, node.args, node)
     name = (named or [name for name in functions if name not in called] or list(functions))[-1]
     node = _stated_signature(question, name) or functions[name]
     return AskedFunction(name, node.args, node)
@@ -101,17 +107,15 @@ def _is_annotated(node: ast.FunctionDef) -> bool:
 
 
 def _stated_signature(question: str, name: str) -> ast.FunctionDef | None:
-    """Return the definition of a function that a question begins, with an empty body."""
-    begin = re.search(rf"\bdef {re.escape(name)}\(", question)
+    """Return the function that a question begins, as in `def f(n: int)` or `function f(n: int)`, with an empty body."""
+    begin = re.search(rf"\b(?:def|function)\s+`?(?={re.escape(name)}\()", question)
     if begin is None:
         return None
-    text = question[begin.start() : begin.start() + _MAX_SIGNATURE]
-    for end in (match.end() for match in re.finditer(r":[ \t]*(?=\n|$)", text)):
-        try:
-            (node,) = parse_code(f"{text[:end]}\n    ...").body
-        except ValueError:
-            continue
-        return node if isinstance(node, ast.FunctionDef) else None
+    text = question[begin.end() : begin.end() + _MAX_SIGNATURE]
+    for end in (match.end() for match in re.finditer(r"\)", text)):
+        tree = parsed(f"def {text[:end]}: ...")
+        if tree and isinstance(node := tree.body[0], ast.FunctionDef):
+            return node
     return None
 
 

@@ -290,8 +290,8 @@ def _inputs(one: _Open, seed: int) -> QuestionInputs | None:
         return None
     examples, contradicting = examples_of(one.question, one.function)
     asked = parse_calls(one.calls.text, one.function.name) if one.calls else []
-    block = [one.prefix + one.samples[k].text for k in range(BLOCK)]
-    function = with_types(one.function, [code for text in block if (code := extract_program(text))])
+    texts = [one.greedy.text if one.greedy else "", *(one.samples[k].text for k in range(BLOCK))]
+    function = with_types(one.function, [code for text in texts if (code := extract_program(one.prefix + text))])
     found = question_inputs(function, examples, contradicting, asked, f"{seed}/{one.problem.id}")
     return found if found.values else None
 

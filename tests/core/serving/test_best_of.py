@@ -103,7 +103,8 @@ def test_no_program_that_gives_the_examples_leaves_the_first_answer_and_says_so(
 def test_without_code_or_inputs_there_is_one_answer_and_the_reason(
     runner: ProgramRunner, first: str, reason: str
 ) -> None:
-    found = _decide(runner, [DOUBLE.replace(": int", "")], first, calls="double(x)\nI cannot write calls.")
+    bare = DOUBLE.replace(": int", "")
+    found = _decide(runner, [bare], first, "Write a program.", "double(x)\nI cannot write calls.")
     assert (found.kind, found.answer, found.reason) == ("single", first, reason)
 
 
