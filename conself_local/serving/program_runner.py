@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sandbox import Limits, MakeSandbox, Program, ProgramResult, Sandbox
 
-LIMITS = Limits(wall_s=2.0, max_timeouts=2)
+LIMITS = Limits(wall_s=1.0, max_timeouts=2)
 """The limits of a program that answers a question: somebody waits for it."""
 
 

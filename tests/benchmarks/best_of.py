@@ -187,7 +187,8 @@ def _compute(engine: EngineProcess, problems: Sequence[Problem], seed: int, work
     opened: dict[str, _Open] = {}
     queue = _Queue(lambda: _fill(queue, waiting, opened, engine, seed))
     last = time.monotonic()
-    with Sandbox(LIMITS, workers=workers) as voting, Sandbox(limits_of(LAPTOP), workers=workers) as judging:
+    judge = Sandbox(limits_of(LAPTOP), workers=workers, repeat=False)
+    with judge as judging, Sandbox(LIMITS, workers=workers) as voting:
         while waiting or opened:
             for completion in engine.sample(queue):
                 id, _, part = completion.key.rpartition("#")
