@@ -152,3 +152,12 @@ class PairSettings:
         time="No effect.",
         reason="It is the paper's choice.",
     )
+    user_weight: float = setting(
+        0.0,
+        label="Weight of your own answers",
+        meaning="Weight of the pairs from the user's own answers to `conself ask --best-of`; 0: they train nothing.",
+        at_least=0,
+        at_most=1,
+        time="Training takes slightly longer.",
+        reason="Without it, nothing but the model's own agreement trains the model.",
+    )

@@ -17,12 +17,13 @@ from conself_local.model_files.model_file import ModelFile
 from conself_local.settings import Settings
 from conself_local.stages.run_training import run_training, save_adapter, step_event
 from conself_local.store.store import RoundInfo, Row, Store
+from conself_local.store.user_answers import load_user_answers, user_pairs
 from conself_local.training.diagnostics import training_warnings
 from conself_local.training.job import TokenPair, TrainingJob
 
 
 def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEvent) -> TrainingJob:
-    """Return the training job of the round: its pairs as token ids, under its settings.
+    """Return the training job of the round: its pairs as token ids, and those of the user if they have weight.
 
     Pairs that the user excluded or that are longer than `training.max_tokens` are not part of it; a notice reports the
     number of the latter.
@@ -40,6 +41,8 @@ def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEven
         )
         for row in store.rows(sql, round_.id)
     ]
+    by_user = user_pairs(load_user_answers(store), model.sha256, settings.pairs.user_weight)
+    pairs += [TokenPair(pair.prompt, pair.chosen, pair.rejected, pair.weight) for pair in by_user]
     pairs = pairs_that_fit(pairs, settings, on_event)
     parent = store.adapter(round_.base_adapter_id)["peft_path"] if round_.base_adapter_id else None
     return job_of(settings, model, tuple(pairs), seed=round_.seed, parent=parent)

@@ -169,3 +169,16 @@ def events(db: Database) -> None:
         at_utc text not null"""
     db.execute(f"create table events ({columns})")
     db.execute("create index events_by_round on events(round_id, stage, kind)")
+
+
+@migrations(name="0011_user_answers")
+def user_answers(db: Database) -> None:
+    """Add the table of the user's own answers, which nothing else refers to (`store/user_answers.py`)."""
+    db.execute(
+        """create table user_answers (
+             id integer primary key, question text not null, entry_point text not null, input text not null,
+             code_a text not null, code_b text not null, output_a text not null, output_b text not null,
+             choice text not null check (choice in ('a', 'b', 'neither')), model_sha256 text not null,
+             prompt_token_ids text not null, token_ids_a text not null, token_ids_b text not null,
+             created_at_utc text not null)"""
+    )
