@@ -75,7 +75,9 @@ _engine_option = click.option(
 )
 _run_options = [
     click.option(
-        "--model", type=click.Path(path_type=Path), help="GGUF file of the model (default: the bundled model)."
+        "--model",
+        type=click.Path(path_type=Path),
+        help="GGUF file of the model, or folder of MLX weights (default: the bundled model).",
     ),
     click.option("--problems", type=click.Path(path_type=Path), help="Problems file (default: the starter pack)."),
     click.option(
@@ -204,7 +206,7 @@ def _run(
     """Run a round up to the end of stage `until`, and print its report; the options are those of `_run_options`."""
     from conself_local.cli.progress import Progress, print_report
     from conself_local.model_files.ollama import ignored_layers
-    from conself_local.round.context import ComputeOptions, Endpoint, RoundContext
+    from conself_local.round.context import ComputeOptions, Endpoint, RoundContext, workers_beside_engine
     from conself_local.round.run import STAGES, run_round
     from conself_local.round.start import Request, open_round
 
@@ -235,7 +237,7 @@ def _run(
                 model,
                 compute,
                 make_sandbox,
-                sandbox_maker(ctx, compute.overlap_workers),
+                sandbox_maker(ctx, workers_beside_engine(compute, model)),
                 progress.on_event,
             )
             report = run_round(context, round_, round_benchmarks, until)
@@ -246,7 +248,11 @@ def _run(
 
 
 @main.command()
-@click.option("--model", type=click.Path(path_type=Path), help="GGUF file of the model (default: the bundled model).")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="GGUF file of the model, or folder of MLX weights (default: the bundled model).",
+)
 @click.option(
     "--allow-loss", is_flag=True, help="Also try formats that lose quality (Q8_0, Q4_0), and measure the loss."
 )
@@ -265,12 +271,12 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, engine: str, 
     model use the result.
     """
     from conself_local.model_files.bundled import bundled_model
-    from conself_local.model_files.model_file import load_model_file
+    from conself_local.model_files.model import open_model
     from conself_local.sampling.tuning import tune_model
 
     home = open_home(ctx)
     tuning = tune_model(
-        load_model_file(model or bundled_model()),
+        open_model(model or bundled_model()),
         home.cache,
         allow_loss,
         lambda line: echo(line, err=True),
@@ -386,7 +392,7 @@ def adapters(ctx: click.Context, as_json: bool) -> None:
                 if row["round_id"]
                 else "imported"
             )
-            echo(f"{row['id']:>3} {row['name']:<16} {row['state']:<10} {parent:<20} {row['gguf_path']}")
+            echo(f"{row['id']:>3} {row['name']:<16} {row['state']:<10} {parent:<20} {row['path']}")
         if not rows:
             echo("no adapters yet; `conself run` trains one", err=True)
 
@@ -431,7 +437,7 @@ def export(ctx: click.Context, adapter_id: int, form: Any, number_format: str, t
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
-    help="GGUF file that the adapter was made for (default: the bundled model).",
+    help="Model that the adapter was made for: a GGUF file or a folder of MLX weights (default: the bundled model).",
 )
 @click.option("--name", help="Name of the adapter in this home (default: the name of the file or folder).")
 @click.option("--use", is_flag=True, help="Accept the adapter, so that the next round on this model starts from it.")
@@ -444,10 +450,10 @@ def import_adapter(ctx: click.Context, path: Path, model: Path | None, name: str
     """
     from conself_local.adapters.importing import import_adapter as store_adapter
     from conself_local.model_files.bundled import bundled_model
-    from conself_local.model_files.model_file import load_model_file
+    from conself_local.model_files.model import open_model
 
     with open_store(ctx) as (home, store):
-        model_file = load_model_file(model or bundled_model())
+        model_file = open_model(model or bundled_model())
         name = name or Path(os.path.realpath(path)).stem
         adapter_id = store_adapter(store, home, path, model_file, name, use=use)
         echo(f"adapter {adapter_id}: {name}" + ("; the next round starts from it" if use else ""))

@@ -23,13 +23,15 @@ from conself_local.serving.editors import EDITORS
 
 if TYPE_CHECKING:
     from conself_local.home import Home
-    from conself_local.model_files.model_file import ModelFile
-    from conself_local.sampling.engine_process import LlamaProcess
+    from conself_local.model_files.model import Model
+    from conself_local.sampling.engine_process import EngineProcess
 
 _MAX_QUESTION_BYTES = 10_000_000
 _MAX_KEY_BYTES = 4096
 _model_option = click.option(
-    "--model", type=click.Path(path_type=Path), help="GGUF file of the model (default: the bundled model)."
+    "--model",
+    type=click.Path(path_type=Path),
+    help="GGUF file of the model, or folder of MLX weights (default: the bundled model).",
 )
 _adapter_option = click.option(
     "--adapter",
@@ -47,10 +49,10 @@ _gpu_option = click.option(
 @json_option
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
-    """List the GGUF models on this computer.
+    """List the models on this computer.
 
-    Models of LM Studio, Ollama, llama.cpp and Hugging Face are found, as well as the bundled model and downloads of
-    `conself models get`. The list says what each model can be used for here.
+    GGUF files and folders of MLX weights of LM Studio, Ollama, llama.cpp and Hugging Face are found, as well as the
+    bundled model and downloads of `conself models get`. The list says what each model can be used for here.
     """
     if ctx.invoked_subcommand:
         return
@@ -230,7 +232,9 @@ def serve(
     `conself-base`. The server listens on 127.0.0.1 only, and prints one line per request.
     """
     from conself_local.foreign_files import read_text, refusing
-    from conself_local.sampling.open_engine import open_llama
+    from conself_local.sampling.config import SamplingConfig
+    from conself_local.sampling.open_engine import engine_of_original
+    from conself_local.sampling.open_engine import open_engine as open_configured
     from conself_local.sampling.tuning import sampling_config
     from conself_local.serving import ADAPTER_NAME, BASE_NAME, HOST
     from conself_local.serving.editors import configuration
@@ -257,11 +261,10 @@ def serve(
     if weights_format == "auto":
         weights_format = sampling_config(model_file, home.cache).format
 
-    def open_engine() -> LlamaProcess:
-        return open_llama(
-            model_file, weights_format, home.cache, slots=slots, threads=threads or usable_cores(), longest=longest,
-            use_gpu=not no_gpu,
-        )  # fmt: skip
+    config = SamplingConfig(weights_format, slots, threads or usable_cores(), engine_of_original(model_file))
+
+    def open_engine() -> EngineProcess:
+        return open_configured(model_file, config, home.cache, longest=longest, use_gpu=not no_gpu)
 
     def say(line: str) -> None:
         echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)
@@ -292,21 +295,21 @@ def _question(given: str) -> str:
 
 def _open_model(
     ctx: click.Context, model: Path | None, adapter_id: int | None, *, base: bool = False
-) -> tuple[Home, ModelFile, Path | None]:
-    """Return the home, the model file, and the verified adapter file (None: the base model, as `base` asks for).
+) -> tuple[Home, Model, Path | None]:
+    """Return the home, the model, and the verified adapter (None: the base model, as `base` asks for).
 
     Raises ConselfError if the model cannot be used or the adapter does not fit it.
     """
     from conself_local.model_files.bundled import bundled_model
-    from conself_local.model_files.model_file import load_model_file, verify_adapter_file
+    from conself_local.model_files.model import open_model, verify_adapter_of
     from conself_local.model_files.ollama import ignored_layers
     from conself_local.serving.ask import current_adapter
 
     with open_store(ctx) as (home, store):
-        model_file = load_model_file(model or bundled_model())
+        model_file = open_model(model or bundled_model())
         for ignored in ignored_layers(model_file.path):
             echo(ignored, err=True)
         adapter = None if base else current_adapter(store, model_file, adapter_id)
         if adapter:
-            verify_adapter_file(adapter, model_file)
+            verify_adapter_of(adapter, model_file)
         return home, model_file, adapter

@@ -43,7 +43,7 @@ from conself_local.experiment.results import Arm, ExperimentInputs, SeedResult, 
 from conself_local.experiment.spec import SHARED_UNTIL, Experiment
 from conself_local.home import Home
 from conself_local.machine.versions import package_versions
-from conself_local.round.context import ComputeOptions, RoundContext
+from conself_local.round.context import ComputeOptions, RoundContext, workers_beside_engine
 from conself_local.round.run import run_round, sample_base
 from conself_local.round.start import Request, open_round
 from conself_local.settings import settings_to_json
@@ -216,7 +216,7 @@ def _run_rounds(
                 model,
                 compute,
                 make_sandbox(compute.workers),
-                make_sandbox(compute.overlap_workers),
+                make_sandbox(workers_beside_engine(compute, model)),
                 on_event,
             )
             is_last = round_.id == arm.rounds
@@ -258,7 +258,7 @@ def _copy_rounds(shorter: Home, home: Home) -> None:
     _copy_store(
         shorter,
         home,
-        ("update adapters set peft_path = replace(peft_path, ?, ?), gguf_path = replace(gguf_path, ?, ?)", paths * 2),
+        ("update adapters set peft_path = replace(peft_path, ?, ?), path = replace(path, ?, ?)", paths * 2),
         ("delete from evaluations where benchmark != 'validation'", []),
         ("delete from evaluation_samples where benchmark != 'validation' and (arm = 'adapter' or round_id > 1)", []),
     )
@@ -301,6 +301,6 @@ def _result(
         int(store.value(tokens)) + int(store.value("select coalesce(sum(tokens), 0) from evaluation_samples")),
         seconds,
         int(store.value("select count(*) from evaluations where benchmark = ?", benchmark.name)),
-        store.value("select gguf_sha256 from adapters order by id desc limit 1") or "",
+        store.value("select sha256 from adapters order by id desc limit 1") or "",
         package_versions(),
     )

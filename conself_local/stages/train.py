@@ -11,13 +11,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from conself_local.adapters.native import native_path
 from conself_local.errors import ConselfError
 from conself_local.events import ItemStored, Notice, OnEvent, StageDone, StageStarted, StepDone
-from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.memory import padded_tokens
-from conself_local.model_files.model_file import ModelFile
+from conself_local.model_files.model import Model, adapter_form, adapter_sha256
 from conself_local.settings import Settings
 from conself_local.store.store import RoundInfo, Store
 from conself_local.training.diagnostics import training_warnings
@@ -29,7 +29,7 @@ STAGE_OF_REPORT = {"reference": "train: reference", "step": "train", "measured":
 _STEP_FIELDS = StepDone.__dataclass_fields__
 
 
-def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEvent) -> TrainingJob:
+def make_job(store: Store, round_: RoundInfo, model: Model, on_event: OnEvent) -> TrainingJob:
     """Return the training job of the round: its pairs as token ids, under its settings.
 
     Pairs that the user excluded or that are longer than `settings.max_tokens` are not part of it; a notice reports the
@@ -54,7 +54,7 @@ def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEven
 
 
 def job_of(
-    settings: Settings, model: ModelFile, pairs: tuple[TokenPair, ...], *, seed: int = 0, parent: str | None = None
+    settings: Settings, model: Model, pairs: tuple[TokenPair, ...], *, seed: int = 0, parent: str | None = None
 ) -> TrainingJob:
     """Return a training job for these pairs under a round's settings.
 
@@ -82,7 +82,7 @@ def job_of(
     )
 
 
-def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home, on_event: OnEvent) -> None:
+def train_adapter(store: Store, round_: RoundInfo, model: Model, home: Home, on_event: OnEvent) -> None:
     """Train an adapter and store it as a `candidate`; do nothing if the round has one already.
 
     Without pairs no adapter is made, and the summary says so. Raises ConselfError with the message of the trainer,
@@ -129,28 +129,32 @@ def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home,
     _finish(store, round_, summary, on_event)
 
 
-def _store_adapter(store: Store, round_: RoundInfo, model: ModelFile, folder: Path, home: Home) -> int:
+def _store_adapter(store: Store, round_: RoundInfo, model: Model, folder: Path, home: Home) -> int:
     """Copy the finished files to the folder of the adapter, then store the adapter; return its id."""
     name = f"round-{round_.id}"
     target = home.adapter_folder(name)
     try:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(folder / "adapter", target / "peft")
-        shutil.copy2(folder / "adapter.gguf", target / "adapter.gguf")
+        trained, path = native_path(model, folder), native_path(model, target)
+        if trained.is_dir():
+            shutil.copytree(trained, path)
+        else:
+            shutil.copy2(trained, path)
     except OSError as error:
         raise ConselfError(
             f"the adapter cannot be saved in {target}: {error.strerror}",
             "check free disk space and permissions, then start again",
         ) from error
-    gguf = target / "adapter.gguf"
     return store.insert_adapter(
         {
             "name": name,
             "round_id": round_.id,
             "parent_id": round_.base_adapter_id,
             "peft_path": str(target / "peft"),
-            "gguf_path": str(gguf),
-            "gguf_sha256": file_sha256(gguf),
+            "path": str(path),
+            "sha256": adapter_sha256(path),
+            "form": adapter_form(model),
             "model_path": str(model.path),
             "model_sha256": model.sha256,
         }

@@ -133,3 +133,15 @@ def pairs_of_every_problem(db: Database) -> None:
 def tokens_of_samples(db: Database) -> None:
     """Add the number of tokens of a sample whose token ids were removed to free disk space; null if it has them."""
     db.execute("alter table samples add column tokens integer")
+
+
+@migrations(name="0010_forms_of_adapters")
+def forms_of_adapters(db: Database) -> None:
+    """Add the form of each adapter: `gguf`, a GGUF LoRA file, or `mlx`, a folder as mlx-lm writes it.
+
+    The columns that name the file and its hash lose `gguf` from their names, because they are of either form.
+    """
+    for column in ("path", "sha256"):
+        db.execute(f"alter table adapters rename column gguf_{column} to {column}")
+    form = "form text not null default 'gguf' check (form in ('gguf', 'mlx'))"
+    db.execute(f"alter table adapters add column {form}")

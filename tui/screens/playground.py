@@ -13,7 +13,7 @@ from textual.widgets import Input, TextArea
 
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.bundled import bundled_model
-from conself_local.model_files.model_file import ModelFile, load_model_file, verify_adapter_file
+from conself_local.model_files.model import Model, open_model, verify_adapter_of
 from conself_local.sampling.extract import extract_program
 from conself_local.serving.ask import ask_model, current_adapter
 from conself_local.serving.try_program import try_program
@@ -55,15 +55,15 @@ class PlaygroundScreen(BaseScreen):
         yield Plain("", id="ran")
 
     def load(self, store: Store) -> Any:
-        model = load_model_file(self.app_state.model or bundled_model())
+        model = open_model(self.app_state.model or bundled_model())
         return model, *self._adapter(store, model)
 
-    def _adapter(self, store: Store, model: ModelFile) -> tuple[Path | None, str]:
+    def _adapter(self, store: Store, model: Model) -> tuple[Path | None, str]:
         """Return the adapter's file, or None without one, and what is wrong with it, or an empty text."""
         try:
             adapter = current_adapter(store, model, self.app_state.adapter_id)
             if adapter:
-                verify_adapter_file(adapter, model)
+                verify_adapter_of(adapter, model)
         except EXPECTED_ERRORS as error:
             return None, format_error(error)
         return adapter, ""
@@ -101,7 +101,7 @@ class PlaygroundScreen(BaseScreen):
     def _ask(self, task: str) -> None:
         try:
             with self.app_state.reading() as store:
-                model: ModelFile = load_model_file(self.app_state.model or bundled_model())
+                model: Model = open_model(self.app_state.model or bundled_model())
                 adapter, _ = self._adapter(store, model)
             arms: dict[str, Path | None] = {"base": None}
             if adapter:
