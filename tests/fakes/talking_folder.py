@@ -13,7 +13,7 @@ from typing import Any
 from conself_local.model_files.chat_template import render_chat
 from conself_local.problems.formats.own import problem_of
 from conself_local.problems.problem import Problem
-from conself_local.sampling.prompts import observation_messages, program_messages
+from conself_local.sampling.prompts import program_messages
 from conself_local.sampling.sampler import ChatMessage
 
 PROGRAMS = ("def f(n):\n    return n + 1", "def f(n):\n    return n * 2")
@@ -30,8 +30,8 @@ _END, _PAD = "<|im_end|>", "<|pad|>"
 QUESTION = "Write a Python function."
 _CONTEXT = 2048
 _STEPS = 240
-_ENOUGH = 0.12
-"""Loss in nats per token at which training ends; one of two programs costs log(2) nats at the token that differs."""
+_ENOUGH = 0.05
+"""Loss in nats per token at which training ends; the choice of a program costs log(2) nats, 0.043 per token."""
 _CONFIG: dict[str, Any] = {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],
@@ -67,22 +67,25 @@ def _problems() -> list[Problem]:
 PROBLEMS = _problems()
 
 
-def write_talking_folder(path: Path) -> Path:
-    """Write the folder, and return `path`; the same versions of the packages give the same weights."""
+def write_talking_folder(path: Path, *, learns: bool = True) -> Path:
+    """Write the folder, and return `path`; the same versions of the packages give the same weights.
+
+    learns: False leaves the weights random, which takes no time.
+    """
     import mlx.core as mx
     from mlx.utils import tree_flatten
     from mlx_lm.models.llama import Model, ModelArgs
 
     path.mkdir(parents=True, exist_ok=True)
-    asked = [messages for p in PROBLEMS for messages in (program_messages(p), observation_messages(p, 3))]
-    asked.append([ChatMessage("user", QUESTION)])
+    asked = [*map(program_messages, PROBLEMS), [ChatMessage("user", QUESTION)]]
     prompts = [render_chat(_TEMPLATE, messages, "", _END) for messages in asked]
     answers = [f"```python\n{program}\n```{_END}" for program in PROGRAMS]
     tokenizer = _write_tokenizer(path, [*prompts, *answers])
     config = _CONFIG | {"vocab_size": tokenizer.get_vocab_size(), "eos_token_id": tokenizer.token_to_id(_END)}
     mx.random.seed(7)
     model: Any = Model(ModelArgs.from_dict(config))  # type: ignore[no-untyped-call]
-    _learn(model, [(tokenizer.encode(p).ids, tokenizer.encode(a).ids) for p in prompts for a in answers])
+    if learns:
+        _learn(model, [(tokenizer.encode(p).ids, tokenizer.encode(a).ids) for p in prompts for a in answers])
     mx.save_safetensors(str(path / "model.safetensors"), dict(tree_flatten(model.parameters())), {"format": "mlx"})
     (path / "config.json").write_text(json.dumps(config))
     return path
