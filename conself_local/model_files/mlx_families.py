@@ -10,7 +10,10 @@ from __future__ import annotations
 from conself_local.errors import ConselfError
 from conself_local.model_files.mlx_folder import MlxFolder
 
-MLX_FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "smollm3", "granite", "phi3", "olmo2", "gemma2", "seed_oss")
+MLX_FAMILIES = (
+    "llama", "mistral", "qwen2", "qwen3", "smollm3", "granite", "phi3", "olmo2", "gemma2", "gemma3_text", "seed_oss",
+    "ernie4_5",
+)  # fmt: skip
 """`model_type` of the folders that can be trained."""
 
 

@@ -154,7 +154,10 @@ def load_mlx_folder(folder: Path) -> MlxFolder:
 
 def looks_like_mlx_folder(path: Path) -> bool:
     """Return whether a folder holds a configuration and safetensors; whether it can be used is not checked."""
-    return (path / "config.json").is_file() and any(path.glob("model*.safetensors"))
+    try:
+        return (path / "config.json").is_file() and any(path.glob("model*.safetensors"))
+    except OSError:
+        return False  # it may not be read
 
 
 def read_settings(path: Path) -> dict[str, Any]:

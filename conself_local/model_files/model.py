@@ -102,7 +102,11 @@ def open_model(path: Path) -> ModelFile | MlxFolder:
 
     Raises ConselfError if it is missing, damaged, incomplete, or no chat model.
     """
-    return load_mlx_folder(path) if path.is_dir() else load_model_file(path)
+    try:
+        is_folder = path.is_dir()
+    except OSError:
+        is_folder = False  # the reader of files says why it cannot be read
+    return load_mlx_folder(path) if is_folder else load_model_file(path)
 
 
 def adapter_form(model: Model) -> AdapterForm:

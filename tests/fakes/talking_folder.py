@@ -67,12 +67,13 @@ def _problems() -> list[Problem]:
 PROBLEMS = _problems()
 
 
-def write_talking_folder(path: Path, *, learns: bool = True) -> Path:
+def write_talking_folder(path: Path, *, learns: bool = True, bits: int = 0) -> Path:
     """Write the folder, and return `path`; the same versions of the packages give the same weights.
 
-    learns: False leaves the weights random, which takes no time.
+    learns: False leaves the weights random, which takes no time. bits: quantise them, in groups of 32; 0 does not.
     """
     import mlx.core as mx
+    import mlx.nn
     from mlx.utils import tree_flatten
     from mlx_lm.models.llama import Model, ModelArgs
 
@@ -86,6 +87,10 @@ def write_talking_folder(path: Path, *, learns: bool = True) -> Path:
     model: Any = Model(ModelArgs.from_dict(config))  # type: ignore[no-untyped-call]
     if learns:
         _learn(model, [(tokenizer.encode(p).ids, tokenizer.encode(a).ids) for p in prompts for a in answers])
+    if bits:
+        quantise: Any = mlx.nn.quantize  # type: ignore[attr-defined]
+        quantise(model, group_size=32, bits=bits)
+        config["quantization"] = {"group_size": 32, "bits": bits}
     mx.save_safetensors(str(path / "model.safetensors"), dict(tree_flatten(model.parameters())), {"format": "mlx"})
     (path / "config.json").write_text(json.dumps(config))
     return path

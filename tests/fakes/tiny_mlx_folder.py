@@ -50,7 +50,10 @@ def write_mlx_folder(path: Path, bits: int | None = None) -> Path:
     return path
 
 
+_SCALED = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 _MORE: dict[str, dict[str, Any]] = {
+    "llama 3": {"rope_parameters": _SCALED | {"original_max_position_embeddings": 16}},
+    "gemma3_text": {"num_hidden_layers": 6, "head_dim": 16, "sliding_window": 64, "query_pre_attn_scalar": 16},
     "gemma2": {"head_dim": 16, "sliding_window": 64, "query_pre_attn_scalar": 16},
     "granite": {
         "logits_scaling": 4.0,
@@ -63,19 +66,28 @@ _MORE: dict[str, dict[str, Any]] = {
     "smollm3": {"no_rope_layer_interval": 2},
     "phi3": {"pad_token_id": 0},
 }
-"""Model type -> values of its configuration that matter beside the usual ones."""
+"""Family -> values of its configuration that matter beside the usual ones."""
 
 
 def write_family_folder(path: Path, family: str) -> Path:
-    """Write a tiny random model of a family as transformers writes it, with a tokenizer that nothing reads."""
+    """Write a tiny random model of a family as transformers writes it, with a tokenizer that nothing reads.
+
+    family: a model type, or `llama 3` for scaled positions.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     shape = {key: value for key, value in CONFIG.items() if key not in ("model_type", "rope_theta")}
-    shape |= {"vocab_size": 96, "max_position_embeddings": 256, "tie_word_embeddings": family in ("gemma2", "qwen2")}
+    shape |= {
+        "vocab_size": 96,
+        "max_position_embeddings": 256,
+        "tie_word_embeddings": family in ("gemma2", "gemma3_text", "qwen2"),
+    }
     tokens = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     torch.manual_seed(3)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **shape | tokens | _MORE.get(family, {})))
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(family.partition(" ")[0], **shape | tokens | _MORE.get(family, {}))
+    )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
@@ -84,6 +96,8 @@ def write_family_folder(path: Path, family: str) -> Path:
     ropes = config.get("rope_parameters") or {}
     if "rope_theta" in ropes:
         config |= {"rope_theta": ropes["rope_theta"]}
+    if ropes.get("rope_type", "default") != "default":
+        config |= {"rope_scaling": ropes}
     (path / "config.json").write_text(json.dumps(config))
     (path / "tokenizer.json").write_text("{}")
     (path / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages[0]['content'] }}"}))

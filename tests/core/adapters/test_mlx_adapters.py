@@ -132,6 +132,8 @@ def test_export_writes_the_forms_that_hold_the_adapter_alone(home: Home, model: 
             (line,) = export_adapter(store, home, 1, form, "shipped", tmp_path / f"as-{form}")
             assert str(tmp_path / f"as-{form}") in line
             assert read_adapter(tmp_path / f"as-{form}", model).scale == 2.0
+        (line,) = export_adapter(store, home, 1, "gguf-lora", "shipped", tmp_path / "a.gguf")
+        assert "--lora a.gguf" in line and (tmp_path / "a.gguf").read_bytes().startswith(b"GGUF")
         with pytest.raises(ConselfError, match="already exists"):
             export_adapter(store, home, 1, "mlx", "shipped", tmp_path / "as-mlx")
         model.path.rename(tmp_path / "moved")

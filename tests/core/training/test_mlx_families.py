@@ -59,7 +59,7 @@ def _torch_logps(model: Any, prompt: tuple[int, ...], completion: tuple[int, ...
     return logps.gather(-1, ids[0, len(prompt) :, None]).sum()
 
 
-@pytest.mark.parametrize("family", MLX_FAMILIES)
+@pytest.mark.parametrize("family", [*MLX_FAMILIES, "llama 3"])
 def test_loss_and_gradients_are_those_of_torch_and_the_plain_formula(family: str, tmp_path: Path) -> None:
     """It prevents training that is another model's: a scale of logits, a norm or a map that mlx-lm has elsewhere."""
     from peft import PeftModel
