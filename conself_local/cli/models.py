@@ -73,11 +73,13 @@ def models(ctx: click.Context, as_json: bool) -> None:
 def families() -> None:
     """Print which architectures can be trained, and on what that was proven.
 
-    Any architecture that llama.cpp runs can be sampled and evaluated.
+    Any architecture that llama.cpp or, for folders of MLX weights, mlx-lm runs can be sampled and evaluated.
     """
     from conself_local.model_files.families import table
+    from conself_local.model_files.mlx_families import MLX_FAMILIES
 
     echo(table())
+    echo(f"\nFolders of MLX weights can be trained if their model_type is one of {', '.join(MLX_FAMILIES)}.")
 
 
 @models.command()

@@ -44,3 +44,9 @@ def verify_mlx() -> None:
     """Raise ConselfError, with the command that helps, if MLX cannot be used here."""
     if fault := mlx_fault():
         raise ConselfError(fault, f"install it with: {INSTALL_MLX}")
+
+
+def describe_mlx() -> str:
+    """Return one line for the user: the version that is installed, or what is wrong and how to mend it."""
+    fault = mlx_fault()
+    return f"{fault} ({INSTALL_MLX})" if fault else f"mlx-lm {importlib.metadata.version('mlx-lm')}"
