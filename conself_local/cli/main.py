@@ -405,15 +405,15 @@ def adapters(ctx: click.Context, as_json: bool) -> None:
     type=click.Choice(["gguf-lora", "peft", "mlx", "merged"]),
     default="merged",
     show_default=True,
-    help="merged: a copy of the model's file that contains the adapter, for Ollama, LM Studio and others; the other "
-    "forms hold the adapter alone.",
+    help="merged: a copy of the model's file or folder that contains the adapter, for Ollama, LM Studio and others; "
+    "the other forms hold the adapter alone.",
 )
 @click.option(
     "--number-format",
     type=click.Choice(FORMATS),
     default="shipped",
     show_default=True,
-    help="Number format of a merged file; shipped keeps the formats of the model's file.",
+    help="Number format of a merged model; shipped keeps the formats of its file or folder (a folder: or BF16, F16).",
 )
 @click.option(
     "--to", "target", type=click.Path(path_type=Path), required=True, help="File or folder to write; it must not exist."

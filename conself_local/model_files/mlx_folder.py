@@ -133,7 +133,7 @@ def load_mlx_folder(folder: Path) -> MlxFolder:
     def number(key: str, default: int | None = None) -> int:
         return _number(folder, values, key, default)
 
-    heads, width = number("num_attention_heads"), number("hidden_size")
+    heads, width = number("num_attention_heads", 1), number("hidden_size")
     return MlxFolder(
         path=folder,
         files=tuple(name for name in names if any(Path(name).match(pattern) for pattern in _READ_FILES)),
@@ -233,5 +233,8 @@ def _number(folder: Path, values: Mapping[str, Any], key: str, default: int | No
     value = values.get(key)
     value = default if value is None else value
     if type(value) is not int or not 0 <= value < _MAX_NUMBER or (value == 0 and default is None):
-        raise ConselfError(f"{folder / 'config.json'} has no usable value for {key}", "download the folder again")
+        raise ConselfError(
+            f"{folder / 'config.json'} has no usable value for {key}",
+            "use a language model that mlx-lm runs; if this is one, download the folder again",
+        )
     return value

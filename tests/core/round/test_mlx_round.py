@@ -7,6 +7,7 @@ killed; then its adapter is exported, asked, served and verified.
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -26,7 +27,6 @@ pytestmark = [pytest.mark.round, pytest.mark.model, pytest.mark.timeout(600)]
 pytest.importorskip("mlx.core")
 
 SAMPLES = 2 * 15
-PORT = 8791
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +87,13 @@ def _verify_exports(home: Path, folder: Path, tmp_path: Path) -> None:
 
 @contextmanager
 def _served(home: Path, folder: Path) -> Iterator[httpx2.Client]:
-    arguments = ["serve", "--model", str(folder), "--adapter", "1", "--port", str(PORT), "--slots", "2"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    arguments = ["serve", "--model", str(folder), "--adapter", "1", "--port", str(port), "--slots", "2"]
     process = subprocess.Popen(command(home, *arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
-        with httpx2.Client(base_url=f"http://127.0.0.1:{PORT}", timeout=60) as client:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             for _ in range(600):
                 assert process.poll() is None, process.communicate()
                 try:
