@@ -21,7 +21,7 @@ from conself_local import __version__
 from conself_local.cli.group import Group
 from conself_local.cli.maintenance import backup, prune, restore
 from conself_local.cli.models import ask, models, serve
-from conself_local.cli.options import LayerName, json_option, open_home, open_store, sandbox_maker
+from conself_local.cli.options import LayerName, json_option, model_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
 from conself_local.cli.problems import harvest, problems
 from conself_local.errors import EXIT_FAILED, ConselfError
@@ -74,11 +74,7 @@ _engine_option = click.option(
     f"processors ({INSTALL}), openvino-gpu the same on Intel graphics, which was never run (default: auto).",
 )
 _run_options = [
-    click.option(
-        "--model",
-        type=click.Path(path_type=Path),
-        help="GGUF file of the model, or folder of MLX weights (default: the bundled model).",
-    ),
+    model_option,
     click.option("--problems", type=click.Path(path_type=Path), help="Problems file (default: the starter pack)."),
     click.option(
         "--preset",
@@ -248,11 +244,7 @@ def _run(
 
 
 @main.command()
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    help="GGUF file of the model, or folder of MLX weights (default: the bundled model).",
-)
+@model_option
 @click.option(
     "--allow-loss", is_flag=True, help="Also try formats that lose quality (Q8_0, Q4_0), and measure the loss."
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from conself_local.cli.options import json_option, open_home, open_store
+from conself_local.cli.options import json_option, model_option, open_home, open_store
 from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
 from conself_local.machine.resources import usable_cores
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
 
 _MAX_QUESTION_BYTES = 10_000_000
 _MAX_KEY_BYTES = 4096
-_model_option = click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    help="GGUF file of the model, or folder of MLX weights (default: the bundled model).",
-)
 _adapter_option = click.option(
     "--adapter",
     "adapter_id",
@@ -104,7 +99,7 @@ def get(ctx: click.Context, name: str | None) -> None:
 
 @click.command()
 @click.argument("question")
-@_model_option
+@model_option
 @_adapter_option
 @click.option("--base", is_flag=True, help="Also show the answer of the base model.")
 @click.option(
@@ -173,7 +168,7 @@ def ask(
 
 
 @click.command()
-@_model_option
+@model_option
 @_adapter_option
 @click.option("--base", is_flag=True, help="Serve the base model only, without an adapter.")
 @click.option(

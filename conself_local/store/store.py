@@ -376,8 +376,8 @@ class Store:
         path = Path(row["path"])
         if not has_sha256(path, row["sha256"]):
             raise ConselfError(
-                f"the adapter {path} is missing or has changed",
-                "restore it, or start from the base model with --from-base",
+                f"the adapter file {path} is missing or has changed",
+                "restore the file, or start from the base model with --from-base",
             )
         return path
 

@@ -32,6 +32,7 @@ _CONTEXT = 2048
 _STEPS = 240
 _ENOUGH = 0.05
 """Loss in nats per token at which training ends; the choice of a program costs log(2) nats, 0.043 per token."""
+_OWN_BITS: dict[str, Any] = {"model.layers.0.mlp.down_proj": {"group_size": 32, "bits": 8}}
 _CONFIG: dict[str, Any] = {
     "model_type": "llama",
     "architectures": ["LlamaForCausalLM"],
@@ -70,7 +71,8 @@ PROBLEMS = _problems()
 def write_talking_folder(path: Path, *, learns: bool = True, bits: int = 0) -> Path:
     """Write the folder, and return `path`; the same versions of the packages give the same weights.
 
-    learns: False leaves the weights random, which takes no time. bits: quantise them, in groups of 32; 0 does not.
+    learns: False leaves the weights random, which takes no time. bits: quantise them, in groups of 32, and one map to
+    8 bits, as mixed and DWQ folders have it; 0 does not.
     """
     import mlx.core as mx
     import mlx.nn
@@ -89,8 +91,8 @@ def write_talking_folder(path: Path, *, learns: bool = True, bits: int = 0) -> P
         _learn(model, [(tokenizer.encode(p).ids, tokenizer.encode(a).ids) for p in prompts for a in answers])
     if bits:
         quantise: Any = mlx.nn.quantize  # type: ignore[attr-defined]
-        quantise(model, group_size=32, bits=bits)
-        config["quantization"] = {"group_size": 32, "bits": bits}
+        quantise(model, 32, bits, class_predicate=lambda name, part: _OWN_BITS.get(name, hasattr(part, "to_quantized")))
+        config["quantization"] = {"group_size": 32, "bits": bits} | _OWN_BITS
     mx.save_safetensors(str(path / "model.safetensors"), dict(tree_flatten(model.parameters())), {"format": "mlx"})
     (path / "config.json").write_text(json.dumps(config))
     return path
