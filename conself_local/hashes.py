@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,16 @@ def files_sha256(paths: Sequence[Path]) -> str:
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-@lru_cache(maxsize=64)
+def folder_sha256(folder: Path, names: Iterable[str]) -> str:
+    """Return one hash of the named files of a folder, 64 hex digits; it changes with a name and with a content.
+
+    Raises OSError if a file cannot be read.
+    """
+    listed = [[name, file_sha256(folder / name)] for name in sorted(names)]
+    return hashlib.sha256(b"folder\0" + json.dumps(listed).encode()).hexdigest()
+
+
+@lru_cache(maxsize=256)
 def _sha256_of(path: str, size: int, mtime_ns: int) -> str:
     del size, mtime_ns  # these are part of the cache's key, so that a changed file is read again
     with open_regular(Path(path)) as file:

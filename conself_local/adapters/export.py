@@ -15,17 +15,20 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
+from conself_local.adapters.folder_to_gguf import write_gguf_of_folder
 from conself_local.adapters.formats import read_adapter, write_mlx, write_peft
+from conself_local.adapters.fuse import fuse_folder
 from conself_local.adapters.merge import merge_adapter
 from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
-from conself_local.model_files.converted_weights import ORIGINAL
-from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.model_files.mlx_folder import MlxFolder
+from conself_local.model_files.model import Model, gguf_model, open_model
+from conself_local.model_files.model_file import ModelFile
 from conself_local.new_files import give_away, verify_new, whole_file, whole_folder
 from conself_local.problems.load import load_starter
-from conself_local.sampling.engine_process import LlamaProcess
-from conself_local.sampling.open_engine import open_llama
+from conself_local.sampling.engine_process import EngineProcess
+from conself_local.sampling.open_engine import open_original
 from conself_local.sampling.prompts import program_messages
 from conself_local.store.model_changes import verify_model_of
 from conself_local.store.store import Row, Store
@@ -54,8 +57,11 @@ class MergeFidelity:
         """Whether `gap` is at least `LOST` times `moved`; True also if the adapter moves nothing."""
         return self.gap >= LOST * self.moved
 
-    def describe(self, weights_format: str) -> str:
-        """Return one sentence for the user; if the gain is lost, it names what to try instead of `weights_format`."""
+    def describe(self, weights_format: str, beside: str = "gguf-lora") -> str:
+        """Return one sentence for the user; if the gain is lost, it names what to try instead of `weights_format`.
+
+        beside: the form of the adapter as a file beside the model.
+        """
         measured = (
             f"the adapter moves log-probabilities by {self.moved:.4f} nats per token; "
             f"the merged file differs from it by {self.gap:.4f}"
@@ -65,7 +71,7 @@ class MergeFidelity:
         remedy = (
             "BF16 (--number-format BF16)"
             if weights_format != "BF16"
-            else "the adapter as a file beside the model (--as gguf-lora)"
+            else f"the adapter as a file beside the model (--as {beside})"
         )
         return f"{measured}: the gain is lost in the rounding; to keep it, use {remedy}"
 
@@ -76,12 +82,15 @@ def export_adapter(
     """Write `target` (a file, or a folder for `peft` and `mlx`) and return sentences that describe it.
 
     weights_format: one of `FORMATS`; it matters for `merged` only, which also writes `<target>.Modelfile` for Ollama.
+    The merged model of a folder of MLX weights is a folder, in a format of `FUSED_FORMATS`, without a Modelfile.
     Raises ConselfError if a file that would be written exists, if the adapter's file or model is gone or has changed,
     or if the format cannot be written.
     """
     row = store.adapter(adapter_id)
     source = store.adapter_file(adapter_id)
     assert source is not None, "only the base model has no file"
+    if row["form"] == "mlx":
+        return _export_of_folder(store, home, row, source, export_format, weights_format, target)
     modelfile = target.with_suffix(".Modelfile")
     for path in (target, modelfile) if export_format == "merged" else (target,):
         verify_new(path)
@@ -89,7 +98,7 @@ def export_adapter(
         with whole_file(target, replace=False) as part:
             shutil.copyfile(source, part)
         return [f"{target}: load it together with the model, for example: llama-server --lora {target.name}"]
-    model = _model_of(row)
+    model = gguf_model(_model_of(row), "a GGUF adapter")
     if export_format == "merged":
         return _export_merged(store, home, row, model, source, weights_format, target, modelfile)
     adapter = read_adapter(source, model)
@@ -100,6 +109,67 @@ def export_adapter(
             write_mlx(adapter, part, model.block_count)
         give_away(part)
     return [f"{target}: an adapter folder for {'peft' if export_format == 'peft' else 'mlx-lm'}"]
+
+
+def _export_of_folder(
+    store: Store,
+    home: Home,
+    row: Row,
+    source: Path,
+    export_format: ExportFormat,
+    weights_format: str,
+    target: Path,
+) -> list[str]:
+    """Write an adapter that was made for a folder of MLX weights, as `export_adapter` does."""
+    verify_new(target)
+    model = _model_of(row)
+    if not isinstance(model, MlxFolder):
+        raise ConselfError(f"{model.path} is not the folder that the adapter was made for", "move the folder back")
+    if export_format == "merged":
+        return _export_fused(store, home, row, model, source, weights_format, target)
+    adapter = read_adapter(source, model)
+    if export_format == "gguf-lora":
+        with whole_file(target, replace=False) as part:
+            write_gguf_of_folder(adapter, model, part)
+        return [f"{target}: load it with a GGUF of the same model, for example: llama-server --lora {target.name}"]
+    with whole_folder(target) as part:
+        if export_format == "peft":
+            write_peft(adapter, part, model.architecture)
+            give_away(part)
+            return [f"{target}: an adapter folder for peft"]
+        write_mlx(adapter, part, model.block_count)
+        give_away(part)
+    return [f"{target}: an adapter folder for mlx-lm: mlx_lm.generate --model {model.path} --adapter-path {target}"]
+
+
+def _export_fused(
+    store: Store, home: Home, row: Row, model: MlxFolder, source: Path, weights_format: str, target: Path
+) -> list[str]:
+    """Write the folder with the adapter of `row` merged into it, once it is measured."""
+    notices: list[str] = []
+    completions, measured_on = _completions(store, row, model, home.cache, notices.append)
+    with whole_folder(target) as part:
+        fuse_folder(model, source, part, weights_format)
+        fidelity = measure_fidelity(model, source, part, completions, home.cache, notices.append)
+        give_away(part)
+    return [
+        *notices,
+        f"{target}: {model.name} with the adapter merged into it",
+        f"measured on {measured_on}: {fidelity.describe(weights_format, 'mlx')}",
+        f"mlx-lm: mlx_lm.generate --model {target}",
+        f"LM Studio: move it to ~/.lmstudio/models/conself/{row['name']}/",
+    ]
+
+
+def _completions(
+    store: Store, row: Row, model: Model, cache: Path, on_notice: Callable[[str], None]
+) -> tuple[list[tuple[TokenIds, TokenIds]], str]:
+    """Return what a merged model is measured on, (prompt, completion) token ids, and how that is called."""
+    completions = _pair_completions(store, row["round_id"], model)
+    if completions:
+        return completions, f"the programs of {len(completions) // 2} pairs"
+    completions = _reference_completions(model, cache, on_notice)
+    return completions, f"{len(completions)} reference programs of the starter pack"
 
 
 def _export_merged(
@@ -114,11 +184,7 @@ def _export_merged(
 ) -> list[str]:
     """Write the model with the adapter of `row` merged into it, once it is measured, and its Modelfile."""
     notices: list[str] = []
-    completions = _pair_completions(store, row["round_id"], model)
-    measured_on = f"the programs of {len(completions) // 2} pairs"
-    if not completions:
-        completions = _reference_completions(model, home.cache, notices.append)
-        measured_on = f"{len(completions)} reference programs of the starter pack"
+    completions, measured_on = _completions(store, row, model, home.cache, notices.append)
     with whole_file(target, replace=False) as part:
         merge_adapter(model, source, part, weights_format, home.cache)
         fidelity = measure_fidelity(model, source, part, completions, home.cache, notices.append)
@@ -134,7 +200,7 @@ def _export_merged(
 
 
 def measure_fidelity(
-    model: ModelFile,
+    model: Model,
     adapter: Path,
     merged: Path,
     completions: Sequence[tuple[Sequence[int], Sequence[int]]],
@@ -143,43 +209,44 @@ def measure_fidelity(
 ) -> MergeFidelity:
     """Score base, adapter and merged file on the same completions with the same engine, and return how they differ.
 
-    adapter: a GGUF LoRA file; completions: (prompt, completion) token ids, at least one. Differences are averaged over
-    the tokens of all completions. on_notice: called with a sentence for the user when an engine is restarted.
+    adapter: a file or folder that the engine of the model loads; completions: (prompt, completion) token ids, at least
+    one. Differences are averaged over the tokens of all completions. on_notice: called with a sentence for the user
+    when an engine is restarted.
     Raises ConselfError if a model cannot be loaded.
     """
     longest = max(len(prompt) + len(completion) for prompt, completion in completions) + 1
 
-    def score(model_file: ModelFile, lora: Path | None) -> list[float]:
+    def score(model_file: Model, lora: Path | None) -> list[float]:
         with _open(model_file, cache, max(longest, 256), on_notice) as engine:
             return [logp for prompt, completion in completions for logp in engine.score(prompt, completion, lora)]
 
-    of_base, of_adapter, of_merged = score(model, None), score(model, adapter), score(load_model_file(merged), None)
+    of_base, of_adapter, of_merged = score(model, None), score(model, adapter), score(open_model(merged), None)
     return MergeFidelity(
         fmean(abs(a - b) for a, b in zip(of_adapter, of_base, strict=True)),
         fmean(abs(a - b) for a, b in zip(of_merged, of_adapter, strict=True)),
     )
 
 
-def _open(model: ModelFile, cache: Path, longest: int, on_notice: Callable[[str], None]) -> LlamaProcess:
-    return open_llama(
-        model, ORIGINAL, cache, slots=1, threads=usable_cores(), longest=longest, use_gpu=False, on_notice=on_notice
+def _open(model: Model, cache: Path, longest: int, on_notice: Callable[[str], None]) -> EngineProcess:
+    return open_original(
+        model, cache, slots=1, threads=usable_cores(), longest=longest, use_gpu=False, on_notice=on_notice
     )
 
 
-def _model_of(adapter: Row) -> ModelFile:
+def _model_of(adapter: Row) -> Model:
     """Return the model that an adapter was made for. Raises ConselfError if its file is missing or has changed."""
     path = adapter["model_path"]
-    if path is None or not Path(path).is_file():
+    if path is None or not Path(path).exists():
         raise ConselfError(
             f"the model that adapter {adapter['id']} ({adapter['name']}) was made for is not at {path}",
-            "move the file back to that path",
+            "move it back to that path",
         )
-    model = load_model_file(Path(path))
+    model = open_model(Path(path))
     verify_model_of(adapter, model)
     return model
 
 
-def _pair_completions(store: Store, round_id: int, model: ModelFile) -> list[tuple[TokenIds, TokenIds]]:
+def _pair_completions(store: Store, round_id: int, model: Model) -> list[tuple[TokenIds, TokenIds]]:
     """Return (prompt, completion) token ids of the chosen and rejected side of at most `_SCORED_PAIRS` pairs.
 
     The pairs are the round's own; for an imported adapter (round 0) they come from any round on the same model.
@@ -196,7 +263,7 @@ def _pair_completions(store: Store, round_id: int, model: ModelFile) -> list[tup
 
 
 def _reference_completions(
-    model: ModelFile, cache: Path, on_notice: Callable[[str], None]
+    model: Model, cache: Path, on_notice: Callable[[str], None]
 ) -> list[tuple[TokenIds, TokenIds]]:
     """Return (prompt, completion) token ids of reference programs of the starter pack, which fit the model's context.
 

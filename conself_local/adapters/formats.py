@@ -24,9 +24,13 @@ from safetensors.numpy import save_file
 
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import read_json, refusing
+from conself_local.model_files.family import Order
 from conself_local.model_files.ggml import Floats
 from conself_local.model_files.gguf_file import open_gguf
-from conself_local.model_files.gguf_weights import GgufTensor, linear_shapes, linear_tensors
+from conself_local.model_files.gguf_weights import linear_shapes as gguf_shapes
+from conself_local.model_files.gguf_weights import linear_tensors
+from conself_local.model_files.mlx_folder import MlxFolder
+from conself_local.model_files.model import Model, gguf_model
 from conself_local.model_files.model_file import ModelFile, verify_adapter_file
 from conself_local.model_files.safetensors_file import read_header, read_tensor
 
@@ -66,7 +70,15 @@ class Adapter:
         return next(iter(self.maps.values()))[0].shape[0]
 
 
-def verify_adapter(adapter: Adapter, model: ModelFile) -> None:
+def linear_shapes(model: Model) -> Mapping[str, tuple[int, int]]:
+    """Return the shape of every linear map of the layers, (rows, columns).
+
+    Raises ConselfError if the architecture of a GGUF file is not known.
+    """
+    return model.stored.linears if isinstance(model, MlxFolder) else gguf_shapes(gguf_model(model, "an adapter"))
+
+
+def verify_adapter(adapter: Adapter, model: Model) -> None:
     """Check that every map exists in the model, has its shape and is finite. Raises ConselfError if not."""
     shapes = linear_shapes(model)
     if not adapter.maps:
@@ -87,13 +99,13 @@ def verify_adapter(adapter: Adapter, model: ModelFile) -> None:
             raise ConselfError(f"the adapter's {name} changes weights by more than a number can hold", _DAMAGED_HINT)
 
 
-def read_adapter(path: Path, model: ModelFile) -> Adapter:
+def read_adapter(path: Path, model: Model) -> Adapter:
     """Return the adapter of a GGUF file, a PEFT folder or an mlx-lm folder, verified against the model.
 
     Raises ConselfError if the form is not supported, the data are damaged, or the adapter does not fit the model.
     """
     if not path.is_dir():
-        adapter = read_gguf(path, model)
+        adapter = read_gguf(path, gguf_model(model, "a GGUF adapter"))
     elif (path / "adapters.safetensors").is_file():
         adapter = read_mlx(path, model)
     else:
@@ -105,7 +117,7 @@ def read_adapter(path: Path, model: ModelFile) -> Adapter:
 # -- PEFT ---------------------------------------------------------------------------------------------------
 
 
-def read_peft(folder: Path, model: ModelFile | None = None) -> Adapter:
+def read_peft(folder: Path, model: Model | None = None) -> Adapter:
     """Return the adapter of a PEFT folder, not yet verified against a model.
 
     model: a file that holds more than an adapter of its rank for this model is refused before it is read.
@@ -178,7 +190,7 @@ def write_peft(adapter: Adapter, folder: Path, architecture: str) -> None:
 # -- mlx-lm -------------------------------------------------------------------------------------------------
 
 
-def read_mlx(folder: Path, model: ModelFile | None = None) -> Adapter:
+def read_mlx(folder: Path, model: Model | None = None) -> Adapter:
     """Return the adapter of an mlx-lm folder, not yet verified against a model; `model` as in `read_peft`.
 
     Raises ConselfError if the folder is damaged or is not plain LoRA.
@@ -268,17 +280,31 @@ def write_gguf(adapter: Adapter, model: ModelFile, target: Path, *, permute: boo
     matters. Raises ConselfError for an architecture that is not known, or if the adapter is for another model.
     """
     tensors = linear_tensors(model)
-    part = target.with_suffix(".part")
-    writer = gguf.GGUFWriter(str(part), model.architecture)
-    writer.add_type("adapter")
-    writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", float(adapter.scale * adapter.rank))
-    for name in sorted(adapter.maps):
+    for name in adapter.maps:
         if name not in tensors:
             raise ConselfError(f"the adapter trains {name}, which {model.name} does not have", _WRONG_MODEL_HINT)
-        a, b = _in_file_order(*adapter.maps[name], tensors[name]) if permute else adapter.maps[name]
-        writer.add_tensor(f"{tensors[name].name}.lora_a", a)
-        writer.add_tensor(f"{tensors[name].name}.lora_b", b)
+    places = {name: (tensor.name, tensor.order if permute else Order()) for name, tensor in tensors.items()}
+    write_gguf_maps(model.architecture, adapter.scale * adapter.rank, file_maps(adapter, places), target)
+
+
+def file_maps(adapter: Adapter, places: Mapping[str, tuple[str, Order]]) -> dict[str, tuple[Floats, Floats]]:
+    """Return name in the file -> (A, B) in the order of the file.
+
+    places: name of a linear map -> (its name in the file, where the file has its rows and columns).
+    """
+    return {places[name][0]: _in_file_order(*adapter.maps[name], places[name][1]) for name in sorted(adapter.maps)}
+
+
+def write_gguf_maps(architecture: str, alpha: float, maps: Mapping[str, tuple[Floats, Floats]], target: Path) -> None:
+    """Write a GGUF LoRA file whose maps have the names and the order of the file."""
+    part = target.with_suffix(".part")
+    writer = gguf.GGUFWriter(str(part), architecture)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", float(alpha))
+    for name, (a, b) in maps.items():
+        writer.add_tensor(f"{name}.lora_a", a)
+        writer.add_tensor(f"{name}.lora_b", b)
     try:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -290,9 +316,9 @@ def write_gguf(adapter: Adapter, model: ModelFile, target: Path, *, permute: boo
         raise
 
 
-def _in_file_order(a: Floats, b: Floats, tensor: GgufTensor) -> tuple[Floats, Floats]:
+def _in_file_order(a: Floats, b: Floats, order: Order) -> tuple[Floats, Floats]:
     """Return A and B with the columns and rows in the order in which the file has those of the tensor."""
-    rows, columns = tensor.order.rows, tensor.order.columns
+    rows, columns = order.rows, order.columns
     if columns is not None:
         a = np.ascontiguousarray(a[:, np.argsort(columns)])
     if rows is not None:
@@ -363,7 +389,7 @@ def _rank(value: object) -> int:
     return value
 
 
-def _verify_size(tensors: int, values: int, rank: int, model: ModelFile | None) -> None:
+def _verify_size(tensors: int, values: int, rank: int, model: Model | None) -> None:
     """Raise ValueError if an adapter holds more than one of its rank for the model can hold."""
     if tensors > _MAX_TENSORS:
         raise ValueError(f"it holds {tensors} tensors")
@@ -374,7 +400,7 @@ def _verify_size(tensors: int, values: int, rank: int, model: ModelFile | None) 
         raise ValueError(f"it is too large for an adapter of rank {rank} of {model.name}")
 
 
-def _read_safetensors(path: Path, key: re.Pattern[str], rank: int, model: ModelFile | None) -> dict[str, Floats]:
+def _read_safetensors(path: Path, key: re.Pattern[str], rank: int, model: Model | None) -> dict[str, Floats]:
     """Return the tensors of a file as float32.
 
     key: the form of their names. Raises ConselfError for a damaged or large file, or one with other tensors.

@@ -38,7 +38,7 @@ def adapters(ctx: click.Context, as_json: bool) -> None:
                 if row["round_id"] or row["origin"]
                 else "imported"
             )
-            echo(f"{row['id']:>3} {row['name']:<16} {row['state']:<10} {parent:<20} {row['gguf_path']}")
+            echo(f"{row['id']:>3} {row['name']:<16} {row['state']:<10} {parent:<20} {row['path']}")
             if row["origin"]:
                 echo(f"    trained on {row['origin']}")
         if not rows:
@@ -53,15 +53,15 @@ def adapters(ctx: click.Context, as_json: bool) -> None:
     type=click.Choice(["gguf-lora", "peft", "mlx", "merged"]),
     default="merged",
     show_default=True,
-    help="merged: a copy of the model's file that contains the adapter, for Ollama, LM Studio and others; the other "
-    "forms hold the adapter alone.",
+    help="merged: a copy of the model's file or folder that contains the adapter, for Ollama, LM Studio and others; "
+    "the other forms hold the adapter alone.",
 )
 @click.option(
     "--number-format",
     type=click.Choice(FORMATS),
     default="shipped",
     show_default=True,
-    help="Number format of a merged file; shipped keeps the formats of the model's file.",
+    help="Number format of a merged model; shipped keeps the formats of its file or folder (a folder: or BF16, F16).",
 )
 @click.option(
     "--to", "target", type=click.Path(path_type=Path), required=True, help="File or folder to write; it must not exist."
@@ -85,7 +85,7 @@ def export(ctx: click.Context, adapter_id: int, form: Any, number_format: str, t
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
-    help="GGUF file that the adapter was made for (default: the bundled model).",
+    help="Model that the adapter was made for: a GGUF file or a folder of MLX weights (default: the bundled model).",
 )
 @click.option("--name", help="Name of the adapter in this home (default: the name of the file or folder).")
 @click.option("--use", is_flag=True, help="Accept the adapter, so that the next round on this model starts from it.")
@@ -98,10 +98,10 @@ def import_adapter(ctx: click.Context, path: Path, model: Path | None, name: str
     """
     from conself_local.adapters.importing import import_adapter as store_adapter
     from conself_local.model_files.bundled import bundled_model
-    from conself_local.model_files.model_file import load_model_file
+    from conself_local.model_files.model import open_model
 
     with open_store(ctx) as (home, store):
-        model_file = load_model_file(model or bundled_model())
+        model_file = open_model(model or bundled_model())
         name = name or Path(os.path.realpath(path)).stem
         adapter_id = store_adapter(store, home, path, model_file, name, use=use)
         echo(f"adapter {adapter_id}: {name}" + ("; the next round starts from it" if use else ""))

@@ -23,7 +23,7 @@ from conself_local.machine.resources import usable_cores
 
 if TYPE_CHECKING:
     from conself_local.home import Home
-    from conself_local.model_files.model_file import ModelFile
+    from conself_local.model_files.model import Model
     from conself_local.serving.ask_best_of import AskBestOf, AskOptions
     from conself_local.serving.verdict import Choice, OpenQuestion, Verdict
 
@@ -83,7 +83,7 @@ class _Printer:
 def print_best_of(
     ctx: click.Context,
     home: Home,
-    model: ModelFile,
+    model: Model,
     adapter: Path | None,
     question: str,
     options: AskOptions,
@@ -105,7 +105,7 @@ def print_best_of(
 
 
 def _ask_user(
-    ctx: click.Context, model: ModelFile, text: str, asked: AskBestOf, question: OpenQuestion, printer: _Printer
+    ctx: click.Context, model: Model, text: str, asked: AskBestOf, question: OpenQuestion, printer: _Printer
 ) -> None:
     """Ask for one key, keep the answer as the user's word, and print the answer that follows."""
     from conself_local.serving.user_word import keep_word

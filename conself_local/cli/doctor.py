@@ -24,6 +24,7 @@ from conself_local.machine.builds import (
     torch_build,
 )
 from conself_local.machine.gpu import read_gpus
+from conself_local.machine.mlx import describe_mlx
 from conself_local.machine.openvino import describe_openvino
 from conself_local.machine.processor import processor_has_bf16
 from conself_local.machine.resources import available_memory_bytes, usable_cores
@@ -38,7 +39,7 @@ from conself_local.store.store import Store
 from sandbox import guarantees
 
 _LINES = (
-    "system", "cores", "bf16", "openvino", "gpu", "sampling", "training", "memory_available", "home", "cache",
+    "system", "cores", "bf16", "openvino", "mlx", "gpu", "sampling", "training", "memory_available", "home", "cache",
     "bundled_model", "humaneval",
 )  # fmt: skip
 
@@ -55,6 +56,7 @@ def diagnose(home: Home) -> dict[str, Any]:
         "cores": usable_cores(),
         "bf16": processor_has_bf16(),
         "openvino": describe_openvino(),
+        "mlx": describe_mlx(),
         "gpu": describe_gpus(gpus),
         "sampling": describe_sampling(gpus, llama_backends()),
         "training": describe_training(gpus, torch_build()),

@@ -24,7 +24,7 @@ from conself_local.cli.events import log, status
 from conself_local.cli.group import Group
 from conself_local.cli.maintenance import backup, doctor, prune, restore
 from conself_local.cli.models import ask, models, serve
-from conself_local.cli.options import LayerName, json_option, open_home, open_store, sandbox_maker
+from conself_local.cli.options import LayerName, json_option, model_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
 from conself_local.cli.pairs import PAIRS_OPTIONS, TRAIN_OPTIONS, train_on_pairs_file, write_pairs_of_round
 from conself_local.cli.problems import harvest, problems
@@ -79,9 +79,7 @@ _engine_option = click.option(
     f"processors ({INSTALL}), openvino-gpu the same on Intel graphics, which was never run (default: auto).",
 )
 _run_options = [
-    click.option(
-        "--model", type=click.Path(path_type=Path), help="GGUF file of the model (default: the bundled model)."
-    ),
+    model_option,
     click.option("--problems", type=click.Path(path_type=Path), help="Problems file (default: the starter pack)."),
     *choice_options,
     click.option("--limit", type=int, help="Train on at most this many problems, drawn by the seed (default: all)."),
@@ -235,7 +233,7 @@ def _run(
     from conself_local.cli.progress import Progress, print_report
     from conself_local.events import START, Notice, NoticeKind
     from conself_local.model_files.ollama import ignored_layers
-    from conself_local.round.context import ComputeOptions, Endpoint, RoundContext
+    from conself_local.round.context import ComputeOptions, Endpoint, RoundContext, workers_beside_engine
     from conself_local.round.log import RoundLog
     from conself_local.round.recorder import NoticeRecorder
     from conself_local.round.run import STAGES, run_round
@@ -273,7 +271,7 @@ def _run(
                 model,
                 compute,
                 sandbox_maker(ctx, compute.workers, recorder.on_event),
-                sandbox_maker(ctx, compute.overlap_workers, recorder.on_event),
+                sandbox_maker(ctx, workers_beside_engine(compute, model), recorder.on_event),
                 recorder.on_event,
             )
             report = run_round(context, round_, round_benchmarks, until)
@@ -284,7 +282,7 @@ def _run(
 
 
 @main.command()
-@click.option("--model", type=click.Path(path_type=Path), help="GGUF file of the model (default: the bundled model).")
+@model_option
 @click.option(
     "--allow-loss", is_flag=True, help="Also try formats that lose quality (Q8_0, Q4_0), and measure the loss."
 )
@@ -303,12 +301,12 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, engine: str, 
     model use the result.
     """
     from conself_local.model_files.bundled import bundled_model
-    from conself_local.model_files.model_file import load_model_file
+    from conself_local.model_files.model import open_model
     from conself_local.sampling.tuning import tune_model
 
     home = open_home(ctx)
     tuning = tune_model(
-        load_model_file(model or bundled_model()),
+        open_model(model or bundled_model()),
         home.cache,
         allow_loss,
         lambda line: echo(line, err=True),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conself_local.cli.best_of import MAX_BEST_OF, print_best_of
-from conself_local.cli.options import json_option, open_home, open_store, sandbox_maker
+from conself_local.cli.options import json_option, model_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
 from conself_local.machine.resources import usable_cores
@@ -24,15 +24,12 @@ from conself_local.serving.editors import EDITORS
 
 if TYPE_CHECKING:
     from conself_local.home import Home
-    from conself_local.model_files.model_file import ModelFile
-    from conself_local.sampling.engine_process import LlamaProcess
+    from conself_local.model_files.model import Model
+    from conself_local.sampling.engine_process import EngineProcess
 
 _MAX_QUESTION_BYTES = 10_000_000
 _MAX_KEY_BYTES = 4096
 _NO_ADAPTER = "no adapter has been accepted for this model yet: the base model answers"
-_model_option = click.option(
-    "--model", type=click.Path(path_type=Path), help="GGUF file of the model (default: the bundled model)."
-)
 _adapter_option = click.option(
     "--adapter",
     "adapter_id",
@@ -49,10 +46,10 @@ _gpu_option = click.option(
 @json_option
 @click.pass_context
 def models(ctx: click.Context, as_json: bool) -> None:
-    """List the GGUF models on this computer.
+    """List the models on this computer.
 
-    Models of LM Studio, Ollama, llama.cpp and Hugging Face are found, as well as the bundled model and downloads of
-    `conself models get`. The list says what each model can be used for here.
+    GGUF files and folders of MLX weights of LM Studio, Ollama, llama.cpp and Hugging Face are found, as well as the
+    bundled model and downloads of `conself models get`. The list says what each model can be used for here.
     """
     if ctx.invoked_subcommand:
         return
@@ -73,11 +70,13 @@ def models(ctx: click.Context, as_json: bool) -> None:
 def families() -> None:
     """Print which architectures can be trained, and on what that was proven.
 
-    Any architecture that llama.cpp runs can be sampled and evaluated.
+    Any architecture that llama.cpp or, for folders of MLX weights, mlx-lm runs can be sampled and evaluated.
     """
     from conself_local.model_files.families import table
+    from conself_local.model_files.mlx_families import MLX_FAMILIES
 
     echo(table())
+    echo(f"\nFolders of MLX weights can be trained if their model_type is one of {', '.join(MLX_FAMILIES)}.")
 
 
 @models.command()
@@ -102,7 +101,7 @@ def get(ctx: click.Context, name: str | None) -> None:
 
 @click.command()
 @click.argument("question")
-@_model_option
+@model_option
 @_adapter_option
 @click.option("--base", is_flag=True, help="Also show the answer of the base model.")
 @click.option(
@@ -193,7 +192,7 @@ def ask(
 
 
 @click.command()
-@_model_option
+@model_option
 @_adapter_option
 @click.option("--base", is_flag=True, help="Serve the base model only, without an adapter.")
 @click.option(
@@ -263,7 +262,9 @@ def serve(
     only, and prints one line per request.
     """
     from conself_local.foreign_files import read_text, refusing
-    from conself_local.sampling.open_engine import open_llama
+    from conself_local.sampling.config import SamplingConfig
+    from conself_local.sampling.open_engine import engine_of_original
+    from conself_local.sampling.open_engine import open_engine as open_configured
     from conself_local.sampling.tuning import sampling_config
     from conself_local.serving import ADAPTER_NAME, BASE_NAME, BEST_OF_NAME, HOST
     from conself_local.serving.editors import configuration
@@ -292,11 +293,10 @@ def serve(
     if weights_format == "auto":
         weights_format = sampling_config(model_file, home.cache).format
 
-    def open_engine() -> LlamaProcess:
-        return open_llama(
-            model_file, weights_format, home.cache, slots=slots, threads=threads or usable_cores(), longest=longest,
-            use_gpu=not no_gpu,
-        )  # fmt: skip
+    config = SamplingConfig(weights_format, slots, threads or usable_cores(), engine_of_original(model_file))
+
+    def open_engine() -> EngineProcess:
+        return open_configured(model_file, config, home.cache, longest=longest, use_gpu=not no_gpu)
 
     def say(line: str) -> None:
         echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)
@@ -328,21 +328,21 @@ def _question(given: str) -> str:
 
 def _open_model(
     ctx: click.Context, model: Path | None, adapter_id: int | None, *, base: bool = False
-) -> tuple[Home, ModelFile, Path | None]:
-    """Return the home, the model file, and the verified adapter file (None: the base model, as `base` asks for).
+) -> tuple[Home, Model, Path | None]:
+    """Return the home, the model, and the verified adapter (None: the base model, as `base` asks for).
 
     Raises ConselfError if the model cannot be used or the adapter does not fit it.
     """
     from conself_local.model_files.bundled import bundled_model
-    from conself_local.model_files.model_file import load_model_file, verify_adapter_file
+    from conself_local.model_files.model import open_model, verify_adapter_of
     from conself_local.model_files.ollama import ignored_layers
     from conself_local.serving.ask import current_adapter
 
     with open_store(ctx) as (home, store):
-        model_file = load_model_file(model or bundled_model())
+        model_file = open_model(model or bundled_model())
         for ignored in ignored_layers(model_file.path):
             echo(ignored, err=True)
         adapter = None if base else current_adapter(store, model_file, adapter_id)
         if adapter:
-            verify_adapter_file(adapter, model_file)
+            verify_adapter_of(adapter, model_file)
         return home, model_file, adapter

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -33,6 +34,11 @@ class LayerName(click.ParamType[str]):
         return value
 
 
+model_option = click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="GGUF file of the model, or folder of MLX weights (default: the bundled model).",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 

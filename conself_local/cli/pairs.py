@@ -74,8 +74,8 @@ def train_on_pairs_file(
     """Train on a file of pairs if `--pairs` was given; return whether it was."""
     from conself_local.cli.progress import Progress
     from conself_local.model_files.bundled import bundled_model
-    from conself_local.model_files.gguf_weights import read_weights
-    from conself_local.model_files.model_file import load_model_file
+    from conself_local.model_files.model import open_model
+    from conself_local.model_files.trainable import verify_trainable
     from conself_local.stages.train_pairs import Wishes, train_on_file
 
     if pairs_file is None:
@@ -84,8 +84,8 @@ def train_on_pairs_file(
     _refuse_others(ctx, {"pairs_file", "name", "model", "preset", "seed", "from_base", "as_json"}, "--pairs")
     name = name or _NOT_IN_A_NAME.sub("-", pairs_file.stem).strip("-.")[:64] or "pairs"
     with open_store(ctx) as (home, store), home.lock():
-        model_file = load_model_file(model or bundled_model())
-        read_weights(model_file)
+        model_file = open_model(model or bundled_model())
+        verify_trainable(model_file)
         with Progress() as progress:
             wishes = Wishes(preset, seed, from_base)
             adapter_id = train_on_file(store, home, model_file, pairs_file, name, wishes, progress.on_event)
@@ -93,7 +93,7 @@ def train_on_pairs_file(
     if as_json:
         echo(json.dumps(row, indent=2))
     else:
-        echo(f"adapter {adapter_id}: {name}, trained on {row['origin']}; file {row['gguf_path']}")
+        echo(f"adapter {adapter_id}: {name}, trained on {row['origin']}; file {row['path']}")
     return True
 
 

@@ -187,7 +187,7 @@ def print_report(report: dict[str, Any]) -> None:
             )
         echo(f"the held-out split has been evaluated {report['held_out_judged']} times in this home")
     if report["adapter"]:
-        echo(f"adapter            {report['adapter']['gguf_path']} ({report['adapter']['state']})")
+        echo(f"adapter            {report['adapter']['path']} ({report['adapter']['state']})")
     if "decide" in report["stages"]:
         echo(f"verdict            {report['stages']['decide']}")
 

@@ -275,7 +275,7 @@ def _copy_rounds(shorter: Home, home: Home) -> None:
     _copy_store(
         shorter,
         home,
-        ("update adapters set peft_path = replace(peft_path, ?, ?), gguf_path = replace(gguf_path, ?, ?)", paths * 2),
+        ("update adapters set peft_path = replace(peft_path, ?, ?), path = replace(path, ?, ?)", paths * 2),
         ("delete from evaluations where benchmark != 'validation'", []),
         (_FORGET_ANSWERS, []),
     )
@@ -321,6 +321,6 @@ def _result(
         int(store.value(tokens)) + int(store.value(_ANSWER_TOKENS)),
         seconds,
         int(store.value("select count(*) from evaluations where benchmark = ?", benchmark.name)),
-        store.value("select gguf_sha256 from adapters order by id desc limit 1") or "",
+        store.value("select sha256 from adapters order by id desc limit 1") or "",
         package_versions(),
     )

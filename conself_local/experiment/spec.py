@@ -17,7 +17,7 @@ from conself_local.foreign_text import is_one_line
 from conself_local.hashes import content_id, file_sha256
 from conself_local.home import expand_user
 from conself_local.model_files.bundled import bundled_model
-from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.model_files.model import Model, open_model
 from conself_local.problems.load import starter_sha256
 from conself_local.problems.toml_file import read_toml
 from conself_local.round.start import BENCHMARKS
@@ -57,9 +57,9 @@ class Experiment:
                 f"{error.filename} cannot be read: {error.strerror}", "correct the experiment's model or problems"
             ) from error
 
-    def model_file(self) -> ModelFile:
+    def model_file(self) -> Model:
         """Return the model of all arms. Raises ConselfError if it cannot be used."""
-        return load_model_file(self.model or bundled_model())
+        return open_model(self.model or bundled_model())
 
     def holds(self, latest: RoundInfo, arm: Arm, inputs: ExperimentInputs) -> bool:
         """Return whether a home whose latest round is `latest` belongs to this arm, with at most as many rounds.

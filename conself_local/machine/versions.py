@@ -10,6 +10,8 @@ import importlib.metadata
 _VERSIONED = (
     "conself-local",
     "llama-cpp-python",
+    "mlx",
+    "mlx-lm",
     "openvino-genai",
     "torch",
     "transformers",

@@ -23,17 +23,25 @@ from conself_local.errors import ConselfError
 from conself_local.foreign_files import open_regular, refusing
 from conself_local.home import PRESET_NAME
 from conself_local.machine.room import verify_disk
+from conself_local.model_files.mlx_adapter import MLX_ADAPTER_FILES
 from conself_local.new_files import create
 
 DATABASE = "conself.db"
-GGUF, PEFT = "adapter.gguf", "peft"
-ADAPTER_FILES = (GGUF, f"{PEFT}/adapter_config.json", f"{PEFT}/adapter_model.safetensors")
-"""The files of an adapter, below its folder."""
+PEFT = "peft"
+ADAPTER_PATHS: Mapping[str, str] = {"gguf": "adapter.gguf", "mlx": "mlx"}
+"""Form of an adapter -> what its engine loads, below the adapter's folder."""
+_PEFT_FILES = (f"{PEFT}/adapter_config.json", f"{PEFT}/adapter_model.safetensors")
+ADAPTER_FILES: Mapping[str, tuple[str, ...]] = {
+    "gguf": (ADAPTER_PATHS["gguf"], *_PEFT_FILES),
+    "mlx": (*(f"{ADAPTER_PATHS['mlx']}/{name}" for name in MLX_ADAPTER_FILES), *_PEFT_FILES),
+}
+"""Form of an adapter -> its files, below the adapter's folder."""
+_ALL_FILES = sorted({name for names in ADAPTER_FILES.values() for name in names})
 _MANIFEST = "backup.json"
 _FORMAT = 1
 _NAME = re.compile(
     rf"{re.escape(DATABASE)}|presets/{PRESET_NAME.pattern}\.toml"
-    rf"|adapters/[1-9][0-9]{{0,8}}/({'|'.join(map(re.escape, ADAPTER_FILES))})"
+    rf"|adapters/[1-9][0-9]{{0,8}}/({'|'.join(map(re.escape, _ALL_FILES))})"
 )
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_FILES = 10_000

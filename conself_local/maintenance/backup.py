@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conself_local.errors import ConselfError
-from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.machine.room import verify_disk
 from conself_local.maintenance.archive import (
     ADAPTER_FILES,
+    ADAPTER_PATHS,
     DATABASE,
-    GGUF,
     PEFT,
     adapter_file,
     preset_file,
@@ -26,6 +25,7 @@ from conself_local.maintenance.archive import (
 )
 from conself_local.maintenance.disk import files_bytes, store_files
 from conself_local.maintenance.prune import TEMPORARY
+from conself_local.model_files.model import has_sha256
 from conself_local.new_files import new_private_file
 from conself_local.store.copying import copy_store
 from conself_local.store.store import Row, Store, now_utc
@@ -78,10 +78,15 @@ def _adapter_files(home: Home, row: Row) -> dict[str, Path]:
 
     In a home that was moved they are not where the store has them, but in the folder of the same name.
     """
-    moved = home.adapters / Path(row["gguf_path"]).parent.name
-    for gguf, peft in ((Path(row["gguf_path"]), Path(row["peft_path"])), (moved / GGUF, moved / PEFT)):
-        files = {name: gguf if name == GGUF else peft / Path(name).name for name in ADAPTER_FILES}
-        if all(path.is_file() for path in files.values()) and file_sha256(gguf) == row["gguf_sha256"]:
+    loaded = ADAPTER_PATHS[row["form"]]
+    moved = home.adapters / Path(row["path"]).parent.name
+    for own, peft in ((Path(row["path"]), Path(row["peft_path"])), (moved / loaded, moved / PEFT)):
+        places = {loaded: own, PEFT: peft}
+        files = {
+            name: places[name] if name in places else places[Path(name).parent.name] / Path(name).name
+            for name in ADAPTER_FILES[row["form"]]
+        }
+        if all(path.is_file() for path in files.values()) and has_sha256(own, row["sha256"]):
             return {adapter_file(row["id"], name): path for name, path in files.items()}
     return {}
 

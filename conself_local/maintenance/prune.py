@@ -118,7 +118,7 @@ def prune(store: Store, home: Home, found: Collection[Prunable]) -> int:
 def _training_folders(store: Store, home: Home) -> tuple[Path, ...]:
     """Return the training folders of rounds that cannot be continued."""
     running = {row["id"] for row in store.rows("select id from rounds where state = 'running'")}
-    rows = store.rows("select peft_path, gguf_path from adapters")
+    rows = store.rows("select peft_path, path from adapters")
     kept = {parent for row in rows for name in row.values() for parent in Path(name).parents}
     return tuple(
         path
@@ -140,7 +140,7 @@ def _leftovers(store: Store, home: Home) -> Iterator[Path]:
     """Yield files and folders that a killed command has left: unfinished ones, and adapters that are not stored."""
     yield from list_converted(home.cache)[1]
     # by the names of their folders, because a home that was moved has other paths
-    rows = store.rows("select peft_path, gguf_path from adapters")
+    rows = store.rows("select peft_path, path from adapters")
     stored = {Path(name).parent.name for row in rows for name in row.values()}
     candidates = [
         *(p for p in _entries(home.path) if p.name.startswith((".probe-", *TEMPORARY)) or p.name == "conself.db.part"),

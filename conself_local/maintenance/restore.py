@@ -21,9 +21,18 @@ from conself_local.errors import ConselfError
 from conself_local.foreign_files import refusing
 from conself_local.hashes import file_sha256
 from conself_local.home import Home
-from conself_local.maintenance.archive import ADAPTER_FILES, DATABASE, GGUF, PEFT, Manifest, adapter_file, read_archive
+from conself_local.maintenance.archive import (
+    ADAPTER_FILES,
+    ADAPTER_PATHS,
+    DATABASE,
+    PEFT,
+    Manifest,
+    adapter_file,
+    read_archive,
+)
 from conself_local.maintenance.prune import TEMPORARY
 from conself_local.model_files.bundled import BUNDLED_SHA256, bundled_model
+from conself_local.model_files.model import has_sha256
 from conself_local.store.copying import adopt, copy_into, is_empty, open_copy
 from conself_local.store.store import RoundInfo, Row, Store
 
@@ -49,6 +58,8 @@ class _Adapter:
     id: int
     name: str
     sha256: str
+    form: str
+    """A key of `ADAPTER_FILES`."""
     source: Path
     """Its unpacked folder; it does not exist if the backup lacks the adapter's files."""
     target: Path
@@ -62,7 +73,7 @@ class _Adapter:
     @property
     def is_there(self) -> bool:
         """Whether its folder in the home has the same files, as after a restore that was killed."""
-        pairs = [(self.target / name, self.source / name) for name in ADAPTER_FILES]
+        pairs = [(self.target / name, self.source / name) for name in ADAPTER_FILES[self.form]]
         return not self.target.is_symlink() and all(
             there.is_file() and file_sha256(there) == file_sha256(unpacked) for there, unpacked in pairs
         )
@@ -82,7 +93,7 @@ def restore_backup(home: Home, path: Path) -> Restored:
             manifest = read_archive(path, folder)
             with refusing(f"{path} cannot be restored", _HINT), open_copy(folder / DATABASE) as store:
                 adapters = _verified_adapters(home, store, manifest, folder)
-                paths = {a.id: (a.target / PEFT, a.target / GGUF) for a in adapters}
+                paths = {a.id: (a.target / PEFT, a.target / ADAPTER_PATHS[a.form]) for a in adapters}
                 adopt(store, paths, lambda old, sha256: _model_path(home, manifest, old, sha256))
                 rounds = [store.round(row["id"]) for row in store.rows("select id from rounds order by id")]
             notes = _notes(adapters, rounds)
@@ -112,19 +123,23 @@ def _verified_adapters(home: Home, store: Store, manifest: Manifest, folder: Pat
     rows = store.rows("select * from adapters order by id")
     names = _folder_names(rows)
     unpacked = folder / "adapters"
+    if strange_forms := {str(row["form"])[:50] for row in rows} - ADAPTER_FILES.keys():
+        raise ConselfError(f"the backup holds an adapter of the unknown form {min(strange_forms)!r}", _HINT)
     adapters = [
-        _Adapter(row["id"], row["name"], row["gguf_sha256"], unpacked / str(row["id"]), home.adapter_folder(name))
+        _Adapter(
+            row["id"], row["name"], row["sha256"], row["form"], unpacked / str(row["id"]), home.adapter_folder(name)
+        )
         for row, name in zip(rows, names, strict=True)
     ]
-    known = {adapter_file(adapter.id, name) for adapter in adapters for name in ADAPTER_FILES}
+    known = {adapter_file(adapter.id, name) for adapter in adapters for name in ADAPTER_FILES[adapter.form]}
     if strange := {name for name in manifest.files if not name.startswith("presets/")} - known - {DATABASE}:
         raise ConselfError(f"the backup holds {min(strange)}, which is of no adapter of its store", _HINT)
     for adapter in adapters:
         if not adapter.is_whole:
             continue
-        if any(adapter_file(adapter.id, name) not in manifest.files for name in ADAPTER_FILES):
+        if any(adapter_file(adapter.id, name) not in manifest.files for name in ADAPTER_FILES[adapter.form]):
             raise ConselfError(f"the backup lacks a file of adapter {adapter.id}", _HINT)
-        if file_sha256(adapter.source / GGUF) != adapter.sha256:
+        if not has_sha256(adapter.source / ADAPTER_PATHS[adapter.form], adapter.sha256):
             raise ConselfError(f"the file of adapter {adapter.id} is not the one that the store names", _HINT)
         _verify_place(adapter)
     return adapters
@@ -134,7 +149,7 @@ def _folder_names(rows: Sequence[Row]) -> list[str]:
     """Return the name of each adapter's folder in the home: the one that it had, if it is a name and no other's."""
     names: list[str] = []
     for row in rows:
-        name = Path(row["gguf_path"]).parent.name
+        name = Path(row["path"]).parent.name
         names.append(name if _FOLDER_NAME.fullmatch(name) and name not in names else f"adapter-{row['id']}")
     return names
 
@@ -180,18 +195,18 @@ def _model_path(home: Home, manifest: Manifest, old: str, sha256: str) -> str | 
     candidates = [Path(old)]
     if Path(old).is_relative_to(manifest.home):
         candidates.insert(0, home.path / Path(old).relative_to(manifest.home))
-    if sha256 == BUNDLED_SHA256 and not any(path.is_file() for path in candidates):
+    if sha256 == BUNDLED_SHA256 and not any(path.exists() for path in candidates):
         try:
             return str(bundled_model())
         except ConselfError:
             return None  # the notes name what is missing
-    return str(next((path for path in candidates if path.is_file()), candidates[0]))
+    return str(next((path for path in candidates if path.exists()), candidates[0]))
 
 
 def _notes(adapters: Sequence[_Adapter], rounds: Sequence[RoundInfo]) -> list[str]:
     """Return what is not on this computer, in sentences."""
     notes = [f"the backup has no files of the adapter {a.name}" for a in adapters if not a.is_whole]
-    for path in sorted({round_.model_path for round_ in rounds if not round_.model_path.is_file()}):
+    for path in sorted({round_.model_path for round_ in rounds if not round_.model_path.exists()}):
         notes.append(f"the model {path} is not on this computer: put it there before you use its rounds and adapters")
     for round_ in rounds:
         problems = round_.request.get("problems")

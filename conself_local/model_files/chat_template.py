@@ -1,8 +1,8 @@
 """Render the chat template of a model file: untrusted Jinja, so in a child process with little memory and time.
 
 A reasoning model thinks before it answers. Its template has a switch for that, or the prompt ends with an empty
-thinking block, so that the answer begins at once. What a template may use is in `template_child.py`. A model file
-without a template is refused by `load_model_file`.
+thinking block, so that the answer begins at once. What a template may use is in `template_child.py`. A model without
+a template is refused when it is opened (`model.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol
 
 from conself_local.errors import ConselfError
 from conself_local.machine.limited_child import LimitedChild, LimitError
-from conself_local.model_files.model_file import ModelFile
+from conself_local.model_files.model import Model
 
 _ANSWER_AT_ONCE = {"enable_thinking": False, "thinking": False, "thinking_budget": 0, "reasoning_effort": "low"}
 """Names by which templates ask whether the model is to think, with the values for no; others ignore them."""
@@ -105,7 +105,7 @@ class _Question:
     role, content = "user", "Write a function."
 
 
-def template_fault(model: ModelFile) -> str:
+def template_fault(model: Model) -> str:
     """Return why the model's template cannot render a plain question, or an empty text if it can."""
     try:
         with TemplateRenderer(model.chat_template, model.special_tokens) as renderer:
@@ -118,5 +118,5 @@ def template_fault(model: ModelFile) -> str:
 def _refusal(why: str) -> ConselfError:
     return ConselfError(
         f"the model's chat template cannot be rendered ({why})",
-        "use a GGUF of an instruct model whose chat template takes plain user messages",
+        "use an instruct model whose chat template takes plain user messages",
     )

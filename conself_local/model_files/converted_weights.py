@@ -23,6 +23,7 @@ from conself_local.errors import ConselfError
 from conself_local.machine.child_environment import child_environment
 from conself_local.machine.processor import BF16_FEATURES
 from conself_local.machine.resources import usable_cores
+from conself_local.model_files.model import Model
 from conself_local.model_files.model_file import ModelFile
 
 ORIGINAL = "shipped"
@@ -42,7 +43,7 @@ LARGEST_CONVERSION_BYTES = 4 * 2**30
 _F16_FEATURES = frozenset({"avx2", "fma", "f16c"})
 
 
-def automatic_format(model: ModelFile, features: frozenset[str]) -> str:
+def automatic_format(model: Model, features: frozenset[str]) -> str:
     """Return the weights format to sample from if nothing was measured on this computer.
 
     That is the 16-bit format that a CPU with these feature flags computes fast, or `ORIGINAL` if there is none or if
@@ -56,7 +57,7 @@ def automatic_format(model: ModelFile, features: frozenset[str]) -> str:
     return "F16" if features >= _F16_FEATURES else ORIGINAL
 
 
-def conversion_fits(model: ModelFile, weights_format: str, cache: Path, memory: int | None) -> bool:
+def conversion_fits(model: Model, weights_format: str, cache: Path, memory: int | None) -> bool:
     """Return whether the converted weights are small enough to be made without asking the user.
 
     They may take at most `LARGEST_CONVERSION_BYTES` and half of the free memory (`memory`, in bytes; None if unknown).
@@ -69,12 +70,12 @@ def conversion_fits(model: ModelFile, weights_format: str, cache: Path, memory: 
     return converted_path(model, weights_format, cache).is_file() or 2 * size <= shutil.disk_usage(existing).free
 
 
-def converted_bytes(model: ModelFile, weights_format: str) -> int:
+def converted_bytes(model: Model, weights_format: str) -> int:
     """Estimate the size of the converted weights in bytes; exact for `ORIGINAL`."""
     return model.size_bytes if weights_format == ORIGINAL else int(model.weights * _BITS_PER_WEIGHT[weights_format] / 8)
 
 
-def converted_path(model: ModelFile, weights_format: str, cache: Path) -> Path:
+def converted_path(model: Model, weights_format: str, cache: Path) -> Path:
     """Return where the cache keeps the converted weights, which may not exist yet."""
     return cache / _FOLDER / f"{model.sha256[:32]}-{weights_format.lower()}.gguf"
 

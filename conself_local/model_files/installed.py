@@ -1,4 +1,4 @@
-"""Find the GGUF models that are already on this computer.
+"""Find the models that are already on this computer: GGUF files and folders of MLX weights.
 
 Those are the models of LM Studio, Ollama, llama.cpp and Hugging Face, the bundled one, and those that
 `conself models get` downloaded. Only the usual folders are searched and only metadata is read; no model is loaded and
@@ -18,16 +18,18 @@ from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.home import user_home
+from conself_local.machine.mlx import mlx_fault
 from conself_local.machine.resources import available_memory_bytes
 from conself_local.machine.room import gib
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.chat_template import template_fault
-from conself_local.model_files.gguf_weights import read_weights
-from conself_local.model_files.memory import sampling_bytes, training_bytes
-from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.model_files.memory import mlx_bytes, sampling_bytes, training_bytes
+from conself_local.model_files.mlx_folder import MlxFolder, folder_name, looks_like_mlx_folder
+from conself_local.model_files.model import Model, open_model
 from conself_local.model_files.ollama import ollama_models
 from conself_local.model_files.scan import scan
 from conself_local.model_files.split_files import PartName
+from conself_local.model_files.trainable import verify_trainable
 
 _OLLAMA_OF_THE_SYSTEM = Path("/usr/share/ollama/.ollama/models")
 """Where Ollama keeps models on Linux if it runs as a service."""
@@ -38,13 +40,13 @@ _SHORT_CONTEXT = 1024
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A GGUF file that was found, and what it can be used for on this computer."""
+    """A GGUF file or a folder that was found, and what it can be used for on this computer."""
 
     source: str
     """`bundled`, `conself`, `LM Studio`, `Ollama`, `llama.cpp` or `Hugging Face`."""
     name: str
     path: Path
-    file: ModelFile | None
+    file: Model | None
     """Its metadata; None if it cannot be used."""
     exclusion_reason: str
     """Why it cannot be used, or cannot be trained here; empty if it can be used and trained."""
@@ -54,7 +56,7 @@ class FoundModel:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A file that may be a model."""
+    """A file or a folder that may be a model."""
 
     source: str
     name: str
@@ -94,7 +96,7 @@ def _describe(model: FoundModel) -> dict[str, Any]:
         if model.exclusion_reason
         else f"trainable in at least {gib(training_bytes(file))}"
     )
-    sampled = sampling_bytes(file, file.size_bytes, min(file.context_length, _SHORT_CONTEXT), slots=1)
+    sampled = _sampling_bytes(file)
     size = gib(file.size_bytes) + (f" in {len(file.parts)} parts" if len(file.parts) > 1 else "")
     what = (
         f"{file.architecture}, {file.weights / 1e6:.0f} M weights, {size}, mostly {quant_type}, "
@@ -118,9 +120,19 @@ def _describe(model: FoundModel) -> dict[str, Any]:
     }
 
 
+def _sampling_bytes(file: Model) -> int:
+    """Return the memory that one slot with a short context needs."""
+    context = min(file.context_length, _SHORT_CONTEXT)
+    if isinstance(file, MlxFolder):
+        return mlx_bytes(file, context)
+    return sampling_bytes(file, file.size_bytes, context, slots=1)
+
+
 def _inspect(source: str, name: str, path: Path) -> FoundModel:
+    if path.is_dir() and (fault := mlx_fault()):
+        return FoundModel(source, name, path, None, fault)
     try:
-        file = load_model_file(path)
+        file = open_model(path)
     except ConselfError as error:
         return FoundModel(source, name, path, None, error.message)
     if fault := template_fault(file):
@@ -128,9 +140,9 @@ def _inspect(source: str, name: str, path: Path) -> FoundModel:
     return FoundModel(source, name, path, file, _untrainable_reason(file))
 
 
-def _untrainable_reason(file: ModelFile) -> str:
+def _untrainable_reason(file: Model) -> str:
     try:
-        read_weights(file)
+        verify_trainable(file)
     except ConselfError as error:
         return error.message
     needed, free = training_bytes(file), available_memory_bytes()
@@ -147,6 +159,7 @@ def _files(home: Path | None, fetched: Path | None) -> Iterator[_Candidate]:
         yield _Candidate("bundled", "SmolLM2-135M-Instruct", bundled_model())
     if fetched:
         yield from _gguf_files("conself", fetched)
+        yield from _mlx_folders("conself", fetched)
     if home is None:
         return
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or home / ".cache/huggingface") / "hub")
@@ -159,6 +172,7 @@ def _files(home: Path | None, fetched: Path | None) -> Iterator[_Candidate]:
     )
     for source, folder in folders:
         yield from _gguf_files(source, folder)
+        yield from _mlx_folders(source, folder)
     yield from _ollama(Path(os.environ.get("OLLAMA_MODELS") or home / ".ollama/models"))
     yield from _ollama(_OLLAMA_OF_THE_SYSTEM)
 
@@ -172,6 +186,14 @@ def _gguf_files(source: str, folder: Path) -> Iterator[_Candidate]:
         if "mmproj" not in path.name and (model is None or model not in split):
             yield _Candidate(source, PartName.model_of(path), path)
         split.add(model)
+
+
+def _mlx_folders(source: str, folder: Path) -> Iterator[_Candidate]:
+    """Yield the folders of MLX weights, or of safetensors with a tokenizer, under a folder."""
+    for path in scan(folder, "config.json"):
+        found = path.parent
+        if looks_like_mlx_folder(found) and (found / "tokenizer.json").is_file():
+            yield _Candidate(source, folder_name(found), found)
 
 
 def _ollama(folder: Path) -> Iterator[_Candidate]:

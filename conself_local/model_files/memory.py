@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from conself_local.machine.gpu import Gpu
+from conself_local.model_files.mlx_folder import MlxFolder
+from conself_local.model_files.model import Model
 from conself_local.model_files.model_file import ModelFile
 
 _ENGINE_BASE_BYTES = 64 * 2**20
@@ -18,6 +20,7 @@ _LOGIT_ROWS = 192
 """Rows of logits that llama.cpp keeps room for, fitted to measured peaks (`tests/benchmarks/sampling_memory.py`)."""
 _OPENVINO_COPIES = 2.6
 _OPENVINO_BASE_BYTES = 512 * 2**20
+_MLX_BASE_BYTES = 400 * 2**20
 _TRAINER_BASE_BYTES = 800 * 2**20
 _TRAINER_BYTES_PER_EMBEDDING = 6
 KV_MEMORY_BYTES = 2**30
@@ -32,7 +35,7 @@ def padded_tokens(slot_tokens: int) -> int:
     return -(-slot_tokens // _LAYOUT_STEP) * _LAYOUT_STEP
 
 
-def sampling_bytes(model: ModelFile, weights_bytes: int, context_tokens: int, slots: int) -> int:
+def sampling_bytes(model: Model, weights_bytes: int, context_tokens: int, slots: int) -> int:
     """Predict the peak memory of the engine process in bytes: weights, KV memory, states, logits, the process itself.
 
     weights_bytes: size of the weights that are sampled from; context_tokens: tokens of KV memory over all slots.
@@ -52,7 +55,22 @@ def openvino_bytes(model: ModelFile, weights_bytes: int, context_tokens: int) ->
     return int(_OPENVINO_COPIES * weights_bytes) + context + _OPENVINO_BASE_BYTES
 
 
-def kv_tokens(model: ModelFile, slots: int, longest: int) -> int:
+def mlx_bytes(model: MlxFolder, context_tokens: int) -> int:
+    """Predict the peak memory of the MLX engine process in bytes, if all slots are as long as they may be."""
+    logits = 4 * model.vocabulary * _LOGIT_ROWS
+    return model.size_bytes + model.kv_bytes_per_token * context_tokens + logits + _MLX_BASE_BYTES
+
+
+def mlx_slots(model: MlxFolder, slots: int, longest: int, free: int | None) -> int:
+    """Return how many of `slots` slots of `longest` tokens an MLX engine may fill at once; at least 1.
+
+    free: bytes of free memory, half of which beside the weights may hold keys and values; None if it is not known.
+    """
+    room = KV_MEMORY_BYTES if free is None else max(KV_MEMORY_BYTES, (free - model.size_bytes) // 2)
+    return max(1, min(slots, room // max(1, longest * model.kv_bytes_per_token)))
+
+
+def kv_tokens(model: Model, slots: int, longest: int) -> int:
     """Return how many tokens of KV memory to allocate for `slots` slots of `longest` tokens each.
 
     The result stays within `KV_MEMORY_BYTES`, but is never less than `longest`.
@@ -60,12 +78,15 @@ def kv_tokens(model: ModelFile, slots: int, longest: int) -> int:
     return max(longest, min(slots * longest, KV_MEMORY_BYTES // max(1, model.kv_bytes_per_token)))
 
 
-def training_bytes(model: ModelFile, on_card: bool = False) -> int:
+def training_bytes(model: Model, on_card: bool = False) -> int:
     """Return a lower bound of the trainer process's main memory in bytes.
 
-    It counts the libraries, the file's packed blocks, and the unpacked embeddings and output head. With a card, the
-    blocks are read from the file and stay there, so that only the libraries are counted.
+    For a folder of MLX weights, it counts the libraries and the weights. Else it counts the libraries, the file's
+    packed blocks, and the unpacked embeddings and output head. With a card, the blocks are read from the file and stay
+    there, so that only the libraries are counted.
     """
+    if isinstance(model, MlxFolder):
+        return _TRAINER_BASE_BYTES + model.size_bytes
     if on_card:
         return 2 * _TRAINER_BASE_BYTES
     return (

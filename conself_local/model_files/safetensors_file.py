@@ -13,11 +13,12 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from conself_local.foreign_files import open_regular
-from conself_local.model_files.ggml import Floats
+
+if TYPE_CHECKING:
+    from conself_local.model_files.ggml import Floats
 
 _MAX_HEADER_BYTES = 8 * 2**20
 _BYTES = {
@@ -27,7 +28,8 @@ _BYTES = {
     **dict.fromkeys(("U64", "I64", "F64"), 8),
 }
 """Name of a type -> bytes of one value."""
-_READ = {"F16": np.float16, "BF16": np.uint16, "F32": np.float32}
+_READ = {"F16": "float16", "BF16": "uint16", "F32": "float32"}
+"""Name of a type -> the type of numpy as which its values are read."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def read_tensor(path: Path, tensor: StoredTensor) -> Floats:
     """Return an F32, F16 or BF16 tensor as float32. Raises ValueError for another type."""
     if tensor.dtype not in _READ:
         raise ValueError(f"a tensor has the type {tensor.dtype}; known are {', '.join(_READ)}")
+    import numpy as np  # imported here, so that --help stays quick
+
     with open_regular(path) as file:
         file.seek(tensor.begin)
         values = np.fromfile(file, _READ[tensor.dtype], math.prod(tensor.shape))

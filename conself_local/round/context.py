@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from conself_local.events import OnEvent
 from conself_local.home import Home
 from conself_local.machine.gpu import usable_gpu
-from conself_local.model_files.model_file import ModelFile
+from conself_local.machine.mlx import computes_on_metal
+from conself_local.model_files.mlx_folder import MlxFolder
+from conself_local.model_files.model import Model
 from conself_local.sampling.config import SamplingConfig
 from conself_local.sampling.tuning import sampling_config
 from conself_local.store.store import Store
@@ -57,13 +59,20 @@ class ComputeOptions:
         return max(1, self.workers // 4)
 
 
+def workers_beside_engine(compute: ComputeOptions, model: Model) -> int:
+    """Return the workers of the sandbox while the engine of the model samples: all if MLX samples on Apple's GPU."""
+    if isinstance(model, MlxFolder) and computes_on_metal():
+        return compute.workers
+    return compute.overlap_workers
+
+
 @dataclass(frozen=True)
 class RoundContext:
     """Everything that the stages of a round work with."""
 
     store: Store
     home: Home
-    model: ModelFile
+    model: Model
     compute: ComputeOptions
     make_sandbox: MakeSandbox
     make_overlap_sandbox: MakeSandbox

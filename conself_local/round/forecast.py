@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.machine.room import DISK_NEEDED_BYTES, gib
-from conself_local.model_files.model_file import ModelFile
+from conself_local.model_files.model import Model
 from conself_local.problems.load import load_starter
 from conself_local.round.run import PROMPT_TOKENS
 from conself_local.sampling.config import LLAMA_CPP
@@ -35,7 +35,7 @@ _TYPICAL_PAIRS = 0.72
 """Pairs per problem, as measured with the bundled model on the starter pack."""
 
 
-def forecast(home: Home, model: ModelFile, problems: int) -> list[str]:
+def forecast(home: Home, model: Model, problems: int) -> list[str]:
     """Return three sentences: programs per hour and sampling time, training time and memory, disk space.
 
     They come from a probe of a few seconds. `problems` is the number of training problems of the round.
@@ -58,7 +58,7 @@ def forecast(home: Home, model: ModelFile, problems: int) -> list[str]:
     ]
 
 
-def _training_forecast(model: ModelFile, prompts: Sequence[Sequence[int]], count: int) -> str:
+def _training_forecast(model: Model, prompts: Sequence[Sequence[int]], count: int) -> str:
     """Return the trainer's own forecast for `count` typical pairs; the trainer is stopped before its first step."""
     prompt = max((tuple(ids) for ids in prompts), key=len)
     answer = tuple(islice(cycle(prompt), _TYPICAL_TOKENS))

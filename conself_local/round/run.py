@@ -36,13 +36,15 @@ from conself_local.events import Notice, NoticeKind, OnEvent, StageDone
 from conself_local.machine.power import read_power
 from conself_local.machine.room import verify_disk
 from conself_local.model_files.converted_weights import ORIGINAL
+from conself_local.model_files.mlx_folder import MlxFolder
+from conself_local.model_files.model import gguf_model
 from conself_local.round.context import Endpoint, RoundContext
 from conself_local.round.engine import fix_engine
-from conself_local.sampling.config import LLAMA_CPP, SamplingConfig
+from conself_local.sampling.config import SamplingConfig
 from conself_local.sampling.endpoint import EndpointSampler
-from conself_local.sampling.engine_process import LlamaProcess
+from conself_local.sampling.engine_process import EngineProcess
+from conself_local.sampling.open_engine import engine_of_original
 from conself_local.sampling.open_engine import open_engine as open_configured
-from conself_local.sampling.openvino_process import OpenVinoProcess
 from conself_local.sampling.sampler import Sampler
 from conself_local.settings import Settings
 from conself_local.stages.augment import ask_for_inputs, augment_inputs
@@ -118,16 +120,18 @@ def _overlapped_execution(context: RoundContext, round_: RoundInfo, sampler: Sam
     """Yield a function to call after every sample, so that programs run while others are still sampled.
 
     Sampling nearly always takes longest, so the engine keeps all its threads until a batch of programs waits; then it
-    gives up a quarter of the cores until the batch is done. The function does nothing in three cases: with one core;
-    with one slot, which promises equal samples, so they must not depend on a changing number of threads; and with an
-    endpoint, whose threads this process does not control.
+    gives up a quarter of the cores until the batch is done, if it shares its cores at all. The function does nothing in
+    three cases: with one core; with one slot, which promises equal samples, so they must not depend on a changing
+    number of threads; and with an endpoint, whose threads this process does not control.
     """
     compute, config = context.compute, context.sampling_config()
-    if compute.workers == 1 or config.slots == 1 or not isinstance(sampler, (LlamaProcess, OpenVinoProcess)):
+    if compute.workers == 1 or config.slots == 1 or not isinstance(sampler, EngineProcess):
         yield lambda: None
         return
 
     def share_cores(shared: bool) -> None:
+        if not sampler.shares_cores:
+            return
         left = max(1, min(config.threads, compute.workers - compute.overlap_workers))
         sampler.set_threads(left if shared else config.threads)
 
@@ -167,7 +171,7 @@ def _open_servers(context: RoundContext, endpoint: Endpoint) -> EndpointSampler:
     return EndpointSampler(
         endpoint.urls,
         endpoint.model_name,
-        context.model,
+        gguf_model(context.model, "an endpoint"),
         accept_remote=endpoint.accept_remote,
         on_notice=lambda text: context.on_event(Notice(text, NoticeKind.SERVER_LEFT_OUT)),
         on_restart=lambda text: context.on_event(Notice(text, NoticeKind.ENGINE_RESTARTED)),
@@ -188,22 +192,22 @@ def _open_judged(context: RoundContext, settings: Settings, adapters: Collection
         yield engine
 
 
-def open_engine(context: RoundContext, settings: Settings, *, original: bool = False) -> LlamaProcess | OpenVinoProcess:
-    """Open the engine process over the converted weights, or llama.cpp over the original file if `original`.
+def open_engine(context: RoundContext, settings: Settings, *, original: bool = False) -> EngineProcess:
+    """Open the engine process of the round, or the one over the original weights if `original`.
 
     Raises ConselfError if the weights cannot be converted, the memory is too small, the engine does not start, or
     OpenVINO does not read the model as llama.cpp does.
     """
     config, model, cache = context.sampling_config(), context.model, context.home.cache
     if original:
-        config = SamplingConfig(ORIGINAL, config.slots, config.threads, LLAMA_CPP)
+        config = SamplingConfig(ORIGINAL, config.slots, config.threads, engine_of_original(model))
     return open_configured(
         model,
         config,
         cache,
         longest=PROMPT_TOKENS + settings.sampling.longest_completion,
         use_gpu=context.compute.use_gpu,
-        merge=lambda adapter: ensure_merged_weights(model, adapter, config.format, cache),
+        merge=lambda adapter: ensure_merged_weights(gguf_model(model, "OpenVINO"), adapter, config.format, cache),
         on_notice=lambda text: context.on_event(Notice(text, NoticeKind.ENGINE_RESTARTED)),
     )
 
@@ -237,8 +241,13 @@ def _measure_weights_gap(context: RoundContext, round_: RoundInfo, sampler: Samp
                     ours = engine.score(request.prompt_token_ids, completion.token_ids, request.adapter)
                     gaps += [abs(a - b) for a, b in zip(logps, ours, strict=False)]
             summary += f"; mean gap in log-probability from the original file: {fmean(gaps):.4f} nats per token"
-    elif not isinstance(sampler, (LlamaProcess, OpenVinoProcess)) or sampler.runs_original:
-        summary = "samples come from the original model file"
+    elif not isinstance(sampler, EngineProcess) or sampler.runs_original:
+        kind = (
+            "the weights of the folder as they are"
+            if isinstance(context.model, MlxFolder)
+            else "the original model file"
+        )
+        summary = f"samples come from {kind}"
     elif not rows:
         summary = f"samples come from {sampler.description}; no sample holds a program to measure the gap on"
     else:

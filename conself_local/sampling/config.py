@@ -1,12 +1,14 @@
-"""Name the engines that sample from a GGUF file, and the settings that change how fast they are."""
+"""Name the engines that sample, and the settings that change how fast they are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 LLAMA_CPP, OPENVINO, OPENVINO_GPU = "llama.cpp", "openvino", "openvino-gpu"
+MLX = "mlx"
+"""The only engine for folders of MLX weights; it reads nothing else."""
 ENGINES = (LLAMA_CPP, OPENVINO, OPENVINO_GPU)
-"""`openvino-gpu` computes on Intel graphics; it was never run, and is never chosen automatically."""
+"""The engines for GGUF files. `openvino-gpu`, on Intel graphics, was never run, and is never chosen automatically."""
 AUTO = "auto"
 """The engine that `conself tune` found to be the fastest, or llama.cpp."""
 
@@ -20,7 +22,7 @@ class SamplingConfig:
     slots: int
     threads: int
     engine: str = LLAMA_CPP
-    """One of `ENGINES`."""
+    """One of `ENGINES`, or `MLX`."""
 
     def __str__(self) -> str:
         text = f"{self.format}, {self.slots} slots, {self.threads} threads"

@@ -24,7 +24,8 @@ from conself_local.errors import ConselfError, EngineDiedError
 from conself_local.machine.child_log import ChildLog
 from conself_local.machine.child_pipe import ChildClosedError, ChildHungError, ChildPipe
 from conself_local.machine.child_process import close_child, end_child, module_command, start_child
-from conself_local.model_files.mlx_folder import verify_mlx_adapter, verify_mlx_folder
+from conself_local.model_files.mlx_adapter import verify_mlx_adapter
+from conself_local.model_files.mlx_folder import MlxFolder
 from conself_local.model_files.model_file import ModelFile, verify_adapter_file
 from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, SampleRequest
 
@@ -50,6 +51,13 @@ class EngineProcess:
     crash. `verify_adapter` is called before the first use of each adapter and raises ConselfError to refuse it.
     `on_notice` is called with a sentence for the user when the engine is restarted. `hang_seconds` is for tests.
     """
+
+    shares_cores: bool = True
+    """Whether it computes on cores of this computer, some of which `set_threads` frees for other work."""
+    runs_original: bool = True
+    """Whether it samples from the original weights, not from converted ones."""
+    description: str = ""
+    """What it samples from, for people."""
 
     def __init__(
         self,
@@ -253,7 +261,7 @@ class EngineProcess:
     def measure(self, prompts: Sequence[EncodedPrompt], seconds: float, max_new_tokens: int) -> float:
         """Return tokens per second while every slot works on one of the prompts, over about `seconds`.
 
-        Call it only while idle. Raises ConselfError for MLX weights.
+        Call it only while idle.
         """
         call = {
             "op": "measure",
@@ -391,18 +399,27 @@ class LlamaProcess(EngineProcess):
 class MlxProcess(EngineProcess):
     """Sample from a folder of MLX weights with mlx-lm; adapters are mlx-lm's folders.
 
-    Tokenizer and chat template are the folder's. Raises ConselfError if the folder cannot be used.
+    Tokenizer and chat template are the folder's. It computes on a GPU, or on cores that it does not give up.
     """
+
+    shares_cores = False
 
     def __init__(
         self,
-        folder: Path,
+        model: MlxFolder,
         *,
         slots: int,
         context_tokens: int,
         on_notice: Callable[[str], None] = lambda text: None,
         hang_seconds: float = ENGINE_HANG_SECONDS,
     ) -> None:
-        verify_mlx_folder(folder)
-        arguments = ["mlx", "--model", str(folder), "--slots", str(slots), "--context-tokens", str(context_tokens)]
-        super().__init__("mlx-lm", arguments, slots, verify_mlx_adapter, on_notice=on_notice, hang_seconds=hang_seconds)
+        self.description = model.name
+        arguments = ["mlx", "--model", str(model.path), "--slots", str(slots), "--context-tokens", str(context_tokens)]
+        super().__init__(
+            "mlx-lm",
+            arguments,
+            slots,
+            lambda adapter: verify_mlx_adapter(adapter, model),
+            on_notice=on_notice,
+            hang_seconds=hang_seconds,
+        )

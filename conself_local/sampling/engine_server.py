@@ -23,7 +23,9 @@ from typing import Any, Protocol
 from conself_local.errors import ConselfError
 from conself_local.machine.child_pipe import Heartbeat
 from conself_local.model_files.chat_template import TemplateRenderer
-from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.model_files.mlx_folder import load_mlx_folder
+from conself_local.model_files.model import Model
+from conself_local.model_files.model_file import load_model_file
 from conself_local.sampling.generation import Generation
 from conself_local.sampling.sampler import ChatMessage, Completion, SampleRequest
 
@@ -132,8 +134,8 @@ def _open_openvino(options: argparse.Namespace, heartbeat: Heartbeat) -> tuple[E
     return engine, renderer
 
 
-def _renderer(described: ModelFile) -> TemplateRenderer:
-    """Return the renderer of the file's template, after one try that says at once if it cannot be rendered."""
+def _renderer(described: Model) -> TemplateRenderer:
+    """Return the renderer of the model's template, after one try that says at once if it cannot be rendered."""
     renderer = TemplateRenderer(described.chat_template, described.special_tokens)
     renderer.render([ChatMessage("user", "Write a function.")])
     return renderer
@@ -142,8 +144,9 @@ def _renderer(described: ModelFile) -> TemplateRenderer:
 def _open_mlx(options: argparse.Namespace, heartbeat: Heartbeat) -> tuple[Engine, TemplateRenderer]:
     from conself_local.sampling.mlx_engine import MlxEngine
 
+    renderer = _renderer(load_mlx_folder(options.model))
     engine = MlxEngine(options.model, slots=options.slots, context_tokens=options.context_tokens, on_progress=heartbeat)
-    return engine, TemplateRenderer(engine.chat_template, engine.special_tokens)
+    return engine, renderer
 
 
 _OPENERS = {"llama": _open_llama, "mlx": _open_mlx, "openvino": _open_openvino}

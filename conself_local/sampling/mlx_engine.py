@@ -1,8 +1,8 @@
 """Run continuous batching with mlx-lm's BatchGenerator (Apple Silicon; tested on the CPU under Linux).
 
 Each request draws with its own random key, so its completion does not depend on the other requests, up to rounding.
-It runs in the engine process (`engine_server.py`). Not covered: prefix sharing between slots (mlx-lm has none),
-`measure` and threads.
+It runs in the engine process (`engine_server.py`). Not covered: prefix sharing between slots (mlx-lm has none), and
+threads.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from conself_local.errors import ConselfError
 from conself_local.sampling.generation import Generation
 from conself_local.sampling.request_queue import RequestQueue, does_not_fit
 from conself_local.sampling.sampler import Completion, Finish, SampleRequest
+from conself_local.sampling.speed_probe import measure_rate
 from conself_local.sampling.token_choice import token_uncertainty
 
 _PREFILL_PROMPTS = 8
@@ -40,7 +41,7 @@ class MlxEngine:
 
     `slots` is the maximum number of sequences at once; each may have `context_tokens // slots` tokens of prompt and
     completion. `on_progress` is called after each step; a long prompt takes several.
-    Raises ConselfError if mlx-lm cannot load the model, or if it has no chat template or no end token.
+    Raises ConselfError if mlx-lm cannot load the model, or if it has no end token.
     """
 
     def __init__(
@@ -54,12 +55,8 @@ class MlxEngine:
             raise ConselfError(
                 f"mlx-lm cannot load {folder}: {str(error)[:300]}", "use a model that mlx-lm supports"
             ) from error
-        self.chat_template = str(self._tokenizer.chat_template or "")
-        self.special_tokens = {k: str(v) for k, v in self._tokenizer.special_tokens_map.items() if isinstance(v, str)}
-        if not self.chat_template or not self._tokenizer.eos_token_ids:
-            raise ConselfError(
-                f"{folder} has no chat template or no end token", "use the *instruct* version of the model"
-            )
+        if not self._tokenizer.eos_token_ids:
+            raise ConselfError(f"{folder} has no end token", "use the *instruct* version of the model")
         self._slots = slots
         self._longest = context_tokens // slots
         self._folder = folder
@@ -67,6 +64,7 @@ class MlxEngine:
         self._adapter: Path | None = None
         self._queue = RequestQueue()
         self._running: dict[int, _Running] = {}
+        self.sampled_tokens = 0
         self._generator = self._new_generator()
 
     def _new_generator(self) -> Any:
@@ -115,6 +113,16 @@ class MlxEngine:
                     self._generator.remove([response.uid])
                 yield running.generation.completion(finish)
 
+    @property
+    def waiting(self) -> int:
+        """Number of requests that have no slot yet."""
+        return len(self._queue)
+
+    @property
+    def slots_are_sampling(self) -> bool:
+        """Whether every slot has sampled at least one token of its request."""
+        return len(self._running) == self._slots and all(r.generation.token_ids for r in self._running.values())
+
     def under_way(self) -> Iterator[Generation]:
         """Iterate over the completions in progress."""
         return (running.generation for running in self._running.values())
@@ -147,6 +155,7 @@ class MlxEngine:
 
     def _add_token(self, running: _Running, response: Any) -> Finish | None:
         token = int(response.token)
+        self.sampled_tokens += 1
         running.generation.add(token, *token_uncertainty(np.array(response.logprobs.astype(mx.float32)), token))
         if response.finish_reason == "stop":
             running.detokenizer.finalize()
@@ -194,11 +203,16 @@ class MlxEngine:
         return [float(x) for x in np.array(chosen)]
 
     def set_threads(self, threads: int) -> None:
-        """Do nothing: MLX computes on the GPU."""
+        """Do nothing: MLX computes on the GPU, or on all cores."""
 
     def measure(self, prompts: Sequence[Sequence[int]], seconds: float, max_new_tokens: int) -> float:
-        """Raise ConselfError, because the speed of MLX weights is not measured."""
-        raise ConselfError("speed is measured for GGUF files only", "give a GGUF file")
+        """Return tokens per second with every slot busy, over about `seconds` from the first full step on."""
+        rate = measure_rate(self, prompts, seconds, max_new_tokens, slots=self._slots, adapter=self._adapter)
+        self._queue.clear()
+        self._running.clear()
+        self._generator.close()
+        self._generator = self._new_generator()
+        return rate
 
 
 def _sampler_of(request: SampleRequest) -> Callable[[mx.array], mx.array]:

@@ -1,7 +1,7 @@
-"""Open an engine for a GGUF file: llama.cpp or OpenVINO, converted weights, KV cache, GPU layers.
+"""Open an engine for a model: llama.cpp or OpenVINO for a GGUF file, mlx-lm for a folder of MLX weights.
 
 The memory is checked before anything is loaded. OpenVINO is opened only for a model that it provably reads as llama.cpp
-does. Not covered: endpoints (`endpoint.py`) and MLX folders (`MlxProcess`).
+does. Not covered: endpoints (`endpoint.py`).
 """
 
 from __future__ import annotations
@@ -12,15 +12,27 @@ from pathlib import Path
 
 from conself_local.errors import ConselfError
 from conself_local.machine.gpu import free_card_bytes, usable_gpu
+from conself_local.machine.mlx import verify_mlx
 from conself_local.machine.openvino import verify_openvino
+from conself_local.machine.resources import available_memory_bytes
 from conself_local.machine.room import verify_memory
 from conself_local.model_files.converted_weights import ORIGINAL, ensure_converted_weights
-from conself_local.model_files.memory import CardPlan, kv_tokens, openvino_bytes, plan_card, sampling_bytes
+from conself_local.model_files.memory import (
+    CardPlan,
+    kv_tokens,
+    mlx_bytes,
+    mlx_slots,
+    openvino_bytes,
+    plan_card,
+    sampling_bytes,
+)
+from conself_local.model_files.mlx_folder import MlxFolder
+from conself_local.model_files.model import Model, gguf_model
 from conself_local.model_files.model_file import ModelFile
 from conself_local.model_files.openvino_models import OPENVINO_FORMATS, unreadable_reason
 from conself_local.problems.load import load_starter
-from conself_local.sampling.config import LLAMA_CPP, OPENVINO_GPU, SamplingConfig
-from conself_local.sampling.engine_process import LlamaProcess
+from conself_local.sampling.config import LLAMA_CPP, MLX, OPENVINO_GPU, SamplingConfig
+from conself_local.sampling.engine_process import EngineProcess, LlamaProcess, MlxProcess
 from conself_local.sampling.logp_gap import PROMPTS, ReferenceAnswers
 from conself_local.sampling.openvino_process import MergeAdapter, OpenVinoProcess, no_adapters
 from conself_local.sampling.openvino_proof import load_gap, store_gap, verify_gap
@@ -31,7 +43,7 @@ _PROOF_TOKENS = 512
 
 
 def open_engine(
-    model: ModelFile,
+    model: Model,
     config: SamplingConfig,
     cache: Path,
     *,
@@ -39,14 +51,17 @@ def open_engine(
     use_gpu: bool,
     merge: MergeAdapter = no_adapters,
     on_notice: Callable[[str], None] = lambda text: None,
-) -> LlamaProcess | OpenVinoProcess:
-    """Start the engine that `config` names, which the caller closes.
+) -> EngineProcess:
+    """Start the engine that `config` names, which the caller closes; for a folder of MLX weights that is always mlx-lm.
 
     The other arguments are those of `open_llama` and `open_openvino`. Raises ConselfError as they do.
     """
+    if isinstance(model, MlxFolder):
+        return open_mlx(model, config, longest=longest, on_notice=on_notice)
+    gguf = gguf_model(model, f"the engine {config.engine}")
     if config.engine == LLAMA_CPP:
         return open_llama(
-            model,
+            gguf,
             config.format,
             cache,
             slots=config.slots,
@@ -55,7 +70,47 @@ def open_engine(
             use_gpu=use_gpu,
             on_notice=on_notice,
         )
-    return open_openvino(model, config, cache, longest=longest, merge=merge, on_notice=on_notice)
+    return open_openvino(gguf, config, cache, longest=longest, merge=merge, on_notice=on_notice)
+
+
+def open_original(
+    model: Model,
+    cache: Path,
+    *,
+    slots: int,
+    threads: int,
+    longest: int,
+    use_gpu: bool,
+    on_notice: Callable[[str], None] = lambda text: None,
+) -> EngineProcess:
+    """Start the engine of the model over its original weights; arguments and errors are those of `open_engine`."""
+    config = SamplingConfig(ORIGINAL, slots, threads, engine_of_original(model))
+    return open_engine(model, config, cache, longest=longest, use_gpu=use_gpu, on_notice=on_notice)
+
+
+def engine_of_original(model: Model) -> str:
+    """Return the engine that samples from the original weights of a model."""
+    return MLX if isinstance(model, MlxFolder) else LLAMA_CPP
+
+
+def open_mlx(
+    model: MlxFolder, config: SamplingConfig, *, longest: int, on_notice: Callable[[str], None] = lambda text: None
+) -> MlxProcess:
+    """Start mlx-lm on a folder; it has fewer slots than `config` says if their keys and values need too much memory.
+
+    Raises ConselfError if MLX is not installed or cannot load the folder, if another weights format is asked for, or
+    if the memory is too small.
+    """
+    verify_mlx()
+    if config.format != ORIGINAL:
+        raise ConselfError(
+            f"a folder of MLX weights is sampled as it is, not in the format {config.format}",
+            f"omit --weights-format, or give {ORIGINAL}",
+        )
+    longest = min(model.context_length, longest)
+    slots = mlx_slots(model, config.slots, longest, available_memory_bytes())
+    verify_memory("sampling", mlx_bytes(model, slots * longest), _HINT)
+    return MlxProcess(model, slots=slots, context_tokens=slots * longest, on_notice=on_notice)
 
 
 def open_openvino(

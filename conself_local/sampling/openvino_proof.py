@@ -12,6 +12,7 @@ from pathlib import Path
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import PARSER_ERRORS, read_text
 from conself_local.machine.openvino import openvino_version
+from conself_local.model_files.model import Model
 from conself_local.model_files.model_file import ModelFile
 from conself_local.new_files import whole_file
 from conself_local.settings import fits
@@ -22,7 +23,7 @@ conversions to F16 and Q8_0 of the bundled model under 0.1, and its Q4_1, which 
 _MAX_BYTES = 4096
 
 
-def load_gap(model: ModelFile, weights_format: str, device: str, cache: Path) -> float | None:
+def load_gap(model: Model, weights_format: str, device: str, cache: Path) -> float | None:
     """Return the stored gap in nats per token; None if it was not measured yet, or if its file is damaged."""
     try:
         found = json.loads(read_text(_path(model, weights_format, device, cache), _MAX_BYTES))["gap"]
@@ -47,6 +48,6 @@ def verify_gap(model: ModelFile, gap: float) -> None:
         )
 
 
-def _path(model: ModelFile, weights_format: str, device: str, cache: Path) -> Path:
+def _path(model: Model, weights_format: str, device: str, cache: Path) -> Path:
     name = f"{model.sha256[:32]}-{weights_format.lower()}-{device.lower()}-{openvino_version()}.json"
     return cache / "openvino" / name

@@ -4,7 +4,8 @@ It is probed once per model and stored in the cache. A probe is a few seconds of
 format that loses quality is tried only if the user allows it; the difference of its log-probabilities from those of the
 original file is measured and stored with the speed. OpenVINO is tried if it is installed and reads the model rightly;
 it is taken only if it is faster and its gap is at most `_OPENVINO_MARGIN` above that of BF16, or if the user allows
-loss. Not tuned: the number of layers on the GPU, the batch size, and OpenVINO on Intel graphics.
+loss. Only the number of slots is probed for a folder of MLX weights. Not tuned: the number of layers on the GPU, the
+batch size, and OpenVINO on Intel graphics.
 """
 
 from __future__ import annotations
@@ -37,10 +38,11 @@ from conself_local.model_files.converted_weights import (
     converted_bytes,
     converted_path,
 )
-from conself_local.model_files.model_file import ModelFile
+from conself_local.model_files.mlx_folder import MlxFolder
+from conself_local.model_files.model import Model, gguf_model
 from conself_local.model_files.openvino_models import OPENVINO_FORMATS, unreadable_reason
 from conself_local.problems.load import load_starter
-from conself_local.sampling.config import LLAMA_CPP, OPENVINO, SamplingConfig
+from conself_local.sampling.config import LLAMA_CPP, MLX, OPENVINO, SamplingConfig
 from conself_local.sampling.engine_process import EngineProcess
 from conself_local.sampling.logp_gap import ReferenceAnswers
 from conself_local.sampling.open_engine import open_engine
@@ -60,6 +62,11 @@ _PROBE_TOKENS = 96
 _OPENVINO_MARGIN = 0.02
 """Nats per token by which the gap of OpenVINO may be above that of BF16."""
 _CLEARLY_FASTER = 1.03
+_MLX_SLOTS = 16
+"""Number of slots of a folder of MLX weights without a probe."""
+_MLX_SLOTS_TRIED = (16, 8, 32, 64)
+_FORMATS_OF = {LLAMA_CPP: FORMATS, OPENVINO: OPENVINO_FORMATS, MLX: (ORIGINAL,)}
+"""Engine that may be chosen automatically -> its formats."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ class TuningResult:
         return str(self.config)
 
 
-def load_tuning(model: ModelFile, cache: Path) -> TuningResult | None:
+def load_tuning(model: Model, cache: Path) -> TuningResult | None:
     """Return the stored result of `tune_model` for this model on this computer; None if it is missing or damaged."""
     try:
         found = TuningResult(**json.loads(read_text(_tuning_path(model, cache), _MAX_BYTES)))
@@ -95,20 +102,22 @@ def load_tuning(model: ModelFile, cache: Path) -> TuningResult | None:
         return None
     is_usable = (
         all(fits(getattr(found, name), hint) for name, hint in get_type_hints(TuningResult).items())
-        and found.engine in (LLAMA_CPP, OPENVINO)
-        and found.format in (FORMATS if found.engine == LLAMA_CPP else OPENVINO_FORMATS)
+        and found.format in _FORMATS_OF.get(found.engine, ())
+        and (found.engine == MLX) == isinstance(model, MlxFolder)
         and 1 <= found.slots <= _MAX_SLOTS
         and 1 <= found.threads <= _MAX_THREADS
     )
     return found if is_usable else None
 
 
-def sampling_config(model: ModelFile, cache: Path, engine: str | None = None) -> SamplingConfig:
+def sampling_config(model: Model, cache: Path, engine: str | None = None) -> SamplingConfig:
     """Return the probed configuration, or without a probe one that is likely fast.
 
     engine: one of `ENGINES`; None: the probed one, or llama.cpp. For llama.cpp, the format is the original file's if
     memory or disk is too small for the converted weights.
     """
+    if isinstance(model, MlxFolder):
+        return _mlx_config(model, cache, engine)
     tuning = load_tuning(model, cache)
     if tuning and engine in (None, tuning.engine):
         found = tuning.config
@@ -124,7 +133,21 @@ def sampling_config(model: ModelFile, cache: Path, engine: str | None = None) ->
     return found if fits_here else dataclasses.replace(found, format=ORIGINAL)
 
 
-def describe_choice(model: ModelFile, cache: Path) -> str:
+def _mlx_config(model: MlxFolder, cache: Path, engine: str | None) -> SamplingConfig:
+    """Return the configuration for a folder of MLX weights. Raises ConselfError if another engine is asked for."""
+    _verify_engine_of_folder(model, engine)
+    tuning = load_tuning(model, cache)
+    return tuning.config if tuning else SamplingConfig(ORIGINAL, _MLX_SLOTS, usable_cores(), MLX)
+
+
+def _verify_engine_of_folder(model: MlxFolder, engine: str | None) -> None:
+    if engine not in (None, MLX):
+        raise ConselfError(
+            f"{model.name} is a folder of MLX weights, which the engine {engine} does not read", "omit --engine"
+        )
+
+
+def describe_choice(model: Model, cache: Path) -> str:
     """Return one line for the user: what a round on this model samples with if nothing else is asked for."""
     tuned = "" if load_tuning(model, cache) else " (not measured: conself tune)"
     config = sampling_config(model, cache)
@@ -132,7 +155,7 @@ def describe_choice(model: ModelFile, cache: Path) -> str:
 
 
 def tune_model(
-    model: ModelFile, cache: Path, allow_loss: bool, say: Callable[[str], None], engine: str | None = None
+    model: Model, cache: Path, allow_loss: bool, say: Callable[[str], None], engine: str | None = None
 ) -> TuningResult:
     """Probe engines and formats, then slots, then threads; store and return the fastest configuration.
 
@@ -143,9 +166,16 @@ def tune_model(
     """
     prober = _Prober(model, cache, say, allow_loss)
     best: SamplingConfig | None = None
-    if engine != OPENVINO:
+    if isinstance(model, MlxFolder):
+        _verify_engine_of_folder(model, engine)
+        best = _fastest_mlx(prober)
+    elif engine != OPENVINO:
         best = _fastest_llama(prober, allow_loss)
-    if engine != LLAMA_CPP and _openvino_can_be_tried(model, say, required=engine == OPENVINO):
+    if (
+        not isinstance(model, MlxFolder)
+        and engine != LLAMA_CPP
+        and _openvino_can_be_tried(model, say, required=engine == OPENVINO)
+    ):
         if best is None and not allow_loss:
             prober.measure_gap_of_bf16()
         best = _with_openvino(prober, best, allow_loss)
@@ -171,6 +201,14 @@ def _fastest_llama(prober: _Prober, allow_loss: bool) -> SamplingConfig:
     return _fastest_slots_and_threads(prober, best)
 
 
+def _fastest_mlx(prober: _Prober) -> SamplingConfig:
+    """Return the fastest number of slots. Raises ConselfError if none could be measured."""
+    best = prober.fastest([SamplingConfig(ORIGINAL, slots, usable_cores(), MLX) for slots in _MLX_SLOTS_TRIED])
+    if best not in prober.rates:
+        raise ConselfError("no number of slots could be measured", "the lines above say why")
+    return best
+
+
 def _fastest_slots_and_threads(prober: _Prober, best: SamplingConfig) -> SamplingConfig:
     best = prober.fastest([best, *(dataclasses.replace(best, slots=slots) for slots in _SLOTS_TRIED)])
     if best.threads > 2:  # half of them, for processors that report each core twice
@@ -178,13 +216,13 @@ def _fastest_slots_and_threads(prober: _Prober, best: SamplingConfig) -> Samplin
     return best
 
 
-def _openvino_can_be_tried(model: ModelFile, say: Callable[[str], None], *, required: bool) -> bool:
+def _openvino_can_be_tried(model: Model, say: Callable[[str], None], *, required: bool) -> bool:
     """Return whether OpenVINO is installed and may read the model; raise ConselfError if not, and it is `required`."""
     if required:
         verify_openvino()
     elif openvino_version() is None:
         return False
-    reason = unreadable_reason(model)
+    reason = unreadable_reason(gguf_model(model, "OpenVINO"))
     if reason and required:
         raise ConselfError(f"OpenVINO does not read {model.name} rightly: {reason}", "tune with --engine llama.cpp")
     if reason:
@@ -212,7 +250,7 @@ def _with_openvino(prober: _Prober, best: SamplingConfig | None, allow_loss: boo
 class _Prober:
     """Measures each configuration once and remembers its speed."""
 
-    def __init__(self, model: ModelFile, cache: Path, say: Callable[[str], None], allow_loss: bool) -> None:
+    def __init__(self, model: Model, cache: Path, say: Callable[[str], None], allow_loss: bool) -> None:
         self._model, self._cache, self._say, self._allow_loss = model, cache, say, allow_loss
         self._problems = load_starter(("train",))[:_PROBE_PROBLEMS]
         self._converted: set[str] = set()
@@ -255,7 +293,7 @@ class _Prober:
             prompts = [engine.encode(program_messages(p)) for p in self._problems]
             rate = self.rates[config] = engine.measure(prompts, _PROBE_SECONDS, _PROBE_TOKENS)
             line = f"{config}: {rate:.0f} tokens/s"
-            if config.format == ORIGINAL and not self._reference.answers:
+            if config.engine == LLAMA_CPP and config.format == ORIGINAL and not self._reference.answers:
                 self._reference.take(engine, prompts)
             elif config.format != ORIGINAL and _gap_name(config) not in self.gaps:
                 gap = self.gaps[_gap_name(config)] = round(self._gap(config, engine), 5)
@@ -295,17 +333,19 @@ def _gap_name(config: SamplingConfig) -> str:
     return config.format if config.engine == LLAMA_CPP else f"{config.engine}, {config.format}"
 
 
-def _tuning_path(model: ModelFile, cache: Path) -> Path:
-    return cache / "tuned" / f"{model.sha256[:32]}-{_machine_key()}.json"
+def _tuning_path(model: Model, cache: Path) -> Path:
+    return cache / "tuned" / f"{model.sha256[:32]}-{_machine_key(model)}.json"
 
 
-def _machine_key() -> str:
-    """Return a hash of what the speed depends on: processor, usable cores, card, versions of the engines."""
+def _machine_key(model: Model) -> str:
+    """Return a hash of what the speed of a model depends on: processor, usable cores, card, versions of the engines."""
     gpu = usable_gpu()
     parts = [platform.machine(), _processor(), str(usable_cores()), importlib.metadata.version("llama-cpp-python")]
     parts += [gpu.name] if gpu else []  # nothing without a card, so that what was measured before there were any stays
     if openvino := openvino_version():
         parts.append(openvino)
+    if isinstance(model, MlxFolder):
+        parts.append(importlib.metadata.version("mlx-lm"))
     return hashlib.sha256("/".join(parts).encode()).hexdigest()[:12]
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from conself_local.errors import ConselfError
 from conself_local.home import Home
-from conself_local.model_files.converted_weights import ORIGINAL
-from conself_local.model_files.model_file import ModelFile
-from conself_local.sampling.open_engine import open_llama
+from conself_local.model_files.model import Model
+from conself_local.sampling.open_engine import open_original
 from conself_local.sampling.sampler import ChatMessage, SampleRequest
 from conself_local.store.model_changes import accepted_adapter, verify_model_of
 from conself_local.store.store import Store
@@ -23,8 +22,8 @@ PROMPT_TOKENS = 3072
 TOP_P = 0.95
 
 
-def current_adapter(store: Store, model: ModelFile, adapter_id: int | None) -> Path | None:
-    """Return the GGUF file of adapter `adapter_id`, or of the latest accepted one if it is None.
+def current_adapter(store: Store, model: Model, adapter_id: int | None) -> Path | None:
+    """Return the file or folder of adapter `adapter_id`, or of the latest accepted one if it is None.
 
     Returns None if no adapter has been accepted for this model yet. Raises ConselfError if the adapter does not exist,
     was made for another model, or if its file or the model's is missing or has changed.
@@ -37,7 +36,7 @@ def current_adapter(store: Store, model: ModelFile, adapter_id: int | None) -> P
 
 def ask_model(
     home: Home,
-    model: ModelFile,
+    model: Model,
     question: str,
     arms: dict[str, Path | None],
     *,
@@ -54,7 +53,7 @@ def ask_model(
     Raises ConselfError if the question does not fit the context or the model cannot be loaded.
     """
     longest = min(model.context_length, PROMPT_TOKENS + max_new_tokens)
-    with open_llama(model, ORIGINAL, home.cache, slots=1, threads=threads, longest=longest, use_gpu=use_gpu) as engine:
+    with open_original(model, home.cache, slots=1, threads=threads, longest=longest, use_gpu=use_gpu) as engine:
         prompt = engine.encode([ChatMessage("user", question)], thinking=True)
         if len(prompt.token_ids) >= longest:
             raise ConselfError(

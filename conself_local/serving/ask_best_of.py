@@ -15,9 +15,10 @@ from pathlib import Path
 
 from conself_local.errors import ConselfError
 from conself_local.home import Home
-from conself_local.model_files.model_file import ModelFile
+from conself_local.model_files.model import Model
+from conself_local.sampling.config import SamplingConfig
 from conself_local.sampling.engine_process import EngineProcess
-from conself_local.sampling.open_engine import open_llama
+from conself_local.sampling.open_engine import engine_of_original, open_engine
 from conself_local.sampling.sampler import ChatMessage, Completion, SampleRequest
 from conself_local.sampling.shared_engine import SharedEngine
 from conself_local.sampling.tuning import sampling_config
@@ -55,7 +56,7 @@ class AskBestOf:
     def __init__(
         self,
         home: Home,
-        model: ModelFile,
+        model: Model,
         adapter: Path | None,
         question: str,
         options: AskOptions,
@@ -105,11 +106,10 @@ class AskBestOf:
 
     def _open_engine(self) -> EngineProcess:
         """Start an engine for a block of programs and the request for calls beside it."""
-        weights_format = sampling_config(self._model, self._home.cache).format
-        return open_llama(
-            self._model, weights_format, self._home.cache, slots=BLOCK + 1, threads=self._options.threads,
-            longest=self._room, use_gpu=self._options.use_gpu,
-        )  # fmt: skip
+        engine = engine_of_original(self._model)
+        found = sampling_config(self._model, self._home.cache, engine)
+        config = SamplingConfig(found.format, BLOCK + 1, self._options.threads, engine)
+        return open_engine(self._model, config, self._home.cache, longest=self._room, use_gpu=self._options.use_gpu)
 
     async def _answer(self, opened: EngineProcess) -> Verdict:
         waiting = [opened]

@@ -229,7 +229,7 @@ def derived_address(store: Store, round_: RoundInfo, row: Row) -> str | None:
     adapter: str | None = None
     if row["arm"] == "adapter" or round_.base_adapter_id is not None:
         column, value = ("round_id", round_.id) if row["arm"] == "adapter" else ("id", round_.base_adapter_id)
-        adapter = store.value(f"select gguf_sha256 from adapters where {column} = ?", value)
+        adapter = store.value(f"select sha256 from adapters where {column} = ?", value)
         if adapter is None:
             return None
     model = _model_of(store, round_)

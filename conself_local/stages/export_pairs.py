@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
-from conself_local.model_files.model_file import load_model_file
+from conself_local.model_files.model import open_model
 from conself_local.model_files.tokenizer_hash import tokenizer_hash
 from conself_local.stages.train_pairs import training_of
 from conself_local.store.model_changes import verify_unchanged
@@ -33,9 +33,9 @@ def export_pairs(store: Store, round_id: int | None, target: Path) -> tuple[int,
             f"round {latest.id} has no pairs that training would use",
             "run it until they are built (conself pairs), or name another round with --round N",
         )
-    model = load_model_file(latest.model_path)
+    model = open_model(latest.model_path)
     verify_unchanged(model.path, model.sha256, latest.model_sha256, f"round {latest.id} began")
-    base = store.adapter(latest.base_adapter_id)["gguf_sha256"] if latest.base_adapter_id else None
+    base = store.adapter(latest.base_adapter_id)["sha256"] if latest.base_adapter_id else None
     training = training_of(latest.settings, latest.seed, base)
     return latest.id, write_pairs(target, _records(store, latest, tokenizer_hash(model), training))
 

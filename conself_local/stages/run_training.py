@@ -10,15 +10,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from conself_local.adapters.native import native_path
 from conself_local.errors import ConselfError
 from conself_local.events import ItemStored, Notice, NoticeKind, OnEvent, StageStarted, StepDone
-from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.machine.builds import torch_build, trains_on_card
 from conself_local.machine.gpu import find_gpus, wait_until_released
 from conself_local.machine.room import gib, verify_memory
 from conself_local.model_files.memory import training_bytes
-from conself_local.model_files.model_file import ModelFile
+from conself_local.model_files.mlx_folder import MlxFolder
+from conself_local.model_files.model import Model, adapter_form, adapter_sha256
 from conself_local.store.store import Row, Store
 from conself_local.training.job import TrainingJob
 from conself_local.training.trainer_process import run_trainer
@@ -29,9 +30,9 @@ _NOTICES = {"forecast": NoticeKind.TRAINING_FORECAST, "notice": NoticeKind.MEMOR
 _STEP_FIELDS = StepDone.__dataclass_fields__
 
 
-def verify_room_for_training(model: ModelFile, on_event: OnEvent) -> None:
+def verify_room_for_training(model: Model, on_event: OnEvent) -> None:
     """Wait until the card has the engine's memory back, and raise ConselfError if main memory is too small to train."""
-    on_card = trains_on_card(find_gpus(), torch_build())
+    on_card = not isinstance(model, MlxFolder) and trains_on_card(find_gpus(), torch_build())
     if on_card:
         free = wait_until_released()
         if free is not None:
@@ -73,7 +74,7 @@ def step_event(step: Mapping[str, Any]) -> StepDone:
     return StepDone(**{key: step[key] for key in _STEP_FIELDS})
 
 
-def save_adapter(store: Store, home: Home, model: ModelFile, folder: Path, name: str, columns: Row) -> int:
+def save_adapter(store: Store, home: Home, model: Model, folder: Path, name: str, columns: Row) -> int:
     """Copy the finished files to the folder of the adapter `name`, then store the adapter; return its id.
 
     `columns` are the other columns of `adapters`. Raises ConselfError if the files cannot be copied.
@@ -82,19 +83,23 @@ def save_adapter(store: Store, home: Home, model: ModelFile, folder: Path, name:
     try:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(folder / "adapter", target / "peft")
-        shutil.copy2(folder / "adapter.gguf", target / "adapter.gguf")
+        trained, path = native_path(model, folder), native_path(model, target)
+        if trained.is_dir():
+            shutil.copytree(trained, path)
+        else:
+            shutil.copy2(trained, path)
     except OSError as error:
         raise ConselfError(
             f"the adapter cannot be saved in {target}: {error.strerror}",
             "check free disk space and permissions, then start again",
         ) from error
-    gguf = target / "adapter.gguf"
     return store.insert_adapter(
         {
             "name": name,
             "peft_path": str(target / "peft"),
-            "gguf_path": str(gguf),
-            "gguf_sha256": file_sha256(gguf),
+            "path": str(path),
+            "sha256": adapter_sha256(path),
+            "form": adapter_form(model),
             "model_path": str(model.path),
             "model_sha256": model.sha256,
             **columns,

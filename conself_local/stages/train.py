@@ -13,7 +13,7 @@ from conself_local.events import Notice, NoticeKind, OnEvent, StageDone
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.memory import padded_tokens
-from conself_local.model_files.model_file import ModelFile
+from conself_local.model_files.model import Model
 from conself_local.settings import Settings
 from conself_local.stages.run_training import run_training, save_adapter, step_event
 from conself_local.store.store import RoundInfo, Row, Store
@@ -22,7 +22,7 @@ from conself_local.training.diagnostics import training_warnings
 from conself_local.training.job import TokenPair, TrainingJob
 
 
-def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEvent) -> TrainingJob:
+def make_job(store: Store, round_: RoundInfo, model: Model, on_event: OnEvent) -> TrainingJob:
     """Return the training job of the round: its pairs as token ids, and those of the user if they have weight.
 
     Pairs that the user excluded or that are longer than `training.max_tokens` are not part of it; a notice reports the
@@ -59,7 +59,7 @@ def pairs_that_fit(pairs: Sequence[TokenPair], settings: Settings, on_event: OnE
 
 
 def job_of(
-    settings: Settings, model: ModelFile, pairs: tuple[TokenPair, ...], *, seed: int = 0, parent: str | None = None
+    settings: Settings, model: Model, pairs: tuple[TokenPair, ...], *, seed: int = 0, parent: str | None = None
 ) -> TrainingJob:
     """Return a training job for these pairs under a round's settings.
 
@@ -87,7 +87,7 @@ def job_of(
     )
 
 
-def train_adapter(store: Store, round_: RoundInfo, model: ModelFile, home: Home, on_event: OnEvent) -> None:
+def train_adapter(store: Store, round_: RoundInfo, model: Model, home: Home, on_event: OnEvent) -> None:
     """Train an adapter and store it as a `candidate`; do nothing if the round has one already.
 
     Without pairs no adapter is made, and the summary says so. Raises ConselfError with the message of the trainer,

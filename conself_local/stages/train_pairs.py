@@ -21,10 +21,9 @@ from conself_local.events import Notice, NoticeKind, OnEvent
 from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
-from conself_local.model_files.converted_weights import ORIGINAL
-from conself_local.model_files.model_file import ModelFile
+from conself_local.model_files.model import Model
 from conself_local.model_files.tokenizer_hash import tokenizer_hash
-from conself_local.sampling.open_engine import open_llama
+from conself_local.sampling.open_engine import open_original
 from conself_local.settings import FIELDS, LAPTOP, PRESETS, Settings, get_value, replace_values, verify_value
 from conself_local.stages.run_training import run_training, save_adapter, verify_room_for_training
 from conself_local.stages.train import job_of, pairs_that_fit
@@ -68,7 +67,7 @@ def training_of(settings: Settings, seed: int, base_adapter_sha256: str | None) 
 
 
 def train_on_file(
-    store: Store, home: Home, model: ModelFile, path: Path, name: str, wishes: Wishes, on_event: OnEvent
+    store: Store, home: Home, model: Model, path: Path, name: str, wishes: Wishes, on_event: OnEvent
 ) -> int:
     """Train an adapter for `model` on the pairs of a file, store it as the candidate `name`, and return its id.
 
@@ -79,8 +78,8 @@ def train_on_file(
     records = read_pairs(path)
     settings, seed, base = _training(path, records, wishes, on_event)
     parent = _parent(store, model, base)
-    with open_llama(
-        model, ORIGINAL, home.cache, slots=1, threads=usable_cores(), longest=_CONTEXT_TOKENS, use_gpu=False
+    with open_original(
+        model, home.cache, slots=1, threads=usable_cores(), longest=_CONTEXT_TOKENS, use_gpu=False
     ) as engine:
         pairs = pairs_that_fit(token_pairs(path, records, model, engine), settings, on_event)
     if not pairs:
@@ -128,11 +127,11 @@ def _checked(values: dict[str, Any]) -> tuple[int, str | None]:
     return seed, base
 
 
-def _parent(store: Store, model: ModelFile, base_sha256: str | None) -> int | None:
+def _parent(store: Store, model: Model, base_sha256: str | None) -> int | None:
     """Return the adapter of this home to train further. Raises ConselfError if the file names one that is not here."""
     if base_sha256 is None:
         return None
-    sql = "select id from adapters where gguf_sha256 = ? and model_sha256 = ? order by id limit 1"
+    sql = "select id from adapters where sha256 = ? and model_sha256 = ? order by id limit 1"
     found: int | None = store.value(sql, base_sha256, model.sha256)
     if found is None:
         raise ConselfError(
@@ -142,7 +141,7 @@ def _parent(store: Store, model: ModelFile, base_sha256: str | None) -> int | No
     return found
 
 
-def token_pairs(path: Path, records: Sequence[PairRecord], model: ModelFile, tokenizer: Tokenizer) -> list[TokenPair]:
+def token_pairs(path: Path, records: Sequence[PairRecord], model: Model, tokenizer: Tokenizer) -> list[TokenPair]:
     """Return the pairs as token ids. Raises ConselfError, with the line, if stated token ids are not those of a text.
 
     Sampled token ids are not always those that the tokenizer would give for their text, so it is their text that is

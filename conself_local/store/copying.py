@@ -92,12 +92,12 @@ def adopt(
 ) -> None:
     """Let the store name the files of its new home.
 
-    adapter_paths: id of every adapter -> PEFT folder and GGUF file. model_path: (stored path, sha256) -> new path or
-    None to keep it. Steps of a training that must begin again are removed.
+    adapter_paths: id of every adapter -> PEFT folder, and GGUF file or mlx-lm folder. model_path: (stored path, sha256)
+    -> new path or None to keep it. Steps of a training that must begin again are removed.
     """
     with store.transaction():
-        for adapter_id, (peft, gguf) in adapter_paths.items():
-            store.db.table("adapters").update(adapter_id, {"peft_path": str(peft), "gguf_path": str(gguf)})
+        for adapter_id, (peft, path) in adapter_paths.items():
+            store.db.table("adapters").update(adapter_id, {"peft_path": str(peft), "path": str(path)})
         for table in ("rounds", "adapters"):
             for row in store.rows(
                 f"select distinct model_path, model_sha256 from {table} where model_path is not null"

@@ -182,3 +182,15 @@ def user_answers(db: Database) -> None:
              prompt_token_ids text not null, token_ids_a text not null, token_ids_b text not null,
              created_at_utc text not null)"""
     )
+
+
+@migrations(name="0010_forms_of_adapters")
+def forms_of_adapters(db: Database) -> None:
+    """Add the form of each adapter: `gguf`, a GGUF LoRA file, or `mlx`, a folder as mlx-lm writes it.
+
+    The columns that name the file and its hash lose `gguf` from their names, because they are of either form.
+    """
+    for column in ("path", "sha256"):
+        db.execute(f"alter table adapters rename column gguf_{column} to {column}")
+    form = "form text not null default 'gguf' check (form in ('gguf', 'mlx'))"
+    db.execute(f"alter table adapters add column {form}")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from conself_local.errors import ConselfError
-from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.model_files.model import Model, open_model
 from conself_local.store.store import Row, Store
 
 _NEW_LINE = "start a new line of adapters on the new file (conself run --from-base), or use it under another name"
@@ -27,7 +27,7 @@ def verify_unchanged(path: Path, sha256: str, stored: str | None, since: str, in
         raise ConselfError(f"{path} has changed since {since}", f"restore the old file; or {instead}")
 
 
-def verify_model_of(adapter: Row, model: ModelFile) -> None:
+def verify_model_of(adapter: Row, model: Model) -> None:
     """Raise ConselfError if an adapter, a row of the store, was made for another model or for what the file was."""
     if adapter["model_path"] == str(model.path):
         verify_unchanged(model.path, model.sha256, adapter["model_sha256"], _made(adapter))
@@ -39,7 +39,7 @@ def verify_model_of(adapter: Row, model: ModelFile) -> None:
         )
 
 
-def accepted_adapter(store: Store, model: ModelFile) -> int | None:
+def accepted_adapter(store: Store, model: Model) -> int | None:
     """Return the latest accepted adapter for the model, or None if there is none.
 
     Raises ConselfError if the model's file has changed since its latest accepted adapter was made, and no round and no
@@ -60,7 +60,7 @@ def changed_models(store: Store) -> Iterator[ConselfError]:
     for path in store.model_paths():
         if Path(path).exists():
             try:
-                accepted_adapter(store, load_model_file(Path(path)))
+                accepted_adapter(store, open_model(Path(path)))
             except ConselfError as error:
                 yield error
 

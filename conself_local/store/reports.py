@@ -42,7 +42,7 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
         "select problem_id from metrics where round_id = ? and selected order by problem_id", round_id
     )
     steps = store.rows("select * from training_steps where round_id = ? order by step", round_id)
-    adapters = store.rows("select id, name, state, gguf_path, peft_path from adapters where round_id = ?", round_id)
+    adapters = store.rows("select id, name, state, path, peft_path from adapters where round_id = ?", round_id)
     stages = {
         r["stage"]: r["summary"] for r in store.rows("select stage, summary from stages where round_id = ?", round_id)
     }

@@ -21,8 +21,9 @@ from sqlite_utils import Database
 
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import reason, refusing
-from conself_local.hashes import behaviour_id, file_sha256, program_id, prompt_id
+from conself_local.hashes import behaviour_id, program_id, prompt_id
 from conself_local.machine.room import is_full
+from conself_local.model_files.model import has_sha256
 from conself_local.problems.literals import input_text, parse_input
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings, settings_from_json, settings_to_json
@@ -391,7 +392,7 @@ class Store:
         return self.value(sql, sha256, sha256) is not None
 
     def adapter_file(self, adapter_id: int | None) -> Path | None:
-        """Return the GGUF file of an adapter, or None for None, the base model.
+        """Return the GGUF file or the mlx-lm folder of an adapter, or None for None, the base model.
 
         Raises ConselfError if there is no such adapter, or if its file is missing or has another sha256 than the one
         that was judged.
@@ -399,8 +400,8 @@ class Store:
         if adapter_id is None:
             return None
         row = self.adapter(adapter_id)
-        path = Path(row["gguf_path"])
-        if not path.is_file() or file_sha256(path) != row["gguf_sha256"]:
+        path = Path(row["path"])
+        if not has_sha256(path, row["sha256"]):
             raise ConselfError(
                 f"the adapter file {path} is missing or has changed",
                 "restore the file, or start from the base model with --from-base",
@@ -433,7 +434,7 @@ class Store:
                 "reject it instead; then the next round does not use it",
             )
         self.db.table("adapters").delete(adapter_id)
-        return [Path(row[name]) for name in ("peft_path", "gguf_path") if row[name]]
+        return [Path(row[name]) for name in ("peft_path", "path") if row[name]]
 
     def set_adapter_state(self, adapter_id: int, state: str) -> None:
         """Set the state to `candidate`, `accepted` or `rejected`; the database refuses any other."""

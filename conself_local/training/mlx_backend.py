@@ -1,8 +1,9 @@
 """Train with MLX (Apple Silicon; tested on the CPU under Linux): the same loss and adapter as with torch.
 
 The dequantised values of a GGUF file are put into mlx-lm's model of the architecture; a folder of MLX weights (4-bit
-weights too) is loaded unchanged. Not covered: prefix sharing. Each completion is a separate row after its prompt,
-because mlx-lm's layers number the positions themselves.
+weights too) is loaded unchanged. If memory is short, each layer is computed again in the backward pass instead of being
+kept (gradient checkpointing). Not covered: prefix sharing. Each completion is a separate row after its prompt, because
+mlx-lm's layers number the positions themselves.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import mlx.optimizers
 import numpy as np
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
-from mlx_lm.utils import load as load_folder
+from mlx_lm.utils import load_model as load_folder
 
 from conself_local.adapters.formats import Adapter, adapter_of_mlx_tensors, read_peft
 from conself_local.errors import ConselfError
@@ -27,9 +28,12 @@ from conself_local.machine.resources import available_memory_bytes
 from conself_local.machine.room import gib
 from conself_local.model_files.family import ATTENTION, GATED_MLP
 from conself_local.model_files.gguf_weights import read_weights
-from conself_local.model_files.mlx_folder import verify_mlx_folder
-from conself_local.model_files.model_file import ModelFile, load_model_file
+from conself_local.model_files.mlx_families import verify_mlx_family
+from conself_local.model_files.mlx_folder import MlxFolder
+from conself_local.model_files.model import open_model
+from conself_local.model_files.model_file import ModelFile
 from conself_local.training.checkpoint import Progress, read_checkpoint, write_checkpoint
+from conself_local.training.checkpointed_layers import set_checkpointing
 from conself_local.training.job import DISK_ADAPTERS, Forecast, PairLogps, PairMetrics, TokenPair, TrainingJob
 from conself_local.training.packing import MICRO_BATCH_TOKENS
 
@@ -64,6 +68,33 @@ def load_mlx_model(model: ModelFile, dtype: mx.Dtype) -> Any:
     return built
 
 
+def _load_folder(model: MlxFolder) -> Any:
+    """Return mlx-lm's model of a folder. Raises ConselfError if its family is not known or mlx-lm cannot load it."""
+    verify_mlx_family(model)
+    try:
+        built: Any = load_folder(model.path)[0]
+    except (ValueError, KeyError, OSError, RuntimeError, TypeError, AttributeError) as error:
+        raise ConselfError(
+            f"mlx-lm cannot load {model.name}: {str(error)[:300]}", "use a model that mlx-lm supports"
+        ) from error
+    inner = getattr(built, "model", None)
+    if not (hasattr(inner, "embed_tokens") and hasattr(inner, "layers")):
+        raise ConselfError(
+            f"mlx-lm's model of the architecture {model.architecture} has other parts than expected",
+            "choose a model of another family; this one can still be sampled and evaluated",
+        )
+    return built
+
+
+def logits_of(model: Any, hidden: mx.array) -> mx.array:
+    """Return the logits (..., vocabulary) of the last layer's output, as mlx-lm's model itself computes them."""
+    logits: mx.array = model.lm_head(hidden) if "lm_head" in model else model.model.embed_tokens.as_linear(hidden)
+    if hasattr(model, "logits_scaling"):
+        return logits / model.logits_scaling
+    cap = getattr(model, "final_logit_softcapping", None)
+    return mx.tanh(logits / cap) * cap if cap else logits
+
+
 class MlxBackend:
     """A `Backend` on MLX: bfloat16 on the GPU, float32 on a CPU, unless `dtype` is given.
 
@@ -76,12 +107,13 @@ class MlxBackend:
         self._job, self._on_progress = job, on_progress
         path = Path(job.model_path)
         dtype = dtype or (mx.bfloat16 if mx.metal.is_available() else mx.float32)
-        self.model_file = None if path.is_dir() else load_model_file(path)
-        if self.model_file is None:
-            verify_mlx_folder(path)
-            self._model = load_folder(str(path))[0]
+        self.model_file = model = open_model(path)
+        if isinstance(model, MlxFolder):
+            self._model = _load_folder(model)
+            linears = {name.split(".", 3)[3] for name in model.stored.linears}
         else:
-            self._model = load_mlx_model(self.model_file, dtype)
+            self._model = load_mlx_model(model, dtype)
+            linears = {*ATTENTION.values(), *GATED_MLP.values()}
         self._model.freeze()
         mx.random.seed(job.seed)
         parent = read_peft(Path(job.parent_adapter)) if job.parent_adapter else None
@@ -90,7 +122,7 @@ class MlxBackend:
             "rank": parent.rank if parent else job.lora_rank,
             "scale": self._scale,
             "dropout": 0.0,
-            "keys": {*ATTENTION.values(), *GATED_MLP.values()},
+            "keys": linears,
         }
         linear_to_lora_layers(self._model, len(self._model.layers), parameters)
         if parent:
@@ -114,21 +146,34 @@ class MlxBackend:
     def plan(self, folder: Path) -> Forecast:
         """Measure the peak memory of the longest pair by running it; raise ConselfError if it does not fit.
 
-        The weights are in memory already. The time is not forecast.
+        The weights are in memory already. Layers are kept for the backward pass only if they surely fit: if as many
+        layers as the model has need at most half of the free memory, each as much as the whole run without them. The
+        time is not forecast.
         """
+        mx.eval(self._model.parameters())
+        before, free = mx.get_active_memory(), available_memory_bytes()
+        set_checkpointing(self._model.layers, True)
+        peak = self._measure_longest()
+        if free is not None and peak - before > free:
+            raise ConselfError(
+                f"training needs about {gib(peak - before)} beside the weights, and {gib(free)} are free",
+                "close other programs, train a smaller model, or lower max_tokens "
+                "so that the longest pairs are excluded",
+            )
+        how = "computing each layer twice to save memory"
+        if free is None or len(self._model.layers) * (peak - before) <= free // 2:
+            set_checkpointing(self._model.layers, False)
+            peak, how = self._measure_longest(), "keeping all layers"
+        adapter_bytes = sum(value.nbytes for value in _flat(self._model.trainable_parameters()).values())
+        return Forecast(f"about {gib(peak)} of memory at the longest pair, {how}", peak, DISK_ADAPTERS * adapter_bytes)
+
+    def _measure_longest(self) -> int:
+        """Return the peak memory of a backward pass of the longest pair, weights included."""
         longest = max(self._job.pairs, key=lambda p: len(p.prompt) + max(len(p.chosen), len(p.rejected)))
         mx.reset_peak_memory()
         self.backward([longest], [(0.0, 0.0)], 0.0)
         self._gradients = None
-        peak, free = mx.get_peak_memory(), available_memory_bytes()
-        if free is not None and peak > free:
-            raise ConselfError(
-                f"training needs about {gib(peak)}, and {gib(free)} are free",
-                "close other programs, train a smaller model, or lower max_tokens "
-                "so that the longest pairs are excluded",
-            )
-        adapter_bytes = sum(value.nbytes for value in _flat(self._model.trainable_parameters()).values())
-        return Forecast(f"about {gib(peak)} of memory at the longest pair", peak, DISK_ADAPTERS * adapter_bytes)
+        return int(mx.get_peak_memory())
 
     def _token_logps(self, model: Any, pairs: Sequence[TokenPair]) -> tuple[mx.array, mx.array]:
         """Return (rows, T) log-probabilities of the next token, and a mask (rows, T) of those in a completion.
@@ -143,8 +188,7 @@ class MlxBackend:
             mask[i, begin - 1 : len(tokens) - 1] = 1
         first = min(begin for _, begin in rows) - 1  # no logits where every row is still in its prompt
         hidden = model.model(mx.array(ids[:, :-1]))[:, first:]
-        tied = model.args.tie_word_embeddings
-        logits = (model.model.embed_tokens.as_linear(hidden) if tied else model.lm_head(hidden)).astype(mx.float32)
+        logits = logits_of(model, hidden).astype(mx.float32)
         chosen = mx.take_along_axis(logits, mx.array(ids[:, 1 + first :])[..., None], axis=-1)[..., 0]
         return chosen - mx.logsumexp(logits, axis=-1), mx.array(mask[:, first:])
 

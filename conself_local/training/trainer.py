@@ -1,8 +1,9 @@
 """Train an adapter from a job: `python -m conself_local.training.trainer FOLDER` prints one JSON line per report.
 
-FOLDER holds `job.json`; checkpoints and, at the end, `adapter/` (PEFT) and `adapter.gguf` are written there.
-Log-probabilities of the reference are computed once, before the first step, and stored in `reference.json`. The model
-and its arithmetic are a `Backend`: torch, or MLX on Apple Silicon; the loop is the same for both.
+FOLDER holds `job.json`; checkpoints and, at the end, `adapter/` (PEFT) and `adapter.gguf` or, for a folder of MLX
+weights, `mlx/` are written there. Log-probabilities of the reference are computed once, before the first step, and
+stored in `reference.json`. The model and its arithmetic are a `Backend`: MLX for folders of MLX weights and on Apple
+Silicon, else torch; the loop is the same for both.
 Covered: exact resume from the last step's checkpoint; a stop at the first loss or gradient norm that is not finite; an
 early stop; heartbeats from within the computation, so that a hang is noticed; if a card's memory runs out, smaller
 micro-batches from the last step on. Not covered: the decision whether the adapter is better (`evaluation/`).
@@ -23,11 +24,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol
 
-from conself_local.adapters.formats import Adapter, write_gguf, write_peft
+from conself_local.adapters.formats import Adapter, write_peft
+from conself_local.adapters.native import write_native
 from conself_local.errors import ConselfError, DeviceMemoryError
 from conself_local.machine.child_pipe import Heartbeat
+from conself_local.machine.mlx import verify_mlx
 from conself_local.machine.room import verify_disk
-from conself_local.model_files.model_file import ModelFile
+from conself_local.model_files.model import Model
 from conself_local.training.checkpoint import Progress
 from conself_local.training.diagnostics import displacement_window, is_displaced
 from conself_local.training.job import (
@@ -48,8 +51,8 @@ class Backend(Protocol):
     """The model with a LoRA adapter, its optimiser, and the computation of one micro-batch of pairs."""
 
     @property
-    def model_file(self) -> ModelFile | None:
-        """The GGUF file; None if the weights are another kind of file, and then no GGUF adapter is written."""
+    def model_file(self) -> Model:
+        """The model that is trained."""
 
     @property
     def micro_batch_tokens(self) -> int:
@@ -121,8 +124,13 @@ def _exit_with_parent() -> None:
 
 
 def open_backend(job: TrainingJob, on_progress: Callable[[], None] = lambda: None) -> Backend:
-    """Return the MLX backend on Apple Silicon, the torch backend elsewhere; it calls `on_progress` as it computes."""
-    if platform.system() == "Darwin" and platform.machine() == "arm64":
+    """Return the backend that trains the model; it calls `on_progress` as it computes.
+
+    A folder of MLX weights trains with MLX everywhere, a GGUF file on Apple Silicon, and elsewhere with torch. Raises
+    ConselfError if MLX is needed and not installed.
+    """
+    if Path(job.model_path).is_dir() or (platform.system() == "Darwin" and platform.machine() == "arm64"):
+        verify_mlx()
         from conself_local.training.mlx_backend import MlxBackend
 
         return MlxBackend(job, on_progress=on_progress)
@@ -163,8 +171,7 @@ def train(job: TrainingJob, folder: Path, backend: Backend, report: Report) -> N
     change = _mean_change(job, backend, references, report)
     adapter = backend.adapter()
     write_peft(adapter, folder / "adapter", job.architecture)
-    if backend.model_file:
-        write_gguf(adapter, backend.model_file, folder / "adapter.gguf")
+    write_native(adapter, backend.model_file, folder)
     report({"done": True, "steps_done": progress.step, "mean_absolute_change_per_token": change})
 
 

@@ -29,7 +29,7 @@ def make_home(path: Path) -> Home:
     for file in (gguf, peft / "adapter_config.json", peft / "adapter_model.safetensors"):
         file.write_bytes(file.name.encode() * 1000)
     with Store(home.database) as store:
-        files = {"peft_path": str(peft), "gguf_path": str(gguf), "gguf_sha256": file_sha256(gguf)}
+        files = {"peft_path": str(peft), "path": str(gguf), "sha256": file_sha256(gguf)}
         model = {"model_path": str(bundled_model()), "model_sha256": BUNDLED_SHA256}
         store.db.table("adapters").update(1, files | model)
         store.db.table("rounds").update(1, model)

@@ -51,7 +51,7 @@ def run_conself(home: Path, *arguments: str, timeout: float = 900) -> subprocess
 
 def dump(home: Path, tables: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     """Return the sorted rows of every table, without the columns that differ from run to run (times, sizes, paths)."""
-    changing = {"wall_s", "cpu_s", "seconds", "memory_bytes", "created_at_utc", "peft_path", "gguf_path"}
+    changing = {"wall_s", "cpu_s", "seconds", "memory_bytes", "created_at_utc", "peft_path", "path"}
     with Store(home / "conself.db") as store:
         contents = {}
         for table in tables:

@@ -30,7 +30,7 @@ def main() -> None:
             )
             source.execute("update rounds set request = json_set(request, '$.problems', '/problems/small.jsonl')")
             source.execute(
-                "update adapters set peft_path = '', gguf_path = '/adapters/round-1/adapter.gguf', model_path = '/models/m.gguf'"
+                "update adapters set peft_path = '', path = '/adapters/round-1/adapter.gguf', model_path = '/models/m.gguf'"
             )
             source.execute("update adapters set created_at_utc = '2026-01-01T00:00:00+00:00'")
             source.commit()

@@ -38,7 +38,7 @@ def _poison(home: Home) -> None:
     with closing(sqlite3.connect(home.database)) as connection:
         for table, column in (
             ("problems", "statement"), ("programs", "code"), ("observations", "text"), ("samples", "text"),
-            ("prompts", "text"), ("stages", "summary"), ("adapters", "name"), ("adapters", "gguf_path"),
+            ("prompts", "text"), ("stages", "summary"), ("adapters", "name"), ("adapters", "path"),
             ("rounds", "model_path"), ("training_steps", "stage"),
         ):  # fmt: skip
             columns = [row[1] for row in connection.execute(f"pragma table_info({table})")]

@@ -14,6 +14,7 @@ from textual.widgets import Input, TabbedContent, TextArea
 from conself_local.events import Notice, NoticeKind
 from conself_local.round import process as round_process
 from conself_local.store.events import store_notice
+from tests.fakes.bare_mlx_folder import write_bare_folder
 from tests.fakes.tiny_model import write_tiny_model
 from tests.tui.conftest import press, settle, text_of, wait_for
 from tui.app import ConselfApp
@@ -303,6 +304,25 @@ async def test_a_model_file_is_picked(empty_app: ConselfApp, tmp_path: Path, mon
         assert empty_app.app_state.model == tmp_path / "models.gguf" and "Press s to start a round with it" in text_of(
             empty_app, "#message"
         )
+
+
+async def test_a_folder_of_mlx_weights_is_picked(
+    empty_app: ConselfApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_bare_folder(tmp_path / "models/Tiny-4bit")
+    monkeypatch.setenv("HOME", str(tmp_path / "models"))
+    async with empty_app.run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await pilot.press("g")
+        for _ in range(50):  # the tree's loader never ends, so the test does not wait for it
+            await pilot.pause(0.1)
+            tree = empty_app.screen.query_one(GgufTree)
+            if tree.root.children:
+                break
+        tree.focus()
+        await pilot.press("down", "enter")
+        await pilot.pause(0.5)
+        assert empty_app.app_state.model == folder and "Model: Tiny-4bit" in text_of(empty_app, "#message")
 
 
 @pytest.mark.timeout(300)

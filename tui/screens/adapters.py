@@ -62,7 +62,7 @@ class AdaptersScreen(BaseScreen):
         row = self._row
         if row:
             verdicts = [f"{name}: {verdict}" for name, verdict in row["verdicts"].items()] or ["not evaluated"]
-            self.query_one("#details", Plain).update("\n".join([row["gguf_path"], *verdicts]))
+            self.query_one("#details", Plain).update("\n".join([row["path"], *verdicts]))
 
     @property
     def _row(self) -> dict[str, Any] | None:
@@ -128,9 +128,8 @@ class AdaptersScreen(BaseScreen):
                 self._export(row["id"], Path(target))
 
         folder = user_home() or Path.cwd()
-        self.app.push_screen(
-            AskLine("Save the model with the adapter merged in as", str(folder / f"{row['name']}.gguf")), named
-        )
+        name = row["name"] if row["form"] == "mlx" else f"{row['name']}.gguf"
+        self.app.push_screen(AskLine("Save the model with the adapter merged in as", str(folder / name)), named)
 
     @work(thread=True, exclusive=True, group="export")
     def _export(self, adapter_id: int, target: Path) -> None:

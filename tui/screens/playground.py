@@ -14,7 +14,7 @@ from textual.widgets import Input, TextArea
 
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.bundled import bundled_model
-from conself_local.model_files.model_file import ModelFile, load_model_file, verify_adapter_file
+from conself_local.model_files.model import Model, open_model, verify_adapter_of
 from conself_local.sampling.extract import extract_program
 from conself_local.serving.ask import ask_model, current_adapter
 from conself_local.serving.ask_best_of import AskBestOf, AskOptions
@@ -63,15 +63,15 @@ class PlaygroundScreen(BaseScreen):
         yield Plain("", id="ran")
 
     def load(self, store: Store) -> Any:
-        model = load_model_file(self.app_state.model or bundled_model())
+        model = open_model(self.app_state.model or bundled_model())
         return model, *self._adapter(store, model)
 
-    def _adapter(self, store: Store, model: ModelFile) -> tuple[Path | None, str]:
+    def _adapter(self, store: Store, model: Model) -> tuple[Path | None, str]:
         """Return the adapter's file, or None without one, and what is wrong with it, or an empty text."""
         try:
             adapter = current_adapter(store, model, self.app_state.adapter_id)
             if adapter:
-                verify_adapter_file(adapter, model)
+                verify_adapter_of(adapter, model)
         except EXPECTED_ERRORS as error:
             return None, format_error(error)
         return adapter, ""
@@ -110,11 +110,11 @@ class PlaygroundScreen(BaseScreen):
         task = self.query_one("#task", TextArea).text
         self.run_with_store(self._model_and_adapter, lambda found: self._open_best_of(task, *found))
 
-    def _model_and_adapter(self, store: Store) -> tuple[ModelFile, Path | None]:
-        model = load_model_file(self.app_state.model or bundled_model())
+    def _model_and_adapter(self, store: Store) -> tuple[Model, Path | None]:
+        model = open_model(self.app_state.model or bundled_model())
         return model, self._adapter(store, model)[0]
 
-    def _open_best_of(self, task: str, model: ModelFile, adapter: Path | None) -> None:
+    def _open_best_of(self, task: str, model: Model, adapter: Path | None) -> None:
         options = AskOptions(most=MOST, max_new_tokens=512, threads=usable_cores(), use_gpu=True)
 
         def keep(question: OpenQuestion, choice: Choice) -> None:
@@ -132,7 +132,7 @@ class PlaygroundScreen(BaseScreen):
     def _ask(self, task: str) -> None:
         try:
             with self.app_state.reading() as store:
-                model: ModelFile = load_model_file(self.app_state.model or bundled_model())
+                model: Model = open_model(self.app_state.model or bundled_model())
                 adapter, _ = self._adapter(store, model)
             arms: dict[str, Path | None] = {"base": None}
             if adapter:

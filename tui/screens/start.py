@@ -19,7 +19,7 @@ from conself_local.machine.openvino import openvino_version
 from conself_local.machine.summary import describe_machine
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.installed import describe_models, find_models
-from conself_local.model_files.model_file import load_model_file
+from conself_local.model_files.model import open_model
 from conself_local.model_files.ollama import ignored_layers
 from conself_local.round import process as round_process
 from conself_local.round.forecast import forecast, starter_size
@@ -52,7 +52,7 @@ class StartScreen(BaseScreen):
             with Vertical(id="choices"):
                 yield PlainLabel("Model (press Enter)")
                 yield OptionList(id="models", markup=False)
-                yield PlainLabel("Or a GGUF file")
+                yield PlainLabel("Or a GGUF file or MLX folder")
                 yield Input(placeholder="path, then Enter", id="model-path")
                 yield PlainLabel("Problems (empty: starter pack)")
                 yield Input(placeholder="path of a problems file", id="problems")
@@ -105,9 +105,7 @@ class StartScreen(BaseScreen):
     def _sampling_lines(self) -> list[str]:
         """Return which engine samples, for the model in use; nothing without one, and other lines say so."""
         with contextlib.suppress(*EXPECTED_ERRORS):
-            return [
-                describe_choice(load_model_file(self.app_state.model or bundled_model()), self.app_state.home.cache)
-            ]
+            return [describe_choice(open_model(self.app_state.model or bundled_model()), self.app_state.home.cache)]
         return []
 
     def _show_computer(self, found: list[dict[str, Any]], machine_lines: list[str]) -> None:
@@ -120,7 +118,9 @@ class StartScreen(BaseScreen):
             ]
         )
         if not found:
-            message = "No model found. Get one with `conself models get`, or enter the path of a GGUF file above."
+            message = (
+                "No model found. Get one with `conself models get`, or enter the path of a file or a folder above."
+            )
             self.set_status(message, is_error=True)
         self.query_one("#machine-lines", Plain).update("\n".join(machine_lines))
 
@@ -149,7 +149,7 @@ class StartScreen(BaseScreen):
         """Read and choose a model file, in a thread, because the file may be on a slow disk."""
         try:
             path = expand_user(path)
-            described = load_model_file(path)
+            described = open_model(path)
         except EXPECTED_ERRORS as error:
             self.app.call_from_thread(self.notify, format_error(error), severity="error")
             return
@@ -197,7 +197,7 @@ class StartScreen(BaseScreen):
             typed = self.query_one("#model-path", Input).value.strip()
             lines = forecast(
                 self.app_state.home,
-                load_model_file(expand_user(Path(typed)) if typed else bundled_model()),
+                open_model(expand_user(Path(typed)) if typed else bundled_model()),
                 int(limit or starter_size()),
             )
         except EXPECTED_ERRORS as error:

@@ -1,4 +1,4 @@
-"""Let the user choose a GGUF file in the folders of this computer."""
+"""Let the user choose a model in the folders of this computer: a GGUF file, or a folder of MLX weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import DirectoryTree
 
 from conself_local.foreign_text import shown
+from conself_local.model_files.mlx_folder import looks_like_mlx_folder
 from tui.widgets.plain import PlainLabel
 
 
@@ -36,7 +37,7 @@ class GgufTree(DirectoryTree):
 
 
 class PickFile(ModalScreen[Path | None]):
-    """A dialog, dismissed with the chosen file, or with None on Escape."""
+    """A dialog, dismissed with the chosen file or folder, or with None on Escape."""
 
     DEFAULT_CSS = """
     PickFile { align: center middle; }
@@ -50,8 +51,12 @@ class PickFile(ModalScreen[Path | None]):
 
     def compose(self) -> ComposeResult:
         with Vertical():
-            yield PlainLabel("Choose a GGUF file: Enter opens or chooses, Escape cancels")
+            yield PlainLabel("Choose a GGUF file or a folder of MLX weights: Enter opens or chooses, Escape cancels")
             yield GgufTree(self._folder)
 
     def on_directory_tree_file_selected(self, event: DirectoryTree.FileSelected) -> None:
         self.dismiss(event.path)
+
+    def on_directory_tree_directory_selected(self, event: DirectoryTree.DirectorySelected) -> None:
+        if looks_like_mlx_folder(event.path):
+            self.dismiss(event.path)

@@ -132,7 +132,7 @@ def test_an_imported_adapter_becomes_one_of_the_home(model: ModelFile, tmp_path:
         store.rename_adapter(adapter_id, "mine")  # its folder keeps the old name, and an import must not replace it
         with pytest.raises(ConselfError, match="was renamed"):
             import_adapter(store, home, tmp_path / "mlx", model, "theirs", use=False)
-        assert store.adapter_file(adapter_id) == Path(row["gguf_path"])
+        assert store.adapter_file(adapter_id) == Path(row["path"])
 
 
 def test_an_export_that_cannot_be_done_writes_and_replaces_nothing(model: ModelFile, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sqlite3
@@ -233,3 +234,12 @@ def test_the_layers_that_may_be_missing_are_those_of_this_system(tmp_path: Path)
     _fails(
         tmp_path, "--accept-weaker-sandbox", "seatbelt", "doctor", says="is no protection here; choose from", hint=""
     )
+
+
+def test_the_protection_of_macos_may_be_waived_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its probe fails, nothing could run otherwise."""
+    monkeypatch.setattr(importlib.import_module("sandbox.guarantees"), "ALL_LAYERS", ("seatbelt",))
+    with Store(tmp_path / "conself.db"):
+        pass
+    given = ["--home", str(tmp_path), "--accept-weaker-sandbox", "seatbelt", "adapters"]
+    assert CliRunner().invoke(main, given).exit_code == 0

@@ -216,7 +216,7 @@ def test_a_small_experiment_gives_its_table_and_is_not_run_twice(tmp_path: Path)
                 two.round(2).base_adapter_id == 1
                 and two.value("select parent_id from adapters where round_id = 2") == 1
             )
-            first = "select gguf_sha256, created_at_utc from adapters where round_id = 1"
+            first = "select sha256, created_at_utc from adapters where round_id = 1"
             assert two.rows(first) == other.rows(first), "it continues from the round of the shorter arm"
             assert two.adapter_file(1) == tmp_path / "out" / "twice 0" / "adapters" / "round-1" / "adapter.gguf"
             assert two.rows("select round_id from evaluations") == [{"round_id": 2}]

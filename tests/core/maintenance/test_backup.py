@@ -57,7 +57,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _content(home: Home) -> list[list[tuple[Any, ...]]]:
     """Return every row of every table, without the paths of adapters and the times of migrations."""
     with Store(home.database) as store:
-        store.db.execute("update adapters set peft_path = '', gguf_path = ''")
+        store.db.execute("update adapters set peft_path = '', path = ''")
         return [
             sorted(map(tuple, store.db.execute(f"select * from [{name}]")))
             for name in sorted(store.db.table_names())
@@ -77,7 +77,7 @@ def test_a_restored_home_has_everything_and_its_own_paths(home: Home, tmp_path: 
             verify_store(store) == [] and round_report(store, 1)["evaluations"] == round_report(old, 1)["evaluations"]
         )
         row = store.adapter(1)
-        assert Path(row["gguf_path"]) == new.adapter_folder("round-1") / "adapter.gguf" == store.adapter_file(1)
+        assert Path(row["path"]) == new.adapter_folder("round-1") / "adapter.gguf" == store.adapter_file(1)
         assert sorted(p.name for p in Path(row["peft_path"]).iterdir()) == [
             "adapter_config.json",
             "adapter_model.safetensors",
@@ -137,7 +137,7 @@ def test_an_adapter_that_changed_is_named_and_left_out(home: Home, tmp_path: Pat
     new = Home(tmp_path / "new")
     assert restore_backup(new, tmp_path / "b").notes == ("the backup has no files of the adapter round-1",)
     with Store(new.database) as store:
-        assert store.adapter(1)["gguf_path"].startswith(str(new.path)), "it names no file outside its home"
+        assert store.adapter(1)["path"].startswith(str(new.path)), "it names no file outside its home"
 
 
 def test_the_adapters_of_a_home_that_was_moved_are_in_its_backup(home: Home, tmp_path: Path) -> None:
@@ -341,7 +341,7 @@ HOSTILE: dict[str, tuple[Callable[[Members], Members], str]] = {
         "times its size",
     ),
     "an adapter that the store does not name": (
-        lambda m: _database(m, "update adapters set gguf_sha256 = 'abc'"),
+        lambda m: _database(m, "update adapters set sha256 = 'abc'"),
         "not the one that the store names",
     ),
     "a trigger": (
@@ -351,7 +351,7 @@ HOSTILE: dict[str, tuple[Callable[[Members], Members], str]] = {
     "a table that lacks a column": (lambda m: _database(m, "alter table pairs drop column weight"), "no column weight"),
     "another program's database": (lambda m: _database(m, "pragma application_id = 7"), "another program"),
     "settings of another type": (lambda m: _database(m, "update rounds set settings = '[]'"), "damaged"),
-    "a path that is no text": (lambda m: _database(m, "update adapters set gguf_path = x'00'"), "cannot be restored"),
+    "a path that is no text": (lambda m: _database(m, "update adapters set path = x'00'"), "cannot be restored"),
 }
 
 

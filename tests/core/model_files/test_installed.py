@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from conself_local.model_files.installed import describe_models, find_models
+from tests.fakes.bare_mlx_folder import write_bare_folder
 from tests.fakes.tiny_model import write_tiny_model
 
 
@@ -70,3 +71,32 @@ def test_models_behind_links_and_with_a_name_in_capitals_are_found(home: Path) -
     (models / "circle").symlink_to(".")
     names = [model.name for model in find_models(home) if model.source == "LM Studio"]
     assert sorted(names) == ["Other", "coder"]
+
+
+def test_folders_of_lm_studio_and_snapshots_of_hugging_face_are_found(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("conself_local.model_files.installed.mlx_fault", lambda: "")
+    monkeypatch.setattr("conself_local.model_files.trainable.verify_mlx", lambda: None)
+    studio = write_bare_folder(home / ".lmstudio/models/mlx-community/Coder-4bit", parts=2)
+    blobs = write_bare_folder(home / "blobs")
+    snapshot = home / ".cache/huggingface/hub/models--maker--Small/snapshots/abc"
+    snapshot.mkdir(parents=True)
+    for path in blobs.iterdir():
+        (snapshot / path.name).symlink_to(path)
+    broken = write_bare_folder(home / ".lmstudio/models/mlx-community/Broken", parts=2)
+    (broken / "model-00002-of-00002.safetensors").unlink()
+    voices = home / ".cache/huggingface/hub/models--maker--voices/snapshots/abc"
+    voices.mkdir(parents=True)
+    (voices / "config.json").write_text("{}")
+    rows = {row["name"]: row for row in describe_models(find_models(home)) if row["source"] != "bundled"}
+    assert set(rows) == {"Coder-4bit", "Broken", "maker/Small"}
+    found = rows["Coder-4bit"]
+    assert found["usable"] and found["trainable"] and found["path"] == str(studio) and found["parts"] == 2
+    assert "llama, " in found["what"] and "trainable in" in found["what"]
+    assert rows["maker/Small"]["usable"] and rows["maker/Small"]["source"] == "Hugging Face"
+    assert not rows["Broken"]["usable"] and "incomplete" in rows["Broken"]["what"]
+    monkeypatch.setattr("conself_local.model_files.installed.mlx_fault", lambda: "mlx is not installed")
+    assert all(
+        "mlx is not installed" in row["what"] for row in describe_models(find_models(home)) if row["name"] in rows
+    )

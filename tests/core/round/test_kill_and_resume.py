@@ -194,7 +194,7 @@ CHANGES = {
     "sample_scores": "update sample_scores set consensus = 0.123 where rowid = 2",
     "pairs": "update pairs set weight = weight / 2 where rowid = 1",
     "training_steps": "delete from training_steps where step = 1",
-    "adapters": "update adapters set gguf_sha256 = 'x' where id = 1",
+    "adapters": "update adapters set sha256 = 'x' where id = 1",
     "evaluation_samples": "update evaluation_samples set correct = 1 - correct where rowid = 2",
     "evaluations": "update evaluations set result = replace(result, 'verdict', 'Verdict') where rowid = 1",
 }

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from conself_local.errors import ConselfError
+from conself_local.model_files.mlx_folder import load_mlx_folder
 from conself_local.sampling.engine_process import MlxProcess
 from conself_local.sampling.sampler import ChatMessage, EncodedPrompt, SampleRequest
 from tests.fakes.tiny_mlx_folder import CONFIG, write_mlx_folder
@@ -53,7 +54,7 @@ def adapter(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Iterator[MlxProcess]:
     """Yield an engine with four slots over the folder."""
-    with MlxProcess(folder, slots=4, context_tokens=4 * 128) as process:
+    with MlxProcess(load_mlx_folder(folder), slots=4, context_tokens=4 * 128) as process:
         yield process
 
 
@@ -105,20 +106,20 @@ def test_a_prompt_that_does_not_fit_is_reported(engine: MlxProcess) -> None:
 def test_a_folder_with_code_or_with_damaged_weights_is_refused(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "model"
     copy.mkdir()
-    for name in ("tokenizer.json", "tokenizer_config.json", "model.safetensors"):
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "model.safetensors"):
         (copy / name).write_bytes((folder / name).read_bytes())
     for key in ("auto_map", "model_file"):
         (copy / "config.json").write_text(json.dumps(CONFIG | {key: "evil.py"}))
         with pytest.raises(ConselfError, match="run code from the model folder"):
-            MlxProcess(copy, slots=1, context_tokens=128)
+            MlxProcess(load_mlx_folder(copy), slots=1, context_tokens=128)
     (copy / "config.json").write_text(json.dumps(CONFIG))
     (copy / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-100])
     with pytest.raises(ConselfError, match="cut short"):
-        MlxProcess(copy, slots=1, context_tokens=128)
+        MlxProcess(load_mlx_folder(copy), slots=1, context_tokens=128)
     (copy / "model.safetensors").unlink()
     (copy / "model.bin").write_bytes(b"pickle")
     with pytest.raises(ConselfError, match="no weights"):
-        MlxProcess(copy, slots=1, context_tokens=128)
+        MlxProcess(load_mlx_folder(copy), slots=1, context_tokens=128)
 
 
 def test_a_folder_that_is_no_lora_adapter_is_refused(engine: MlxProcess, adapter: Path, tmp_path: Path) -> None:
@@ -128,3 +129,11 @@ def test_a_folder_that_is_no_lora_adapter_is_refused(engine: MlxProcess, adapter
     (tmp_path / "adapter_config.json").write_text('{"fine_tune_type": "full"}')
     with pytest.raises(ConselfError, match="not a LoRA adapter"):
         engine.score(prompt.token_ids, [5], tmp_path)
+
+
+def test_a_measurement_leaves_the_engine_as_it_was(engine: MlxProcess) -> None:
+    prompt = engine.encode([ChatMessage("user", "Say a number.")])
+    (before,) = engine.sample(_requests(prompt, 1))
+    assert engine.measure([prompt], 0.3, 8) > 0
+    (after,) = engine.sample(_requests(prompt, 1))
+    assert after == before

@@ -26,6 +26,7 @@ from conself_local.round.context import ComputeOptions, RoundContext
 from conself_local.round.run import open_engine
 from conself_local.sampling import tuning as tune
 from conself_local.sampling.config import LLAMA_CPP, OPENVINO, SamplingConfig
+from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.settings import LAPTOP
 from tests.fakes.openvino import needs_openvino
 from tests.fakes.small_round import descendants
@@ -146,7 +147,7 @@ def test_a_round_samples_as_tuned_and_options_take_precedence(
     for compute, threads, slots in ((ComputeOptions(2), 5, 3), (ComputeOptions(2, threads=4, slots=7), 4, 7)):
         context = RoundContext(None, Home(tmp_path), model, compute, None, None, print)  # type: ignore[arg-type]
         with open_engine(context, LAPTOP) as engine:
-            assert engine.weights == converted_path(model, "Q8_0", tmp_path)
+            assert isinstance(engine, LlamaProcess) and engine.weights == converted_path(model, "Q8_0", tmp_path)
             assert (
                 descendants(os.getpid(), f"--slots {slots} ") == descendants(os.getpid(), f"--threads {threads} ") != []
             )

@@ -83,8 +83,8 @@ def _train(store: Store, round_: RoundInfo, folder: Path) -> Path:
             "round_id": round_.id,
             "parent_id": round_.base_adapter_id,
             "peft_path": str(folder),
-            "gguf_path": str(path),
-            "gguf_sha256": file_sha256(path),
+            "path": str(path),
+            "sha256": file_sha256(path),
         }
     )
     return path

@@ -47,7 +47,7 @@ def _start(store: Store, sha256: str, adapter: Path, base_adapter_id: int | None
         "parent_id": base_adapter_id,
         "peft_path": str(adapter.parent),
     }
-    store.insert_adapter(row | {"gguf_path": str(adapter), "gguf_sha256": file_sha256(adapter)})
+    store.insert_adapter(row | {"path": str(adapter), "sha256": file_sha256(adapter)})
     return round_
 
 

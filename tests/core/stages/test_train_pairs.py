@@ -199,10 +199,10 @@ def test_training_on_the_exported_file_gives_the_adapter_of_the_round(
             id = train_on_file(other, other_home, model, path, "from-file", Wishes(), ignore_events)
             of_file = other.adapter(id)
         again = train_on_file(store, home, model, path, "from-file", Wishes(), ignore_events)
-        assert store.adapter(again)["gguf_sha256"] == of_round["gguf_sha256"], "beside the round too"
+        assert store.adapter(again)["sha256"] == of_round["sha256"], "beside the round too"
         of_texts = store.adapter(train_on_file(store, home, model, texts, "from-texts", Wishes(), ignore_events))
-        assert of_texts["gguf_sha256"] != of_round["gguf_sha256"], "these answers have an end token"
-    assert of_file["gguf_sha256"] == of_round["gguf_sha256"]
+        assert of_texts["sha256"] != of_round["sha256"], "these answers have an end token"
+    assert of_file["sha256"] == of_round["sha256"]
     assert (of_file["round_id"], of_file["state"], of_file["model_sha256"]) == (0, "candidate", model.sha256)
     assert of_file["origin"].startswith(f"{len(read_pairs(path))} pairs of pairs.jsonl, sha256 ")
     assert not list(other_home.training.iterdir())
@@ -218,7 +218,7 @@ def test_training_that_was_killed_continues(exported: tuple[Home, Path], model: 
 
     def train(home: Home, on_event: Callable[[Event], None]) -> str:
         with Store(home.database) as store:
-            return str(store.adapter(train_on_file(store, home, model, path, "f", Wishes(), on_event))["gguf_sha256"])
+            return str(store.adapter(train_on_file(store, home, model, path, "f", Wishes(), on_event))["sha256"])
 
     def kill(event: Event) -> None:
         if isinstance(event, StepDone) and event.step == 2:

@@ -18,7 +18,7 @@ from conself_local.round.views import adapter_rows, pair_rows, problem_rows, pro
 from conself_local.stages.score import build_round_pairs, score_problems
 from conself_local.store.migrations import migrations
 from conself_local.store.reports import progress, round_report
-from conself_local.store.store import Store
+from conself_local.store.store import Row, Store
 from sandbox import Limits, Sandbox
 from tests.fakes.home_of_rounds import REAL_ROUND
 from tests.fakes.small_round import run_conself
@@ -49,7 +49,7 @@ def home(tmp_path: Path, request: pytest.FixtureRequest) -> Home:
         today.db.table("rounds").update(1, {"settings": json.dumps(kept), "state": request.param})
         today.db.table("rounds").update(1, {"model_path": str(bundled_model()), "model_sha256": BUNDLED_SHA256})
         today.db.execute("update rounds set request = json_set(request, '$.problems', null)")
-        today.db.table("adapters").update(1, {"gguf_path": str(gguf), "gguf_sha256": file_sha256(gguf)})
+        today.db.table("adapters").update(1, {"path": str(gguf), "sha256": file_sha256(gguf)})
         for stage in (score_problems, build_round_pairs):
             stage(today, today.round(1), lambda _: None)
         _write_first_version(today, home.database)
@@ -65,9 +65,17 @@ def _write_first_version(today: Store, path: Path) -> None:
         if table == migrations.migrations_table:
             continue
         columns = set(db.table(table).columns_dict)
-        rows = [{k: v for k, v in row.items() if k in columns} for row in today.rows(f"select * from {table}")]
+        rows = [
+            {k: v for k, v in (row | _first_names(row)).items() if k in columns}
+            for row in today.rows(f"select * from {table}")
+        ]
         db.table(table).insert_all([row for row in rows if row.get("stage") not in LATER_STAGES])
     db.close()
+
+
+def _first_names(row: Row) -> Row:
+    """Return the values of columns that had other names in the first version."""
+    return {f"gguf_{name}": row[name] for name in ("path", "sha256") if name in row}
 
 
 @pytest.mark.parametrize("home", ["done"], indirect=True)

@@ -54,6 +54,9 @@ def test_adapters_of_an_older_store_name_the_model_of_their_round(tmp_path: Path
         "round-1",
         "accepted",
     )
+    assert (row["path"], row["sha256"], row["form"]) == ("g", "s", "gguf"), (
+        "an adapter of an older store is a GGUF file"
+    )
 
 
 def test_samples_and_adapters_of_an_older_store_get_empty_columns(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,16 +21,20 @@ from conself_local.adapters.formats import (
     adapter_of_mlx_tensors,
     adapter_of_peft_tensors,
     read_gguf,
+    read_mlx,
     read_peft,
     write_peft,
 )
 from conself_local.method.con_dpo import con_dpo_loss
+from conself_local.model_files.mlx_adapter import verify_mlx_adapter
+from conself_local.model_files.mlx_folder import load_mlx_folder
 from conself_local.model_files.model_file import ModelFile
 from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.mlx_backend import MlxBackend, _flat
 from conself_local.training.torch_backend.backend import TorchBackend
-from conself_local.training.trainer import train
+from conself_local.training.trainer import open_backend, train
 from tests.fakes.killed_run import train_whole_and_cut
+from tests.fakes.talking_folder import write_talking_folder
 from tests.fakes.tiny_mlx_folder import write_mlx_folder
 from tests.fakes.tiny_model import write_tiny_model
 
@@ -141,3 +147,42 @@ def test_a_4_bit_folder_is_trained_without_conversion(tmp_path: Path) -> None:
     after = backend.completion_logps(PAIRS)
     assert all(a[0] - a[1] > b[0] - b[1] for a, b in zip(after, before, strict=True))
     assert mx.isfinite(mx.array(after)).all()
+
+
+def test_a_folder_is_trained_with_mlx_wherever_mlx_is_and_resumes_exactly(tmp_path: Path) -> None:
+    """It prevents a folder that goes to torch on Linux, and an adapter that no engine of folders can load."""
+    folder = load_mlx_folder(write_talking_folder(tmp_path / "folder", learns=False, bits=4))
+    job = dataclasses.replace(_job(write_tiny_model(tmp_path / "tiny.gguf")), model_path=str(folder.path))
+    assert isinstance(open_backend(job), MlxBackend)
+    whole, rest = train_whole_and_cut(job, MlxBackend, tmp_path)
+    losses = {r["step"]: r["loss"] for r in whole if "step" in r}
+    assert {r["step"]: r["loss"] for r in rest if "step" in r} == {step: losses[step] for step in (3, 4)}
+    for name in ("mlx/adapters.safetensors", "mlx/adapter_config.json", "adapter/adapter_model.safetensors"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    verify_mlx_adapter(tmp_path / "whole/mlx", folder)
+    assert set(read_mlx(tmp_path / "whole/mlx", folder).maps) == set(folder.stored.linears)
+
+
+def test_nothing_of_it_needs_torch_or_peft(tmp_path: Path) -> None:
+    """pip installs neither on Apple Silicon."""
+    folder = write_talking_folder(tmp_path / "folder", learns=False)
+    job = dataclasses.replace(_job(write_tiny_model(tmp_path / "tiny.gguf")), model_path=str(folder))
+    (tmp_path / "job").mkdir()
+    job.write(tmp_path / "job/job.json")
+    code = """
+import sys
+sys.modules["torch"] = sys.modules["peft"] = None
+from pathlib import Path
+from conself_local.sampling.mlx_engine import MlxEngine
+from conself_local.training.job import load_job
+from conself_local.training.trainer import open_backend, train
+folder = Path(sys.argv[1])
+job = load_job(folder / "job.json")
+train(job, folder, open_backend(job), lambda report: None)
+engine = MlxEngine(Path(job.model_path), slots=1, context_tokens=256)
+print(len(engine.score([1, 5], [9, 7, 8], folder / "mlx")), engine.tokenize("def f(n):") != [])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "job")], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["3", "True"], done.stderr
