@@ -51,7 +51,7 @@ class MlxEngine:
             raise ValueError("slots >= 1 and context_tokens >= 64 are needed")
         try:
             self._model, self._tokenizer = load(str(folder))[:2]
-        except (ValueError, KeyError, OSError, RuntimeError) as error:
+        except (AttributeError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise ConselfError(
                 f"mlx-lm cannot load {folder}: {str(error)[:300]}", "use a model that mlx-lm supports"
             ) from error
