@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from conself_local.cli.options import json_option, open_home, open_store
+from conself_local.cli.best_of import MAX_BEST_OF, print_best_of
+from conself_local.cli.options import json_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
 from conself_local.machine.resources import usable_cores
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _MAX_QUESTION_BYTES = 10_000_000
 _MAX_KEY_BYTES = 4096
+_NO_ADAPTER = "no adapter has been accepted for this model yet: the base model answers"
 _model_option = click.option(
     "--model", type=click.Path(path_type=Path), help="GGUF file of the model (default: the bundled model)."
 )
@@ -117,6 +119,13 @@ def get(ctx: click.Context, name: str | None) -> None:
     show_default=True,
     help="Maximum length of the answer, in tokens.",
 )
+@click.option(
+    "--best-of",
+    "best_of",
+    type=click.IntRange(2, MAX_BEST_OF),
+    help="Sample up to this many programs beside the answer, run them in the sandbox on inputs made for the question, "
+    "and show the answer on which most agree (default: no other programs).",
+)
 @_threads_option
 @_gpu_option
 @json_option
@@ -129,17 +138,32 @@ def ask(
     base: bool,
     temperature: float,
     max_tokens: int,
+    best_of: int | None,
     threads: int | None,
     no_gpu: bool,
     as_json: bool,
 ) -> None:
     """Ask the model with its current adapter.
 
-    The answer appears while it is written. If QUESTION is -, it is read from standard input.
+    The answer appears while it is written. If QUESTION is -, it is read from standard input. With --best-of, the answer
+    is confirmed or replaced by what most of several programs give; Ctrl-C shows what is known so far.
     """
     from conself_local.serving.ask import ask_model
 
+    if best_of and base:
+        raise ConselfError("--best-of compares the programs of one model", "leave out --base or --best-of")
     home, model_file, adapter = _open_model(ctx, model, adapter_id)
+    if best_of:
+        from conself_local.serving.ask_best_of import AskOptions
+
+        options = AskOptions(
+            most=best_of, temperature=temperature, max_new_tokens=max_tokens, threads=threads or usable_cores(),
+            use_gpu=not no_gpu,
+        )  # fmt: skip
+        if not adapter:
+            echo(_NO_ADAPTER, err=True)
+        print_best_of(ctx, home, model_file, adapter, _question(question), options, as_json=as_json)
+        return
     arms: dict[str, Path | None] = {"adapter": adapter} if adapter else {}
     if base or not adapter:
         arms["base"] = None
@@ -155,7 +179,7 @@ def ask(
         use_gpu=not no_gpu,
     ):
         if shown is None and not adapter:
-            echo("no adapter has been accepted for this model yet: the base model answers", err=True)
+            echo(_NO_ADAPTER, err=True)
         if as_json:
             shown = arm
             echo(json.dumps({"arm": arm, "text": text}))
@@ -184,6 +208,13 @@ def ask(
 )
 @click.option(
     "--slots", type=click.IntRange(1, 256), default=8, show_default=True, help="Number of answers written at once."
+)
+@click.option(
+    "--best-of-seconds",
+    type=click.FloatRange(1, 3600),
+    default=60.0,
+    show_default=True,
+    help="Time after which a request that compares several programs is answered by what is known.",
 )
 @click.option(
     "--weights-format",
@@ -217,6 +248,7 @@ def serve(
     port: int,
     context: int,
     slots: int,
+    best_of_seconds: float,
     weights_format: str,
     api_key: str | None,
     api_key_file: Path | None,
@@ -227,12 +259,13 @@ def serve(
     """Serve the model to editors and other programs.
 
     Programs on this computer use it through OpenAI's API, as the model `conself`, and without its adapter as
-    `conself-base`. The server listens on 127.0.0.1 only, and prints one line per request.
+    `conself-base`; `conself-best-of-8` compares eight programs before it answers. The server listens on 127.0.0.1
+    only, and prints one line per request.
     """
     from conself_local.foreign_files import read_text, refusing
     from conself_local.sampling.open_engine import open_llama
     from conself_local.sampling.tuning import sampling_config
-    from conself_local.serving import ADAPTER_NAME, BASE_NAME, HOST
+    from conself_local.serving import ADAPTER_NAME, BASE_NAME, BEST_OF_NAME, HOST
     from conself_local.serving.editors import configuration
 
     if api_key_file:
@@ -244,6 +277,8 @@ def serve(
         echo(configuration(editor, port=port, context=context, has_key=bool(api_key), base=base), nl=False)
         return
     try:
+        from conself_local.serving.program_runner import ProgramRunner
+        from conself_local.serving.serve_best_of import BestOfServing
         from conself_local.serving.server import listen, make_app
         from conself_local.serving.server import serve as run_server
     except ImportError as error:
@@ -266,11 +301,12 @@ def serve(
     def say(line: str) -> None:
         echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)
 
-    arms = {ADAPTER_NAME: adapter, BASE_NAME: None}
-    app = make_app(open_engine, arms, context=longest, api_key=api_key or None, say=say)
+    arms = {ADAPTER_NAME: adapter, BASE_NAME: None, BEST_OF_NAME: adapter}
+    best_of = BestOfServing(ProgramRunner(sandbox_maker(ctx, usable_cores())), best_of_seconds)
+    app = make_app(open_engine, arms, context=longest, api_key=api_key or None, say=say, best_of=best_of)
     what = f"with {adapter.name}" if adapter else "without an adapter"
     say(
-        f"{model_file.name} {what}: http://{HOST}:{port}/v1, models {ADAPTER_NAME} and {BASE_NAME}; Ctrl-C stops the "
+        f"{model_file.name} {what}: http://{HOST}:{port}/v1, models {', '.join(arms)}; Ctrl-C stops the "
         "server, --print-config shows what to paste into an editor"
     )
     run_server(app, listening)

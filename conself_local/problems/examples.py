@@ -24,7 +24,7 @@ _MAX_CALL_CHARACTERS = 400
 _MAX_CALLS_PER_LINE = 20
 _MAX_EXAMPLE_CHARACTERS = 2_000
 """Longest source of an example that is read."""
-_WITHOUT_BLANK = re.compile(r"^(\s*>>>)(?=\S)", re.MULTILINE)
+WITHOUT_BLANK = re.compile(r"^(\s*>>>)(?=\S)", re.MULTILINE)
 PROMPT = re.compile(r"^(?P<indent>\s*)(?P<prompt>>>>|\.\.\.|In \[\d+\]:)[ \t]?(?P<source>.*)$")
 """A line of an interactive example: `>>> f(2)`."""
 _CONTAINERS = {"list": list, "tuple": tuple, "set": set, "iter": list}
@@ -40,7 +40,7 @@ def example_calls(docstring: str, function: ast.FunctionDef) -> list[tuple[objec
         if len(found) == _MAX_CALLS:
             break
         try:
-            arguments = _by_position(call, function.args, names)
+            arguments = by_position(call, function.args, names)
             found.setdefault(input_text(arguments), arguments)
         except PARSER_ERRORS:
             continue  # an argument that is computed, or too large
@@ -53,7 +53,7 @@ def _calls(docstring: str, name: str) -> Iterator[tuple[ast.Call, dict[str, obje
 
     names: dict[str, object] = {}
     try:
-        examples = doctest.DocTestParser().get_examples(_WITHOUT_BLANK.sub(r"\1 ", docstring))
+        examples = doctest.DocTestParser().get_examples(WITHOUT_BLANK.sub(r"\1 ", docstring))
     except ValueError:
         examples = []
     for example in examples:
@@ -121,7 +121,7 @@ def _whole(value: object) -> int:
     return value
 
 
-def _by_position(call: ast.Call, parameters: ast.arguments, names: dict[str, object]) -> tuple[object, ...]:
+def by_position(call: ast.Call, parameters: ast.arguments, names: dict[str, object]) -> tuple[object, ...]:
     """Return the arguments of a call as a tuple; a default fills the place before a keyword argument.
 
     Raises ValueError if an argument is computed, or if the call does not fit the parameters.

@@ -16,7 +16,7 @@ from conself_local.problems.sample_outputs import without_samples
 
 WITH_OUTPUTS = ", with the expected outputs of its examples"
 """Ends the origin of a problem whose statement keeps them."""
-_RESULT = re.compile(
+RESULT = re.compile(
     r"[\s`;*\"')]*+(?:(?P<comment>\#|//)|==+|=+>?|[-~]+>|→|➞|⇒"
     r"|(?:(?:should|will|would|must) (?:return|be|give|equal)|returns|gives|yields|evaluates to)\b)"
 )
@@ -94,11 +94,11 @@ def _without_result(line: str, name: str) -> str:
         return line
     kept, at = "", 0
     for _, end in calls:
-        sign = _RESULT.match(line[end:])
+        sign = RESULT.match(line[end:])
         if end < at or sign is None:
             continue
         begin = end + sign.end()
-        stop = len(line) if sign["comment"] else begin + _value_length(line[begin:])
+        stop = len(line) if sign["comment"] else begin + value_length(line[begin:])
         if f"{name}(" in line[begin:stop]:
             return line
         kept += line[at:end]
@@ -112,7 +112,7 @@ def _has_variables(call: ast.Call) -> bool:
     return not names <= _CONSTANTS
 
 
-def _value_length(text: str) -> int:
+def value_length(text: str) -> int:
     """Return the length of the value that a text begins with: up to a comma or semicolon outside of brackets."""
     depth, quote = 0, ""
     for place, letter in enumerate(text):

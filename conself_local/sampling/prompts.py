@@ -7,6 +7,8 @@ is not applied here (`chat_template.py`). Source: section 1 of the method (ConSe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from conself_local.problems.problem import Problem
 from conself_local.sampling.sampler import ChatMessage
 
@@ -41,15 +43,25 @@ def program_messages(problem: Problem, observation: str | None = None) -> list[C
 
 def input_messages(problem: Problem, wanted: int) -> list[ChatMessage]:
     """Return the prompt for `wanted` calls with other arguments, one per line; up to three given calls are examples."""
-    calls = [
-        f"{problem.entry_point.rpartition('.')[2]}({', '.join(map(repr, i))})"
-        for i in problem.inputs[:3]
-        if isinstance(i, tuple)
-    ]
+    name = problem.entry_point.rpartition(".")[2]
+    return call_messages(problem.statement, name, [i for i in problem.inputs if isinstance(i, tuple)], wanted)
+
+
+def call_messages(statement: str, name: str, given: Sequence[tuple[object, ...]], wanted: int) -> list[ChatMessage]:
+    """Return the prompt for `wanted` calls of the function `name`, one per line; up to three given ones are shown."""
+    if not given:
+        return [
+            ChatMessage(
+                "user",
+                f"Here is a programming problem.\n\n{statement}\n\nWrite {wanted} calls of the function `{name}` "
+                "that test usual cases and edge cases, one on each line, with literal arguments. Write only the calls.",
+            )
+        ]
+    calls = [f"{name}({', '.join(map(repr, i))})" for i in given[:3]]
     return [
         ChatMessage(
             "user",
-            f"Here is a programming problem.\n\n{problem.statement}\n\nThese are calls that test a solution:\n"
+            f"Here is a programming problem.\n\n{statement}\n\nThese are calls that test a solution:\n"
             + "\n".join(calls)
             + f"\n\nWrite {wanted} more calls that test other cases and edge cases, one on each line, "
             "with literal arguments. Write only the calls.",

@@ -68,14 +68,19 @@ class SharedEngine:
         if engine is not None:
             engine.close()
 
-    async def encode(self, messages: Sequence[ChatMessage]) -> EncodedPrompt:
-        """Render and tokenise a chat. Raises ConselfError if the model's template refuses it."""
+    async def encode(
+        self, messages: Sequence[ChatMessage], answer_prefix: str = "", *, thinking: bool = True
+    ) -> EncodedPrompt:
+        """Render and tokenise a chat, with the beginning of its answer.
+
+        Raises ConselfError if the model's template refuses it.
+        """
         return await self._call(
             {
                 "op": "encode",
                 "messages": [dataclasses.asdict(m) for m in messages],
-                "answer_prefix": "",
-                "thinking": True,
+                "answer_prefix": answer_prefix,
+                "thinking": thinking,
             }
         )
 

@@ -16,11 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from conself_local.foreign_text import is_encodable, shown
 from conself_local.sampling.sampler import ChatMessage
+from conself_local.serving.verdict import Verdict
 
 MAX_MESSAGES = 2_000
 MAX_CHARACTERS = 400_000
 MAX_CHOICES = 8
 MAX_STOPS = 16
+MAX_BEST_OF = 16
 _NOT_OFFERED = {
     "tools": "tools", "functions": "tools", "function_call": "tools", "logprobs": "probabilities",
     "top_logprobs": "probabilities", "logit_bias": "biases", "grammar": "grammars", "json_schema": "grammars",
@@ -124,6 +126,8 @@ class ChatRequest(_Request):
 
     messages: Annotated[list[Message], Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    best_of: Annotated[int, Field(ge=1, le=MAX_BEST_OF)] | None = None
+    """Number of programs to compare before one is shown; None: as the name of the model says."""
 
     @property
     def most_tokens(self) -> int | None:
@@ -194,6 +198,11 @@ class Answer:
         self._model, self._chat = model, chat
         self._id = f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}"
         self._created = int(time.time())
+        self._verdict: dict[str, Any] = {}
+
+    def add_verdict(self, verdict: Verdict) -> None:
+        """Let what is written from now on say how the answer was found, in the field `conself`."""
+        self._verdict = {"conself": verdict.summary()}
 
     def whole(self, choices: Sequence[tuple[str, str]], usage: dict[str, int]) -> dict[str, Any]:
         """Return the whole answer; `choices` holds (text, reason why it ended) pairs."""
@@ -220,7 +229,8 @@ class Answer:
         return self._object("chat.completion.chunk" if self._chat else "text_completion", []) | {"usage": usage}
 
     def _object(self, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-        return {"id": self._id, "object": kind, "created": self._created, "model": self._model, "choices": choices}
+        written = {"id": self._id, "object": kind, "created": self._created, "model": self._model, "choices": choices}
+        return written | self._verdict
 
 
 def usage_of(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:

@@ -20,7 +20,7 @@ from conself_local.store.store import Store
 
 PROMPT_TOKENS = 3072
 """Tokens of the context that are reserved for the question."""
-_TOP_P = 0.95
+TOP_P = 0.95
 
 
 def current_adapter(store: Store, model: ModelFile, adapter_id: int | None) -> Path | None:
@@ -68,7 +68,7 @@ def ask_model(
                         name,
                         prompt.token_ids,
                         temperature,
-                        _TOP_P,
+                        TOP_P,
                         max_new_tokens,
                         seed,
                         stop_at_repetition=True,

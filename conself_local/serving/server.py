@@ -28,6 +28,7 @@ from conself_local.serving import HOST
 from conself_local.serving.answering import answer, encode
 from conself_local.serving.api import Answer, ChatRequest, CompletionRequest, RefusedError, read_request, usage_of
 from conself_local.serving.guards import MAX_CONNECTIONS, Guard, PatientProtocol
+from conself_local.serving.serve_best_of import BestOfServing, best_of_answer, start_sandbox, wanted_programs
 
 _GRACE_SECONDS = 2
 
@@ -54,11 +55,13 @@ def make_app(
     context: int,
     api_key: str | None,
     say: Callable[[str], None],
+    best_of: BestOfServing,
 ) -> Any:
     """Return the application; the engine is started with it.
 
     arms: model name -> adapter file, or None for the base. context: maximum number of tokens of prompt and answer
-    together. api_key: None lets every local program in. say: called with one line per request.
+    together. api_key: None lets every local program in. say: called with one line per request. best_of: how
+    programs are compared for requests that want it.
     """
     engine = SharedEngine(open_engine)
     started = int(time.time())
@@ -72,6 +75,7 @@ def make_app(
             raise
         yield
         engine.close()
+        best_of.runner.close()
 
     app = FastAPI(
         title="conself", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan,
@@ -118,9 +122,14 @@ def make_app(
         if name not in arms:
             raise RefusedError(404, f"there is no model {name[:100]!r}; there are {', '.join(arms)}", "model")
         begun = time.monotonic()
+        most = wanted_programs(asked, name)
         prompt = await encode(engine, asked, context)
         writer = Answer(name, chat=kind is ChatRequest)
-        pieces = answer(engine, asked, prompt, arms[name], context)
+        if most and isinstance(asked, ChatRequest):
+            await start_sandbox(best_of.runner)
+            pieces = best_of_answer(engine, best_of, asked, prompt, arms[name], context, most, writer.add_verdict)
+        else:
+            pieces = answer(engine, asked, prompt, arms[name], context)
         tokens = 0
 
         def told(how: str) -> dict[str, int]:
@@ -139,6 +148,8 @@ def make_app(
                     tokens += piece.tokens
                     if piece.text:
                         yield _event(writer.piece(piece.index, piece.text))
+                    elif piece.reason is None:
+                        yield ": still at work\n\n"
                     if piece.reason:
                         yield _event(writer.piece(piece.index, "", piece.reason))
                 how = "streamed"

@@ -20,6 +20,7 @@ from conself_local.model_files.memory import padded_tokens
 from conself_local.model_files.model_file import ModelFile
 from conself_local.settings import Settings
 from conself_local.store.store import RoundInfo, Store
+from conself_local.store.user_answers import load_user_answers, user_pairs
 from conself_local.training.diagnostics import training_warnings
 from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.trainer_process import run_trainer
@@ -30,7 +31,7 @@ _STEP_FIELDS = StepDone.__dataclass_fields__
 
 
 def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEvent) -> TrainingJob:
-    """Return the training job of the round: its pairs as token ids, under its settings.
+    """Return the training job of the round: its pairs as token ids, and those of the user if they have weight.
 
     Pairs that the user excluded or that are longer than `training.max_tokens` are not part of it; a notice reports the
     number of the latter.
@@ -39,11 +40,20 @@ def make_job(store: Store, round_: RoundInfo, model: ModelFile, on_event: OnEven
     sql = """select q.prompt_id, q.weight, c.token_ids as chosen, r.token_ids as rejected from pairs q
              join samples c on c.id = q.chosen_id join samples r on r.id = q.rejected_id
              where q.round_id = ? and not q.excluded order by q.position"""
+    found = [
+        TokenPair(
+            store.prompt_token_ids(row["prompt_id"]),
+            tuple(json.loads(row["chosen"])),
+            tuple(json.loads(row["rejected"])),
+            row["weight"],
+        )
+        for row in store.rows(sql, round_.id)
+    ]
+    by_user = user_pairs(load_user_answers(store), model.sha256, settings.pairs.user_weight)
+    found += [TokenPair(pair.prompt, pair.chosen, pair.rejected, pair.weight) for pair in by_user]
     pairs, too_long, limit = [], 0, settings.training.max_tokens
-    for row in store.rows(sql, round_.id):
-        prompt = store.prompt_token_ids(row["prompt_id"])
-        pair = TokenPair(prompt, tuple(json.loads(row["chosen"])), tuple(json.loads(row["rejected"])), row["weight"])
-        if len(prompt) + max(len(pair.chosen), len(pair.rejected)) > limit:
+    for pair in found:
+        if len(pair.prompt) + max(len(pair.chosen), len(pair.rejected)) > limit:
             too_long += 1
             continue
         pairs.append(pair)

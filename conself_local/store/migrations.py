@@ -133,3 +133,16 @@ def pairs_of_every_problem(db: Database) -> None:
 def tokens_of_samples(db: Database) -> None:
     """Add the number of tokens of a sample whose token ids were removed to free disk space; null if it has them."""
     db.execute("alter table samples add column tokens integer")
+
+
+@migrations(name="0011_user_answers")
+def user_answers(db: Database) -> None:
+    """Add the table of the user's own answers, which nothing else refers to (`store/user_answers.py`)."""
+    db.execute(
+        """create table user_answers (
+             id integer primary key, question text not null, entry_point text not null, input text not null,
+             code_a text not null, code_b text not null, output_a text not null, output_b text not null,
+             choice text not null check (choice in ('a', 'b', 'neither')), model_sha256 text not null,
+             prompt_token_ids text not null, token_ids_a text not null, token_ids_b text not null,
+             created_at_utc text not null)"""
+    )

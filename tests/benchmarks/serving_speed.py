@@ -23,7 +23,10 @@ from conself_local.sampling.engine_process import LlamaProcess
 from conself_local.sampling.open_engine import open_llama
 from conself_local.sampling.tuning import sampling_config
 from conself_local.serving import BASE_NAME, HOST
+from conself_local.serving.program_runner import ProgramRunner
+from conself_local.serving.serve_best_of import BestOfServing
 from conself_local.serving.server import listen, make_app, serve
+from sandbox import Sandbox
 
 CLIENTS, ROUNDS, MAX_TOKENS, CONTEXT = 8, 3, 96, 1024
 TASKS = [f"Write a Python function that returns the {word} of a list of numbers." for word in (
@@ -53,7 +56,9 @@ def main() -> None:
                 use_gpu=False,
             )
 
-        app = make_app(open_engine, {BASE_NAME: None}, context=CONTEXT, api_key=None, say=lambda line: None)
+        best_of = BestOfServing(ProgramRunner(Sandbox), 60.0)
+        arms = {BASE_NAME: None}
+        app = make_app(open_engine, arms, context=CONTEXT, api_key=None, say=lambda line: None, best_of=best_of)
         listening = listen(0)
         port = listening.getsockname()[1]
         threading.Thread(target=serve, args=(app, listening), daemon=True).start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,9 +17,14 @@ from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model_file import ModelFile, load_model_file, verify_adapter_file
 from conself_local.sampling.extract import extract_program
 from conself_local.serving.ask import ask_model, current_adapter
-from conself_local.serving.try_program import try_program
+from conself_local.serving.ask_best_of import AskBestOf, AskOptions
+from conself_local.serving.best_of import MOST
+from conself_local.serving.try_program import make_sandbox, try_program
+from conself_local.serving.user_word import keep_word
+from conself_local.serving.verdict import Choice, OpenQuestion
 from conself_local.store.store import Store
 from tui.screens.base import EXPECTED_ERRORS, BaseScreen, format_error
+from tui.widgets.best_of import BestOfDialog
 from tui.widgets.plain import Plain
 from tui.widgets.source_view import SourceView
 
@@ -32,10 +38,12 @@ class PlaygroundScreen(BaseScreen):
     HELP = (
         "Type a task and press Ctrl+S: the base model answers it, then the adapter. Esc leaves a field, i goes to the "
         "input: a call like double(3), or text for standard input. b runs the base model's program on it in the "
-        "sandbox, t the adapter's. Nothing runs outside the sandbox."
+        "sandbox, t the adapter's. Ctrl+B asks and compares 16 programs before one is shown. Nothing runs outside the "
+        "sandbox."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "ask", "Ask", priority=True),
+        Binding("ctrl+b", "best_of", "Best of 16", priority=True),
         Binding("i", "to_call", "Input"),
         Binding("b", "try('base')", "Run base"),
         Binding("t", "try('adapter')", "Run adapter"),
@@ -96,6 +104,29 @@ class PlaygroundScreen(BaseScreen):
             self._show_arm(arm)
         self.notify("Loading the model ...")
         self._ask(self.query_one("#task", TextArea).text)
+
+    def action_best_of(self) -> None:
+        """Ask the adapter, or the base model without one, and compare several programs before one is shown."""
+        task = self.query_one("#task", TextArea).text
+        self.run_with_store(self._model_and_adapter, lambda found: self._open_best_of(task, *found))
+
+    def _model_and_adapter(self, store: Store) -> tuple[ModelFile, Path | None]:
+        model = load_model_file(self.app_state.model or bundled_model())
+        return model, self._adapter(store, model)[0]
+
+    def _open_best_of(self, task: str, model: ModelFile, adapter: Path | None) -> None:
+        options = AskOptions(most=MOST, max_new_tokens=512, threads=usable_cores(), use_gpu=True)
+
+        def keep(question: OpenQuestion, choice: Choice) -> None:
+            self.run_with_store(
+                lambda store: keep_word(store, task, question, choice, model.sha256),
+                lambda _: self.notify("Your answer is kept in this home as your own word."),
+            )
+
+        def make(on_text: Callable[[str], None], on_progress: Callable[[str], None]) -> AskBestOf:
+            return AskBestOf(self.app_state.home, model, adapter, task, options, make_sandbox, on_text, on_progress)
+
+        self.app.push_screen(BestOfDialog(make, keep, EXPECTED_ERRORS, format_error))
 
     @work(thread=True, exclusive=True, group="ask")
     def _ask(self, task: str) -> None:

@@ -98,7 +98,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_the_name_of_the_model_chooses_the_adapter(server: Server) -> None:
     client = server.client
-    assert [model.id for model in client.models.list()] == ["conself", "conself-base"]
+    assert [model.id for model in client.models.list()] == ["conself", "conself-base", "conself-best-of-8"]
     assert client.models.retrieve("conself").id == "conself"
     said = run_conself(server.home, "ask", "What is 2 + 2?", "--base", "--max-tokens", "12", "--json").stdout
     pieces = [json.loads(line) for line in said.splitlines()]
@@ -142,6 +142,30 @@ def test_what_editors_send_is_understood(server: Server) -> None:
     assert status == 200 and len(answer["choices"]) == 2 and answer["usage"]["completion_tokens"] <= 6, answer
     status, answer = server.post("/v1/completions", {"prompt": "def double(n):", "max_tokens": 5, "temperature": 0})
     assert status == 200 and answer["object"] == "text_completion" and answer["choices"][0]["text"], answer
+
+
+DOUBLE: dict[str, Any] = {
+    "model": "conself-base", "max_tokens": 80, "extra_body": {"best_of": 4},
+    "messages": [{"role": "user", "content": "Write a Python function double(n: int) -> int that returns n times 2."}],
+}  # fmt: skip
+
+
+def test_an_editor_gets_the_best_of_several_programs_by_a_field_or_by_the_name(server: Server) -> None:
+    whole = server.client.chat.completions.create(**DOUBLE)
+    verdict = whole.model_extra and whole.model_extra["conself"]
+    assert verdict and verdict["verdict"] in ("confirmed", "replaced", "unsure", "single"), whole
+    text = whole.choices[0].message.content
+    assert text and verdict["reason"] in text and whole.choices[0].finish_reason in ("stop", "length")
+    assert whole.usage and whole.usage.completion_tokens > 0
+    chunks = list(server.client.chat.completions.create(**DOUBLE | {"model": "conself-best-of-8"}, stream=True))
+    assert chunks[-1].choices[0].finish_reason in ("stop", "length") and chunks[-1].model_extra
+    assert chunks[-1].model_extra["conself"]["reason"]
+
+
+def test_a_chat_without_code_passes_through_the_best_of(server: Server) -> None:
+    plain = server.client.chat.completions.create(**ASKED)
+    compared = server.client.chat.completions.create(**ASKED, extra_body={"best_of": 8})
+    assert compared.choices == plain.choices
 
 
 def test_the_same_seed_gives_the_same_answer_and_a_stop_ends_it(server: Server) -> None:
@@ -215,9 +239,11 @@ BAD_CHATS: list[dict[str, Any]] = [
         {"max_tokens": 1e999}, {"max_completion_tokens": 0}, {"temperature": -1}, {"temperature": "hot"}, {"temperature": 6},
         {"top_p": 2}, {"top_p": -0.1}, {"seed": "x"}, {"seed": 1.5}, {"stop": 5}, {"stop": [5]}, {"stop": ["x"] * 17},
         {"stream": "yes"}, {"stream_options": 5}, {"stream_options": {"include_usage": "x"}}, {"model": 5}, {"model": None},
+        {"best_of": 0}, {"best_of": 17}, {"best_of": "x"}, {"best_of": 4, "n": 2}, {"model": "conself-best-of-8", "n": 2},
         {"audio": {"voice": "x"}}, {"prediction": {"type": "content"}}, {"web_search_options": {"a": 1}},
 ]  # fmt: skip
 BAD_COMPLETIONS: list[dict[str, Any]] = [
+        {"prompt": "x", "model": "conself-best-of-8"},
         {}, {"prompt": ""}, {"prompt": 5}, {"prompt": []}, {"prompt": ["a", "b"]}, {"prompt": [1, 2]}, {"prompt": "\ud800"},
         {"prompt": "x", "suffix": "y"}, {"prompt": "x", "echo": True}, {"prompt": "x", "best_of": 3}, {"prompt": "x " * 3000},
 ]  # fmt: skip
