@@ -20,6 +20,7 @@ import click
 from conself_local import __version__
 from conself_local.cli.group import Group
 from conself_local.cli.maintenance import backup, prune, restore
+from conself_local.cli.mine import forget
 from conself_local.cli.models import ask, models, serve
 from conself_local.cli.options import LayerName, json_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
@@ -78,7 +79,16 @@ _run_options = [
     click.option(
         "--model", type=click.Path(path_type=Path), help="GGUF file of the model (default: the bundled model)."
     ),
-    click.option("--problems", type=click.Path(path_type=Path), help="Problems file (default: the starter pack)."),
+    click.option(
+        "--problems",
+        type=click.Path(path_type=Path),
+        help="Problems file, or `mine` for the questions that you asked (default: the starter pack).",
+    ),
+    click.option(
+        "--with-mine",
+        is_flag=True,
+        help="Train on all questions that you asked too, whatever --problems says.",
+    ),
     *choice_options,
     click.option("--limit", type=int, help="Train on at most this many problems, drawn by the seed (default: all)."),
     click.option("--seed", type=int, help="Seed of the round's random choices (default: 0)."),
@@ -506,5 +516,5 @@ def tui(ctx: click.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "tui", *arguments])
 
 
-for command in (problems, harvest, models, ask, serve, settings, prune, backup, restore):
+for command in (problems, harvest, models, ask, serve, settings, forget, prune, backup, restore):
     main.add_command(command)
