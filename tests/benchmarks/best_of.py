@@ -206,7 +206,7 @@ def _fill(queue: _Queue, waiting: deque[Problem], opened: dict[str, _Open], engi
                 SampleRequest(
                     f"{problem.id}#{number}", prompt.token_ids, 0.0 if greedy else TEMPERATURE,
                     1.0 if greedy else TOP_P,
-                    LAPTOP.evaluation_max_new_tokens if greedy else LAPTOP.max_new_tokens,
+                    LAPTOP.evaluation.max_new_tokens if greedy else LAPTOP.sampling.max_new_tokens,
                     seed_for(seed, problem.id, "best-of", number), prefix, stop_at_fence=True, stop_at_repetition=True,
                 )
             )  # fmt: skip
