@@ -18,6 +18,7 @@ from typing import Any
 import click
 
 from conself_local import __version__
+from conself_local.cli.bench import bench
 from conself_local.cli.group import Group
 from conself_local.cli.maintenance import backup, prune, restore
 from conself_local.cli.mine import forget
@@ -516,5 +517,5 @@ def tui(ctx: click.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "tui", *arguments])
 
 
-for command in (problems, harvest, models, ask, serve, settings, forget, prune, backup, restore):
+for command in (problems, harvest, models, ask, serve, bench, settings, forget, prune, backup, restore):
     main.add_command(command)
