@@ -26,6 +26,7 @@ from conself_local.cli.models import ask, models, serve
 from conself_local.cli.options import LayerName, json_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
 from conself_local.cli.problems import harvest, problems
+from conself_local.cli.schedule import night, schedule
 from conself_local.cli.settings import choice_options, experiment_schema_option, settings, take_choice
 from conself_local.errors import EXIT_FAILED, ConselfError
 from conself_local.machine.openvino import INSTALL
@@ -355,21 +356,25 @@ def experiment(
 @json_option
 @click.pass_context
 def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
-    """Show the progress of a round and its report so far.
+    """Show the progress of a round and its report so far, and what came of the last scheduled night.
 
     This also works while the round runs.
     """
     from conself_local.cli.progress import print_progress, print_report
+    from conself_local.store.nights import last_night
     from conself_local.store.reports import progress, round_report
 
-    with open_store(ctx, existing=True) as (_, store):
-        latest = store.latest_round()
+    with open_store(ctx, existing=True) as (home, store):
+        latest, night_now = store.latest_round(), last_night(store)
+        if night_now and not as_json:
+            echo(f"{night_now.sentence(is_running=home.running() is not None)}\n")
         if latest is None:
             raise ConselfError("this home has no round yet", "start one with: conself run")
         wanted = latest.id if round_id is None else store.round(round_id).id
         report, rows = round_report(store, wanted), progress(store, wanted)
         if as_json:
-            echo(json.dumps(report | {"progress": rows}, indent=2))
+            night_values = dataclasses.asdict(night_now) if night_now else None
+            echo(json.dumps(report | {"progress": rows, "night": night_values}, indent=2))
         else:
             print_progress(rows)
             print_report(report)
@@ -517,5 +522,7 @@ def tui(ctx: click.Context) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "tui", *arguments])
 
 
-for command in (problems, harvest, models, ask, serve, bench, settings, forget, prune, backup, restore):
+for command in (
+    problems, harvest, models, ask, serve, bench, settings, schedule, night, forget, prune, backup, restore
+):  # fmt: skip
     main.add_command(command)

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -29,14 +30,14 @@ def running(home: Home) -> int | None:
     return process.pid if process else None
 
 
-def start(home: Home, arguments: list[str]) -> int:
+def start(home: Home, arguments: list[str], options: Sequence[str] = ()) -> int:
     """Start a round, or continue the unfinished one; return its process id.
 
-    `arguments` are those of `conself run`. Raises ConselfError if the disk is too full: the round itself could not
-    even write down why it ended.
+    `arguments` are those of `conself run`, and `options` stand before the verb. Raises ConselfError if the disk is too
+    full: the round itself could not even write down why it ended.
     """
     verify_disk(home.path)
-    command = [sys.executable, "-m", "conself_local", "--home", str(home.path), "run", *arguments]
+    command = [sys.executable, "-m", "conself_local", "--home", str(home.path), *options, "run", *arguments]
     with os.fdopen(create(_log(home)), "wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=child_environment(), start_new_session=True
