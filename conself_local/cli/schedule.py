@@ -23,7 +23,7 @@ _hours_option = click.option(
     type=click.FloatRange(0.05, 23),
     default=5.0,
     show_default=True,
-    help="Stop after this many hours; everything is kept, and the next night goes on.",
+    help="Stop after this many hours; everything is kept, and the next night continues it.",
 )
 _model_option = click.option(
     "--model", type=_PATH, help="GGUF file of the model for new rounds (default: the bundled model)."

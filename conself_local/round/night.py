@@ -1,7 +1,7 @@
 """Run one night: continue the unfinished round, or begin one, on mains power and for some hours at most.
 
 The round is a process of its own (`process.py`), which is asked to stop when the hours are over or the mains power
-ends; everything stored is kept, and the next night goes on. What came of it is stored for the morning.
+ends; everything stored is kept, and the next night continues it. What came of it is stored for the morning.
 Not covered: starting the night at its time (`machine/night_units.py`).
 """
 
@@ -54,7 +54,7 @@ def run_night(
 
     If this process is stopped, the round is stopped too.
     """
-    night, summary = begin_night(store), "it was stopped; everything stored is kept, and the next night goes on"
+    night, summary = begin_night(store), "it was stopped; everything stored is kept, and the next night continues it"
     try:
         if not is_on_mains():
             summary = "the computer was on battery, so nothing was run"
@@ -125,5 +125,5 @@ def _describe(round_: RoundInfo | None, store: Store, why: str, failure: str) ->
     if round_.state == "done" and not failure:
         return f"round {round_.id} {store.stage_summary(round_.id, 'decide') or 'is done'}"
     if why:
-        return f"round {round_.id} {why}; everything is kept, and the next night goes on"
+        return f"round {round_.id} {why}; everything is kept, and the next night continues it"
     return f"round {round_.id} ended early: {failure or 'its log is conductor.log in the home'}"

@@ -28,7 +28,11 @@ class Night:
         """Return what came of the night in one line, with its local time."""
         when = _local(self.started_at_utc)
         if self.ended_at_utc is None:
-            state = "is running now" if is_running else "was cut off; what it stored is kept, and the next one goes on"
+            state = (
+                "is running now"
+                if is_running
+                else "was cut off; what it stored is kept, and the next night continues it"
+            )
             return f"the night of {when} {state}"
         return f"the night of {when}: {self.summary}"
 

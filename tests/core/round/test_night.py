@@ -91,7 +91,7 @@ def test_the_next_round_has_another_seed_and_an_unfinished_one_is_continued_as_i
 def test_a_round_is_stopped_after_its_hours_and_goes_on_the_next_night(home: Home, store: Store) -> None:
     start = _Start(WAITS, lambda: _round(store))
     summary = run_night(store, home, NightPlan(0.0001, ()), start=start, look_s=0.05)
-    assert summary == "round 1 was stopped after 0.0001 hours; everything is kept, and the next night goes on"
+    assert summary == "round 1 was stopped after 0.0001 hours; everything is kept, and the next night continues it"
     assert store.round(1).state == "running"
     assert start.process and start.process.poll() is not None, "the process has ended"
 
