@@ -1,7 +1,7 @@
 """Run one night: continue the unfinished round, or begin one, on mains power and for some hours at most.
 
 The round is a process of its own (`process.py`), which is asked to stop when the hours are over or the mains power
-ends; everything stored is kept, and the next night continues it. What came of it is stored for the morning.
+ends; everything stored is kept, and the next night continues it. The result is stored for the morning.
 Not covered: starting the night at its time (`machine/night_units.py`).
 """
 

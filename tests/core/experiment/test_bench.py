@@ -96,6 +96,7 @@ def test_greedy_sampled_and_consensus_are_judged_by_the_reference(tmp_path: Path
     assert "consensus@3" in text and "50.0 (0.0-100.0)" in text and "10 + 30" in text
 
 
+@pytest.mark.round
 def test_a_killed_bench_continues_and_a_finished_one_samples_only_what_is_new(tmp_path: Path, model: ModelFile) -> None:
     plan, home = BenchPlan("mine", [DOUBLE, SQUARE], 3, 0), tmp_path / "home"
     with pytest.raises(ConselfError, match="killed"):
@@ -119,6 +120,7 @@ def test_a_killed_bench_continues_and_a_finished_one_samples_only_what_is_new(tm
     assert "other.gguf against tiny.gguf: greedy +50.0 points" in "\n".join(table_lines(result))
 
 
+@pytest.mark.round
 def test_a_changed_problem_is_another_bench(tmp_path: Path, model: ModelFile) -> None:
     """A problems file that was edited must not be refused because an id has another content now."""
     home, changed = tmp_path / "home", dataclasses.replace(DOUBLE, statement="Double it.")
