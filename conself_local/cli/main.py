@@ -28,6 +28,7 @@ from conself_local.cli.output import echo
 from conself_local.cli.problems import harvest, problems
 from conself_local.cli.schedule import night, schedule
 from conself_local.cli.settings import choice_options, experiment_schema_option, settings, take_choice
+from conself_local.cli.status import status
 from conself_local.errors import EXIT_FAILED, ConselfError
 from conself_local.machine.openvino import INSTALL
 from conself_local.machine.resources import usable_cores
@@ -352,35 +353,6 @@ def experiment(
 
 
 @main.command()
-@click.option("--round", "round_id", type=int, help="Number of the round to show (default: the latest).")
-@json_option
-@click.pass_context
-def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
-    """Show the progress of a round and its report so far, and what came of the last scheduled night.
-
-    This also works while the round runs.
-    """
-    from conself_local.cli.progress import print_progress, print_report
-    from conself_local.store.nights import last_night
-    from conself_local.store.reports import progress, round_report
-
-    with open_store(ctx, existing=True) as (home, store):
-        latest, night_now = store.latest_round(), last_night(store)
-        if night_now and not as_json:
-            echo(f"{night_now.sentence(is_running=home.running() is not None)}\n")
-        if latest is None:
-            raise ConselfError("this home has no round yet", "start one with: conself run")
-        wanted = latest.id if round_id is None else store.round(round_id).id
-        report, rows = round_report(store, wanted), progress(store, wanted)
-        if as_json:
-            night_values = dataclasses.asdict(night_now) if night_now else None
-            echo(json.dumps(report | {"progress": rows, "night": night_values}, indent=2))
-        else:
-            print_progress(rows)
-            print_report(report)
-
-
-@main.command()
 @json_option
 @click.pass_context
 def adapters(ctx: click.Context, as_json: bool) -> None:
@@ -523,6 +495,6 @@ def tui(ctx: click.Context) -> None:
 
 
 for command in (
-    problems, harvest, models, ask, serve, bench, settings, schedule, night, forget, prune, backup, restore
+    status, problems, harvest, models, ask, serve, bench, settings, schedule, night, forget, prune, backup, restore
 ):  # fmt: skip
     main.add_command(command)

@@ -40,8 +40,8 @@ class PlaygroundScreen(BaseScreen):
     HELP = (
         "Type a task and press Ctrl+S: the base model answers it, then the adapter. Esc leaves a field, i goes to the "
         "input: a call like double(3), or text for standard input. b runs the base model's program on it in the "
-        "sandbox, t the adapter's. Ctrl+B asks and compares 16 programs before one is shown, and keeps the question for "
-        "training. Nothing runs outside the sandbox."
+        "sandbox, t the adapter's. Ctrl+B asks and compares 16 programs before one is shown. Nothing runs outside the "
+        "sandbox."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "ask", "Ask", priority=True),
