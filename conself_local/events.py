@@ -108,6 +108,7 @@ class NoticeKind(Enum):
     UNDERFITTING = "underfitting", "warning", "latest"
     LENGTH_DRIFT = "length-drift", "warning", "latest"
     LARGE_GRADIENTS = "large-gradients", "warning", "latest"
+    BENCH = "bench", "notice", "each"
     EXPERIMENT = "experiment", "notice", "each"
 
     def __init__(self, label: str, severity: Severity, repeats: Repeats) -> None:

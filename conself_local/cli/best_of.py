@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.cells import cell_len
 
+from conself_local.cli.mine import keep_answered
 from conself_local.cli.options import open_store, sandbox_maker
 from conself_local.cli.output import echo
 from conself_local.errors import EXIT_STOPPED
@@ -89,15 +90,24 @@ def print_best_of(
     options: AskOptions,
     *,
     as_json: bool,
+    keeps: bool = True,
 ) -> None:
-    """Answer a question by the consensus of several programs, ask the user one question, and print what comes of it."""
-    from conself_local.serving.ask_best_of import AskBestOf
+    """Answer a question by the consensus of several programs, ask the user one question, and print what comes of it.
 
-    printer = _Printer(as_json)
+    keeps: whether the question is kept as a training problem, unless keeping is turned off in the home.
+    """
+    from conself_local.serving.ask_best_of import AskBestOf
+    from conself_local.store.kept_questions import AnsweredQuestion
+
+    printer, answered = _Printer(as_json), list[AnsweredQuestion]()
     make_sandbox = sandbox_maker(ctx, usable_cores())
-    asked = AskBestOf(home, model, adapter, question, options, make_sandbox, printer.text, printer.progress)
+    asked = AskBestOf(
+        home, model, adapter, question, options, make_sandbox, printer.text, printer.progress, answered.append
+    )
     verdict = asked.run()
     printer.verdict(verdict)
+    if answered and keeps:
+        keep_answered(ctx, answered[0])
     if asked.is_stopped:
         sys.exit(EXIT_STOPPED)
     if verdict.question and not as_json and sys.stdin.isatty() and sys.stderr.isatty():

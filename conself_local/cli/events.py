@@ -5,6 +5,7 @@ Not covered: what is worth a notice (the stages), and the logs in the home, whic
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -22,22 +23,26 @@ _SHOWN_BY_STATUS = 5
 @json_option
 @click.pass_context
 def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
-    """Show the progress of a round and its report so far.
+    """Show the progress of a round and its report so far, and what came of the last scheduled night.
 
     This also works while the round runs.
     """
     from conself_local.cli.progress import print_progress, print_report
     from conself_local.store.events import load_events
+    from conself_local.store.nights import last_night
     from conself_local.store.reports import progress, round_report
 
-    with open_store(ctx, existing=True) as (_, store):
-        latest = store.latest_round()
+    with open_store(ctx, existing=True) as (home, store):
+        latest, night = store.latest_round(), last_night(store)
+        if night and not as_json:
+            echo(f"{night.sentence(is_running=home.running() is not None)}\n")
         if latest is None:
             raise ConselfError("this home has no round yet", "start one with: conself run")
         wanted = latest.id if round_id is None else store.round(round_id).id
         report, rows, events = round_report(store, wanted), progress(store, wanted), load_events(store, wanted)
         if as_json:
-            echo(json.dumps(report | {"progress": rows, "events": events}, indent=2))
+            others = {"progress": rows, "events": events, "night": dataclasses.asdict(night) if night else None}
+            echo(json.dumps(report | others, indent=2))
         else:
             print_progress(rows)
             print_report(report)

@@ -20,14 +20,17 @@ import click
 
 from conself_local import __version__
 from conself_local.cli.adapters import adapters, export, import_adapter
+from conself_local.cli.bench import bench
 from conself_local.cli.events import log, status
 from conself_local.cli.group import Group
 from conself_local.cli.maintenance import backup, doctor, prune, restore
+from conself_local.cli.mine import forget
 from conself_local.cli.models import ask, models, serve
 from conself_local.cli.options import LayerName, json_option, model_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
 from conself_local.cli.pairs import PAIRS_OPTIONS, TRAIN_OPTIONS, train_on_pairs_file, write_pairs_of_round
 from conself_local.cli.problems import harvest, problems
+from conself_local.cli.schedule import night, schedule
 from conself_local.cli.settings import choice_options, experiment_schema_option, settings, take_choice
 from conself_local.errors import EXIT_FAILED, ConselfError
 from conself_local.machine.openvino import INSTALL
@@ -80,7 +83,16 @@ _engine_option = click.option(
 )
 _run_options = [
     model_option,
-    click.option("--problems", type=click.Path(path_type=Path), help="Problems file (default: the starter pack)."),
+    click.option(
+        "--problems",
+        type=click.Path(path_type=Path),
+        help="Problems file, or `mine` for the questions that you asked (default: the starter pack).",
+    ),
+    click.option(
+        "--with-mine",
+        is_flag=True,
+        help="Train on all questions that you asked too, whatever --problems says.",
+    ),
     *choice_options,
     click.option("--limit", type=int, help="Train on at most this many problems, drawn by the seed (default: all)."),
     click.option("--seed", type=int, help="Seed of the round's random choices (default: 0)."),
@@ -414,7 +426,7 @@ def tui(ctx: click.Context) -> None:
 
 
 for command in (
-    status, log, adapters, export, import_adapter, problems, harvest, models, ask, serve, settings, doctor, prune,
-    backup, restore,
+    status, log, adapters, export, import_adapter, problems, harvest, models, ask, serve, bench, settings, schedule,
+    night, forget, doctor, prune, backup, restore,
 ):  # fmt: skip
     main.add_command(command)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from conself_local.cli.best_of import MAX_BEST_OF, print_best_of
+from conself_local.cli.mine import keep_answered
 from conself_local.cli.options import json_option, model_option, open_home, open_store, sandbox_maker
 from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
@@ -125,6 +126,7 @@ def get(ctx: click.Context, name: str | None) -> None:
     help="Sample up to this many programs beside the answer, run them in the sandbox on inputs made for the question, "
     "and show the answer on which most agree (default: no other programs).",
 )
+@click.option("--no-keep", is_flag=True, help="Do not keep this question as a training problem of yours.")
 @_threads_option
 @_gpu_option
 @json_option
@@ -138,6 +140,7 @@ def ask(
     temperature: float,
     max_tokens: int,
     best_of: int | None,
+    no_keep: bool,
     threads: int | None,
     no_gpu: bool,
     as_json: bool,
@@ -145,9 +148,11 @@ def ask(
     """Ask the model with its current adapter.
 
     The answer appears while it is written. If QUESTION is -, it is read from standard input. With --best-of, the answer
-    is confirmed or replaced by what most of several programs give; Ctrl-C shows what is known so far.
+    is confirmed or replaced by what most of several programs give; Ctrl-C shows what is known so far. A question for a
+    Python function, with inputs, is kept in this home and can train (`conself problems mine`).
     """
     from conself_local.serving.ask import ask_model
+    from conself_local.serving.keeping import answered_alone
 
     if best_of and base:
         raise ConselfError("--best-of compares the programs of one model", "leave out --base or --best-of")
@@ -161,16 +166,16 @@ def ask(
         )  # fmt: skip
         if not adapter:
             echo(_NO_ADAPTER, err=True)
-        print_best_of(ctx, home, model_file, adapter, _question(question), options, as_json=as_json)
+        print_best_of(ctx, home, model_file, adapter, _question(question), options, as_json=as_json, keeps=not no_keep)
         return
     arms: dict[str, Path | None] = {"adapter": adapter} if adapter else {}
     if base or not adapter:
         arms["base"] = None
-    shown = None
+    shown, asked, answers = None, _question(question), dict.fromkeys(arms, "")
     for arm, text in ask_model(
         home,
         model_file,
-        _question(question),
+        asked,
         arms,
         temperature=temperature,
         max_new_tokens=max_tokens,
@@ -179,6 +184,7 @@ def ask(
     ):
         if shown is None and not adapter:
             echo(_NO_ADAPTER, err=True)
+        answers[arm] += text
         if as_json:
             shown = arm
             echo(json.dumps({"arm": arm, "text": text}))
@@ -189,6 +195,8 @@ def ask(
         echo(text, nl=False)
     if not as_json:
         echo()
+    if not no_keep:
+        keep_answered(ctx, answered_alone(asked, next(iter(answers.values()))))
 
 
 @click.command()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from conself_local.cli.mine import keep, mine
 from conself_local.cli.options import json_option, sandbox_maker
 from conself_local.cli.output import confirm, echo
 from conself_local.errors import EXIT_FAILED, ConselfError
@@ -27,7 +28,11 @@ keep_examples_option = click.option(
 
 @click.group()
 def problems() -> None:
-    """List, check or import a problems file."""
+    """List, check or import a problems file, or see the questions of yours that train."""
+
+
+problems.add_command(mine)
+problems.add_command(keep)
 
 
 @problems.command("list")

@@ -1,12 +1,15 @@
 """Read whether the laptop runs on its battery, and how often heat has slowed its processor.
 
-Source: `/sys` of Linux. Not covered: other systems, which report neither.
+Source: `/sys` of Linux. Not covered: heat on other systems, and their battery except in `on_mains`.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,14 @@ def read_power(system: Path = Path("/sys")) -> Power:
     return Power(
         bool(discharging), int(charge) if charge.isdigit() else None, sum(int(c) for c in counts if c.isdigit())
     )
+
+
+def on_mains(system: Path = Path("/sys")) -> bool:
+    """Return whether the computer is not known to run on its battery; a computer without one is on mains power."""
+    if sys.platform == "linux":
+        return not read_power(system).on_battery
+    battery = psutil.sensors_battery()
+    return battery is None or battery.power_plugged is not False
 
 
 def _read(path: Path) -> str:

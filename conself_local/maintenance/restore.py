@@ -34,6 +34,7 @@ from conself_local.maintenance.prune import TEMPORARY
 from conself_local.model_files.bundled import BUNDLED_SHA256, bundled_model
 from conself_local.model_files.model import has_sha256
 from conself_local.store.copying import adopt, copy_into, is_empty, open_copy
+from conself_local.store.kept_questions import MINE
 from conself_local.store.store import RoundInfo, Row, Store
 
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")
@@ -210,6 +211,6 @@ def _notes(adapters: Sequence[_Adapter], rounds: Sequence[RoundInfo]) -> list[st
         notes.append(f"the model {path} is not on this computer: put it there before you use its rounds and adapters")
     for round_ in rounds:
         problems = round_.request.get("problems")
-        if round_.state == "running" and problems and not Path(problems).is_file():
+        if round_.state == "running" and problems not in (None, MINE) and not Path(problems).is_file():
             notes.append(f"the problems file {problems} is not on this computer: put it there to continue the round")
     return notes

@@ -1,7 +1,7 @@
 """Take expected outputs out of statements: training must not see them. The calls and inputs of examples stay.
 
 Found are outputs below `>>>` examples, behind calls as in `f(2) == 4`, and under the labels of competition problems
-(`sample_outputs.py`). A line that defines the function by calls with variables stays as it is.
+(`sample_outputs.py`). A line that defines the function by a call with variables and a sign stays as it is.
 Not covered: outputs in words, as in "returns 3 for 2".
 """
 
@@ -87,10 +87,10 @@ def _name_of(target: ast.expr) -> str:
 def _without_result(line: str, name: str) -> str:
     """Return a line of text without the values that follow calls with literals and a sign such as `==` or `->`.
 
-    `f(n) == f(n - 1) + 1` defines the function, so a line with such a call stays, as does `f("a") == f("A")`.
+    `f(n) == f(n - 1) + 1` defines the function, so a line with such a call and sign stays, as does `f("a") == f("A")`.
     """
     calls = calls_in_text(line, name) if name else []
-    if not calls or any(_has_variables(call) for call, _ in calls):
+    if not calls or any(_has_variables(call) and RESULT.match(line[end:]) for call, end in calls):
         return line
     kept, at = "", 0
     for _, end in calls:

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import psutil
 
@@ -32,14 +33,14 @@ def running(home: Home) -> int | None:
     return process.pid if process else None
 
 
-def start(home: Home, arguments: list[str]) -> int:
+def start(home: Home, arguments: list[str], options: Sequence[str] = ()) -> int:
     """Start a round, or continue the unfinished one; return its process id.
 
-    `arguments` are those of `conself run`. Raises ConselfError if the disk is too full: the round itself could not
-    even write down why it ended.
+    `arguments` are those of `conself run`, and `options` stand before the verb. Raises ConselfError if the disk is too
+    full: the round itself could not even write down why it ended.
     """
     verify_disk(home.path)
-    command = [sys.executable, "-m", "conself_local", "--home", str(home.path), "run", *arguments]
+    command = [sys.executable, "-m", "conself_local", "--home", str(home.path), *options, "run", *arguments]
     (home.path / "conductor.log").unlink(missing_ok=True)  # the log of earlier versions
     with os.fdopen(create_log(home.logs, ROUND_LOG), "wb") as log:
         process = subprocess.Popen(

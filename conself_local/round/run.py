@@ -280,7 +280,7 @@ def _evaluate_all(context: RoundContext, round_: RoundInfo, benchmarks: list[Ben
         "adapter": context.store.adapter_file(adapter_id),
     }
     with _open_judged(context, round_.settings, adapters.values()) as sampler:
-        source = _answer_source(context, sampler)
+        source = answer_source(context, sampler)
         for benchmark in pending:
             evaluate(
                 context.store,
@@ -294,7 +294,7 @@ def _evaluate_all(context: RoundContext, round_: RoundInfo, benchmarks: list[Ben
             )
 
 
-def _answer_source(context: RoundContext, sampler: Sampler) -> str:
+def answer_source(context: RoundContext, sampler: Sampler) -> str:
     """Return engine and weights format of what samples the answers; the servers, if servers do."""
     if (endpoint := context.compute.endpoint) and isinstance(sampler, EndpointSampler):
         return f"{endpoint.model_name} of {sampler.describe()}"
@@ -310,7 +310,7 @@ def sample_base(context: RoundContext, round_: RoundInfo, benchmarks: list[Bench
     context = fix_engine(context, round_)
     base = {"base": context.store.adapter_file(round_.base_adapter_id)}
     with _open_judged(context, round_.settings, base.values()) as sampler:
-        source = _answer_source(context, sampler)
+        source = answer_source(context, sampler)
         for benchmark in benchmarks:
             sample_and_run(
                 context.store, round_, benchmark, sampler, base, context.make_sandbox, context.on_event, source=source

@@ -21,11 +21,13 @@ from conself_local.problems.formats.human_eval import packaged_file
 from conself_local.problems.load import LoadedProblems, load_problems, load_starter, sample_indices
 from conself_local.problems.overlap import Overlap, Repeats, exclusion_reason
 from conself_local.problems.problem import Problem
+from conself_local.round.own_questions import own_problems
 from conself_local.round.presets import SettingsChoice
 from conself_local.settings import LAPTOP, Settings, change_settings, get_value
 from conself_local.stages.answers import evaluation_seed
 from conself_local.stages.benchmark import ARMS, Benchmark
 from conself_local.store.events import store_notice
+from conself_local.store.kept_questions import MINE, PREFIX
 from conself_local.store.model_changes import accepted_adapter, verify_unchanged
 from conself_local.store.store import RoundInfo, Store
 from sandbox import MakeSandbox
@@ -42,6 +44,9 @@ class Request:
 
     model: Path | None = None
     problems: Path | None = None
+    """A problems file, or `mine` for the user's own questions alone."""
+    with_mine: bool = False
+    """Whether the user's own questions train too, beside the file or the starter pack."""
     choice: SettingsChoice = field(default_factory=SettingsChoice)
     """The preset and the settings that differ from it."""
     limit: int | None = None
@@ -87,18 +92,22 @@ def _start(
     if request.trains:
         verify_trainable(model)
     loaded = _load(request.problems, make_sandbox)
+    mine, excluded_mine = own_problems(store) if _takes_mine(request) else ([], [])
     seed = 0 if request.seed is None else request.seed
     names = request.benchmarks if request.benchmarks is not None else DEFAULT_BENCHMARKS
     benchmarks = load_benchmarks(names, loaded, settings.evaluation.samples, make_sandbox)
-    clean, excluded = without_overlap(loaded.of("train"), [p for b in benchmarks for p in b.problems])
-    training = pick_problems(clean, request.limit, seed)
+    clean, excluded = without_overlap([*mine, *loaded.of("train")], [p for b in benchmarks for p in b.problems])
+    training = _pick_training(clean, request.limit, seed)
+    excluded = excluded_mine + excluded
     if not training:
+        verb = "mine" if request.problems == Path(MINE) else "check"
         raise ConselfError(
-            f"{request.problems} has no training problem that can be used", "run `conself problems check` to see why"
+            f"{request.problems} has no training problem that can be used", f"run `conself problems {verb}` to see why"
         )
     base = None if request.from_base else accepted_adapter(store, model)
     stored_request: dict[str, Any] = {
-        "problems": str(request.problems.resolve()) if request.problems else None,
+        "problems": _stored_problems(request.problems),
+        "with_mine": request.with_mine,
         "limit": request.limit,
         "benchmarks": list(names),
         "evaluation_samples": sum(len(ARMS) * len(b.problems) * (1 + b.samples) for b in benchmarks),
@@ -133,7 +142,8 @@ def _reopen(
         name
         for name, given, stored in (
             ("--model", request.model and _stored_path(request.model), str(round_.model_path)),
-            ("--problems", request.problems and str(request.problems.resolve()), stored_request["problems"]),
+            ("--problems", _stored_problems(request.problems), stored_request["problems"]),
+            ("--with-mine", request.with_mine or None, stored_request.get("with_mine", False)),
             ("--preset", request.choice.preset, round_.settings.preset),
             ("--limit", request.limit, stored_request["limit"]),
             ("--seed", request.seed, round_.seed),
@@ -177,8 +187,28 @@ def without_overlap(training: Sequence[Problem], judged_on: Sequence[Problem]) -
     return clean, excluded
 
 
+def _takes_mine(request: Request) -> bool:
+    return request.with_mine or request.problems == Path(MINE)
+
+
+def _stored_problems(path: Path | None) -> str | None:
+    """Return how a round stores which problems were asked for: a whole path, or `mine`."""
+    if path is None:
+        return None
+    return MINE if path == Path(MINE) else str(path.resolve())
+
+
+def _pick_training(clean: Sequence[Problem], limit: int | None, seed: int) -> list[Problem]:
+    """Return the problems to train on: the limit draws from those of the file, and all of the user's own stay."""
+    mine = [problem for problem in clean if problem.id.startswith(PREFIX)]
+    others = [problem for problem in clean if not problem.id.startswith(PREFIX)]
+    return mine + pick_problems(others, limit, seed)
+
+
 def _load(path: Path | None, make_sandbox: MakeSandbox) -> LoadedProblems:
-    """Return the problems of the user's file, or the starter pack if none was given."""
+    """Return the problems of the user's file, the starter pack if none was given, or nothing for `mine`."""
+    if path == Path(MINE):
+        return LoadedProblems((), ())
     return load_problems(path, make_sandbox) if path else LoadedProblems(tuple(load_starter()), ())
 
 

@@ -27,6 +27,7 @@ from conself_local.stages.prompting import prefix_of
 from conself_local.stages.ranking import load_ranking
 from conself_local.stages.score import load_evidence, pairs_of
 from conself_local.stages.seeds import seed_for
+from conself_local.store.forgetting import FORGOTTEN
 from conself_local.store.model_changes import changed_models
 from conself_local.store.store import RoundInfo, Row, Store
 
@@ -158,6 +159,8 @@ def _verify_metrics(store: Store, round_: RoundInfo) -> Iterator[str]:
         entropy_threshold=selection.entropy_threshold,
         max_crash_rate=selection.max_crash_rate,
     )
+    # min-max compares the problems of a round with each other, and the user may have deleted some since
+    is_whole = selection.entropy_normalisation == "log2" or store.stage_summary(round_.id, FORGOTTEN) is None
     stored = {r["problem_id"]: r for r in store.rows("select * from metrics where round_id = ?", round_.id)}
     for id, score in scores.items():
         row = stored.get(id)
@@ -168,7 +171,9 @@ def _verify_metrics(store: Store, round_: RoundInfo) -> Iterator[str]:
             yield f"metrics: {id} has entropy {row['entropy_bits']}, but {score.entropy_bits} is derived"
         if not _close(row["crash_rate"], score.crash_rate) or row["valid"] != score.valid:
             yield f"metrics: {id} has crash rate {row['crash_rate']}, but {score.crash_rate} is derived"
-        if not _close(row["normalised"], normalised.get(id)) or bool(row["selected"]) != (id in selected):
+        if is_whole and (
+            not _close(row["normalised"], normalised.get(id)) or bool(row["selected"]) != (id in selected)
+        ):
             yield (
                 f"metrics: {id} has selected={row['selected']} at normalised entropy {row['normalised']}, "
                 f"but {int(id in selected)} at {normalised.get(id)} is derived"

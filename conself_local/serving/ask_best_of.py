@@ -26,6 +26,7 @@ from conself_local.serving.ask import PROMPT_TOKENS, TOP_P
 from conself_local.serving.best_of import BLOCK, BestOf
 from conself_local.serving.program_runner import ProgramRunner
 from conself_local.serving.verdict import Choice, OpenQuestion, Verdict
+from conself_local.store.kept_questions import AnsweredQuestion
 from sandbox import MakeSandbox
 
 STOPPED = "stopped"
@@ -50,7 +51,8 @@ class AskBestOf:
     """One question on a model with an adapter, or None for the base model.
 
     `run` blocks until the answer is decided or `stop` was called. on_text is called with new text of the first answer,
-    on_progress with a sentence after each block; both in the thread of `run`.
+    on_progress with a sentence after each block, and `keep` with a question whose programs were compared to the end;
+    all in the thread of `run`.
     """
 
     def __init__(
@@ -63,9 +65,10 @@ class AskBestOf:
         make_sandbox: MakeSandbox,
         on_text: Callable[[str], None],
         on_progress: Callable[[str], None],
+        keep: Callable[[AnsweredQuestion], None] = lambda answered: None,
     ) -> None:
         self._home, self._model, self._adapter, self._question = home, model, adapter, question
-        self._options, self._on_text, self._on_progress = options, on_text, on_progress
+        self._options, self._on_text, self._on_progress, self._keep = options, on_text, on_progress, keep
         self._runner = ProgramRunner(make_sandbox)
         self._room = min(model.context_length, PROMPT_TOKENS + options.max_new_tokens)
         self._best: BestOf | None = None
@@ -84,10 +87,14 @@ class AskBestOf:
             self._runner.start()
             engine = self._open_engine()
             try:
-                return asyncio.run(self._answer(engine))
+                verdict = asyncio.run(self._answer(engine))
             except KeyboardInterrupt:
                 self.is_stopped = True
                 return self._so_far()
+            answered = self._best.answered() if self._best and not self.is_stopped else None
+            if answered:
+                self._keep(answered)
+            return verdict
         finally:
             self._runner.close()
 

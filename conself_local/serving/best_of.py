@@ -21,9 +21,11 @@ from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPromp
 from conself_local.sampling.shared_engine import SharedEngine
 from conself_local.serving import verdict as text
 from conself_local.serving.evidence import Evidence, SampledProgram, with_result
+from conself_local.serving.keeping import answered_by_vote
 from conself_local.serving.program_runner import ProgramRunner
 from conself_local.serving.question import AskedFunction, asked_function, examples_of, question_inputs, with_types
 from conself_local.serving.verdict import Choice, OpenQuestion, Verdict
+from conself_local.store.kept_questions import AnsweredQuestion
 from sandbox import Program, ProgramResult
 
 MOST = 16
@@ -74,6 +76,12 @@ class BestOf:
         if self._evidence is None or not self._evidence.samples:
             return Verdict("single", self.first_answer, self._why_not)
         return self._evidence.verdict()
+
+    def answered(self) -> AnsweredQuestion | None:
+        """Return the question as it is kept for training; None if its programs were not compared."""
+        if self._evidence is None or not self._evidence.samples:
+            return None
+        return answered_by_vote(self.question, self._evidence)
 
     def take_word(self, question: OpenQuestion, choice: Choice) -> Verdict:
         """Count the user's answer to the one question, and return the answer to show now."""

@@ -6,12 +6,13 @@ Not covered: sampling and running (`best_of.py`), and the vote itself (`method/b
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from conself_local.evaluation.judge import outputs_match
 from conself_local.method.behaviour import Behaviour, comparison_key
-from conself_local.method.best_of import Candidate, Tally, deciding_input, tally, useful_inputs
+from conself_local.method.best_of import Candidate, Tally, deciding_input, tally, useful_inputs, votes
 from conself_local.serving import verdict as text
 from conself_local.serving.question import AskedFunction, QuestionInputs
 from conself_local.serving.verdict import Choice, Kind, OpenQuestion, Verdict
@@ -86,6 +87,13 @@ class Evidence:
     def is_sure(self) -> bool:
         """Whether further samples would hardly change the answer."""
         return self._count().tally.is_sure
+
+    def group_sizes(self) -> tuple[int, ...]:
+        """Return how many samples behave alike, the largest group first; samples without a vote are in no group."""
+        useful = self._count().useful
+        found = (self.behaviour(sample.result) for sample in self.samples)
+        groups = Counter(_at(behaviour, useful) for behaviour in found if behaviour is not None)
+        return tuple(sorted((size for behaviour, size in groups.items() if votes(behaviour)), reverse=True))
 
     def verdict(self) -> Verdict:
         """Return the answer to show by what is known now."""

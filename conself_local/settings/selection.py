@@ -155,9 +155,9 @@ class PairSettings:
     user_weight: float = setting(
         0.0,
         label="Weight of your own answers",
-        meaning="Weight of the pairs from the user's own answers to `conself ask --best-of`; 0: they train nothing.",
+        meaning="Weight of the pairs that follow from your answers to `conself ask --best-of`; 0: they train nothing.",
         at_least=0,
         at_most=1,
-        time="Training takes slightly longer.",
-        reason="Without it, nothing but the model's own agreement trains the model.",
+        time="Training takes slightly longer if you have answered questions.",
+        reason="The method needs no word of yours, so you decide whether your answers train.",
     )

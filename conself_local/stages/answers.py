@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conself_local.events import ItemStored, Notice, NoticeKind, OnEvent, StageStarted
-from conself_local.hashes import content_id, file_sha256
+from conself_local.hashes import content_id
+from conself_local.model_files.model import adapter_sha256
 from conself_local.problems.problem import Problem
 from conself_local.sampling.extract import extract_program
 from conself_local.sampling.sampler import Completion, Sampler, SampleRequest
@@ -73,7 +74,7 @@ def sampling_settings(settings: Settings, sample_index: int) -> dict[str, float 
 
 def answer_address(
     model: tuple[str, str],
-    adapter_sha256: str | None,
+    adapter_hash: str | None,
     prompt: tuple[str, Sequence[int]],
     sampling: dict[str, float | int | bool],
     seed: int,
@@ -86,7 +87,7 @@ def answer_address(
     """
     greedy = not sampling["temperature"]
     decisive = {name: value for name, value in sampling.items() if not (greedy and name == "top_p")}
-    parts = [*model, adapter_sha256, prompt[0], list(prompt[1]), decisive, None if greedy else seed, source]
+    parts = [*model, adapter_hash, prompt[0], list(prompt[1]), decisive, None if greedy else seed, source]
     return content_id("answer", parts)
 
 
@@ -135,7 +136,7 @@ def _wanted(
     model = _model_of(store, round_)
     prompts: dict[str, _Prompt] = {}
     for arm, adapter in adapters.items():
-        adapter_sha256 = file_sha256(adapter) if adapter else None
+        adapter_hash = adapter_sha256(adapter) if adapter else None
         for problem in benchmark.problems:
             for sample_index in range(GREEDY, benchmark.samples):
                 key = f"{round_.id}/{benchmark.name}/{arm}/{problem.id}/{sample_index}"
@@ -155,7 +156,7 @@ def _wanted(
                     "prompt_id": prompt.id,
                     "source": source,
                     "answer_id": answer_address(
-                        model, adapter_sha256, (prompt.prefix, prompt.token_ids), sampling, request.seed, source
+                        model, adapter_hash, (prompt.prefix, prompt.token_ids), sampling, request.seed, source
                     ),
                 }
                 yield _Wanted(place | row, problem, request)

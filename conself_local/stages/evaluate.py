@@ -117,8 +117,8 @@ def _execute(
 
 
 def _judge(store: Store, round_: RoundInfo, benchmark: Benchmark) -> None:
-    """Store for every answer of the benchmark whether it is right."""
+    """Store for every answer of the benchmark whether it is right, if its problem has a reference."""
     with store.transaction():
-        for problem in benchmark.problems:
+        for problem in (one for one in benchmark.problems if one.reference is not None):
             for id, _, correct in judged_correct(store, round_, benchmark.name, problem):
                 store.db.table("evaluation_samples").update(id, {"correct": correct})

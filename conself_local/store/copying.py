@@ -20,6 +20,9 @@ from conself_local.store.store import Store
 _MAX_VALUE_BYTES = 2**27
 """The largest value that a copy from elsewhere may hold or compute; those of a round are far smaller."""
 
+_PRECIOUS = ("rounds", "adapters", "problems", "kept_questions", "user_answers")
+"""Tables whose rows would be lost if a copy replaced them."""
+
 
 def copy_store(store: Store, target: Path) -> None:
     """Write the store as it is at this moment to the new file `target`, while other processes may write to it.
@@ -65,7 +68,7 @@ def _own_columns() -> dict[str, list[str]]:
 
 def is_empty(store: Store) -> bool:
     """Return whether the store holds nothing that could be lost."""
-    return not any(store.value(f"select 1 from {table}") for table in ("rounds", "adapters", "problems"))
+    return not any(store.value(f"select 1 from {table}") for table in _PRECIOUS)
 
 
 @contextmanager

@@ -194,3 +194,20 @@ def forms_of_adapters(db: Database) -> None:
         db.execute(f"alter table adapters rename column gguf_{column} to {column}")
     form = "form text not null default 'gguf' check (form in ('gguf', 'mlx'))"
     db.execute(f"alter table adapters add column {form}")
+
+
+@migrations(name="0012_use")
+def learning_from_use(db: Database) -> None:
+    """Add the tables of kept questions, of choices that hold for the home, and of scheduled nights."""
+    db.execute(
+        """create table kept_questions (
+             id integer primary key, question text not null unique, problem text not null,
+             edited integer not null default 0, taken integer not null default 1, votes text not null,
+             created_at_utc text not null)"""
+    )
+    db.execute("create table choices (name text primary key, value text not null)")
+    db.execute(
+        """create table nights (
+             id integer primary key, started_at_utc text not null, ended_at_utc text,
+             round_id integer references rounds(id), summary text not null)"""
+    )

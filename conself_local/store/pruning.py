@@ -51,7 +51,7 @@ _EMPTY_ROUNDS = (
     """delete from executions where instr(limits, '/grown/')
         and substr(limits, instr(limits, '/grown/') + 7) in (select cast(value as text) from json_each(?1))""",
 )  # fmt: skip
-_UNUSED_ROWS = (
+UNUSED_ROWS = (
     # the right program of a benchmark's problem was not sampled, and answers are judged by it
     """delete from programs where id not in (select program_id from samples where program_id is not null)
        and id not in (select program_id from evaluation_samples where program_id is not null)
@@ -109,7 +109,7 @@ def empty_rounds(store: Store, rounds: Sequence[int]) -> None:
         with store.transaction():
             for sql in _EMPTY_ROUNDS:
                 store.db.execute(sql, [json.dumps(list(rounds))])
-            for sql in _UNUSED_ROWS:
+            for sql in UNUSED_ROWS:
                 store.db.execute(sql)
             for round_id in rounds:
                 store.finish_stage(round_id, PRUNED, "the samples of this abandoned round were removed to free space")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from textual.app import App
 from textual.widgets import TextArea
 
+from conself_local.problems.problem import Problem
 from conself_local.serving.verdict import Choice, OpenQuestion, Verdict
+from conself_local.store.kept_questions import AnsweredQuestion, Votes, load_questions
 from sandbox import SandboxError
 from tests.tui.conftest import press, settle
 from tui.app import ConselfApp
+from tui.screens import playground
 from tui.widgets.best_of import BestOfDialog
 from tui.widgets.source_view import SourceView
 
@@ -97,6 +101,31 @@ async def test_an_error_is_shown() -> None:
         await settle(pilot)
         assert "! this computer lacks landlock" in _text(app)
         assert not app.screen.query_one("#best-second", SourceView).display
+
+
+async def test_a_question_of_the_playground_is_kept_as_a_training_problem(
+    empty_app: ConselfApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = Problem("mine", "Write double(n).", "function", ((3,),), "train", "double", "def double(n):")
+
+    class _Answered(_Asked):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(Verdict("confirmed", "x", "4 of 4 agree"))
+            self.on_text, self.on_progress, self._keep_question = arguments[-3:]
+
+        def run(self) -> Verdict:
+            self._keep_question(AnsweredQuestion("Double?", problem, Votes("confirmed", 4, 4, (4,))))
+            return super().run()
+
+    monkeypatch.setattr(playground, "AskBestOf", _Answered)
+    async with empty_app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "7", "ctrl+b")
+        while "4 of 4 agree" not in _text(empty_app):
+            await pilot.pause(0.01)
+        await settle(pilot)
+        with empty_app.app_state.reading() as store:
+            (kept,) = load_questions(store)
+        assert (kept.question, kept.votes.agree) == ("Double?", 4)
 
 
 @pytest.mark.model

@@ -14,6 +14,7 @@ from textual.widgets import Input, TabbedContent, TextArea
 from conself_local.events import Notice, NoticeKind
 from conself_local.round import process as round_process
 from conself_local.store.events import store_notice
+from conself_local.store.nights import begin_night, end_night
 from tests.fakes.bare_mlx_folder import write_bare_folder
 from tests.fakes.tiny_model import write_tiny_model
 from tests.tui.conftest import press, settle, text_of, wait_for
@@ -347,6 +348,16 @@ async def test_a_round_is_started_paused_and_continued_by_keys_and_outlives_the_
         finally:
             round_process.stop(home)
             wait_for(lambda: not round_process.running(home))
+
+
+async def test_the_first_screen_shows_what_came_of_the_night(empty_app: ConselfApp) -> None:
+    with empty_app.app_state.reading() as store:
+        end_night(store, begin_night(store), None, "round 3 accepted: +2.1 points \x1b[2J")
+    async with empty_app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        shown = text_of(empty_app, "#night")
+        assert shown.startswith("The night of ") and "round 3 accepted: +2.1 points" in shown and "\x1b" not in shown
+        assert "Model (press Enter)" in text_of(empty_app)
 
 
 @pytest.mark.screen

@@ -22,6 +22,8 @@ from conself_local.serving.best_of import MOST
 from conself_local.serving.try_program import make_sandbox, try_program
 from conself_local.serving.user_word import keep_word
 from conself_local.serving.verdict import Choice, OpenQuestion
+from conself_local.store.kept_questions import AnsweredQuestion
+from conself_local.store.kept_questions import keep_question as store_question
 from conself_local.store.store import Store
 from tui.screens.base import EXPECTED_ERRORS, BaseScreen, format_error
 from tui.widgets.best_of import BestOfDialog
@@ -123,10 +125,20 @@ class PlaygroundScreen(BaseScreen):
                 lambda _: self.notify("Your answer is kept in this home as your own word."),
             )
 
+        def keep_question(answered: AnsweredQuestion) -> None:
+            self.app.call_from_thread(
+                self.run_with_store, lambda store: store_question(store, answered), self._question_kept
+            )
+
         def make(on_text: Callable[[str], None], on_progress: Callable[[str], None]) -> AskBestOf:
-            return AskBestOf(self.app_state.home, model, adapter, task, options, make_sandbox, on_text, on_progress)
+            home = self.app_state.home
+            return AskBestOf(home, model, adapter, task, options, make_sandbox, on_text, on_progress, keep_question)
 
         self.app.push_screen(BestOfDialog(make, keep, EXPECTED_ERRORS, format_error))
+
+    def _question_kept(self, number: int | None) -> None:
+        if number is not None:
+            self.notify(f"Kept as your question {number}: it can train. `conself problems mine` shows it.")
 
     @work(thread=True, exclusive=True, group="ask")
     def _ask(self, task: str) -> None:

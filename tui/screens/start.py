@@ -25,6 +25,7 @@ from conself_local.round import process as round_process
 from conself_local.round.forecast import forecast, starter_size
 from conself_local.round.views import summary_of_home
 from conself_local.sampling.tuning import describe_choice
+from conself_local.store.nights import last_night
 from conself_local.store.store import Store
 from tui.screens.base import EXPECTED_ERRORS, BaseScreen, format_error
 from tui.widgets.pick_file import PickFile
@@ -48,6 +49,7 @@ class StartScreen(BaseScreen):
 
     def compose_body(self) -> ComposeResult:
         yield Plain("conself: a coding model teaches itself, on this computer, offline.", id="welcome")
+        yield Plain("", id="night")
         with Horizontal():
             with Vertical(id="choices"):
                 yield PlainLabel("Model (press Enter)")
@@ -74,14 +76,14 @@ class StartScreen(BaseScreen):
         self._describe_computer()
 
     def load(self, store: Store) -> Any:
-        return (
-            summary_of_home(store),
-            round_process.running(self.app_state.home),
-            round_process.failure(self.app_state.home),
-        )
+        running, night = round_process.running(self.app_state.home), last_night(store)
+        said = night.sentence(is_running=running is not None) if night else ""
+        return summary_of_home(store), running, round_process.failure(self.app_state.home), said
 
     def show(self, data: Any) -> None:
-        home, running, failure = data
+        home, running, failure, night = data
+        self.query_one("#night", Plain).update(night[:1].upper() + night[1:])
+        self.query_one("#night", Plain).display = bool(night)
         if running:
             self.set_status(f"Round {home['latest']} is running. Press 2 to see it.")
         elif failure:

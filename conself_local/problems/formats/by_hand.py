@@ -1,4 +1,4 @@
-"""Read problems that a person has written by hand in a TOML file.
+"""Read problems that a person has written by hand in a TOML file, and write one to be changed by hand.
 
     [[problem]]
     statement = "Return n times 2."
@@ -15,7 +15,7 @@ import ast
 from typing import Any
 
 from conself_local.problems.formats import own
-from conself_local.problems.literals import parse_code
+from conself_local.problems.literals import input_text, parse_code
 from conself_local.problems.problem import Problem
 
 
@@ -52,3 +52,34 @@ def _defined(starter: str) -> str:
 
 def _call(text: str) -> str:
     return f"({text.strip().rstrip(',')},)" if text.strip() else "()"
+
+
+def text_of(problem: Problem) -> str:
+    """Return a problem as the text of a TOML file from which `problem_of` makes the same problem, but for its id.
+
+    Not written: the id, and where a problem is from.
+    """
+    lines = ["[[problem]]", f"statement = {_long(problem.statement)}"]
+    if problem.kind == "function":
+        lines += [f"starter_code = {_long(problem.starter_code)}", f"entry_point = {_short(problem.entry_point)}"]
+    texts = [input_text(value) for value in problem.inputs]
+    if problem.kind == "function":
+        texts = [text[1:-1].rstrip(",") for text in texts]
+    lines += ["inputs = [", *(f"  {_short(text)}," for text in texts), "]"]
+    return "\n".join(lines) + "\n"
+
+
+def _long(text: str) -> str:
+    """Return a text as a string of TOML that may have several lines; a line feed after the first quotes is none."""
+    escaped = "\n".join(map(_escaped, text.split("\n"))).replace('"""', '\\"\\"\\"')
+    if escaped.endswith('"'):
+        escaped = f'{escaped[:-1]}\\"'
+    return f'"""\n{escaped}"""'
+
+
+def _short(text: str) -> str:
+    return '"' + _escaped(text).replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def _escaped(text: str) -> str:
+    return "".join("\\\\" if c == "\\" else c if c in "\n\t" or c.isprintable() else f"\\U{ord(c):08x}" for c in text)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,12 @@ def packaged_file() -> Path:
                 raise ConselfError(f"{path} is not the expected HumanEval file (its sha256 differs)", _INSTALL_HINT)
             return path
     raise ConselfError("HumanEval is not installed", _INSTALL_HINT)
+
+
+def texts_of(records: Iterable[dict[str, Any]]) -> Iterator[Problem]:
+    """Yield the problems with an input that stands for all, so that their texts can be compared; nothing runs."""
+    for record in records:
+        yield _problem(record, ((),))
 
 
 def problems_of(records: Sequence[dict[str, Any]], make_sandbox: MakeSandbox) -> list[Problem | str]:

@@ -111,6 +111,7 @@ CALLS = {
     "f(0) is undefined, so raise ValueError": None,
     "f('a') == f('A'), case does not matter": None,
     "f(2) should return NOT THIS": "f(2)",
+    "Write f(n), for example f(2) == NOT THIS": "Write f(n), for example f(2)",
     "f([1], true); // NOT THIS": "f([1], true)",
     "Solution().f(2) ---> NOT THIS": "Solution().f(2)",
     "f(2) == [NOT, (2, THIS)], f(3) == 'NOT, THIS'; more": "f(2), f(3); more",
