@@ -188,6 +188,8 @@ def print_report(report: dict[str, Any]) -> None:
         echo(f"the held-out split has been evaluated {report['held_out_judged']} times in this home")
     if report["adapter"]:
         echo(f"adapter            {report['adapter']['gguf_path']} ({report['adapter']['state']})")
+    if "guard" in report["stages"]:
+        echo(f"guard              {report['stages']['guard']}")
     if "decide" in report["stages"]:
         echo(f"verdict            {report['stages']['decide']}")
 

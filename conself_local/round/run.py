@@ -11,7 +11,7 @@
     consensus is rejected.
  7. train: a LoRA adapter is trained on the pairs (Con-DPO).
  8. evaluate: the model before the round and the model with the adapter answer the same benchmark problems.
- 9. decide: the adapter is accepted if it is not worse on the validation split, else rejected.
+ 9. decide: the adapter is accepted if it is not worse on the validation split and kept its variety, else rejected.
 
 No stage before the evaluation ever sees a right answer: training problems have test inputs, but no expected outputs.
 Every stage reads what the stage before it stored, and stores its own results item by item. So a round that was
@@ -37,6 +37,7 @@ from conself_local.machine.power import read_power
 from conself_local.machine.room import verify_disk
 from conself_local.model_files.converted_weights import ORIGINAL
 from conself_local.round.context import Endpoint, RoundContext
+from conself_local.round.decide import decide
 from conself_local.round.engine import fix_engine
 from conself_local.sampling.config import LLAMA_CPP, SamplingConfig
 from conself_local.sampling.endpoint import EndpointSampler
@@ -309,25 +310,7 @@ def sample_base(context: RoundContext, round_: RoundInfo, benchmarks: list[Bench
 
 
 def _decide(context: RoundContext, round_: RoundInfo, adapter_id: int | None) -> None:
-    """Accept the adapter if its mean pass@1 on the validation problems is not below that of the base, else reject it.
-
-    Without an adapter, or without a result on the validation split, nothing is decided, and the verdict says so.
-    """
-    store = context.store
-    raw = store.value("select result from evaluations where round_id = ? and benchmark = 'validation'", round_.id)
-    if adapter_id is None:
-        summary = "no adapter was trained, so the model is unchanged"
-    elif raw is None:
-        summary = "the validation split was not evaluated, so the adapter remains a candidate"
-    else:
-        difference = json.loads(raw)["difference"]
-        accepted = difference >= 0
-        store.set_adapter_state(adapter_id, "accepted" if accepted else "rejected")
-        points = f"{100 * difference:+.1f} points pass@1 on the validation split"
-        summary = (
-            f"accepted: {points}, not below zero; the next round starts from this adapter"
-            if accepted
-            else f"rejected: {points}, below zero, if only by chance; the model is unchanged"
-        )
-    store.finish_stage(round_.id, "decide", summary)
+    """Accept or reject the adapter (`decide.py`) and store the verdict in words."""
+    summary = decide(context.store, round_, adapter_id)
+    context.store.finish_stage(round_.id, "decide", summary)
     context.on_event(StageDone("decide", summary))

@@ -175,13 +175,17 @@ def _verify_metrics(store: Store, round_: RoundInfo) -> Iterator[str]:
         numbers = clusters(evidence[id].behaviours)
         if row["samples"] != evidence[id].sampled or row["clusters"] != len(set(numbers) - {None}):
             yield f"metrics: {id} has counts that differ from those of its samples"
-        yield from _verify_scores(store, evidence[id].rows, evidence[id].consensus(round_.settings), numbers)
+        values = evidence[id].consensus(round_.settings)
+        yield from _verify_scores(store, round_.id, evidence[id].rows, values, numbers)
 
 
-def _verify_scores(store: Store, rows: list[Row], values: list[float], numbers: list[int | None]) -> Iterator[str]:
+def _verify_scores(
+    store: Store, round_id: int, rows: list[Row], values: list[float], numbers: list[int | None]
+) -> Iterator[str]:
     """Compare the stored scores of one problem's samples with derived consensus `values` and cluster `numbers`."""
+    sql = "select cluster, consensus from sample_scores where round_id = ? and sample_id = ?"
     for row, value, number in zip(rows, values, numbers, strict=True):
-        stored = store.rows("select cluster, consensus from sample_scores where sample_id = ?", row["id"])
+        stored = store.rows(sql, round_id, row["id"])
         if not stored or not _close(stored[0]["consensus"], value) or stored[0]["cluster"] != number:
             yield f"sample_scores: {row['id']} has {stored}, but consensus {value} in cluster {number} is derived"
 

@@ -7,6 +7,7 @@ limits is not run again. Not covered: how programs are isolated (`sandbox/`), an
 from __future__ import annotations
 
 import contextlib
+import json
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from conself_local.errors import ConselfError
 from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings
+from conself_local.store.pooling import pooled_programs
 from conself_local.store.store import RoundInfo, Row, Store
 from sandbox import NOT_COMPILED, Limits, MakeSandbox, Output, Program, ProgramResult, Status
 
@@ -45,8 +47,11 @@ def execute_programs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox,
     limits = limits_of(round_.settings)
     total = int(store.value(f"select count(distinct program_id) from ({_ROUND_PROGRAMS})", round_.id))
     pending = store.pending_programs(_ROUND_PROGRAMS, limits_key(limits), round_.id)
-    on_event(StageStarted("execute", total - len(pending), total))
-    done = total - len(pending)
+    own, pooled = len(pending), json.dumps(pooled_programs(store, round_))
+    sql = f"select value from json_each(?) except {_ROUND_PROGRAMS}"
+    pending += store.pending_programs(sql, limits_key(limits), pooled, round_.id)  # they ran under other limits
+    done, total = total - own, total + len(pending) - own
+    on_event(StageStarted("execute", done, total))
     for result in run_and_store(store, pending, limits, make_sandbox):
         done += 1
         on_event(ItemStored("execute", done, total, result.program_id[:8]))
