@@ -49,7 +49,7 @@ from conself_local.settings import Settings
 from conself_local.stages.augment import ask_for_inputs, augment_inputs
 from conself_local.stages.benchmark import Benchmark
 from conself_local.stages.evaluate import evaluate, sample_and_run
-from conself_local.stages.execute import OverlappedExecution, execute_programs
+from conself_local.stages.execute import OverlappedExecution, execute_programs, run_sampled_programs
 from conself_local.stages.likelihood import find_unmeasured, measure_likelihoods
 from conself_local.stages.run_training import verify_room_for_training
 from conself_local.stages.sample import sample_observations, sample_programs
@@ -81,8 +81,8 @@ def run_round(
             sample_observations(store, round_, sampler, adapter, context.on_event)
             if "sample" in wanted:
                 ask_for_inputs(store, round_, sampler, adapter, context.on_event)
-                with _overlapped_execution(context, round_, sampler) as after_each:
-                    sample_programs(store, round_, sampler, adapter, context.on_event, after_each)
+                with _overlapped_execution(context, round_, sampler) as (after_each, run_sampled):
+                    sample_programs(store, round_, sampler, adapter, context.on_event, after_each, run_sampled)
                 _measure_weights_gap(context, round_, sampler, adapter)
     if "execute" in wanted:
         execute_programs(store, round_, context.make_sandbox, context.on_event)
@@ -115,17 +115,24 @@ def _measure_likelihoods(context: RoundContext, round_: RoundInfo) -> None:
 
 
 @contextmanager
-def _overlapped_execution(context: RoundContext, round_: RoundInfo, sampler: Sampler) -> Iterator[Callable[[], None]]:
-    """Yield a function to call after every sample, so that programs run while others are still sampled.
+def _overlapped_execution(
+    context: RoundContext, round_: RoundInfo, sampler: Sampler
+) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
+    """Yield (a function to call after every sample, one that runs all programs that have not run).
 
+    With the first, programs run while others are still sampled.
     Sampling nearly always takes longest, so the engine keeps all its threads until a batch of programs waits; then it
     gives up a quarter of the cores until the batch is done. The function does nothing in three cases: with one core;
     with one slot, which promises equal samples, so they must not depend on a changing number of threads; and with an
     endpoint, whose threads this process does not control.
     """
     compute, config = context.compute, context.sampling_config()
+
+    def run_all() -> None:
+        run_sampled_programs(context.store, round_, context.make_sandbox)
+
     if compute.workers == 1 or config.slots == 1 or not isinstance(sampler, (LlamaProcess, OpenVinoProcess)):
-        yield lambda: None
+        yield lambda: None, run_all
         return
 
     def share_cores(shared: bool) -> None:
@@ -133,7 +140,12 @@ def _overlapped_execution(context: RoundContext, round_: RoundInfo, sampler: Sam
         sampler.set_threads(left if shared else config.threads)
 
     with OverlappedExecution(context.store, round_, context.make_overlap_sandbox, share_cores) as execution:
-        yield execution.poll
+
+        def finish_and_run_all() -> None:
+            execution.finish_batch()
+            run_all()
+
+        yield execution.poll, finish_and_run_all
 
 
 @contextmanager
@@ -215,9 +227,13 @@ def _sampling_is_done(store: Store, round_: RoundInfo, with_programs: bool) -> b
     observed = int(store.value("select count(distinct problem_id) from observations where round_id = ?", round_.id))
     if not with_programs:
         return observed == problems
-    samples = int(store.value("select count(*) from samples where round_id = ?", round_.id))
+    if round_.settings.sampling.adaptive:
+        all_sampled = store.stage_summary(round_.id, "sample") is not None
+    else:
+        samples = int(store.value("select count(*) from samples where round_id = ?", round_.id))
+        all_sampled = samples == problems * round_.settings.sampling.samples_per_problem
     measured = store.stage_summary(round_.id, "running copy") is not None
-    return samples == problems * round_.settings.sampling.samples_per_problem and measured
+    return all_sampled and measured
 
 
 def _measure_weights_gap(context: RoundContext, round_: RoundInfo, sampler: Sampler, adapter: Path | None) -> None:

@@ -67,6 +67,14 @@ def execute_programs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox,
     on_event(StageDone("execute", summary))
 
 
+def run_sampled_programs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox) -> None:
+    """Run every sampled program that has not run, between two waves of samples (`adaptive.py`)."""
+    limits = limits_of(round_.settings)
+    pending = store.pending_programs(_ROUND_PROGRAMS, limits_key(limits), round_.id)
+    for _ in run_and_store(store, pending, limits, make_sandbox):
+        pass
+
+
 def run_and_store(
     store: Store, pending: list[Row], limits: Limits, make_sandbox: MakeSandbox
 ) -> Iterator[ProgramResult]:
@@ -118,6 +126,11 @@ class OverlappedExecution:
                 self._thread = threading.Thread(target=self._run, args=(programs,), daemon=True)
                 self._thread.start()
 
+    def finish_batch(self) -> None:
+        """Wait for the batch under way, if there is one, and store its results."""
+        while self._thread:
+            self._take()
+
     def _run(self, programs: list[Program]) -> None:
         """Run a batch in the second thread: put each result into the queue, an error if there is one, then None."""
         try:
@@ -149,8 +162,8 @@ class OverlappedExecution:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            while kind is None and self._thread:
-                self._take()
+            if kind is None:
+                self.finish_batch()
         finally:
             self._stopping = True
             if self._thread:

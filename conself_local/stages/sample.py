@@ -8,7 +8,7 @@ Not covered: the prompts (`sampling/prompts.py`) and reading a program from an a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
@@ -16,6 +16,7 @@ from conself_local.problems.problem import Problem
 from conself_local.sampling.extract import extract_program, parse_observations
 from conself_local.sampling.prompts import observation_messages
 from conself_local.sampling.sampler import Completion, Sampler, SampleRequest
+from conself_local.stages.adaptive import Place, describe_savings, ordered_places, sampling_waves
 from conself_local.stages.prompting import encode_program
 from conself_local.stages.seeds import seed_for
 from conself_local.store.store import RoundInfo, Store
@@ -95,10 +96,12 @@ def sample_programs(
     adapter: Path | None,
     on_event: OnEvent,
     after_each: Callable[[], None],
+    run_sampled: Callable[[], None],
 ) -> None:
     """Sample every program of the round that is not stored: `programs_per_observation` for each observation.
 
-    Each sample is stored as it ends, in order of completion; then `after_each` is called.
+    Each sample is stored as it ends, in order of completion; then `after_each` is called. If the settings say so, the
+    number of samples is adaptive (`adaptive.py`); then `run_sampled` is called to run all programs that have not run.
     """
     problems = {p.id: p for p in store.round_problems(round_.id)}
     total = len(problems) * round_.settings.sampling.samples_per_problem
@@ -106,12 +109,15 @@ def sample_programs(
     on_event(StageStarted("sample", len(stored), total))
     done = len(stored)
     contexts: dict[str, tuple[Problem, int, int, str, str]] = {}
-    for completion in sampler.sample(_program_requests(store, round_, problems, sampler, adapter, stored, contexts)):
-        problem, observation, sample_index, prompt_key, prefix = contexts.pop(completion.key)
-        _store_sample(store, round_, problem, observation, sample_index, prompt_key, prefix, completion)
-        done += 1
-        on_event(ItemStored("sample", done, total, problem.id))
-        after_each()
+    for places in _waves(store, round_, problems, run_sampled):
+        requests = _program_requests(store, round_, problems, places, sampler, adapter, stored, contexts)
+        for completion in sampler.sample(requests):
+            problem, observation, sample_index, prompt_key, prefix = contexts.pop(completion.key)
+            _store_sample(store, round_, problem, observation, sample_index, prompt_key, prefix, completion)
+            stored.add(completion.key)
+            done += 1
+            on_event(ItemStored("sample", done, total, problem.id))
+            after_each()
     sql = """select count(*) as samples, count(program_id) as with_program, count(distinct program_id) as programs,
              coalesce(sum(finish = 'length'), 0) as cut from samples where round_id = ?"""
     counts = store.row(sql, round_.id)
@@ -119,21 +125,36 @@ def sample_programs(
         f"{counts['samples']} samples, {counts['with_program']} with a program, {counts['programs']} different "
         f"programs; {counts['cut']} answers were cut at the limit of tokens"
     )
+    if round_.settings.sampling.adaptive:
+        summary += f"; {describe_savings(store, round_)}"
     store.finish_stage(round_.id, "sample", summary)
     on_event(StageDone("sample", summary))
+
+
+def _waves(
+    store: Store, round_: RoundInfo, problems: Collection[str], run_sampled: Callable[[], None]
+) -> Iterator[Mapping[str, Sequence[Place]]]:
+    """Yield the samples that each problem is to have: all at once, or as far as adaptive sampling has decided."""
+    if round_.settings.sampling.adaptive:
+        yield from sampling_waves(store, round_, run_sampled)
+    else:
+        places = ordered_places(round_.settings, round_.settings.sampling.samples_per_problem)
+        yield dict.fromkeys(problems, places)
 
 
 def _program_requests(
     store: Store,
     round_: RoundInfo,
     problems: dict[str, Problem],
+    places: Mapping[str, Sequence[Place]],
     sampler: Sampler,
     adapter: Path | None,
     stored: set[str],
     contexts: dict[str, tuple[Problem, int, int, str, str]],
 ) -> Iterator[SampleRequest]:
-    """Yield a request for every sample that is not stored, and put what its row needs into `contexts` under its key.
+    """Yield a request for every sample of `places` that is not stored, and put what its row needs into `contexts`.
 
+    The samples of one observation follow each other, because they share their prompt.
     Stores the prompts on the way, the plain prompt of each problem included.
     """
     settings, sampling = round_.settings, round_.settings.sampling
@@ -142,9 +163,8 @@ def _program_requests(
         store.set_plain_prompt(round_.id, problem.id, store.ensure_prompt(plain.text, plain.token_ids))
         sql = "select number, text from observations where round_id = ? and problem_id = ? order by number"
         for row in store.rows(sql, round_.id, problem.id):
-            keys = [
-                (n, f"{round_.id}/{problem.id}/{row['number']}/{n}") for n in range(sampling.programs_per_observation)
-            ]
+            numbers = sorted(n for observation, n in places[problem.id] if observation == row["number"])
+            keys = [(n, f"{round_.id}/{problem.id}/{row['number']}/{n}") for n in numbers]
             wanted = [(n, key) for n, key in keys if key not in stored]
             if not wanted:
                 continue

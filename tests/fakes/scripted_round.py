@@ -10,7 +10,7 @@ from conself_local.problems.problem import Problem
 from conself_local.sampling.sampler import SampleRequest
 from conself_local.settings import Settings
 from conself_local.stages.augment import augment_inputs
-from conself_local.stages.execute import execute_programs
+from conself_local.stages.execute import execute_programs, run_sampled_programs
 from conself_local.stages.sample import sample_observations, sample_programs
 from conself_local.stages.score import build_round_pairs, score_problems
 from conself_local.store.store import RoundInfo, Store
@@ -48,11 +48,19 @@ def start_round(store: Store, settings: Settings, problems: Sequence[Problem], s
     )
 
 
+def sample_scripted(store: Store, round_: RoundInfo, sampler: ScriptedSampler) -> None:
+    """Sample the programs of a round; with adaptive sampling, they run between the waves."""
+    sample_programs(
+        store, round_, sampler, None, ignore_events, lambda: None,
+        lambda: run_sampled_programs(store, round_, make_sandbox),
+    )  # fmt: skip
+
+
 def run_to_pairs(store: Store, round_: RoundInfo, write: Callable[[SampleRequest], str]) -> ScriptedSampler:
     """Run the stages from observations to pairs, mark the round as done, and return the sampler."""
     sampler = ScriptedSampler(write)
     sample_observations(store, round_, sampler, None, ignore_events)
-    sample_programs(store, round_, sampler, None, ignore_events, lambda: None)
+    sample_scripted(store, round_, sampler)
     execute_programs(store, round_, make_sandbox, ignore_events)
     augment_inputs(store, round_, make_sandbox, ignore_events)
     score_problems(store, round_, ignore_events)
