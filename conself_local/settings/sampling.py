@@ -52,7 +52,7 @@ class SamplingSettings:
         False,
         label="Sample adaptively",
         meaning="Sample 5 programs of each problem and more only while a sequential test leaves open what its programs "
-        "do; what is saved goes to problems with two or three behaviours.",
+        "do; the saved samples go to problems with two or three behaviours.",
         time="Sampling becomes shorter, because many problems are decided early.",
         reason="It is off until its gain is measured.",
     )
