@@ -3,17 +3,19 @@
 A model that trains on its own programs repeats itself before it gets worse: its programs do fewer different things and
 become shorter, or it changes its mind about what it was sure of. Such a round is refused, and so is one that changed
 hardly anything. Behaviours are compared with behaviours, so no right answer is needed.
-Both sides must have answered the same problems, equally often and with equal seeds. With few problems, chance alone
-moves these figures; then the guard says that it cannot judge and refuses nothing. Five samples of a problem with two
-close behaviours change their top behaviour by chance, so a flip counts only if one behaviour clearly led before.
+Five samples of one model and five more of the same model differ too, so a sign beyond its limit refuses the round only
+if chance does not explain it: if the answers of each problem are shuffled between the two sides, at most 5 % of 200
+shuffles go as far. With few problems the guard says that it cannot judge and refuses nothing.
 Not covered: which samples are compared (`stages/guard.py`), and whether the answers are right (`evaluation/`).
-Source: the signs and limits are this project's; they are those that its own three rounds on one small model suggest.
+Source: the signs and limits are this project's, after three rounds on one small model; the shuffles are a permutation
+test.
 """
 
 from __future__ import annotations
 
+import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -29,13 +31,16 @@ MAX_FLIP_RATE = 0.30
 MAX_DISAGREEMENT = 0.10
 """Largest share of problems on which the consensus changes, among those of which the model before was sure."""
 SURE_SHARE = 0.6
-"""The model before is sure of a problem if more than this share of its answers behaves as its consensus does."""
+"""The model before is sure of a problem if more than this share of its answers behaves alike."""
 MIN_SAMPLES = 5
 """Least number of sampled answers per problem and side."""
 MIN_PROBLEMS = 30
 """Least number of problems, and of problems with a clear top behaviour."""
 MIN_SURE_PROBLEMS = 20
 """Least number of problems of which the model before is sure, for the disagreement to count."""
+MAX_CHANCE = 0.05
+"""A sign refuses the round if at most this share of the shuffles is as far beyond its limit."""
+_SHUFFLES = 200
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,10 @@ class Answers:
     """One per answer; a crashed one for an answer without a program, and for one that is not counted."""
     tokens: Sequence[int]
     """Length of each answer in tokens."""
-    consensus: Behaviour | None
-    """The behaviour of the program that consensus picks; None if every program failed on every input."""
+
+
+Sides = tuple[Answers, Answers]
+"""The answers to one problem before the round and after it."""
 
 
 @dataclass(frozen=True)
@@ -78,30 +85,33 @@ def guard_round(before: Sequence[Answers], after: Sequence[Answers]) -> GuardRes
     or above 30 %, and a disagreement on more than 10 % of the problems of which the model before was sure.
     Worked numbers: 40 problems with the behaviours (A, A, A, A, B) before. If 3 of them have (B, B, B, B, B) after and
     the others are unchanged, the behaviours fall from 2 to 77/40, by 3.75 %, the flip rate is 3/40 = 7.5 %, and so is
-    the disagreement: the round passes. If 5 of them have it, the disagreement is 12.5 %, and the round is refused.
+    the disagreement: the round passes. If 5 of them have it, the disagreement is 12.5 %; shuffles give (A, A, A, A, B)
+    against (B, B, B, B, B) next to never, so the round is refused.
     Raises ValueError if the numbers of problems differ.
     """
-    pairs = list(zip(before, after, strict=True))
-    samples = min((len(side.behaviours) for pair in pairs for side in pair), default=0)
-    if len(pairs) < MIN_PROBLEMS:
-        return GuardResult((), (f"{len(pairs)} problems are too few, at least {MIN_PROBLEMS} are needed",), {})
+    sides = list(zip(before, after, strict=True))
+    samples = min((len(side.behaviours) for pair in sides for side in pair), default=0)
+    if len(sides) < MIN_PROBLEMS:
+        return GuardResult((), (f"{len(sides)} problems are too few, at least {MIN_PROBLEMS} are needed",), {})
     if samples < MIN_SAMPLES:
         return GuardResult((), (f"{samples} answers per problem are too few, at least {MIN_SAMPLES} are needed",), {})
-    refusals: list[str] = []
-    figures: dict[str, float] = {}
-    unjudged: list[str] = []
-    _judge_fall(
-        "behaviours per problem", MAX_FALL_OF_BEHAVIOURS,
-        fmean(_count(one.behaviours) for one in before), fmean(_count(one.behaviours) for one in after),
-        figures, refusals,
-    )  # fmt: skip
-    _judge_fall(
-        "tokens per answer", MAX_FALL_OF_LENGTH,
-        fmean(t for one in before for t in one.tokens), fmean(t for one in after for t in one.tokens),
-        figures, refusals,
-    )  # fmt: skip
-    _judge_flips(pairs, figures, refusals, unjudged)
-    _judge_disagreement(pairs, figures, refusals, unjudged)
+    figures, unjudged = _judged(sides)
+    limits = {
+        "fall of behaviours": MAX_FALL_OF_BEHAVIOURS,
+        "fall of length": MAX_FALL_OF_LENGTH,
+        "flip rate": MAX_FLIP_RATE,
+        "disagreement": MAX_DISAGREEMENT,
+    }
+    beyond = {name: limit for name, limit in limits.items() if figures.get(name, 0.0) > limit}
+    explained = _explained_by_chance(sides, figures, list(beyond)) if beyond else set()
+    refusals = [
+        f"{_phrase(name, sides, figures[name])}, more than {limit:.0%}"
+        for name, limit in beyond.items()
+        if name not in explained
+    ]
+    if figures.get("flip rate", 1.0) < MIN_FLIP_RATE:
+        phrase = _phrase("flip rate", sides, figures["flip rate"])
+        refusals.append(f"{phrase}, less than {MIN_FLIP_RATE:.0%}: the adapter changed hardly anything")
     return GuardResult(tuple(refusals), tuple(unjudged), figures)
 
 
@@ -116,53 +126,79 @@ def top_behaviour(behaviours: Sequence[Behaviour]) -> Behaviour | None:
     return ranked[0][0]
 
 
-def _count(behaviours: Sequence[Behaviour]) -> int:
-    return len({b for b in behaviours if not is_crashed(b)})
+def _figures(sides: Sequence[Sides]) -> tuple[dict[str, float], int, int]:
+    """Return (the figures, number of problems with a clear top behaviour before, number of sure ones).
 
-
-def _judge_fall(
-    what: str, limit: float, before: float, after: float, figures: dict[str, float], refusals: list[str]
-) -> None:
-    fall = figures[f"fall of {what}"] = 1 - after / before if before else 0.0
-    if fall > limit:
-        refusals.append(f"{what} fell by {fall:.0%} ({before:.2f} to {after:.2f}), more than {limit:.0%}")
-
-
-def _judge_flips(
-    pairs: Sequence[tuple[Answers, Answers]], figures: dict[str, float], refusals: list[str], unjudged: list[str]
-) -> None:
-    """Compare the top behaviours; a problem counts if one behaviour led before, and flips if another leads after.
-
-    A problem on which no behaviour leads after the round has not flipped.
+    A problem flips, or its consensus changes, if another behaviour clearly leads after the round; if none leads, it has
+    not. The top behaviour of a problem of which the model is sure is its consensus, since most programs agree with it.
     """
-    tops = [(top_behaviour(before.behaviours), top_behaviour(after.behaviours)) for before, after in pairs]
-    clear = [(before, after) for before, after in tops if before is not None]
-    if len(clear) < MIN_PROBLEMS:
-        unjudged.append(f"{len(clear)} problems have a clear top behaviour, at least {MIN_PROBLEMS} are needed")
-        return
-    rate = figures["flip rate"] = fmean(after not in (None, before) for before, after in clear)
-    text = f"the top behaviour of {rate:.1%} of {len(clear)} problems changed"
-    if rate < MIN_FLIP_RATE:
-        refusals.append(f"{text}, less than {MIN_FLIP_RATE:.0%}: the adapter changed hardly anything")
-    elif rate > MAX_FLIP_RATE:
-        refusals.append(f"{text}, more than {MAX_FLIP_RATE:.0%}")
+    counts = [[len({b for b in one.behaviours if not is_crashed(b)}) for one in pair] for pair in sides]
+    lengths = [[fmean(one.tokens) for one in pair] for pair in sides]
+    clear = flips = sure = changed = 0
+    for before, after in sides:
+        top = top_behaviour(before.behaviours)
+        if top is None:
+            continue
+        has_flipped = top_behaviour(after.behaviours) not in (None, top)
+        is_sure = before.behaviours.count(top) > SURE_SHARE * len(before.behaviours)
+        clear, flips = clear + 1, flips + has_flipped
+        sure, changed = sure + is_sure, changed + (is_sure and has_flipped)
+    figures = {
+        "fall of behaviours": _fall(counts),
+        "fall of length": _fall(lengths),
+        "flip rate": flips / clear if clear else 0.0,
+        "disagreement": changed / sure if sure else 0.0,
+    }
+    return figures, clear, sure
 
 
-def _judge_disagreement(
-    pairs: Sequence[tuple[Answers, Answers]], figures: dict[str, float], refusals: list[str], unjudged: list[str]
-) -> None:
-    sure = [(before.consensus, after.consensus) for before, after in pairs if _is_sure(before)]
-    if len(sure) < MIN_SURE_PROBLEMS:
-        unjudged.append(f"the model before was sure of {len(sure)} problems, at least {MIN_SURE_PROBLEMS} are needed")
-        return
-    rate = figures["disagreement"] = fmean(one != other for one, other in sure)
-    if rate > MAX_DISAGREEMENT:
-        refusals.append(
-            f"the consensus changed on {rate:.1%} of {len(sure)} problems of which the model before was sure, "
-            f"more than {MAX_DISAGREEMENT:.0%}"
-        )
+def _fall(values: Sequence[Sequence[float]]) -> float:
+    before, after = (fmean(column) for column in zip(*values, strict=True))
+    return 1 - after / before if before else 0.0
 
 
-def _is_sure(answers: Answers) -> bool:
-    votes = sum(b == answers.consensus for b in answers.behaviours)
-    return answers.consensus is not None and votes > SURE_SHARE * len(answers.behaviours)
+def _judged(sides: Sequence[Sides]) -> tuple[dict[str, float], list[str]]:
+    """Return the figures that enough problems show, and what is not judged."""
+    figures, clear, sure = _figures(sides)
+    unjudged = []
+    if clear < MIN_PROBLEMS:
+        del figures["flip rate"]
+        unjudged.append(f"{clear} problems have a clear top behaviour, at least {MIN_PROBLEMS} are needed")
+    if sure < MIN_SURE_PROBLEMS:
+        del figures["disagreement"]
+        unjudged.append(f"the model before was sure of {sure} problems, at least {MIN_SURE_PROBLEMS} are needed")
+    return figures, unjudged
+
+
+def _explained_by_chance(sides: Sequence[Sides], figures: dict[str, float], names: Sequence[str]) -> set[str]:
+    """Return the signs that more than 5 % of the shuffles show as far."""
+    as_far: Counter[str] = Counter()
+    for shuffled in _shuffles(sides):
+        found = _figures(shuffled)[0]
+        as_far.update(name for name in names if found[name] >= figures[name])
+    return {name for name in names if as_far[name] > MAX_CHANCE * _SHUFFLES}
+
+
+def _shuffles(sides: Sequence[Sides]) -> Iterator[list[Sides]]:
+    """Yield the problems with their answers shuffled between both sides; the same answers give the same shuffles."""
+    generator = random.Random(0)
+    for _ in range(_SHUFFLES):
+        yield [_shuffle(generator, before, after) for before, after in sides]
+
+
+def _shuffle(generator: random.Random, before: Answers, after: Answers) -> Sides:
+    cards = [card for one in (before, after) for card in zip(one.behaviours, one.tokens, strict=True)]
+    generator.shuffle(cards)
+    behaviours, tokens = [b for b, _ in cards], [n for _, n in cards]
+    split = len(before.tokens)
+    return Answers(behaviours[:split], tokens[:split]), Answers(behaviours[split:], tokens[split:])
+
+
+def _phrase(name: str, sides: Sequence[Sides], value: float) -> str:
+    _, clear, sure = _figures(sides)
+    return {
+        "fall of behaviours": f"behaviours per problem fell by {value:.1%}",
+        "fall of length": f"tokens per answer fell by {value:.1%}",
+        "flip rate": f"the top behaviour of {value:.1%} of {clear} problems changed",
+        "disagreement": f"the consensus changed on {value:.1%} of {sure} problems of which the model before was sure",
+    }[name]

@@ -15,7 +15,6 @@ from conself_local.problems.problem import Problem
 from conself_local.settings import Settings
 from conself_local.stages.benchmark import ARMS
 from conself_local.stages.execute import limits_key, limits_of
-from conself_local.stages.judged import Candidate, pick_by_consensus
 from conself_local.stages.score import behaviour_of
 from conself_local.store.store import RoundInfo, Row, Store
 
@@ -28,9 +27,9 @@ def guard_answers(store: Store, round_: RoundInfo) -> GuardResult:
     Problems without answers of both arms do not count. A nondeterministic program counts as crashed unless the
     settings keep such programs.
     """
-    sql = """select v.arm, v.problem_id, v.tokens, v.mean_nll, e.deterministic, b.outputs, p.code
+    sql = """select v.arm, v.problem_id, v.tokens, e.deterministic, b.outputs
              from evaluation_samples v left join executions e on e.program_id = v.program_id and e.limits = ?
-             left join behaviours b on b.id = e.behaviour_id left join programs p on p.id = v.program_id
+             left join behaviours b on b.id = e.behaviour_id
              where v.round_id = ? and v.benchmark = ? and v.mode = 'sampled' order by v.problem_id, v.number"""
     rows: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in store.rows(sql, limits_key(limits_of(round_.settings)), round_.id, SPLIT):
@@ -45,10 +44,7 @@ def guard_answers(store: Store, round_: RoundInfo) -> GuardResult:
 
 
 def _answers(rows: Sequence[Row], problem: Problem, settings: Settings) -> Answers:
-    behaviours = [_behaviour(row, problem, settings) for row in rows]
-    candidates = [Candidate(b, r["mean_nll"], len(r["code"] or "")) for r, b in zip(rows, behaviours, strict=True)]
-    picked = pick_by_consensus(candidates, allow_constant=settings.pairs.allow_constant_chosen)
-    return Answers(behaviours, [row["tokens"] for row in rows], None if picked is None else behaviours[picked])
+    return Answers([_behaviour(row, problem, settings) for row in rows], [row["tokens"] for row in rows])
 
 
 def _behaviour(row: Row, problem: Problem, settings: Settings) -> Behaviour:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from conself_local.method.behaviour import Behaviour
@@ -12,8 +14,7 @@ USUAL = (A, A, A, A, B)
 
 
 def _answers(behaviours: tuple[Behaviour, ...] = USUAL, tokens: int = 100) -> Answers:
-    ran = [b for b in behaviours if b != CRASHED]
-    return Answers(behaviours, [tokens] * len(behaviours), max(ran, key=ran.count) if ran else None)
+    return Answers(behaviours, [tokens] * len(behaviours))
 
 
 def _after(changed: int, behaviours: tuple[Behaviour, ...], total: int = 40) -> list[Answers]:
@@ -24,7 +25,7 @@ def test_the_worked_numbers_pass_and_fail() -> None:
     passed = guard_round([_answers()] * 40, _after(3, (B,) * 5))
     assert passed.refusals == () == passed.unjudged and passed.sentence() == "the guard found no loss of variety"
     assert passed.figures == pytest.approx(
-        {"fall of behaviours per problem": 0.0375, "fall of tokens per answer": 0, "flip rate": 0.075, "disagreement": 0.075}
+        {"fall of behaviours": 0.0375, "fall of length": 0, "flip rate": 0.075, "disagreement": 0.075}
     )  # fmt: skip
     (refusal,) = guard_round([_answers()] * 40, _after(5, (B,) * 5)).refusals
     assert refusal.startswith("the consensus changed on 12.5% of 40 problems")
@@ -33,8 +34,8 @@ def test_the_worked_numbers_pass_and_fail() -> None:
 @pytest.mark.parametrize(
     ("after", "says"),
     [
-        ([_answers((A,) * 5)] * 14 + _after(3, (B, B, B, B, A), 26), "behaviours per problem fell by 18% (2.00 to 1.65)"),
-        ([_answers(tokens=84)] * 37 + [_answers((B, B, B, B, A), 84)] * 3, "tokens per answer fell by 16% (100.00 to"),
+        ([_answers((A,) * 5)] * 14 + _after(3, (B, B, B, B, A), 26), "behaviours per problem fell by 17.5%, more than 15%"),
+        ([_answers(tokens=84)] * 37 + [_answers((B, B, B, B, A), 84)] * 3, "tokens per answer fell by 16.0%, more than 15%"),
         (_after(1, (B, B, B, B, A)), "2.5% of 40 problems changed, less than 5%: the adapter changed hardly anything"),
         (_after(13, (B, B, B, A, A)), "32.5% of 40 problems changed, more than 30%"),
     ],
@@ -62,9 +63,25 @@ def test_signs_that_too_few_problems_show_are_not_judged() -> None:
     scattered = _answers((A, B, C, D, CRASHED))
     result = guard_round([_answers()] * 3 + [scattered] * 37, _after(2, (B,) * 5, 3) + [scattered] * 37)
     assert result.refusals == () and len(result.unjudged) == 2 and set(result.figures) == {
-        "fall of behaviours per problem", "fall of tokens per answer",
+        "fall of behaviours", "fall of length",
     }  # fmt: skip
     assert "sure of 3 problems, at least 20" in result.sentence() and "no loss of variety, but" in result.sentence()
+
+
+def test_two_draws_of_the_same_model_are_seldom_refused() -> None:
+    """Chance alone moves five answers: the limits by themselves would refuse nearly every round of this model."""
+    refused = beyond = 0
+    for seed in range(10):
+        rng = random.Random(seed)
+        shares = [[rng.random() ** 4 for _ in range(8)] for _ in range(50)]
+        result = guard_round(*([_drawn(rng, weights) for weights in shares] for _ in range(2)))
+        refused += bool(result.refusals)
+        beyond += result.figures.get("flip rate", 0) > 0.3 or result.figures.get("disagreement", 0) > 0.1
+    assert refused <= 1 and beyond >= 5, (refused, beyond)
+
+
+def _drawn(rng: random.Random, weights: list[float]) -> Answers:
+    return _answers(tuple((str(k), "") for k in rng.choices(range(len(weights)), weights, k=5)))
 
 
 def test_only_a_clear_lead_is_a_top_behaviour() -> None:
