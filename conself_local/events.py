@@ -2,7 +2,7 @@
 
 The command line draws progress bars from the events; the stages do not know it. Notices are also kept in the store
 (`round/recorder.py`), for `conself log` and the screens.
-Not covered: the thresholds of the warnings (`training/diagnostics.py`, `stages/collapse.py`), and logs (`machine/`).
+Not covered: the thresholds of the warnings (`training/diagnostics.py`), and logs (`machine/`).
 """
 
 from __future__ import annotations
@@ -96,7 +96,6 @@ class NoticeKind(Enum):
     LAYER_IGNORED = "layer-ignored", "notice", "once"
     PROBLEMS_EXCLUDED = "problems-excluded", "notice", "latest"
     ANSWERS_KNOWN = "answers-known", "notice", "latest"
-    COLLAPSE = "collapse", "warning", "latest"
     PAIRS_LEFT_OUT = "pairs-left-out", "notice", "latest"
     PAIRS_FILE = "pairs-file", "notice", "latest"
     CARD_RELEASED = "card-released", "notice", "latest"

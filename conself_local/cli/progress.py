@@ -156,6 +156,8 @@ def print_report(report: dict[str, Any]) -> None:
         f"samples            {report['samples']}, with a program {report['samples_with_program']}, "
         f"different programs {report['programs']}, cut at the limit of tokens {report['samples_cut']}"
     )
+    if report["samples_saved"] is not None:
+        echo(f"samples saved      {report['samples_saved']} by adaptive sampling")
     if report["mean_crash_rate"] is not None:
         echo(f"mean crash rate    {report['mean_crash_rate']:.3f}")
         echo(f"informative        {report['informative']} problems; learnable {report['learnable']}")
@@ -188,6 +190,8 @@ def print_report(report: dict[str, Any]) -> None:
         echo(f"the held-out split has been evaluated {report['held_out_judged']} times in this home")
     if report["adapter"]:
         echo(f"adapter            {report['adapter']['path']} ({report['adapter']['state']})")
+    if "guard" in report["stages"]:
+        echo(f"guard              {report['stages']['guard']}")
     if "decide" in report["stages"]:
         echo(f"verdict            {report['stages']['decide']}")
 

@@ -11,7 +11,7 @@
     consensus is rejected.
  7. train: a LoRA adapter is trained on the pairs (Con-DPO).
  8. evaluate: the model before the round and the model with the adapter answer the same benchmark problems.
- 9. decide: the adapter is accepted if it is not worse on the validation split, else rejected.
+ 9. decide: the adapter is accepted if it is not worse on the validation split and kept its variety, else rejected.
 
 No stage before the evaluation ever sees a right answer: training problems have test inputs, but no expected outputs.
 Every stage reads what the stage before it stored, and stores its own results item by item. So a round that was
@@ -39,6 +39,7 @@ from conself_local.model_files.converted_weights import ORIGINAL
 from conself_local.model_files.mlx_folder import MlxFolder
 from conself_local.model_files.model import gguf_model
 from conself_local.round.context import Endpoint, RoundContext
+from conself_local.round.decide import decide
 from conself_local.round.engine import fix_engine
 from conself_local.sampling.config import SamplingConfig
 from conself_local.sampling.endpoint import EndpointSampler
@@ -50,7 +51,7 @@ from conself_local.settings import Settings
 from conself_local.stages.augment import ask_for_inputs, augment_inputs
 from conself_local.stages.benchmark import Benchmark
 from conself_local.stages.evaluate import evaluate, sample_and_run
-from conself_local.stages.execute import OverlappedExecution, execute_programs
+from conself_local.stages.execute import OverlappedExecution, execute_programs, run_sampled_programs
 from conself_local.stages.likelihood import find_unmeasured, measure_likelihoods
 from conself_local.stages.run_training import verify_room_for_training
 from conself_local.stages.sample import sample_observations, sample_programs
@@ -82,8 +83,8 @@ def run_round(
             sample_observations(store, round_, sampler, adapter, context.on_event)
             if "sample" in wanted:
                 ask_for_inputs(store, round_, sampler, adapter, context.on_event)
-                with _overlapped_execution(context, round_, sampler) as after_each:
-                    sample_programs(store, round_, sampler, adapter, context.on_event, after_each)
+                with _overlapped_execution(context, round_, sampler) as (after_each, run_sampled):
+                    sample_programs(store, round_, sampler, adapter, context.on_event, after_each, run_sampled)
                 _measure_weights_gap(context, round_, sampler, adapter)
     if "execute" in wanted:
         execute_programs(store, round_, context.make_sandbox, context.on_event)
@@ -116,17 +117,24 @@ def _measure_likelihoods(context: RoundContext, round_: RoundInfo) -> None:
 
 
 @contextmanager
-def _overlapped_execution(context: RoundContext, round_: RoundInfo, sampler: Sampler) -> Iterator[Callable[[], None]]:
-    """Yield a function to call after every sample, so that programs run while others are still sampled.
+def _overlapped_execution(
+    context: RoundContext, round_: RoundInfo, sampler: Sampler
+) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
+    """Yield (a function to call after every sample, one that runs all programs that have not run).
 
+    With the first, programs run while others are still sampled.
     Sampling nearly always takes longest, so the engine keeps all its threads until a batch of programs waits; then it
     gives up a quarter of the cores until the batch is done, if it shares its cores at all. The function does nothing in
     three cases: with one core; with one slot, which promises equal samples, so they must not depend on a changing
     number of threads; and with an endpoint, whose threads this process does not control.
     """
     compute, config = context.compute, context.sampling_config()
+
+    def run_all() -> None:
+        run_sampled_programs(context.store, round_, context.make_sandbox)
+
     if compute.workers == 1 or config.slots == 1 or not isinstance(sampler, EngineProcess):
-        yield lambda: None
+        yield lambda: None, run_all
         return
 
     def share_cores(shared: bool) -> None:
@@ -136,7 +144,12 @@ def _overlapped_execution(context: RoundContext, round_: RoundInfo, sampler: Sam
         sampler.set_threads(left if shared else config.threads)
 
     with OverlappedExecution(context.store, round_, context.make_overlap_sandbox, share_cores) as execution:
-        yield execution.poll
+
+        def finish_and_run_all() -> None:
+            execution.finish_batch()
+            run_all()
+
+        yield execution.poll, finish_and_run_all
 
 
 @contextmanager
@@ -218,9 +231,13 @@ def _sampling_is_done(store: Store, round_: RoundInfo, with_programs: bool) -> b
     observed = int(store.value("select count(distinct problem_id) from observations where round_id = ?", round_.id))
     if not with_programs:
         return observed == problems
-    samples = int(store.value("select count(*) from samples where round_id = ?", round_.id))
+    if round_.settings.sampling.adaptive:
+        all_sampled = store.stage_summary(round_.id, "sample") is not None
+    else:
+        samples = int(store.value("select count(*) from samples where round_id = ?", round_.id))
+        all_sampled = samples == problems * round_.settings.sampling.samples_per_problem
     measured = store.stage_summary(round_.id, "running copy") is not None
-    return samples == problems * round_.settings.sampling.samples_per_problem and measured
+    return all_sampled and measured
 
 
 def _measure_weights_gap(context: RoundContext, round_: RoundInfo, sampler: Sampler, adapter: Path | None) -> None:
@@ -318,25 +335,7 @@ def sample_base(context: RoundContext, round_: RoundInfo, benchmarks: list[Bench
 
 
 def _decide(context: RoundContext, round_: RoundInfo, adapter_id: int | None) -> None:
-    """Accept the adapter if its mean pass@1 on the validation problems is not below that of the base, else reject it.
-
-    Without an adapter, or without a result on the validation split, nothing is decided, and the verdict says so.
-    """
-    store = context.store
-    raw = store.value("select result from evaluations where round_id = ? and benchmark = 'validation'", round_.id)
-    if adapter_id is None:
-        summary = "no adapter was trained, so the model is unchanged"
-    elif raw is None:
-        summary = "the validation split was not evaluated, so the adapter remains a candidate"
-    else:
-        difference = json.loads(raw)["difference"]
-        accepted = difference >= 0
-        store.set_adapter_state(adapter_id, "accepted" if accepted else "rejected")
-        points = f"{100 * difference:+.1f} points pass@1 on the validation split"
-        summary = (
-            f"accepted: {points}, not below zero; the next round starts from this adapter"
-            if accepted
-            else f"rejected: {points}, below zero, if only by chance; the model is unchanged"
-        )
-    store.finish_stage(round_.id, "decide", summary)
+    """Accept or reject the adapter (`decide.py`) and store the verdict in words."""
+    summary = decide(context.store, round_, adapter_id)
+    context.store.finish_stage(round_.id, "decide", summary)
     context.on_event(StageDone("decide", summary))

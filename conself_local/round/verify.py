@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from conself_local.hashes import behaviour_id, program_id, prompt_id
 from conself_local.method.curriculum import normalise_entropy, select_learnable
 from conself_local.method.entropy import clusters
 from conself_local.model_files.model import has_sha256
+from conself_local.problems.problem import Problem
 from conself_local.sampling.extract import extract_program
+from conself_local.stages.adaptive import ordered_places, planned_samples
 from conself_local.stages.answers import derived_address
 from conself_local.stages.benchmark import Benchmark
 from conself_local.stages.judged import judged_correct, load_arms
@@ -105,16 +107,15 @@ def _count_augmented(store: Store, round_id: int, problem_id: str) -> int:
 
 def _verify_samples(store: Store, round_: RoundInfo) -> Iterator[str]:
     """Check ids, seeds, programs and likelihoods of the round's samples, and that each problem has all of them."""
-    sampling = round_.settings.sampling
-    expected = {(o, n) for o in range(sampling.observations) for n in range(sampling.programs_per_observation)}
-    found: dict[str, set[tuple[int, int]]] = {}
     problems = {p.id: p for p in store.round_problems(round_.id)}
+    expected = _expected_places(store, round_, problems)
+    found: dict[str, set[tuple[int, int]]] = {}
     for row in store.rows("select * from samples where round_id = ?", round_.id):
         problem = problems[row["problem_id"]]
         observation, sample_index = row["observation"], row["number"]
         found.setdefault(problem.id, set()).add((observation, sample_index))
         id = f"{round_.id}/{problem.id}/{observation}/{sample_index}"
-        if row["id"] != id or (observation, sample_index) not in expected:
+        if row["id"] != id or (observation, sample_index) not in expected[problem.id]:
             yield f"samples: {row['id']} does not have the observation and the index that its id names"
         if row["seed"] != seed_for(round_.seed, problem.id, observation, sample_index):
             yield f"samples: {row['id']} does not have the seed of its observation and index"
@@ -129,8 +130,18 @@ def _verify_samples(store: Store, round_: RoundInfo) -> Iterator[str]:
     if store.stage_summary(round_.id, "sample"):
         for id in problems:
             count = len(found.get(id, set()))
-            if found.get(id, set()) != expected:
-                yield f"samples: {id} has {count} samples in round {round_.id}, not {len(expected)}"
+            if found.get(id, set()) != expected[id]:
+                yield f"samples: {id} has {count} samples in round {round_.id}, not {len(expected[id])}"
+
+
+def _expected_places(
+    store: Store, round_: RoundInfo, problems: Mapping[str, Problem]
+) -> dict[str, set[tuple[int, int]]]:
+    """Return (observation, index) of the samples of each problem; with adaptive sampling, as the outputs decide."""
+    counts = dict.fromkeys(problems, round_.settings.sampling.samples_per_problem)
+    if round_.settings.sampling.adaptive:
+        counts = planned_samples(store, round_, list(problems.values()))
+    return {id: set(ordered_places(round_.settings, count)) for id, count in counts.items()}
 
 
 def _possible(mean_nll: float, mean_entropy_bits: float | None) -> bool:
@@ -181,13 +192,17 @@ def _verify_metrics(store: Store, round_: RoundInfo) -> Iterator[str]:
         numbers = clusters(evidence[id].behaviours)
         if row["samples"] != evidence[id].sampled or row["clusters"] != len(set(numbers) - {None}):
             yield f"metrics: {id} has counts that differ from those of its samples"
-        yield from _verify_scores(store, evidence[id].rows, evidence[id].consensus(round_.settings), numbers)
+        values = evidence[id].consensus(round_.settings)
+        yield from _verify_scores(store, round_.id, evidence[id].rows, values, numbers)
 
 
-def _verify_scores(store: Store, rows: list[Row], values: list[float], numbers: list[int | None]) -> Iterator[str]:
+def _verify_scores(
+    store: Store, round_id: int, rows: list[Row], values: list[float], numbers: list[int | None]
+) -> Iterator[str]:
     """Compare the stored scores of one problem's samples with derived consensus `values` and cluster `numbers`."""
+    sql = "select cluster, consensus from sample_scores where round_id = ? and sample_id = ?"
     for row, value, number in zip(rows, values, numbers, strict=True):
-        stored = store.rows("select cluster, consensus from sample_scores where sample_id = ?", row["id"])
+        stored = store.rows(sql, round_id, row["id"])
         if not stored or not _close(stored[0]["consensus"], value) or stored[0]["cluster"] != number:
             yield f"sample_scores: {row['id']} has {stored}, but consensus {value} in cluster {number} is derived"
 

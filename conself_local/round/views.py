@@ -188,7 +188,7 @@ def problem_view(store: Store, round_id: int, problem_id: str) -> ProblemView:
 _AUGMENTED_INPUTS = "select text from grown_inputs where round_id = ? and problem_id = ? order by number"
 _OBSERVATIONS = "select text from observations where round_id = ? and problem_id = ? order by number"
 _SAMPLE_CONSENSUS = """select c.sample_id, c.consensus from sample_scores c join samples s on s.id = c.sample_id
-                       where s.round_id = ? and s.problem_id = ?"""
+                       where c.round_id = ? and s.problem_id = ?"""
 _PROMPTS_AND_COMPLETIONS = """select s.text, p.text as prompt from samples s join prompts p on p.id = s.prompt_id
                               where s.round_id = ? and s.problem_id = ? order by s.observation, s.number"""
 
@@ -240,7 +240,8 @@ def pair_rows(store: Store, round_id: int) -> list[Row]:
              sr.cluster as rejected_cluster, sr.consensus as rejected_consensus, sc.consensus as chosen_consensus
              from pairs p join samples a on a.id = p.chosen_id join samples b on b.id = p.rejected_id
              join programs c on c.id = a.program_id join programs r on r.id = b.program_id
-             left join sample_scores sc on sc.sample_id = a.id left join sample_scores sr on sr.sample_id = b.id
+             left join sample_scores sc on sc.sample_id = a.id and sc.round_id = p.round_id
+             left join sample_scores sr on sr.sample_id = b.id and sr.round_id = p.round_id
              where p.round_id = ? order by p.position"""
     return [row | {"why": _why_pair(row)} for row in store.rows(sql, round_id)]
 

@@ -48,6 +48,34 @@ class SamplingSettings:
         time="Sampling and execution take proportionally longer.",
         reason="It is the paper's choice.",
     )
+    adaptive: bool = setting(
+        False,
+        label="Sample adaptively",
+        meaning="Sample 5 programs of each problem and more only while a sequential test leaves open what its programs "
+        "do; the saved samples go to problems with two or three behaviours.",
+        time="Sampling becomes shorter, because many problems are decided early.",
+        reason="It is off until its gain is measured.",
+    )
+    adaptive_error: float = setting(
+        0.1,
+        label="Error of adaptive sampling",
+        meaning="Largest probability with which each of the sequential tests may stop an open problem.",
+        above=0,
+        below=0.5,
+        time="Sampling becomes shorter with a larger error.",
+        reason="With 0.1, five programs decide that all behave alike or that all crash.",
+    )
+    adaptive_cap: int = setting(
+        20,
+        label="Cap of adaptive sampling",
+        meaning="Maximum number of programs of a problem that gets what others saved; no effect if it is at most the "
+        "fixed number.",
+        unit="per problem",
+        at_least=1,
+        at_most=1_000_000,
+        time="Sampling takes longer with a higher cap, but never longer than without adaptive sampling.",
+        reason="One more batch of 5 settles many problems whose first two behaviours are close.",
+    )
     observation_temperature: float = setting(
         0.7,
         label="Temperature of observations",

@@ -15,7 +15,7 @@ from conself_local.settings.describe import METADATA_KEY, Description, GroupDesc
 from conself_local.settings.execution import AugmentationSettings, ExecutionSettings
 from conself_local.settings.sampling import SamplingSettings
 from conself_local.settings.selection import PairSettings, SelectionSettings
-from conself_local.settings.training import EvaluationSettings, TrainingSettings
+from conself_local.settings.training import AcceptanceSettings, EvaluationSettings, TrainingSettings
 
 Preset = Literal["paper", "laptop"]
 
@@ -44,6 +44,9 @@ class Settings:
     )
     evaluation: EvaluationSettings = group(
         EvaluationSettings(), label="Evaluation", meaning=str(EvaluationSettings.__doc__), shapes_samples=True
+    )
+    acceptance: AcceptanceSettings = group(
+        AcceptanceSettings(), label="Acceptance", meaning=str(AcceptanceSettings.__doc__), shapes_samples=False
     )
 
 

@@ -177,3 +177,17 @@ class EvaluationSettings:
         time="Evaluation takes longer: 8 programs of 100 problems are up to 1600 passes over a prompt and an answer.",
         reason="No decision of a round needs the measure.",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcceptanceSettings:
+    """When the adapter of a round is accepted."""
+
+    guard: bool = setting(
+        False,
+        label="Guard against lost variety",
+        meaning="Whether an adapter is rejected if its sampled answers, compared with those of the model before the "
+        "round, show that variety was lost or that hardly anything changed. No reference is read for it.",
+        time="No effect.",
+        reason="A model that trains on its own programs loses variety before its pass@1 falls.",
+    )

@@ -7,6 +7,8 @@ limits is not run again. Not covered: how programs are isolated (`sandbox/`), an
 from __future__ import annotations
 
 import contextlib
+import itertools
+import json
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +18,7 @@ from conself_local.errors import ConselfError
 from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings
+from conself_local.store.pooling import pooled_programs
 from conself_local.store.store import RoundInfo, Row, Store
 from sandbox import NOT_COMPILED, Limits, MakeSandbox, Output, Program, ProgramResult, Status
 
@@ -48,12 +51,15 @@ def execute_programs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox,
     limits = limits_of(round_.settings)
     key = limits_key(limits)
     total = int(store.value(f"select count(distinct program_id) from ({_ROUND_PROGRAMS})", round_.id))
+    pooled = _pooled_pending(store, round_, key)
+    total += len(pooled)
     done = int(store.value(_COUNT_EXECUTED, key, round_.id))
     on_event(StageStarted("execute", done, total))
     if done < total:
         # the threads of the sandbox read it, while this one stores results
         with Store(store.path) as reader, make_sandbox(limits) as sandbox:
-            for result in sandbox.run(_pending_programs(reader, round_, key)):
+            programs = itertools.chain(_pending_programs(reader, round_, key), _programs(reader, pooled))
+            for result in sandbox.run(programs):
                 store_result(store, key, [result], result.outputs)
                 done += 1
                 on_event(ItemStored("execute", done, total, result.program_id[:8]))
@@ -67,6 +73,20 @@ def execute_programs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox,
     )
     store.finish_stage(round_.id, "execute", summary)
     on_event(StageDone("execute", summary))
+
+
+def _pooled_pending(store: Store, round_: RoundInfo, key: str) -> list[Row]:
+    """Return the programs that vote from earlier rounds and ran under other limits only."""
+    sql = f"select value from json_each(?) except {_ROUND_PROGRAMS}"
+    return store.pending_programs(sql, key, json.dumps(pooled_programs(store, round_)), round_.id)
+
+
+def run_sampled_programs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox) -> None:
+    """Run every sampled program that has not run, between two waves of samples (`adaptive.py`)."""
+    limits = limits_of(round_.settings)
+    pending = store.pending_programs(_ROUND_PROGRAMS, limits_key(limits), round_.id)
+    for _ in run_and_store(store, pending, limits, make_sandbox):
+        pass
 
 
 def run_and_store(
@@ -124,6 +144,11 @@ class OverlappedExecution:
                 self._thread = threading.Thread(target=self._run, args=(programs,), daemon=True)
                 self._thread.start()
 
+    def finish_batch(self) -> None:
+        """Wait for the batch under way, if there is one, and store its results."""
+        while self._thread:
+            self._take()
+
     def _run(self, programs: list[Program]) -> None:
         """Run a batch in the second thread: put each result into the queue, an error if there is one, then None."""
         try:
@@ -155,8 +180,8 @@ class OverlappedExecution:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            while kind is None and self._thread:
-                self._take()
+            if kind is None:
+                self.finish_batch()
         finally:
             self._stopping = True
             if self._thread:

@@ -13,6 +13,7 @@ from typing import Any
 from conself_local.errors import ConselfError
 from conself_local.model_files.model import open_model
 from conself_local.model_files.tokenizer_hash import tokenizer_hash
+from conself_local.stages.train import parent_adapter
 from conself_local.stages.train_pairs import training_of
 from conself_local.store.model_changes import verify_unchanged
 from conself_local.store.store import RoundInfo, Store
@@ -35,7 +36,8 @@ def export_pairs(store: Store, round_id: int | None, target: Path) -> tuple[int,
         )
     model = open_model(latest.model_path)
     verify_unchanged(model.path, model.sha256, latest.model_sha256, f"round {latest.id} began")
-    base = store.adapter(latest.base_adapter_id)["sha256"] if latest.base_adapter_id else None
+    parent = parent_adapter(latest)
+    base = store.adapter(parent)["sha256"] if parent else None
     training = training_of(latest.settings, latest.seed, base)
     return latest.id, write_pairs(target, _records(store, latest, tokenizer_hash(model), training))
 

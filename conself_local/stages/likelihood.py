@@ -4,7 +4,8 @@ Programs are sampled with an observation and trained without, so the NLL of samp
 another prompt than that of training. The trainer's reference would tell, but only after the pairs are built. So the
 engine scores the candidates: no more than those of the highest consensus, on problems with a choice among them. What is
 stored is not measured again. A sample drawn from the plain prompt itself needs no measurement (`score.load_evidence`).
-A candidate without token ids stays unmeasured, and is then the last choice, in the order of sampling.
+A candidate without token ids stays unmeasured, and is then the last choice, in the order of sampling. So does one of an
+earlier round that its own round did not measure, because a later measurement would change what that round chose.
 Not covered: the choice itself (`method/chosen.py`).
 """
 
@@ -45,7 +46,7 @@ def find_unmeasured(store: Store, round_: RoundInfo) -> list[Unmeasured]:
     for row in store.rows(sql, round_.id):
         evidence = load_evidence(store, round_, store.problem(row["problem_id"]))
         candidates = choosable(evidence, settings)
-        unknown = [s.id for s in candidates if s.mean_logp is None]
+        unknown = [s.id for s in candidates if s.mean_logp is None and s.id.startswith(f"{round_.id}/")]
         if unknown and len({s.code for s in candidates}) > 1:
             prompt = store.prompt_token_ids(row["plain_prompt_id"])
             tokens = _token_ids(store, unknown)

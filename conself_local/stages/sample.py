@@ -8,7 +8,7 @@ Not covered: the prompts (`sampling/prompts.py`) and reading a program from an a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
@@ -16,6 +16,7 @@ from conself_local.problems.problem import Problem
 from conself_local.sampling.extract import extract_program, parse_observations
 from conself_local.sampling.prompts import observation_messages
 from conself_local.sampling.sampler import Completion, Sampler, SampleRequest
+from conself_local.stages.adaptive import Place, describe_savings, ordered_places, sampling_waves
 from conself_local.stages.prompting import encode_program
 from conself_local.stages.seeds import seed_for
 from conself_local.store.store import RoundInfo, Store
@@ -92,22 +93,25 @@ def sample_programs(
     adapter: Path | None,
     on_event: OnEvent,
     after_each: Callable[[], None],
+    run_sampled: Callable[[], None] = lambda: None,
 ) -> None:
     """Sample every program of the round that is not stored: `programs_per_observation` for each observation.
 
-    Each sample is stored as it ends, in order of completion; then `after_each` is called.
+    Each sample is stored as it ends, in order of completion; then `after_each` is called. If the settings say so, the
+    number of samples is adaptive (`adaptive.py`); then `run_sampled` is called to run all programs that have not run.
     """
     ids = store.round_problem_ids(round_.id)
     total = len(ids) * round_.settings.sampling.samples_per_problem
     done = int(store.value("select count(*) from samples where round_id = ?", round_.id))
     on_event(StageStarted("sample", done, total))
     contexts: dict[str, tuple[Problem, int, int, str, str]] = {}
-    for completion in sampler.sample(_program_requests(store, round_, ids, sampler, adapter, contexts)):
-        problem, observation, sample_index, prompt_key, prefix = contexts.pop(completion.key)
-        _store_sample(store, round_, problem, observation, sample_index, prompt_key, prefix, completion)
-        done += 1
-        on_event(ItemStored("sample", done, total, problem.id))
-        after_each()
+    for places in _waves(store, round_, ids, run_sampled):
+        for completion in sampler.sample(_program_requests(store, round_, places, sampler, adapter, contexts)):
+            problem, observation, sample_index, prompt_key, prefix = contexts.pop(completion.key)
+            _store_sample(store, round_, problem, observation, sample_index, prompt_key, prefix, completion)
+            done += 1
+            on_event(ItemStored("sample", done, total, problem.id))
+            after_each()
     sql = """select count(*) as samples, count(program_id) as with_program, count(distinct program_id) as programs,
              coalesce(sum(finish = 'length'), 0) as cut from samples where round_id = ?"""
     counts = store.row(sql, round_.id)
@@ -115,34 +119,47 @@ def sample_programs(
         f"{counts['samples']} samples, {counts['with_program']} with a program, {counts['programs']} different "
         f"programs; {counts['cut']} answers were cut at the limit of tokens"
     )
+    if round_.settings.sampling.adaptive:
+        summary += f"; {describe_savings(store, round_)}"
     store.finish_stage(round_.id, "sample", summary)
     on_event(StageDone("sample", summary))
+
+
+def _waves(
+    store: Store, round_: RoundInfo, ids: Sequence[str], run_sampled: Callable[[], None]
+) -> Iterator[Mapping[str, Sequence[Place]]]:
+    """Yield the samples that each problem is to have: all at once, or as far as adaptive sampling has decided."""
+    if round_.settings.sampling.adaptive:
+        yield from sampling_waves(store, round_, run_sampled)
+    else:
+        places = ordered_places(round_.settings, round_.settings.sampling.samples_per_problem)
+        yield dict.fromkeys(ids, places)
 
 
 def _program_requests(
     store: Store,
     round_: RoundInfo,
-    ids: list[str],
+    places: Mapping[str, Sequence[Place]],
     sampler: Sampler,
     adapter: Path | None,
     contexts: dict[str, tuple[Problem, int, int, str, str]],
 ) -> Iterator[SampleRequest]:
-    """Yield a request for every sample that is not stored, and put what its row needs into `contexts` under its key.
+    """Yield a request for every sample of `places` that is not stored, and put what its row needs into `contexts`.
 
+    The samples of one observation follow each other, because they share their prompt.
     Stores the prompts on the way, the plain prompt of each problem included.
     """
     settings, sampling = round_.settings, round_.settings.sampling
     stored_sql = "select id from samples where round_id = ? and problem_id = ?"
-    for id in ids:
+    for id, wanted_places in places.items():
         problem = store.problem(id)
         stored = {row["id"] for row in store.rows(stored_sql, round_.id, id)}
         plain, prefix = encode_program(sampler, problem, settings)
         store.set_plain_prompt(round_.id, problem.id, store.ensure_prompt(plain.text, plain.token_ids))
         sql = "select number, text from observations where round_id = ? and problem_id = ? order by number"
         for row in store.rows(sql, round_.id, problem.id):
-            keys = [
-                (n, f"{round_.id}/{problem.id}/{row['number']}/{n}") for n in range(sampling.programs_per_observation)
-            ]
+            numbers = sorted(n for observation, n in wanted_places if observation == row["number"])
+            keys = [(n, f"{round_.id}/{problem.id}/{row['number']}/{n}") for n in numbers]
             wanted = [(n, key) for n, key in keys if key not in stored]
             if not wanted:
                 continue

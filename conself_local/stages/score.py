@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
 
-from conself_local.events import Notice, NoticeKind, OnEvent, StageDone, StageStarted
+from conself_local.events import OnEvent, StageDone, StageStarted
 from conself_local.hashes import content_id
 from conself_local.method.behaviour import Behaviour, comparison_key, crash_rate
 from conself_local.method.chosen import ChosenRules, ScoredSample, choose
@@ -27,9 +27,9 @@ from conself_local.method.pairs import Pair, build_pairs, pair_candidates, rando
 from conself_local.method.votes import VoteWeights, vote_margin, voter_weights
 from conself_local.problems.problem import Problem
 from conself_local.settings import Settings
-from conself_local.stages.collapse import collapse_warnings, compare_with_last_round
 from conself_local.stages.execute import augmented_key, limits_key, limits_of
 from conself_local.stages.seeds import seed_for
+from conself_local.store.pooling import count_pooled, voting_rounds
 from conself_local.store.store import RoundInfo, Row, Store
 
 
@@ -43,7 +43,8 @@ class ProblemEvidence:
     behaviours: list[Behaviour]
     """One per row: comparison keys on the given inputs, then on the added ones."""
     sampled: int
-    """Number of all samples, including those without a program and those excluded as nondeterministic."""
+    """Number of all samples, including those without a program and those excluded as nondeterministic; with pooled
+    votes, those of earlier rounds too."""
     _consensus: dict[VoteWeights, list[float]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
@@ -67,11 +68,14 @@ class ProblemEvidence:
 def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemEvidence:
     """Read the counted samples of one problem: those whose program has run under the round's limits.
 
+    If the round pools votes, the samples of earlier rounds follow its own (`store/pooling.py`), the latest round first,
+    and their observations are counted on, so that (observation, index) names one sample.
     Nondeterministic programs are excluded unless `execution.keep_nondeterministic`. A program that did not run on the
     added inputs has None on each of them. `plain_logp` of a row is the mean log-probability under the plain prompt:
     what `likelihood.py` stored, or the negated NLL of a sample that was drawn from that very prompt; else None.
     """
-    sql = """select s.id, s.observation, s.number, s.mean_nll, s.mean_entropy_bits, s.program_id, p.code, e.compiled,
+    sql = """select s.id, s.round_id, s.observation, s.number, s.mean_nll, s.mean_entropy_bits, s.program_id,
+             p.code, e.compiled,
              coalesce(s.plain_logp, case when s.prompt_id = q.plain_prompt_id then -s.mean_nll end) as plain_logp,
              min(e.deterministic, coalesce(g.deterministic, 1)) as deterministic, b.outputs, c.outputs as grown_outputs
              from samples s left join programs p on p.id = s.program_id
@@ -80,9 +84,13 @@ def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemE
              left join behaviours b on b.id = e.behaviour_id
              left join executions g on g.program_id = s.program_id and g.limits = ?
              left join behaviours c on c.id = g.behaviour_id
-             where s.round_id = ? and s.problem_id = ? order by s.observation, s.number"""
-    limits = limits_of(round_.settings)
-    rows = store.rows(sql, limits_key(limits), augmented_key(limits, round_.id), round_.id, problem.id)
+             where s.round_id in (select value from json_each(?)) and (s.round_id = ? or s.tokens is null)
+             and s.problem_id = ? order by s.round_id desc, s.observation, s.number"""
+    limits, voting = limits_of(round_.settings), voting_rounds(store, round_, problem.id)
+    keys = limits_key(limits), augmented_key(limits, round_.id)
+    rows = store.rows(sql, *keys, json.dumps(voting), round_.id, problem.id)
+    if len(voting) > 1:
+        _count_on(rows)
     counted = [
         r
         for r in rows
@@ -97,6 +105,13 @@ def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemE
         for r in counted
     ]
     return ProblemEvidence(problem.id, counted, behaviours, len(rows))
+
+
+def _count_on(rows: Sequence[Row]) -> None:
+    """Give the observations of all rounds new numbers, one after the other, in the order of the rows."""
+    numbers: dict[tuple[int, int], int] = {}
+    for row in rows:
+        row["observation"] = numbers.setdefault((row["round_id"], row["observation"]), len(numbers))
 
 
 class BehaviourReader:
@@ -134,19 +149,14 @@ def key_of(text: str | None, problem: Problem, settings: Settings) -> str | None
 
 
 def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
-    """Store the metrics of every problem, with the mark `selected`, and cluster and consensus of every counted sample.
-
-    Also sends the warning of `collapse.py` if an earlier round can be compared.
-    """
+    """Store the metrics of every problem, with the mark `selected`, and the scores of every counted sample."""
     selection = round_.settings.selection
     ids = store.round_problem_ids(round_.id)
     on_event(StageStarted("score", 0, len(ids)))
     scores: dict[str, ProblemScore] = {}
     with store.transaction():
         store.db.execute("delete from metrics where round_id = ?", [round_.id])
-        store.db.execute(
-            "delete from sample_scores where sample_id in (select id from samples where round_id = ?)", [round_.id]
-        )
+        store.db.execute("delete from sample_scores where round_id = ?", [round_.id])
         for id in ids:
             evidence = load_evidence(store, round_, store.problem(id))
             scores[id] = evidence.score()
@@ -166,9 +176,8 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
         for id, value in normalised.items():
             store.db.execute(changed, [value, id in selected, round_.id, id])
     summary = f"{len(normalised)} of {len(ids)} problems are informative, {len(selected)} are learnable"
-    stats = compare_with_last_round(store, round_)
-    if warnings := collapse_warnings(*stats) if stats else ():
-        on_event(Notice("; ".join(warnings), NoticeKind.COLLAPSE, "score"))
+    if pooled := count_pooled(store, round_):
+        summary += f"; {pooled} samples of earlier rounds vote too"
     store.finish_stage(round_.id, "score", summary)
     on_event(StageDone("score", summary))
 
@@ -195,7 +204,7 @@ def _store_scores(store: Store, round_: RoundInfo, evidence: ProblemEvidence, sc
         }
     )
     scored = zip(evidence.rows, evidence.clusters, evidence.consensus(round_.settings), strict=True)
-    store.insert_sample_scores((row["id"], number, value) for row, number, value in scored)
+    store.insert_sample_scores(round_.id, ((row["id"], number, value) for row, number, value in scored))
 
 
 def _mean_of(rows: Sequence[Row], column: str) -> float | None:
@@ -236,7 +245,7 @@ def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
     """Return the pairs of one problem as rows of the table `pairs`, without position, prompt and exclusion."""
     return [
         {
-            "id": content_id("pair", [pair.chosen.id, pair.rejected.id]),
+            "id": _pair_id(round_, pair),
             "round_id": round_.id,
             "problem_id": problem.id,
             "chosen_id": pair.chosen.id,
@@ -245,6 +254,13 @@ def pairs_of(store: Store, round_: RoundInfo, problem: Problem) -> list[Row]:
         }
         for pair in pairs_from(load_evidence(store, round_, problem), round_.settings, round_.seed)
     ]
+
+
+def _pair_id(round_: RoundInfo, pair: Pair) -> str:
+    """Return the id of a pair; several rounds may build the same pair of an earlier round's samples."""
+    sides = [pair.chosen.id, pair.rejected.id]
+    own = all(id.startswith(f"{round_.id}/") for id in sides)
+    return content_id("pair", sides if own else [*sides, round_.id])
 
 
 def pairs_from(evidence: ProblemEvidence, settings: Settings, seed: int) -> list[Pair]:
@@ -281,11 +297,15 @@ def _common_weight(evidence: ProblemEvidence, settings: Settings, chosen: Behavi
 
 
 def build_round_pairs(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
-    """Build and store the pairs of every selected problem; a pair that the user excluded remains excluded."""
+    """Build and store the pairs of every selected problem.
+
+    A pair that the user excluded remains excluded, also if it was in an earlier round.
+    """
     on_event(StageStarted("pair", 0, 1))
     sql = """select m.problem_id, r.plain_prompt_id from metrics m join round_problems r using (round_id, problem_id)
              where m.round_id = ? and m.selected order by r.position"""
-    excluded = {r["id"] for r in store.rows("select id from pairs where round_id = ? and excluded", round_.id)}
+    marks = store.rows("select chosen_id, rejected_id from pairs where excluded and round_id <= ?", round_.id)
+    excluded = {(r["chosen_id"], r["rejected_id"]) for r in marks}
     position = 0
     with store.transaction():
         store.db.execute("delete from pairs where round_id = ?", [round_.id])
@@ -294,7 +314,7 @@ def build_round_pairs(store: Store, round_: RoundInfo, on_event: OnEvent) -> Non
                 round_columns = {
                     "position": position,
                     "prompt_id": row["plain_prompt_id"],
-                    "excluded": pair["id"] in excluded,
+                    "excluded": (pair["chosen_id"], pair["rejected_id"]) in excluded,
                 }
                 store.db.table("pairs").insert(pair | round_columns)
                 position += 1

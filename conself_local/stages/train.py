@@ -44,8 +44,17 @@ def make_job(store: Store, round_: RoundInfo, model: Model, on_event: OnEvent) -
     by_user = user_pairs(load_user_answers(store), model.sha256, settings.pairs.user_weight)
     pairs += [TokenPair(pair.prompt, pair.chosen, pair.rejected, pair.weight) for pair in by_user]
     pairs = pairs_that_fit(pairs, settings, on_event)
-    parent = store.adapter(round_.base_adapter_id)["peft_path"] if round_.base_adapter_id else None
+    parent_id = parent_adapter(round_)
+    parent = store.adapter(parent_id)["peft_path"] if parent_id else None
     return job_of(settings, model, tuple(pairs), seed=round_.seed, parent=parent)
+
+
+def parent_adapter(round_: RoundInfo) -> int | None:
+    """Return the adapter that the round trains further, or None if it trains a new one.
+
+    A round that pools votes starts from the base model: its pairs hold what earlier adapters learnt from.
+    """
+    return None if round_.settings.pairs.pool_rounds else round_.base_adapter_id
 
 
 def pairs_that_fit(pairs: Sequence[TokenPair], settings: Settings, on_event: OnEvent) -> list[TokenPair]:
@@ -105,7 +114,7 @@ def train_adapter(store: Store, round_: RoundInfo, model: Model, home: Home, on_
         store.db.table("training_steps").upsert({"round_id": round_.id, **report}, pk=("round_id", "step"))
 
     last = run_training(job, folder, on_event, store_step)
-    name, parent = f"round-{round_.id}", round_.base_adapter_id
+    name, parent = f"round-{round_.id}", parent_adapter(round_)
     adapter_id = save_adapter(store, home, model, folder, name, {"round_id": round_.id, "parent_id": parent})
     first_loss, last_loss = (
         store.value(f"select loss from training_steps where round_id = ? order by step {order} limit 1", round_.id)

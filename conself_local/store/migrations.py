@@ -211,3 +211,17 @@ def learning_from_use(db: Database) -> None:
              id integer primary key, started_at_utc text not null, ended_at_utc text,
              round_id integer references rounds(id), summary text not null)"""
     )
+
+
+@migrations(name="0013_scores_belong_to_rounds")
+def scores_belong_to_rounds(db: Database) -> None:
+    """Let every round score a sample that votes in it: the scores get the number of the round that gave them."""
+    db.execute("alter table sample_scores rename to old_sample_scores")
+    columns = "sample_id text not null references samples(id), cluster integer, consensus real not null"
+    key = "round_id integer not null references rounds(id)"
+    db.execute(f"create table sample_scores ({key}, {columns}, primary key (round_id, sample_id))")
+    db.execute(
+        """insert into sample_scores select s.round_id, o.sample_id, o.cluster, o.consensus
+           from old_sample_scores o join samples s on s.id = o.sample_id order by o.rowid"""
+    )
+    db.execute("drop table old_sample_scores")

@@ -3,7 +3,8 @@
 Two kinds of rows can go. Of an abandoned round: everything but its number, settings and problems, as if it had just
 begun. Of a finished or abandoned round: the token ids of samples that are in no pair. Token ids are read by training
 (`stages/train.py`), by the measurement of a merged file (`adapters/export.py`), both from pairs only, and by a round
-that is still sampling (`round/run.py`). Their number is kept, because screens and experiments show it.
+that is still sampling (`round/run.py`). A home whose rounds pool their votes keeps them all. Their number is kept,
+because screens and experiments show it.
 
 Kept, because something reads it: all rows of a round that can be continued; of an abandoned round with an adapter or a
 result; pairs that an imported adapter needs; token ids of prompts, which `conself verify` hashes; evaluation answers
@@ -22,9 +23,13 @@ from conself_local.store.store import IMPORTED, Store
 PRUNED = "pruned"
 """Name in the table `stages` under which an abandoned round says what was removed from it."""
 _IDS = "(select value from json_each(?1))"
-_UNPAIRED = """tokens is null and json_array_length(token_ids) > 0
+_POOLED = """select o.id from rounds o join rounds p on p.model_sha256 = o.model_sha256
+    where o.state = 'done' and p.state != 'abandoned' and json_extract(p.settings, '$.pairs.pool_rounds')"""
+"""The finished rounds whose samples later rounds train on: a round on the same model pools votes (`pooling.py`)."""
+_UNPAIRED = f"""tokens is null and json_array_length(token_ids) > 0
     and round_id in (select id from rounds where state != 'running')
-    and id not in (select chosen_id from pairs union all select rejected_id from pairs)"""
+    and id not in (select chosen_id from pairs union all select rejected_id from pairs)
+    and round_id not in ({_POOLED})"""
 _OWN_PROGRAMS = f"""select program_id from samples where round_id in {_IDS} and program_id is not null
     except select program_id from samples where round_id not in {_IDS}
     except select program_id from evaluation_samples"""
@@ -38,12 +43,11 @@ _ROUND_BYTES = (
         except select behaviour_id from executions where program_id not in ({_OWN_PROGRAMS}))""",
 )
 _EMPTY_ROUNDS = (
-    f"delete from sample_scores where sample_id in (select id from samples where round_id in {_IDS})",
     *(
         f"delete from {table} where round_id in {_IDS}"
         for table in (
-            "pairs", "metrics", "training_steps", "observations", "asked_inputs", "grown_inputs", "samples", "stages",
-            "events",
+            "sample_scores", "pairs", "metrics", "training_steps", "observations", "asked_inputs", "grown_inputs",
+            "samples", "stages", "events",
         )
     ),
     f"delete from evaluation_samples where answer_id is null and round_id in {_IDS}",

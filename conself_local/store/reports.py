@@ -12,7 +12,7 @@ from typing import Any
 
 from conself_local.evaluation.over_seeds import pool_flips
 from conself_local.settings import find_differences
-from conself_local.store.store import Store
+from conself_local.store.store import RoundInfo, Store
 
 HISTOGRAM_BINS = 8
 """Number of bins of half a bit each: they reach up to 4 bits."""
@@ -63,6 +63,7 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
         "samples_with_program": sampled["with_program"],
         "programs": sampled["programs"],
         "samples_cut": sampled["cut"],
+        "samples_saved": _saved_samples(store, info, sampled["samples"]),
         "prompt": info.settings.sampling.prompt,
         "mean_crash_rate": scored["crash_rate"],
         "informative": scored["informative"],
@@ -82,6 +83,14 @@ def round_report(store: Store, round_id: int) -> dict[str, Any]:
         "held_out_judged": int(store.value("select count(*) from evaluations where benchmark = 'held-out'")),
         "adapter": adapters[0] if adapters else None,
     }
+
+
+def _saved_samples(store: Store, info: RoundInfo, samples: int) -> int | None:
+    """Return how many samples adaptive sampling saved against a fixed number; None if it is off or not finished."""
+    if not info.settings.sampling.adaptive or store.stage_summary(info.id, "sample") is None:
+        return None
+    problems = int(store.value("select count(*) from round_problems where round_id = ?", info.id))
+    return problems * info.settings.sampling.samples_per_problem - samples
 
 
 def _pooled(evaluations: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -132,12 +141,15 @@ def progress(store: Store, round_id: int) -> list[dict[str, Any]]:
     """Return {stage, done, total} for every stage whose items can be counted; a screen asks for it again and again.
 
     The items are problems, samples, programs, pairs, optimiser steps or evaluation answers; a total of 0 means that it
-    is not known yet or that there is nothing to do. Raises ConselfError if there is no such round.
+    is not known yet or that there is nothing to do. With adaptive sampling, the total of the samples is the largest
+    possible one until all are sampled. Raises ConselfError if there is no such round.
     """
     info = store.round(round_id)
     problems = int(store.value("select count(*) from round_problems where round_id = ?", round_id))
     programs = "select program_id from samples where round_id = ? and program_id is not null"
     samples = problems * info.settings.sampling.samples_per_problem
+    if info.settings.sampling.adaptive and store.stage_summary(round_id, "sample"):
+        samples = int(store.value("select count(*) from samples where round_id = ?", round_id))
     counts = [
         ("observe", "select count(distinct problem_id) from observations where round_id = ?", problems),
         ("sample", "select count(*) from samples where round_id = ?", samples),

@@ -308,9 +308,10 @@ class Store:
         """Store one sample: a row of the table `samples`."""
         self.db.table("samples").insert(row)
 
-    def insert_sample_scores(self, scores: Iterable[tuple[str, int | None, float]]) -> None:
-        """Store (sample id, cluster, consensus) of samples, within a transaction of the caller."""
-        self.db.conn.executemany("insert into sample_scores (sample_id, cluster, consensus) values (?, ?, ?)", scores)
+    def insert_sample_scores(self, round_id: int, scores: Iterable[tuple[str, int | None, float]]) -> None:
+        """Store (sample id, cluster, consensus) of samples that vote in a round, within the caller's transaction."""
+        sql = "insert into sample_scores (round_id, sample_id, cluster, consensus) values (?, ?, ?, ?)"
+        self.db.conn.executemany(sql, ((round_id, *score) for score in scores))
 
     # -- executions -----------------------------------------------------------------------------------------
 

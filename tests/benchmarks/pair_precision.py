@@ -53,7 +53,7 @@ def main() -> None:
         problems = [p for p in store.round_problems(1) if p.id in references]
         expected = expected_answers(store, round_, problems, references)
         evidence = [load_evidence(store, round_, p) for p in problems if p.id in expected]
-    rights = [_is_right(b, expected[one.problem_id]) for one in evidence for b in one.behaviours]
+    rights = [is_right(b, expected[one.problem_id]) for one in evidence for b in one.behaviours]
     if not rights:
         parser.error("no problem of this home has samples and a reference")
     print(f"{len(evidence)} problems, a sample is right in {sum(rights) / len(rights):.3f}")
@@ -146,10 +146,10 @@ def row(name: str, pairs: Mapping[str, Sequence[Pair]], expected: Answers) -> st
 
 
 def _right(sample: ScoredSample, expected: tuple[str | None, ...]) -> bool:
-    return _is_right(sample.behaviour, expected)
+    return is_right(sample.behaviour, expected)
 
 
-def _is_right(behaviour: tuple[str | None, ...], expected: tuple[str | None, ...]) -> bool:
+def is_right(behaviour: tuple[str | None, ...], expected: tuple[str | None, ...]) -> bool:
     """Return whether the behaviour equals the reference's on every input that the reference answers."""
     return not is_crashed(behaviour) and all(
         want is None or got == want for got, want in zip(behaviour, expected, strict=True)

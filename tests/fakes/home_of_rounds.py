@@ -60,10 +60,9 @@ def copy_round(store: Store, round_id: int, state: str) -> None:
             store.finish_stage(round_id, stage, store.stage_summary(1, stage) or "")
         for row in store.rows("select * from samples where round_id = 1 order by rowid"):
             store.insert_sample(row | {"round_id": round_id, "id": renamed(row["id"])})
-        for row in store.rows(
-            "select * from sample_scores where sample_id in (select id from samples where round_id = 1)"
-        ):
-            store.db.table("sample_scores").insert(row | {"sample_id": renamed(row["sample_id"])})
+        for row in store.rows("select * from sample_scores where round_id = 1"):
+            new = {"round_id": round_id, "sample_id": renamed(row["sample_id"])}
+            store.db.table("sample_scores").insert(row | new)
         for row in store.rows("select * from pairs where round_id = 1"):
             sides = renamed(row["chosen_id"]), renamed(row["rejected_id"])
             new = {

@@ -48,6 +48,7 @@ def test_every_old_name_has_its_setting_and_every_setting_of_then_its_old_name()
 
 
 def test_a_stored_round_has_the_settings_that_it_had() -> None:
+
     assert settings_from_json(_stored()) == LAPTOP
     assert settings_from_json(json.loads(json.dumps(settings_to_json(LAPTOP)))) == LAPTOP
     assert settings_from_json({}) == PAPER, "what is missing has the default that it had"

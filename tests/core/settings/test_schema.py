@@ -43,7 +43,8 @@ def test_every_setting_is_described_completely(field: SettingField) -> None:
 
 
 def test_every_group_is_described_and_has_fields() -> None:
-    assert list(GROUPS) == ["sampling", "execution", "augmentation", "selection", "pairs", "training", "evaluation"]
+    stages = ["sampling", "execution", "augmentation", "selection", "pairs", "training", "evaluation"]
+    assert list(GROUPS) == [*stages, "acceptance"]
     for name, about in GROUPS.items():
         assert about.label and _sentences(about.meaning)
         assert any(field.group == name for field in FIELDS.values())

@@ -9,11 +9,8 @@ from pathlib import Path
 import pytest
 
 from conself_local.method import behaviour
-from conself_local.round.recorder import NoticeRecorder
 from conself_local.round.verify import verify_store
-from conself_local.stages.collapse import RoundStats
 from conself_local.stages.score import build_round_pairs, load_evidence, score_problems
-from conself_local.store.events import load_events
 from conself_local.store.store import Row, Store
 from tests.fakes.home_of_rounds import REAL_ROUND
 
@@ -63,20 +60,3 @@ def test_equal_behaviours_and_texts_are_parsed_once(store: Store, monkeypatch: p
         evidence = load_evidence(store, store.round(1), problem)
         assert parsed and len(parsed) == len(set(parsed)), problem.id
         assert len(evidence.behaviours) == len(evidence.rows)
-
-
-def test_a_collapse_is_one_warning_however_many_signs_it_has(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scoring is repeated at every start, and the warning must not be doubled then."""
-    from conself_local.stages import score
-
-    monkeypatch.setattr(
-        score, "compare_with_last_round", lambda *_: (RoundStats(0.3, 1.5, 0.8), RoundStats(0.5, 0.9, 0.4))
-    )
-    for _ in range(2):
-        with NoticeRecorder(store, 1, lambda event: None) as recorder:
-            score_problems(store, store.round(1), recorder.on_event)
-    (event,) = load_events(store, 1)
-    assert (event["stage"], event["kind"], event["severity"]) == ("score", "collapse", "warning")
-    assert (
-        "crash" in event["text"] and "semantic entropy 1.50 -> 0.90" in event["text"] and "--from-base" in event["text"]
-    )

@@ -128,7 +128,7 @@ def _sample(store: Store, round_id: int, problem: Problem) -> None:
             "finish": "stop", "seed": 0,
         }
     )  # fmt: skip
-    store.db.table("sample_scores").insert({"sample_id": key, "cluster": 0, "consensus": 1.0})
+    store.db.table("sample_scores").insert({"round_id": round_id, "sample_id": key, "cluster": 0, "consensus": 1.0})
     store.db.table("pairs").insert(
         {
             "id": key, "round_id": round_id, "problem_id": problem.id, "position": 0, "chosen_id": key,

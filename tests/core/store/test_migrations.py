@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from sqlite_utils import Database
 
 from conself_local.store.migrations import migrations
 from conself_local.store.store import Store
+from tests.fakes.home_of_rounds import REAL_ROUND
 
 
 def test_adapters_of_an_older_store_name_the_model_of_their_round(tmp_path: Path) -> None:
@@ -112,3 +114,15 @@ def test_answers_of_an_older_store_have_no_address(tmp_path: Path) -> None:
         (found,) = store.rows("select * from evaluation_samples")
         assert store.rows("select * from answer_scores") == []
     assert (found["text"], found["tokens"], found["answer_id"], found["token_ids"]) == ("x", 3, None, None)
+
+
+def test_scores_of_an_older_store_belong_to_the_round_of_their_sample(tmp_path: Path) -> None:
+    path = tmp_path / "conself.db"
+    shutil.copy(REAL_ROUND, path)
+    old = Database(path)
+    rows = list(old.query("select sample_id, cluster, consensus from sample_scores order by sample_id"))
+    old.close()
+    with Store(path) as store:
+        found = store.rows("select * from sample_scores order by sample_id")
+        assert found == [{"round_id": 1, **row} for row in rows] != []
+        assert store.rows("pragma foreign_key_check") == []

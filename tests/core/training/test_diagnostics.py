@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from conself_local.events import StepDone
-from conself_local.stages.collapse import RoundStats, collapse_warnings
 from conself_local.training.diagnostics import displaced_by, displacement_window, is_displaced, training_warnings
 from conself_local.training.job import TokenPair, TrainingJob
 
@@ -63,18 +62,6 @@ def test_the_early_stop_waits_for_a_whole_window() -> None:
     assert displacement_window(job) == 4
     assert not is_displaced(job, (-9.0,) * 3) and not is_displaced(job, (-0.4,) * 4) and is_displaced(job, (-0.6,) * 4)
     assert not is_displaced(dataclasses.replace(job, max_displacement=None), (-9.0,) * 4)
-
-
-def test_collapse_between_rounds_is_detected() -> None:
-    before = RoundStats(0.3, 1.5, 0.8)
-    assert collapse_warnings(before, before) == []
-    warnings = collapse_warnings(before, RoundStats(0.5, 0.9, 0.4))
-    assert (
-        len(warnings) == 4
-        and "30% -> 50%" in warnings[0]
-        and "80% -> 40%" in warnings[1]
-        and "1.50 -> 0.90" in warnings[2]
-    )
 
 
 @pytest.mark.model

@@ -1,0 +1,134 @@
+"""Samples of earlier rounds vote and are paired, without being sampled or run again, and training starts anew."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conself_local.events import ignore_events
+from conself_local.round.verify import verify_store
+from conself_local.round.views import pair_rows, problem_view
+from conself_local.sampling.sampler import SampleRequest
+from conself_local.settings import LAPTOP, Settings, change_settings
+from conself_local.stages.score import build_round_pairs, load_evidence, score_problems
+from conself_local.stages.train import parent_adapter
+from conself_local.store.pooling import count_pooled
+from conself_local.store.pruning import remove_token_ids
+from conself_local.store.store import RoundInfo, Store
+from tests.fakes.scripted_round import answer, problem, run_to_pairs, start_round
+
+PROBLEMS = [problem("double"), problem("other")]
+SETTINGS = change_settings(
+    LAPTOP,
+    {
+        "sampling.prompt": "plain",
+        "sampling.answer_prefix": False,
+        "sampling.observations": 2,
+        "sampling.programs_per_observation": 2,
+        "augmentation.max_inputs": 2,
+        "pairs.max_pairs": 2,
+        "pairs.pool_rounds": True,
+    },
+)
+ALONE = change_settings(SETTINGS, {"pairs.pool_rounds": False})
+
+
+def _first(request: SampleRequest) -> str:
+    """Write three programs of one behaviour, in two spellings, and one that differs."""
+    return answer({"0/0": "n * 2", "0/1": "2 * n", "1/0": "n * 2"}.get(request.key[-3:], "n + 1 - 1"))
+
+
+def _second(request: SampleRequest) -> str:
+    """Write four programs, of which one behaves as most of the first round's as long as the input is small."""
+    return answer({"0/0": "n + 7", "0/1": "n - 7", "1/0": "min(n, 4) * 2"}.get(request.key[-3:], "n // 7"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Yield a store with a finished round."""
+    with Store(tmp_path / "conself.db") as store:
+        run_to_pairs(store, start_round(store, SETTINGS, PROBLEMS), _first)
+        yield store
+
+
+def _next(store: Store, settings: Settings = SETTINGS) -> RoundInfo:
+    round_ = start_round(store, settings, PROBLEMS, seed=9)
+    run_to_pairs(store, round_, _second)
+    return round_
+
+
+def test_pooled_votes_decide_and_give_pairs(store: Store) -> None:
+    executions = int(store.value("select count(*) from executions where limits not like '%grown%'"))
+    round_ = _next(store)
+    evidence = load_evidence(store, round_, PROBLEMS[0])
+    assert evidence.sampled == 8 and [r["round_id"] for r in evidence.rows] == [2] * 4 + [1] * 4
+    assert len({(r["observation"], r["number"]) for r in evidence.rows}) == 8
+    assert all(None not in b and len(b) > 3 for b in evidence.behaviours), "old programs ran on the new inputs too"
+    pairs = pair_rows(store, 2)
+    # no behaviour of round 2 has two votes; three of all eight samples say 2 n, which is less than 0.4 of them
+    assert pairs == [] and "8 samples of earlier rounds vote too" in (store.stage_summary(2, "score") or "")
+    assert int(store.value("select count(*) from executions where limits not like '%grown%'")) == executions + 8
+    assert verify_store(store) == []
+
+
+def test_several_rounds_may_build_the_same_pair(store: Store) -> None:
+    excluded = store.rows("select * from pairs order by position")[0]
+    store.exclude_pair(excluded["id"], True)
+    round_ = start_round(store, SETTINGS, PROBLEMS, seed=9)
+    run_to_pairs(store, round_, lambda request: "I do not know.")
+    sql = "select chosen_id, rejected_id from pairs where round_id = ? order by position"
+    assert store.rows(sql, 2) == store.rows(sql, 1) != []
+    assert problem_view(store, 2, PROBLEMS[0].id).programs[0].samples == 2
+    score_problems(store, store.round(1), ignore_events)  # a later round must not have changed what the first says
+    build_round_pairs(store, store.round(1), ignore_events)
+    assert verify_store(store) == [] and count_pooled(store, store.round(1)) == 0
+    marks = "select excluded from pairs where round_id = ? order by position"
+    assert store.rows(marks, 2) == store.rows(marks, 1) == [{"excluded": 1}, {"excluded": 0}]
+
+
+def test_without_the_setting_a_round_is_alone_and_trains_further(store: Store) -> None:
+    round_ = _next(store, ALONE)
+    assert load_evidence(store, round_, PROBLEMS[0]).sampled == 4 and count_pooled(store, round_) == 0
+    assert [parent_adapter(_with_base(settings, round_)) for settings in (SETTINGS, ALONE)] == [None, 5]
+
+
+def _with_base(settings: Settings, round_: RoundInfo) -> RoundInfo:
+    return dataclasses.replace(round_, settings=settings, base_adapter_id=5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update rounds set model_sha256 = 'other' where id = 1",
+        "update rounds set template_hash = 'other' where id = 1",
+        "update rounds set state = 'abandoned' where id = 1",
+        "update round_problems set plain_prompt_id = (select max(id) from prompts) where round_id = 1",
+    ],
+    ids=["model", "template", "abandoned", "prompt"],
+)
+def test_other_models_prompts_and_abandoned_rounds_do_not_vote(store: Store, change: str) -> None:
+    store.ensure_prompt("z", [1])
+    store.db.execute(change)
+    round_ = start_round(store, SETTINGS, PROBLEMS[:1], seed=9)
+    store.set_plain_prompt(2, PROBLEMS[0].id, store.ensure_prompt("own", [7]))
+    assert count_pooled(store, round_) == 0 and load_evidence(store, round_, PROBLEMS[0]).sampled == 0
+
+
+def test_pruning_keeps_what_later_rounds_train_on(store: Store) -> None:
+    remove_token_ids(store)
+    assert store.value("select count(*) from samples where tokens is not null") == 0
+    _next(store)
+    remove_token_ids(store)
+    assert verify_store(store) == [] and count_pooled(store, store.round(2)) == 8
+
+
+def test_pruned_samples_are_not_pooled(tmp_path: Path) -> None:
+    with Store(tmp_path / "conself.db") as store:
+        run_to_pairs(store, start_round(store, ALONE, PROBLEMS), _first)
+        remove_token_ids(store)
+        kept = int(store.value("select count(*) from samples where tokens is null"))
+        assert 0 < kept < 8
+        assert count_pooled(store, _next(store)) == kept and verify_store(store) == []
