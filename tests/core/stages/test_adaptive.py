@@ -5,6 +5,7 @@ The sandbox is real; the answers are written by the test.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,21 @@ def _write(request: SampleRequest) -> str:
     return answer(bodies[name])
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store with an adaptive round that nothing has disturbed."""
+    path = tmp_path_factory.mktemp("round") / "conself.db"
+    with Store(path) as store:
+        sampler = run_to_pairs(store, start_round(store, SETTINGS, PROBLEMS), _write)
+        assert len(sampler.sampled) == sum(TAKEN.values()) == 55
+        store.rows("pragma wal_checkpoint(truncate)")
+    return path
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """Yield an empty store."""
+def store(undisturbed: Path, tmp_path: Path) -> Iterator[Store]:
+    """Yield a copy of the store with the undisturbed round."""
+    shutil.copy(undisturbed, tmp_path / "conself.db")
     with Store(tmp_path / "conself.db") as store:
         yield store
 
@@ -66,11 +79,8 @@ def _samples(store: Store, round_: RoundInfo) -> list[dict[str, Any]]:
 
 
 def test_a_round_takes_and_reports_what_the_tests_decide(store: Store) -> None:
-    round_ = start_round(store, SETTINGS, PROBLEMS)
-    sampler = run_to_pairs(store, round_, _write)
     sql = "select problem_id, count(*) as count from samples group by problem_id"
     assert {row["problem_id"][2:]: row["count"] for row in store.rows(sql)} == TAKEN
-    assert len(sampler.sampled) == sum(TAKEN.values()) == 55
     assert (store.stage_summary(1, "sample") or "").endswith(
         "adaptive sampling took 55 of 90 samples, saved 35 (39%); 1 alike, 2 crashed, 1 scattered, 1 settled; 1 got more"
     )
@@ -81,11 +91,10 @@ def test_a_round_takes_and_reports_what_the_tests_decide(store: Store) -> None:
 
 
 def test_the_samples_are_a_part_of_those_of_a_full_round(store: Store) -> None:
-    adaptive, full = (start_round(store, settings, PROBLEMS) for settings in (SETTINGS, FIXED))
-    run_to_pairs(store, adaptive, _write)
+    full = start_round(store, FIXED, PROBLEMS)
     run_to_pairs(store, full, _write)
     fixed = {(r["problem_id"], r["observation"], r["number"]): r for r in _samples(store, full)}
-    for row in _samples(store, adaptive):
+    for row in _samples(store, store.round(1)):
         place = row["problem_id"], row["observation"], row["number"]
         assert fixed.get(place, row) == row and (place in fixed or row["problem_id"] == "t/close")
     assert len(fixed) == 90 and verify_store(store) == []
@@ -93,8 +102,8 @@ def test_the_samples_are_a_part_of_those_of_a_full_round(store: Store) -> None:
 
 def test_a_kill_at_any_point_changes_nothing(store: Store) -> None:
     """The samples end in another order each time, and what follows must not depend on it."""
-    undisturbed, disturbed = (start_round(store, SETTINGS, PROBLEMS) for _ in range(2))
-    run_to_pairs(store, undisturbed, _write)
+    store.db.execute("delete from executions")  # all programs run again
+    disturbed = start_round(store, SETTINGS, PROBLEMS)
     asked: list[str] = []
     for fails_after in (0, 1, 3, 7, 2, 11, 5, 13, 1, None):
         sampler = _Reversed(_write, fails_after)
@@ -105,7 +114,7 @@ def test_a_kill_at_any_point_changes_nothing(store: Store) -> None:
             assert fails_after is not None and not _sampling_is_done(store, disturbed, True)
         asked += sampler.sampled
     assert len(asked) == len(set(asked)) == 55, "nothing is sampled twice"
-    assert _samples(store, disturbed) == _samples(store, undisturbed)
+    assert _samples(store, disturbed) == _samples(store, store.round(1))
     store.finish_stage(disturbed.id, "running copy", "scripted")
     assert _sampling_is_done(store, disturbed, True) and "sample" in STAGES
     assert verify_store(store) == []
@@ -119,7 +128,6 @@ class _Reversed(ScriptedSampler):
 
 
 def test_verify_finds_a_sample_that_the_tests_would_not_have_taken(store: Store) -> None:
-    run_to_pairs(store, start_round(store, SETTINGS, PROBLEMS), _write)
     store.db.execute("delete from sample_scores")
     store.db.execute("delete from pairs")
     store.db.execute("delete from samples where id = '1/t/settle/0/3'")

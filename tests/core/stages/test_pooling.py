@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,11 +47,21 @@ def _second(request: SampleRequest) -> str:
     return answer({"0/0": "n + 7", "0/1": "n - 7", "1/0": "min(n, 4) * 2"}.get(request.key[-3:], "n // 7"))
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    """Yield a store with a finished round."""
-    with Store(tmp_path / "conself.db") as store:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store with a finished round."""
+    path = tmp_path_factory.mktemp("round") / "conself.db"
+    with Store(path) as store:
         run_to_pairs(store, start_round(store, SETTINGS, PROBLEMS), _first)
+        store.rows("pragma wal_checkpoint(truncate)")
+    return path
+
+
+@pytest.fixture
+def store(finished: Path, tmp_path: Path) -> Iterator[Store]:
+    """Yield a copy of the store with a finished round."""
+    shutil.copy(finished, tmp_path / "conself.db")
+    with Store(tmp_path / "conself.db") as store:
         yield store
 
 
