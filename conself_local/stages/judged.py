@@ -19,7 +19,7 @@ from conself_local.method.consensus import consensus
 from conself_local.problems.problem import Problem
 from conself_local.stages.benchmark import ARMS, Benchmark
 from conself_local.stages.execute import limits_key, limits_of
-from conself_local.stages.score import BehaviourReader
+from conself_local.stages.score import BehaviourReader, is_counted
 from conself_local.store.store import RoundInfo, Row, Store
 
 
@@ -95,11 +95,7 @@ def _consensus_is_right(rows: Sequence[Row], problem: Problem, round_: RoundInfo
     and a constant program is chosen only if the settings allow it or every other program crashed.
     """
     settings = round_.settings
-    voters = [
-        row
-        for row in rows[:CONSENSUS_SAMPLES]
-        if row["outputs"] is not None and (settings.execution.keep_nondeterministic or row["deterministic"] != 0)
-    ]
+    voters = [row for row in rows[:CONSENSUS_SAMPLES] if is_counted(row, settings)]
     read = BehaviourReader(problem, settings)
     candidates = [Candidate(read.behaviour(row["outputs"]), row["mean_nll"], len(row["code"])) for row in voters]
     picked = pick_by_consensus(candidates, allow_constant=settings.pairs.allow_constant_chosen)
