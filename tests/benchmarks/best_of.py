@@ -3,11 +3,13 @@
     python -m tests.benchmarks.best_of MODEL.gguf --humaneval --out humaneval.jsonl
     python -m tests.benchmarks.best_of MODEL.gguf --problems mbpp.jsonl --split validation --out mbpp.jsonl
 
-Per problem, one greedy and 16 sampled programs and a list of calls are generated, all through one engine. Best-of-8 and
-best-of-16 stop as `ask` does and share the samples. Their inputs are made from the question and the model's calls only;
-the inputs of the problem judge, and they are the votes of the bound. Outputs of examples that a question states count as
-in `ask`; a row says what the votes give without them. Every finished problem is one line of the file of `--out`, and is
-not computed again. The seconds are wall time of the whole batch, shared out by tokens: a single question takes longer.
+Per problem, one greedy and 16 sampled programs and a list of calls are generated, all through one engine and with the
+plain prompt, in which somebody would ask. Best-of-8 and best-of-16 stop as `ask` does and share the samples. Their
+inputs are made from the question and the model's calls only; the inputs of the problem judge, and they are the votes of
+the bound. Outputs of examples that a question states count as in `ask`; a row says what the votes give without them.
+The answers to every finished problem are one line of the file of `--out`, and are not sampled again; they are run and
+judged whenever the table is printed, so a change of the votes needs no new answers. The seconds are wall time of the
+whole batch, shared out by tokens: a single question takes longer.
 """
 
 from __future__ import annotations
@@ -52,20 +54,21 @@ from conself_local.serving.question import (
     question_inputs,
     with_types,
 )
-from conself_local.settings import LAPTOP
+from conself_local.settings import LAPTOP, replace_values
 from conself_local.stages.execute import limits_of
-from conself_local.stages.prompting import encode_program
+from conself_local.stages.prompting import encode_program, prefix_of
 from conself_local.stages.seeds import seed_for
 from sandbox import Program, ProgramResult, Sandbox
 
 ARMS = ("best-of-8", "best-of-16", "best-of-16, without the outputs of examples")
 CAUTIOUS = "best-of-16, the greedy answer if not sure"
+ASKED = replace_values(LAPTOP, {"sampling.prompt": "plain"})
 _CONTEXT = 1536
 _MAX_LINE_BYTES = 64 * 2**20
 
 
 def main() -> None:
-    """Compute the problems that the file lacks, and print the table of all."""
+    """Sample the answers that the file lacks, then run and judge all of them, and print the table."""
     options = _options()
     model = load_model_file(options.model or bundled_model())
     home = Home(options.home)
@@ -75,17 +78,20 @@ def main() -> None:
         threads=options.threads or config.threads,
     )  # fmt: skip
     problems = _problems(options)
-    key = content_id("best-of", [model.sha256, str(config.format), config.engine, options.seed])
+    key = content_id("best-of", [model.sha256, str(config.format), config.engine, options.seed, ASKED.sampling.prompt])
     done = _finished(options.out, key)
     pending = [problem for problem in problems if problem.id not in done]
-    print(f"{model.name}, {config}: {len(problems)} problems, {len(pending)} to compute", flush=True)
+    print(f"{model.name}, {config}: {len(problems)} problems, {len(pending)} to sample", flush=True)
     if pending:
         with open_engine(model, config, home.cache, longest=_CONTEXT, use_gpu=True, on_notice=print) as engine:
-            for row in _compute(engine, pending, options.seed, options.workers):
+            for row in _sample(engine, pending, options.seed):
                 _append(options.out, row | {"key": key})
                 done[row["id"]] = row
-                print(f"{len(done)}: {row['id']} {row['right']}", flush=True)
-    print_table([done[problem.id] for problem in problems if problem.id in done], _name(model))
+                print(f"{len(done)}: {row['id']}", flush=True)
+    judging = Sandbox(limits_of(LAPTOP), workers=options.workers, repeat=False)
+    with judging, Sandbox(LIMITS, workers=options.workers) as voting:
+        rows = [_row(_Open.load(p, done[p.id]), voting, judging, options.seed) for p in problems]
+    print_table(rows, _name(model))
 
 
 def _options() -> argparse.Namespace:
@@ -153,14 +159,43 @@ class _Open:
     greedy: Completion | None = None
     calls: Completion | None = None
     samples: dict[int, Completion] = field(default_factory=dict)
+    seconds: float = 0.0
 
     @property
     def question(self) -> str:
-        return program_messages(self.problem)[0].content
+        return program_messages(self.problem, prompt=ASKED.sampling.prompt)[0].content
+
+    def save(self) -> dict[str, Any]:
+        """Return the answers as JSON; `load` is the inverse."""
+        return {
+            "id": self.problem.id,
+            "greedy": _saved(self.greedy),
+            "calls": _saved(self.calls),
+            "samples": [_saved(self.samples[k]) for k in sorted(self.samples)],
+        }
+
+    @classmethod
+    def load(cls, problem: Problem, row: dict[str, Any]) -> _Open:
+        """Return a problem with the answers of a line of the file."""
+        one = cls(problem, prefix_of(problem, ASKED), seconds=row["seconds"])
+        one.samples = {k: _loaded(sample) for k, sample in enumerate(row["samples"])}
+        one.greedy, one.calls = _loaded(row["greedy"]), _loaded(row["calls"]) if row["calls"] else None
+        one.function = asked_function(one.question, extract_program(one.prefix + one.greedy.text) or "")
+        if one.function is not None and not one.function.is_callable:
+            one.function = None
+        return one
 
     @property
     def is_complete(self) -> bool:
         return len(self.samples) == MOST and self.greedy is not None and (not self.function or self.calls is not None)
+
+
+def _saved(completion: Completion | None) -> dict[str, Any] | None:
+    return None if completion is None else dataclasses.asdict(completion)
+
+
+def _loaded(values: dict[str, Any]) -> Completion:
+    return Completion(**values | {"token_ids": tuple(values["token_ids"])})
 
 
 class _Queue:
@@ -181,33 +216,30 @@ class _Queue:
         return self.requests.popleft()
 
 
-def _compute(engine: EngineProcess, problems: Sequence[Problem], seed: int, workers: int) -> Iterator[dict[str, Any]]:
-    """Yield the row of each problem as soon as all its completions are there; the engine samples on meanwhile."""
+def _sample(engine: EngineProcess, problems: Sequence[Problem], seed: int) -> Iterator[dict[str, Any]]:
+    """Yield the answers to each problem as soon as all are there; the engine samples on meanwhile."""
     waiting = deque(problems)
     opened: dict[str, _Open] = {}
     queue = _Queue(lambda: _fill(queue, waiting, opened, engine, seed))
     last = time.monotonic()
-    judge = Sandbox(limits_of(LAPTOP), workers=workers, repeat=False)
-    with judge as judging, Sandbox(LIMITS, workers=workers) as voting:
-        while waiting or opened:
-            for completion in engine.sample(queue):
-                id, _, part = completion.key.rpartition("#")
-                one = opened[id]
-                if request := _take(one, part, completion, engine, seed):
-                    queue.requests.appendleft(request)
-                if one.is_complete:
-                    del opened[id]
-                    row = _row(one, voting, judging, seed)
-                    now = time.monotonic()
-                    yield row | {"seconds": now - last}
-                    last = now
+    while waiting or opened:
+        for completion in engine.sample(queue):
+            id, _, part = completion.key.rpartition("#")
+            one = opened[id]
+            if request := _take(one, part, completion, engine, seed):
+                queue.requests.appendleft(request)
+            if one.is_complete:
+                del opened[id]
+                now = time.monotonic()
+                yield one.save() | {"seconds": now - last}
+                last = now
 
 
 def _fill(queue: _Queue, waiting: deque[Problem], opened: dict[str, _Open], engine: EngineProcess, seed: int) -> None:
     """Open the next problem, if there is one, and put its requests into the queue."""
     if waiting:
         problem = waiting.popleft()
-        prompt, prefix = encode_program(engine, problem, LAPTOP)
+        prompt, prefix = encode_program(engine, problem, ASKED)
         opened[problem.id] = _Open(problem, prefix)
         for number in range(-1, MOST):
             greedy = number < 0
@@ -263,7 +295,11 @@ def _row(one: _Open, voting: Sandbox, judging: Sandbox, seed: int) -> dict[str, 
         SampledProgram(code, results.get(code or ""), c.mean_nll, c.token_ids)
         for code, c in zip(codes, ordered, strict=True)
     ]
-    row: dict[str, Any] = {"id": problem.id, "inputs": len(inputs.values) if inputs else 0}
+    row: dict[str, Any] = {
+        "id": problem.id,
+        "seconds": one.seconds,
+        "inputs": len(inputs.values) if inputs else 0,
+    }
     greedy_tokens = len(one.greedy.token_ids)
     rights, tokens, kinds = {"greedy": right[greedy]}, {"greedy": greedy_tokens}, {}
     for arm, most in zip(ARMS, (8, 16, 16), strict=True):
