@@ -12,7 +12,7 @@ from statistics import fmean
 from conself_local.events import StepDone
 from conself_local.training.job import TokenPair, TrainingJob
 
-_DISPLACED_NATS = 0.1
+WARNED_SHIFT = 0.1
 """Nats per token that the chosen completions may lose without a warning."""
 _LEARNT_BY_HEART_MARGIN = 3.0
 _NO_BETTER_THAN_CHANCE = 0.55
@@ -47,7 +47,7 @@ def training_warnings(steps: Sequence[StepDone], pairs: Sequence[TokenPair]) -> 
     shift, accuracy, margin = (
         fmean(getattr(s, name) for s in last) for name in ("chosen_logp_shift", "reward_accuracy", "margin")
     )
-    if shift < -_DISPLACED_NATS:
+    if shift < -WARNED_SHIFT:
         found.append(
             f"the chosen answers became less likely ({shift:+.2f} nats per token): lowering the rejected answers "
             "lowered them too; a larger sft_weight or a lower learning rate helps"

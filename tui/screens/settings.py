@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 
 from conself_local.settings import LAPTOP, settings_to_json
 from conself_local.store.store import Store
 from tui.screens.base import BaseScreen
+from tui.widgets.panel import Panel
 from tui.widgets.plain import Plain
-
-THEMES = ("textual-dark", "textual-light", "nord", "gruvbox", "solarized-light")
 
 
 class SettingsScreen(BaseScreen):
@@ -25,10 +23,9 @@ class SettingsScreen(BaseScreen):
         "t changes the theme, light or dark. The settings of a round are chosen when it starts (press 1), and do not "
         "change while it runs."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("t", "theme", "Theme")]
 
     def compose_body(self) -> ComposeResult:
-        with VerticalScroll():
+        with Panel(heading="Settings", keys="t theme", id="list"), VerticalScroll():
             yield Plain("", id="values")
 
     def load(self, store: Store) -> Any:
@@ -50,8 +47,3 @@ class SettingsScreen(BaseScreen):
             lines.append(f"  {field.name:<28} {values[field.name]}{mark}")
         self.query_one("#values", Plain).update("\n".join(lines))
         self.set_status("")
-
-    def action_theme(self) -> None:
-        at = THEMES.index(self.app.theme) if self.app.theme in THEMES else -1
-        self.app.theme = THEMES[(at + 1) % len(THEMES)]
-        self.action_reload()
