@@ -15,8 +15,8 @@ from conself_local.foreign_text import shown
 NOT_BEGUN, RUNNING, PAUSED, DONE, LOOK, FAILED, LEFT_OUT = "·", "▶", "‖", "✓", "!", "✗", "–"
 IN_USE, CHANGED, LEARNABLE, TOO_EASY, TOO_HARD, NO_CHANGE, UNKNOWN = "★", "•", "◆", "▽", "▲", "=", "?"
 
-GOOD, WARN, BAD, MUTED, ACTIVE = "$text-success", "$text-warning", "$text-error", "$text-muted", "$text-primary"
-"""Styles for text: a theme variable each, which `Content` looks up when it is drawn."""
+GOOD, WARN, BAD, MUTED, ACTIVE = "$text-success", "$text-warning", "$text-error", "$foreground 60%", "$text-primary"
+"""Styles for text: a theme variable each, which `Content` looks up when it is drawn (it cannot dim `$text-muted`)."""
 BASE, ADAPTER = "$text-secondary", "$text-accent"
 """Styles of the base model and of the adapter, the same in every chart and difference."""
 

@@ -54,7 +54,7 @@ SHOTS = {
     "problem": Shot(("3", "o", "enter")),
     "pairs": Shot(("4",)),
     "training": Shot(("5",), train_longer),
-    "evaluation": Shot(("6",), change_answers),
+    "evaluation": Shot(("6",)),
     "playground": Shot(("7",)),
     "adapters": Shot(("8",)),
     "settings": Shot(("9",)),
@@ -70,7 +70,7 @@ SHOTS = {
     "start-empty": Shot(("1",), empty=True, in_readme=False),
     "problems-empty": Shot(("3",), empty=True, in_readme=False),
     "training-running": Shot(("5",), lambda store: rewind(store, "training"), running=True, in_readme=False),
-    "evaluation-same": Shot(("6",), in_readme=False),
+    "evaluation-changed": Shot(("6",), change_answers, in_readme=False),
     "evaluation-more": Shot(("6", "m"), change_answers, in_readme=False),
     "evaluation-diff": Shot(("6", "enter"), change_answers, in_readme=False),
     "adapters-empty": Shot(("8",), empty=True, in_readme=False),
@@ -101,6 +101,7 @@ def main() -> None:
     """Draw the screenshots of the READMEs, or all states at all sizes to look at."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--look", type=Path, help="folder for all screens, sizes and themes")
+    parser.add_argument("--size", action="append", help="with --look, only these sizes, such as 80x24")
     parser.add_argument("names", nargs="*", help="only these")
     options = parser.parse_args()
     folder = options.look or FOLDER
@@ -110,7 +111,7 @@ def main() -> None:
             continue
         if options.look:
             for size in SIZES:
-                for theme in THEMES:
+                for theme in THEMES if not options.size or f"{size[0]}x{size[1]}" in options.size else ():
                     file = folder / f"{name}-{size[0]}x{size[1]}-{theme.removeprefix('textual-')}.svg"
                     file.write_text(asyncio.run(draw(shot, size, theme, name)))
         elif shot.in_readme:

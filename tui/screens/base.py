@@ -85,6 +85,8 @@ class BaseScreen(Screen[None]):
     REFRESH: ClassVar[float] = 0.0
     HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-tiny"), (100, "-usual"), (160, "-wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-short"), (32, "-tall")]  # noqa: RUF012
+    STATE_IN_PANEL: ClassVar[bool] = True
+    """Whether a small terminal shows the state of the home in the border of the first panel."""
     ALWAYS: ClassVar[bool] = False
     """Whether to reload even if nothing was written to the store."""
     HELP: ClassVar[str] = ""
@@ -235,7 +237,7 @@ class BaseScreen(Screen[None]):
         self.query_one(NavBar).signs = signs
         panels = self.query(Panel)
         if panels:
-            panels.first().set_aside(state if self.has_class("-tiny") else "")
+            panels.first().set_aside(state if self.has_class("-tiny") and self.STATE_IN_PANEL else "")
 
     def set_status(self, text: str, *, is_error: bool = False, warn: bool = False) -> None:
         """Show the state of the screen and the next step above the keys; an empty text removes the line."""

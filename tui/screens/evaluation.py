@@ -94,8 +94,7 @@ class EvaluationScreen(DecidesAdapters):
     def show(self, data: Any) -> None:
         self._report = data
         judged = bool(data and data["evaluations"])
-        for id in ("verdict", "changes", "sides"):
-            self.query_one(f"#{id}").display = judged
+        self.set_class(not judged, "-nothing")
         if not judged:
             self.set_status(self._nothing(data))
             return

@@ -143,7 +143,7 @@ class HelpScreen(ModalScreen[None]):
         elif self._all or self._present is None:
             sections, box.border_title = self._sections, title("Help  all keys and words")
         else:
-            sections = [screen_section(self._present), self._sections[0]]  # type: ignore[arg-type]
+            sections = [screen_section(self._present), self._sections[0]]
             box.border_title = title("Help  this screen")
         self.query_one("#help-text", Plain).update(help_text(sections))
         self.query_one(VerticalScroll).scroll_home(animate=False)

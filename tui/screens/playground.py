@@ -53,7 +53,7 @@ class PlaygroundScreen(BaseScreen):
         super().__init__(*arguments)
         self._answers = dict.fromkeys(ARMS, "")
         self._names = {"base": "base", "adapter": "adapter: none yet"}
-        self._has_adapter = False
+        self._has_adapter = self._adapter_broken = False
 
     def compose_body(self) -> ComposeResult:
         with Panel(heading="Task", keys="ctrl+s ask both   Esc leaves the field", id="task-panel"):
@@ -82,8 +82,10 @@ class PlaygroundScreen(BaseScreen):
 
     def show(self, data: Any) -> None:
         model, adapter, adapter_error = data
-        self._has_adapter = adapter is not None
-        self._names["adapter"] = f"adapter of {adapter.parent.name}" if adapter else "adapter: none yet"
+        self._has_adapter, self._adapter_broken = adapter is not None, bool(adapter_error)
+        self._names["adapter"] = (
+            f"adapter of {adapter.parent.name}" if adapter else f"adapter{'' if adapter_error else ': none yet'}"
+        )
         for arm in ARMS:
             self.query_one(f"#{arm}-panel", Panel).set_heading(self._names[arm])
             if not self._answers[arm]:
@@ -97,6 +99,8 @@ class PlaygroundScreen(BaseScreen):
     def _empty(self, arm: str) -> str:
         if arm == "base" or self._has_adapter:
             return f"The answer of the {arm if arm == 'adapter' else 'base model'} comes here: ctrl+s asks."
+        if self._adapter_broken:
+            return "The adapter cannot be used; the line below says why."
         return "There is no adapter yet. A round trains one: press 1 to start one."
 
     def action_to_task(self) -> None:

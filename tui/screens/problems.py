@@ -107,7 +107,7 @@ class ProblemsScreen(BaseScreen):
         scored = any(b["count"] for b in bins)
         histogram = self.query_one(Histogram)
         histogram.show(bins)
-        histogram.display = scored
+        self.set_class(not scored, "-unscored")
         self.set_status("" if scored else "No problem has been scored yet. Press 2 to see how far the round is.")
 
     def _arrange(self) -> None:
@@ -124,18 +124,19 @@ class ProblemsScreen(BaseScreen):
     def _show_cut(self) -> None:
         assert self._cut is not None, "set when the problems are shown"
         at = round(20 * self._cut)
-        lines = [
-            Content.assemble("cut ", ("━" * at + "●" + "─" * (20 - at), ACTIVE), f" {self._cut:.2f}"),
-        ]
+        own = "no cut" if self._settings.threshold > 1 else f"cut {self._settings.threshold:.2f}"
+        selected = sum(row.kind == "learnable" for row in self._rows)
+        this = Content.styled(f"this round: {self._settings.normaliser}, {own}: {plural(selected, 'problem')}", MUTED)
+        bar = Content.assemble("cut ", ("━" * at + "●" + "─" * (20 - at), ACTIVE), f" {self._cut:.2f}")
+        tiny = self.has_class("-tiny")
+        lines = [Content.assemble(bar, "   ", this)] if tiny else [bar]
         for measure in ENTROPY_NORMALISATIONS:
             problems, pairs = self._selection.count(measure, self._cut)
             chosen = measure == self._measure
             text = f"{'▸' if chosen else ' '} {measure:<8}{plural(problems, 'problem')}, {plural(pairs, 'pair')}"
             lines.append(Content.styled(text, "bold" if chosen else MUTED))
-        own = "no cut" if self._settings.threshold > 1 else f"cut {self._settings.threshold:.2f}"
-        selected = sum(row.kind == "learnable" for row in self._rows)
-        this = f"this round: {self._settings.normaliser}, {own}: {plural(selected, 'problem')}"
-        lines.append(Content.styled(this, MUTED))
+        if not tiny:
+            lines.append(this)
         self.query_one("#cut", Plain).update(Content("\n").join(lines))
 
     def action_cut(self, by: float) -> None:

@@ -43,6 +43,7 @@ from tui.widgets.histogram import Histogram, small_histogram
 from tui.widgets.notice_list import notice_lines
 from tui.widgets.panel import Panel
 from tui.widgets.plain import Plain
+from tui.widgets.source_view import SourceView
 from tui.widgets.stage_progress import STAGES, StageList, WholeBar
 
 _LATEST = 40
@@ -69,6 +70,7 @@ class RoundScreen(SteersRound):
     NAME = "round"
     AUTO_FOCUS = "#programs"
     REFRESH = 1.0
+    STATE_IN_PANEL = False  # the first panel is about it anyway
     ALWAYS = True  # the round process may start or end without writing to the store
     HELP = (
         "The round from observations to the verdict, while it runs. p holds and resumes it, x stops it after a "
@@ -85,6 +87,7 @@ class RoundScreen(SteersRound):
         self._frozen_at: int | None = None
         self._sampled = 0
         self._round_id: int | None = None
+        self._shown_program = ""
         self._latest: list[dict[str, Any]] = []
 
     def compose_body(self) -> ComposeResult:
@@ -105,6 +108,8 @@ class RoundScreen(SteersRound):
                     yield Histogram(id="histogram")
                 with Panel(heading="What the stages did", id="did"), VerticalScroll():
                     yield Plain("", id="summary")
+                with Panel(heading="Program", id="program"):
+                    yield SourceView(id="source")
         with Panel(heading="To know", keys="w all notices", id="to-know"):
             yield Plain("", id="notices")
 
@@ -218,9 +223,19 @@ class RoundScreen(SteersRound):
 
     @on(BigTable.Moved, "#programs")
     def _moved(self) -> None:
+        self._show_program()
         if self.query_one("#programs", BigTable).cursor == 0 and self._frozen_at != self._sampled:
             self._follow()
             self.query_one("#latest", Panel).set_keys("newest first · Enter opens the problem")
+
+    def _show_program(self) -> None:
+        """Show the program under the cursor."""
+        row = self.query_one("#programs", BigTable).row
+        if row and row["id"] != self._shown_program:
+            self._shown_program = row["id"]
+            source = self.query_one("#source", SourceView)
+            source.show(row["code"] or "The answer holds no program.", python=bool(row["code"]))
+            self.query_one("#program", Panel).set_heading(f"Program  {row['problem_id']}")
 
     @on(BigTable.Chosen, "#programs")
     def _open(self, event: BigTable.Chosen) -> None:

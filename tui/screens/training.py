@@ -143,6 +143,12 @@ class TrainingScreen(SteersRound):
         for at, id in enumerate(CHARTS):
             self.query_one(f"#{id}-panel").set_class(at == self._alone, "-alone")
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Return whether a key acts now: charts change places only where one fits."""
+        if action == "chart":
+            return self.has_class("-tiny")
+        return super().check_action(action, parameters)
+
     def action_chart(self) -> None:
         self._alone = (self._alone + 1) % len(CHARTS)
         for at, id in enumerate(CHARTS):

@@ -18,6 +18,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from conself_local.foreign_text import shown
+from tui.design import MUTED
 
 Cell = str | tuple[str, str]
 """The text of a cell, or (text, style): one of the styles of `design.py`."""
@@ -156,7 +157,8 @@ class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
         return Strip(segments[:-1]).adjust_cell_length(width, style)
 
     def _cell_style(self, name: str) -> Style:
-        return self.get_component_rich_style(f"big-table--{name.removeprefix('$text-')}")
+        part = "muted" if name == MUTED else name.removeprefix("$text-")
+        return self.get_component_rich_style(f"big-table--{part}")
 
     def validate_cursor(self, value: int) -> int:
         return max(0, min(value, len(self._rows) - 1))

@@ -29,7 +29,7 @@ class Limit:
 class WholeSteps(NumericAxisFormatter):
     """Labels for steps of training: whole numbers only."""
 
-    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:  # type: ignore[override]
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
         """Return the steps without a fraction."""
         return [f"{tick:.0f}" for tick in ticks]
 
@@ -47,10 +47,11 @@ class Curve(Vertical):
     def compose(self) -> ComposeResult:
         plot = PlotWidget(allow_pan_and_zoom=False)
         plot.can_focus = False
-        plot.margin_top, plot.margin_bottom, plot.margin_left = 0, 1, 8
         yield plot
 
     def on_mount(self) -> None:
+        plot = self.query_one(PlotWidget)
+        plot.margin_top, plot.margin_bottom, plot.margin_left = 0, 1, 8
         self.app.theme_changed_signal.subscribe(self, lambda _: self.show(*self._shown))
 
     def show(self, values: Sequence[float], steps: int, limits: Sequence[Limit] = ()) -> None:

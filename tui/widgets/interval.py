@@ -72,7 +72,7 @@ class Interval(Plain):
         def place(value: float) -> int:
             return max(0, min(2 * half, half + round(half * value / most)))
 
-        axis = ["·" if i == half else " " for i in range(2 * half + 1)]
+        axis = ["┊" if i == half else " " for i in range(2 * half + 1)]
         for i in range(place(row.low), place(row.high) + 1):
             axis[i] = "─"
         axis[place(row.low)], axis[place(row.high)] = "├", "┤"

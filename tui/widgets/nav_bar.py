@@ -9,7 +9,7 @@ from textual.events import Click
 from textual.message import Message
 from textual.reactive import reactive
 
-from tui.design import STYLE_OF_SIGN
+from tui.design import MUTED, STYLE_OF_SIGN
 from tui.widgets.plain import Plain
 
 SCREENS = (
@@ -76,7 +76,7 @@ class NavBar(Plain):
         shown = _SHORT.get(name, name.capitalize()) if short else name.capitalize()
         return Content.assemble(
             gap if key != "1" or not short else "",
-            (key, "$text-muted"),
+            (key, MUTED),
             (between, STYLE_OF_SIGN.get(sign, "")),
             (shown, "bold underline $text" if here else ""),
         )
