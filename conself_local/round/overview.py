@@ -108,7 +108,7 @@ def _outcome(store: Store, latest: RoundInfo) -> str:
 
 def verdict_word(result: Mapping[str, Any]) -> str:
     """Return the verdict of one benchmark without its numbers: `better (+6.7 points ...)` -> `better`."""
-    return str(result.get("verdict", "")).split(" (")[0]
+    return str(result.get("word") or result.get("verdict", "").split(" (")[0])
 
 
 def same_again(round_: RoundInfo) -> list[str] | None:

@@ -27,6 +27,7 @@ from tui.design import (
     percent,
     plain,
     plural,
+    rough_percent,
     signed,
 )
 from tui.screens.deciding import STATES, DecidesAdapters
@@ -43,7 +44,14 @@ _MEANS = {
     "candidate": "the next round does not use it yet",
 }
 _SIGN_OF_STATE = {"accepted": IN_USE, "rejected": LEFT_OUT, "candidate": NOT_BEGUN}
-_NUMBERS = (("greedy", "greedy_pass_at_1"), ("parsed", "parsed_share"), ("crashed", "crashed_share"))
+_NUMBERS = (
+    ("greedy", "greedy_pass_at_1"),
+    ("consensus", "consensus"),
+    ("parsed", "parsed_share"),
+    ("crashed", "crashed_share"),
+    ("cut off", "cut_share"),
+)
+"""Label of a number -> its name in a result; a result may lack some of them."""
 
 
 class EvaluationScreen(DecidesAdapters):
@@ -189,17 +197,26 @@ def _first_try(arm: dict[str, Any]) -> float:
 
 
 def _more(report: dict[str, Any]) -> Content:
-    """Return the numbers that explain the verdict, before and after."""
-    lines = [Content.styled(f"{'':<12}" + "".join(f"{name:>20}" for name, _ in _NUMBERS) + f"{'tokens':>14}", MUTED)]
+    """Return the numbers that explain the verdict, before and after; a result may lack some of them."""
+    lines = []
     for name, result in report["evaluations"].items():
         base, adapter = result["base"], result["adapter"]
-        cells = "".join(f"{percent(base[key]) + ' → ' + percent(adapter[key]):>20}" for _, key in _NUMBERS)
-        tokens = f"{base['mean_tokens']:.0f} → {adapter['mean_tokens']:.0f}"
-        lines.append(plain(f"{name:<12}{cells}{tokens:>14}"))
-        lines.append(
-            plain(f"{'':<12}{result['verdict']}; chance alone (McNemar, greedy): p {result['mcnemar_p']:.2f}", MUTED)
-        )
+        cells = [
+            f"{label} {percent(base[key])} → {percent(adapter[key])}"
+            for label, key in _NUMBERS
+            if base.get(key) is not None and adapter.get(key) is not None
+        ]
+        cells.append(f"tokens {base['mean_tokens']:.0f} → {adapter['mean_tokens']:.0f}")
+        chance = f"chance alone (McNemar, greedy): p {result['mcnemar_p']:.2f}"
+        lines.append(Content.assemble(plain(f"{name:<12}", "bold"), plain("   ".join(cells))))
+        lines.append(plain(f"{'':<12}{result['verdict']}; {chance}", MUTED))
     return Content("\n").join(lines)
+
+
+def _closed(result: dict[str, Any]) -> str:
+    """Return how much of the gap from greedy answers to the consensus training has closed, if that is known."""
+    share = (result.get("closed") or {}).get("share")
+    return "" if share is None else f" {rough_percent(share)} of the gap to the base's consensus is closed."
 
 
 def _cells(row: dict[str, str]) -> Cells:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import ClassVar
 
 from textual import on
@@ -75,13 +76,13 @@ class Section:
 
 def screen_section(screen: type[BaseScreen]) -> Section:
     """Return what one screen shows, and its keys."""
+    bindings = [b for kind in screen.__mro__ if kind is not BaseScreen for b in kind.__dict__.get("BINDINGS", [])]
     keys = [
         (b.key_display or _KEY_NAMES.get(b.key, b.key), b.description)
-        for b in screen.BINDINGS + [b for base in screen.__mro__[1:3] for b in base.__dict__.get("BINDINGS", [])]
+        for b in bindings
         if isinstance(b, Binding) and b.description and b.show
     ]
-    own = dict.fromkeys(keys)
-    return Section(screen.NAME.capitalize(), (("", screen.HELP), *own))
+    return Section(screen.NAME.capitalize(), (("", screen.HELP), *dict.fromkeys(keys)))
 
 
 def everything(screens: Sequence[type[BaseScreen]]) -> list[Section]:
@@ -131,7 +132,10 @@ class HelpScreen(ModalScreen[None]):
                 yield Plain("", id="help-text")
 
     def on_mount(self) -> None:
-        self._draw()
+        self.call_after_refresh(self._draw)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._draw)
 
     @on(Input.Changed, "#find")
     def _draw(self) -> None:
@@ -145,7 +149,7 @@ class HelpScreen(ModalScreen[None]):
         else:
             sections = [screen_section(self._present), self._sections[0]]
             box.border_title = title("Help  this screen")
-        self.query_one("#help-text", Plain).update(help_text(sections))
+        self.query_one("#help-text", Plain).update(help_text(sections, self.query_one(VerticalScroll).size.width - 2))
         self.query_one(VerticalScroll).scroll_home(animate=False)
 
     @on(Input.Submitted, "#find")
@@ -168,8 +172,8 @@ class HelpScreen(ModalScreen[None]):
             self.dismiss(None)
 
 
-def help_text(sections: Sequence[Section]) -> Content:
-    """Return the sections as lines of text."""
+def help_text(sections: Sequence[Section], room: int) -> Content:
+    """Return the sections as lines of text, none longer than `room`; meanings stay in their column."""
     if not sections:
         return Content.styled("Nothing holds these words.", MUTED)
     lines: list[Content] = []
@@ -177,6 +181,9 @@ def help_text(sections: Sequence[Section]) -> Content:
         lines.append(Content.styled(shown(section.heading), "bold underline"))
         width = max((len(word) for word, _ in section.rows), default=0)
         for word, meaning in section.rows:
-            lines.append(Content.assemble((f"  {word:<{width}}  " if word else "  ", ACTIVE), shown(meaning)))
+            indent = width + 4 if word else 2
+            wrapped = wrap(shown(meaning), max(20, room - indent)) or [""]
+            lines.append(Content.assemble((f"  {word:<{width}}  " if word else "  ", ACTIVE), wrapped[0]))
+            lines += [Content(" " * indent + line) for line in wrapped[1:]]
         lines.append(Content(""))
     return Content("\n").join(lines)
