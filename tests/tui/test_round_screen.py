@@ -14,6 +14,7 @@ from conself_local.store.store import Store
 from tests.tui.conftest import press, text_of, toasts_of
 from tests.tui.states import rewind
 from tui.app import ConselfApp
+from tui.screens.problem import ProblemScreen
 from tui.screens.round import RoundScreen, describe_time
 from tui.widgets.big_table import BigTable
 from tui.widgets.panel import Panel
@@ -130,7 +131,7 @@ async def test_programs_do_not_move_under_the_cursor(app: ConselfApp) -> None:
 async def test_enter_opens_the_problem_of_a_program(app: ConselfApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "2", "enter")
-        assert "starter/list-length" in _heading(app, "#about")
+        assert isinstance(app.screen, ProblemScreen) and "starter/reverse-string" in _heading(app, "#about")
         await press(pilot, "escape")
         assert isinstance(app.screen, RoundScreen)
 
