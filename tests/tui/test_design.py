@@ -71,7 +71,7 @@ def test_a_cell_has_the_width_of_its_column() -> None:
 
 
 def test_small_histogram_shows_that_a_bin_is_not_empty() -> None:
-    assert small_histogram([{"count": 0}, {"count": 1}, {"count": 80}]) == " ▁█"
+    assert small_histogram([{"count": 0}, {"count": 1}, {"count": 80}]) == "_▁█"
 
 
 def test_letters_follow_how_often_an_output_came() -> None:

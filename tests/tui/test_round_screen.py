@@ -47,7 +47,7 @@ async def test_an_empty_home_never_starts_the_bundled_model_silently(
 ) -> None:
     async with empty_app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
-        assert _heading(empty_app, "#whole") == "No round yet" and not empty_app.screen.query_one("#below").display
+        assert not empty_app.screen.query_one("#whole").display and "No round yet" in text_of(empty_app, "#message")
         await press(pilot, "s")
         assert empty_app.current_mode == "start" and not started and "Choose here" in toasts_of(empty_app)
 
@@ -150,5 +150,7 @@ async def test_what_the_round_noticed_is_shown(app: ConselfApp) -> None:
 
 def test_the_time_left_is_a_range_until_it_is_sure() -> None:
     assert describe_time(TimeLeft(0.0, None, (), False)).startswith("time left: known once")
-    assert describe_time(TimeLeft(0.01, 3600.0, ("train",), False)) == "40 min to 1 h 30 min left, and train"
+    assert (
+        describe_time(TimeLeft(0.01, 3600.0, ("train",), False)) == "40 min to 1 h 30 min, then train, not measured yet"
+    )
     assert describe_time(TimeLeft(0.5, 4500.0, (), True)).startswith("about 75 min left · by ")

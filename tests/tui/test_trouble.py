@@ -250,7 +250,7 @@ def test_a_lost_terminal_ends_the_screens_but_not_the_round(tmp_path: Path, monk
     wait_for(lambda: round_process.running(home))
     try:
         terminal = Terminal(tmp_path)
-        terminal.read_until(b"round")
+        terminal.read_until(b"Round")
         terminal.close()
         _wait_for_end(terminal.pid)
         assert round_process.running(home)

@@ -91,10 +91,6 @@ class EvaluationScreen(DecidesAdapters):
         with Panel(heading="Base and adapter", id="sides"):
             yield DiffView()
 
-    def on_mount(self) -> None:
-        super().on_mount()
-        self.query_one("#more").display = False
-
     def load(self, store: Store) -> Any:
         latest = store.latest_round()
         return round_report(store, latest.id) if latest else None
@@ -160,8 +156,7 @@ class EvaluationScreen(DecidesAdapters):
         self.toggle_class("-opened")
 
     def action_more(self) -> None:
-        more = self.query_one("#more")
-        more.display = not more.display
+        self.toggle_class("-more")
 
 
 def _words(report: dict[str, Any]) -> Content:

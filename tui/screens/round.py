@@ -135,7 +135,7 @@ class RoundScreen(SteersRound):
 
     def show(self, data: Any) -> None:
         found, failure = data
-        for id in ("below", "to-know", "stages"):
+        for id in ("whole", "below", "to-know", "stages"):
             self.query_one(f"#{id}").display = found is not None
         if found is None:
             self._show_nothing(failure)
@@ -156,13 +156,14 @@ class RoundScreen(SteersRound):
         self.query_one("#summary", Plain).update("\n".join(lines))
         self.query_one("#did").display = bool(lines)
         self._show_notices(found.notices)
-        self.set_status(self._next_step(report, state, failure), is_error=bool(failure))
+        self.set_status(self._next_step(state, failure), is_error=bool(failure))
 
     def _show_nothing(self, failure: str) -> None:
         starting = self._overview is not None and self._overview.state == "starting"
         self.query_one("#whole", Panel).set_heading("A round is starting" if starting else "No round yet")
-        self.query_one(WholeBar).show(0.0, "reading the model and the problems" if starting else "")
-        hint = "" if starting else "Press s or 1: the start screen shows what a round would be made from."
+        self.query_one(WholeBar).show(0.0, "reading the model and the problems")
+        self.query_one("#whole").display = starting
+        hint = "" if starting else "No round yet. Press s or 1: the start screen shows what a round would be made from."
         self.set_status(failure or hint, is_error=bool(failure))
 
     def _show_whole(self, found: Shown, state: str) -> None:
@@ -255,8 +256,7 @@ class RoundScreen(SteersRound):
         rate = sum(count for _, count in list(self._token_counts)[1:]) / seconds if seconds > 0 else 0
         return f" · {rate:.0f} tokens/s" if state == "running" and rate else ""
 
-    @staticmethod
-    def _next_step(report: dict[str, Any], state: str, failure: str) -> str:
+    def _next_step(self, state: str, failure: str) -> str:
         if failure:
             return f"The round ended early: {failure}; then press s to continue"
         if state == "done":
@@ -273,12 +273,11 @@ def describe_time(left: TimeLeft) -> str:
     """Return how long the round still takes and when it ends: `about 1 h 15 min left · by 14:20`."""
     if left.seconds is None:
         return "time left: known once some programs are sampled"
-    without = [STAGES[stage] for stage in left.unknown]
-    beside = f", and {' and '.join(without)}" if without else ""
-    if not left.sure:
-        low, high = left.range
-        return f"{duration(low)} to {duration(high)} left{beside}"
-    return f"about {duration(left.seconds)} left{beside} · by {clock(left.seconds)}"
+    low, high = left.range
+    text = f"about {duration(left.seconds)}" if left.sure else f"{duration(low)} to {duration(high)}"
+    if left.unknown:
+        return f"{text}, then {' and '.join(STAGES[stage] for stage in left.unknown)}, not measured yet"
+    return f"{text} left · by {clock(left.seconds)}" if left.sure else f"{text} left"
 
 
 def _cells(row: dict[str, Any]) -> Cells:

@@ -92,7 +92,7 @@ class TrainingScreen(SteersRound):
             advice = "" if summary else " x stops it now."
             self.set_status(f"{warning}{automatic}.{advice}", warn=True)
         else:
-            self.set_status(summary or "")
+            self.set_status(summary or ("" if len(steps) > 1 else "The charts come with the second step."))
 
     def _before(self, summary: str | None) -> str:
         """Return what stands here before there is a step."""

@@ -10,7 +10,7 @@ from textual.widget import Widget
 from tui.design import ACTIVE, MUTED
 
 _NAMES = {"0": "all agree", "none valid": "none ran"}
-_BLOCKS = " ▁▂▃▄▅▆▇█"
+_BLOCKS = "_▁▂▃▄▅▆▇█"
 
 
 class Histogram(Widget):

@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Button, Checkbox, Input
+from textual.widgets import Button, Input, Select
 
 from conself_local.errors import ConselfError
 from conself_local.home import expand_user
@@ -51,7 +51,9 @@ class ImportDialog(ModalScreen[ImportChoice | None]):
             yield Input(str(self._model or ""), placeholder="path of its GGUF file", id="model", compact=True)
             yield PlainLabel("Name (empty: that of the file)", classes="label")
             yield Input(placeholder="letters, digits, . _ and -", id="name", compact=True)
-            yield Checkbox("Keep it: the next round on this model begins with it", id="keep", compact=True)
+            yield PlainLabel("What the next round on this model does with it", classes="label")
+            options = [("nothing yet: a on the screen of adapters keeps it", False), ("begins with it", True)]
+            yield Select(options, value=False, allow_blank=False, id="keep", compact=True)
             yield Plain("", id="reason")
             with Horizontal(classes="buttons"):
                 yield Button("Import", id="import", variant="primary", compact=True)
@@ -90,4 +92,4 @@ class ImportDialog(ModalScreen[ImportChoice | None]):
         path = self._path("path") if not self._reason() else None
         if path:
             name = self.query_one("#name", Input).value.strip() or path.resolve().stem
-            self.dismiss(ImportChoice(path, self._path("model"), name, self.query_one("#keep", Checkbox).value))
+            self.dismiss(ImportChoice(path, self._path("model"), name, self.query_one("#keep", Select).value is True))
