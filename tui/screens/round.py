@@ -260,10 +260,9 @@ class RoundScreen(SteersRound):
         if failure:
             return f"The round ended early: {failure}; then press s to continue"
         if state == "done":
-            decided = report["stages"].get("decide", "done")
-            return (
-                f"{decided}. 6 shows what changed, 7 tries it, s starts another round like this one, 1 a different one."
-            )
+            seen = self._overview
+            outcome = f"{seen.outcome.capitalize()}. " if seen and self.has_class("-tiny") else ""
+            return f"{outcome}6 shows what changed, 7 tries it, s starts another round like this, 1 a different one."
         if state == "paused":
             return "Held: p resumes it, x stops it."
         return "Not running; nothing is lost: s goes on." if state == "stopped" else ""
