@@ -21,15 +21,9 @@ from conself_local.store.reports import progress, round_report
 from conself_local.store.store import RoundInfo, Store
 from tui.app_state import AppState
 from tui.design import (
-    BAD,
     DONE,
-    FAILED,
-    GOOD,
     LOOK,
-    MUTED,
-    NOT_BEGUN,
     RUNNING,
-    WARN,
     clock,
     duration,
     model_name,
@@ -38,8 +32,8 @@ from tui.design import (
 from tui.screens.base import SIGN_OF_STEP
 from tui.screens.problem import ProblemScreen
 from tui.screens.steering import SteersRound
-from tui.widgets.big_table import BigTable, Cells, Column
 from tui.widgets.histogram import Histogram, small_histogram
+from tui.widgets.latest_programs import LatestPrograms
 from tui.widgets.notice_list import notice_lines
 from tui.widgets.panel import Panel
 from tui.widgets.plain import Plain
@@ -47,7 +41,6 @@ from tui.widgets.source_view import SourceView
 from tui.widgets.stage_progress import STAGES, StageList, WholeBar
 
 _LATEST = 40
-_ENDED = {"fence": "at fence", "stop": "by itself", "length": "cut off", "repetition": "repeated"}
 _MOST_NOTICES = 4
 
 
@@ -84,11 +77,8 @@ class RoundScreen(SteersRound):
         super().__init__(app_state)
         self._last_row: int | None = None
         self._token_counts: deque[tuple[float, int]] = deque(maxlen=20)
-        self._frozen_at: int | None = None
-        self._sampled = 0
         self._round_id: int | None = None
         self._shown_program = ""
-        self._latest: list[dict[str, Any]] = []
 
     def compose_body(self) -> ComposeResult:
         with Panel(heading="Round", id="whole"):
@@ -96,13 +86,7 @@ class RoundScreen(SteersRound):
             yield StageList(id="stages")
         with Horizontal(id="below"):
             with Panel(heading="Latest programs", id="latest"):
-                columns = [
-                    Column("  result", 13),
-                    Column("tokens", 6, right=True),
-                    Column("ended", 10, from_width=44),
-                    Column("problem", 10, grows=True),
-                ]
-                yield BigTable(columns, _cells, id="programs")
+                yield LatestPrograms(id="programs")
             with Vertical(id="beside"):
                 with Panel(heading="How much programs disagree", id="disagree"):
                     yield Histogram(id="histogram")
@@ -204,42 +188,35 @@ class RoundScreen(SteersRound):
         return rows, {"observe": observe, "sample": each, "evaluate": each, "train": steps}
 
     def _show_latest(self, found: Shown) -> None:
-        """Show the latest programs; below the first row the cursor holds them, and the border counts new ones."""
-        table, panel = self.query_one("#programs", BigTable), self.query_one("#latest", Panel)
         sampled = found.report["samples"]
-        self._latest, self._sampled = found.programs, sampled
-        if table.cursor == 0 or self._frozen_at is None or sampled < self._frozen_at:
-            self._follow()
-        new = sampled - (self._frozen_at or 0)
-        held = f"+{new:,} new: Home shows them" if new > 0 else "newest first · Enter opens the problem"
-        panel.set_keys(held)
+        self.query_one(LatestPrograms).offer(found.programs, sampled)
         small = f"  {small_histogram(found.report['entropy_histogram'])}" if self.has_class("-tiny") else ""
-        panel.set_heading(f"Latest programs  {min(sampled, _LATEST):,} of {sampled:,}{small}")
+        self.query_one("#latest", Panel).set_heading(
+            f"Latest programs  {min(sampled, _LATEST):,} of {sampled:,}{small}"
+        )
+        self._count_new()
 
-    def _follow(self) -> None:
-        self._frozen_at = self._sampled
-        table = self.query_one("#programs", BigTable)
-        if [row["id"] for row in table.rows] != [row["id"] for row in self._latest] or table.rows != self._latest:
-            table.set_rows(self._latest)
+    def _count_new(self) -> None:
+        new = self.query_one(LatestPrograms).new
+        said = f"+{new:,} new: Home shows them" if new > 0 else "newest first · Enter opens the problem"
+        self.query_one("#latest", Panel).set_keys(said)
 
-    @on(BigTable.Moved, "#programs")
+    @on(LatestPrograms.Moved, "#programs")
     def _moved(self) -> None:
         self._show_program()
-        if self.query_one("#programs", BigTable).cursor == 0 and self._frozen_at != self._sampled:
-            self._follow()
-            self.query_one("#latest", Panel).set_keys("newest first · Enter opens the problem")
+        self._count_new()
 
     def _show_program(self) -> None:
         """Show the program under the cursor."""
-        row = self.query_one("#programs", BigTable).row
+        row = self.query_one(LatestPrograms).row
         if row and row["id"] != self._shown_program:
             self._shown_program = row["id"]
             source = self.query_one("#source", SourceView)
             source.show(row["code"] or "The answer holds no program.", python=bool(row["code"]))
             self.query_one("#program", Panel).set_heading(f"Program  {row['problem_id']}")
 
-    @on(BigTable.Chosen, "#programs")
-    def _open(self, event: BigTable.Chosen) -> None:
+    @on(LatestPrograms.Chosen, "#programs")
+    def _open(self, event: LatestPrograms.Chosen) -> None:
         if self._round_id is not None:
             self.app.push_screen(ProblemScreen(self.app_state, self._round_id, event.row["problem_id"]))
 
@@ -277,20 +254,3 @@ def describe_time(left: TimeLeft) -> str:
     if left.unknown:
         return f"{text}, then {' and '.join(STAGES[stage] for stage in left.unknown)}, not measured yet"
     return f"{text} left · by {clock(left.seconds)}" if left.sure else f"{text} left"
-
-
-def _cells(row: dict[str, Any]) -> Cells:
-    return [_result(row), str(row["tokens"]), (_ENDED.get(row["finish"], row["finish"]), MUTED), row["problem_id"]]
-
-
-def _result(row: dict[str, Any]) -> tuple[str, str]:
-    """Return how a program ran, with a sign, and its style."""
-    if not row["code"]:
-        return f"{FAILED} no program", BAD
-    if row["ran"] == "waiting":
-        return f"{NOT_BEGUN} waiting", MUTED
-    if not row["ran"].startswith("ok "):
-        return f"{FAILED} {row['ran']}", BAD
-    ok, _, inputs = row["ran"].removeprefix("ok ").partition("/")
-    sign, style = (DONE, GOOD) if ok == inputs else (LOOK, WARN)
-    return f"{sign} {ok} of {inputs}", style
