@@ -164,7 +164,7 @@ async def test_nothing_is_drawn_before_training_has_steps(app: ConselfApp) -> No
         rewind(store, "sampling")
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "5")
-        assert not app.screen.query_one("#charts").display and "comes after the pairs" in text_of(app, "#message")
+        assert not app.screen.query_one("#charts").region and "comes after the pairs" in text_of(app, "#message")
 
 
 async def test_evaluation_shows_the_verdict_in_words_and_takes_a_decision(app: ConselfApp) -> None:

@@ -127,7 +127,8 @@ class ProblemScreen(BaseScreen):
         for group in (first, other):
             if group is not None:
                 lines.append(Content.assemble((f"{group.name} gives  ", MUTED), plain(_output(group, at))))
-        self.query_one("#input", Plain).update(Content("\n").join(lines))
+        between = "   " if self.has_class("-short") else "\n"
+        self.query_one("#input", Plain).update(Content(between).join(lines))
 
     def action_compare(self) -> None:
         groups = len(self.query_one(BehaviourMatrix).rows)

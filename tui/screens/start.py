@@ -50,7 +50,7 @@ class StartScreen(BaseScreen):
 
     def compose_body(self) -> ComposeResult:
         with Horizontal():
-            with Panel(heading="What the next round is made from", keys="s starts it   g picks a file", id="choices"):
+            with Panel(heading="Next round", keys="s starts it   g picks a file", id="choices"):
                 yield PlainLabel("Model (Enter chooses)")
                 yield OptionList(id="models", markup=False)
                 yield PlainLabel("Or a GGUF file")

@@ -116,8 +116,7 @@ class TrainingScreen(SteersRound):
     def _show_charts(self, steps: list[dict[str, Any]], limit: float | None) -> None:
         """Draw the charts once there are two steps; an axis without a line says nothing."""
         drawn = len(steps) > 1
-        self.query_one("#charts").display = drawn
-        self.query_one("#small").display = drawn
+        self.set_class(not drawn, "-undrawn")
         if not drawn:
             return
         planned = steps[-1]["steps"]
