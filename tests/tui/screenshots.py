@@ -21,7 +21,7 @@ from pathlib import Path
 from conself_local.home import Home
 from conself_local.store.store import Store
 from tests.tui.conftest import REAL_ROUND, press
-from tests.tui.hide_computer import hide_this_computer
+from tests.tui.hide_computer import another_computer, hide_this_computer
 from tests.tui.states import change_answers, rewind, train_longer
 from tui.app import ConselfApp
 from tui.app_state import AppState
@@ -82,6 +82,7 @@ async def draw(shot: Shot, size: tuple[int, int], theme: str, title: str) -> str
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         if not shot.empty:
             shutil.copy(REAL_ROUND, Path(folder) / "conself.db")
+        stack.enter_context(another_computer())
         home = Home(Path(folder))
         store = stack.enter_context(Store(home.database))
         if shot.prepare:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from tests.tui.conftest import press
-from tests.tui.hide_computer import hide_this_computer
+from tests.tui.conftest import press, settle
+from tests.tui.hide_computer import another_computer, hide_this_computer
 from tui.app import ConselfApp
 
 pytestmark = [
@@ -44,6 +44,7 @@ def test_screen(name: str, size: tuple[int, int], app: ConselfApp, snap_compare:
         await press(pilot, *KEYS[name])
         hide_this_computer(app)
         pilot.app.screen.set_focus(None)
-        await pilot.pause()
+        await settle(pilot)
 
-    assert snap_compare(app, terminal_size=size, run_before=go)
+    with another_computer():
+        assert snap_compare(app, terminal_size=size, run_before=go)

@@ -129,7 +129,9 @@ class EvaluationScreen(DecidesAdapters):
                 f"{what.capitalize()}  {sign} {plural(len(rows), 'problem')}"
             )
             table.can_focus = bool(rows)
+        self.set_class(not any_changed, "-same")
         if not any_changed:
+            self.query_one("#sides", Panel).set_heading("Gained 0, lost 0")
             self.query_one(DiffView).clear(
                 "The greedy answers solve the same problems as before, so there is nothing to compare here."
             )

@@ -24,7 +24,7 @@ EVERYWHERE = (
     ("1-9, F1-F9", "open a screen; the F keys also from inside a text field"),
     ("F10", "make the part with the focus fill the screen; F10 or Esc undoes it"),
     ("Tab, Shift+Tab", "next and previous part of the screen"),
-    ("↑ ↓ or j k, PgUp PgDn, Home End", "move in a table"),
+    ("↑ ↓, j k, Home End", "move in a table, as do Page Up and Page Down"),
     ("Enter, Esc", "open; go back, or close without effect: Esc never stops, deletes or quits anything"),
     ("s, p, x", "start the round or go on, hold and resume it, stop it (asks)"),
     ("space", "mark: leave a pair out, or take it back"),
