@@ -16,6 +16,7 @@ from tests.tui.conftest import press, settle, text_of, toasts_of
 from tests.tui.states import rewind
 from tui.app import SCREEN_TYPES, ConselfApp
 from tui.design import ACTIVE, BAD, GOOD, STYLE_OF_SIGN, WARN
+from tui.screens.base import BaseScreen
 from tui.screens.problem import ProblemScreen
 from tui.widgets.ask_dialog import Ask
 from tui.widgets.nav_bar import NavBar
@@ -45,6 +46,8 @@ async def test_a_small_terminal_has_the_pipeline_in_one_line_and_the_state_in_a_
             first = text_of(app).splitlines()[0]
             assert "2✓Round" in first and "9 Settings" in first and len(first.rstrip()) <= 80, key
             assert "round 1: adapter 1" in str(app.screen.query(Panel).first().border_title), key
+            keys = [k.description for k in app.screen.query(FooterKey)]
+            assert "Quit" in text_of(app).splitlines()[-1] and len(keys) <= MOST_KEYS, (key, keys)
 
 
 async def test_the_pipeline_shows_where_a_running_round_is(app: ConselfApp) -> None:
@@ -87,6 +90,11 @@ async def test_a_question_keeps_the_screen_and_a_list_gives_way(app: ConselfApp)
         assert app.current_mode == "pairs"
 
 
+def _note(calls: list[bool]) -> bool:
+    calls.append(True)
+    return True
+
+
 @pytest.mark.screen
 async def test_quitting_asks_with_three_answers_and_escape_stays(app: ConselfApp) -> None:
     """Prevent a regression: Escape in the question stopped the round."""
@@ -94,7 +102,7 @@ async def test_quitting_asks_with_three_answers_and_escape_stays(app: ConselfApp
     async with app.run_test(size=(100, 30)) as pilot:
         await settle(pilot)
         with app.app_state.home.lock(), pytest.MonkeyPatch.context() as patched:
-            patched.setattr(round_process, "stop", lambda home: bool(stopped.append(True)) or True)
+            patched.setattr(round_process, "stop", lambda home: _note(stopped))
             for stay in ("escape", "enter"):
                 await press(pilot, "q", stay)
                 assert app.return_code is None and not isinstance(app.screen, Ask) and not stopped, stay
@@ -122,7 +130,7 @@ async def test_stopping_asks_and_escape_does_not_stop(screen: str, app: ConselfA
         await press(pilot, screen, "x")
         assert "nothing to stop" in toasts_of(app)
         with app.app_state.home.lock(), pytest.MonkeyPatch.context() as patched:
-            patched.setattr(round_process, "stop", lambda home: bool(stopped.append(True)) or True)
+            patched.setattr(round_process, "stop", lambda home: _note(stopped))
             await press(pilot, "x", "escape")
             assert not stopped
             await press(pilot, "x")
@@ -133,7 +141,8 @@ async def test_stopping_asks_and_escape_does_not_stop(screen: str, app: ConselfA
 
 def test_a_key_means_the_same_on_every_screen() -> None:
     meanings: dict[str, set[str]] = {}
-    for screen in (*SCREEN_TYPES, ProblemScreen):
+    screens: list[type[BaseScreen]] = [*SCREEN_TYPES, ProblemScreen]
+    for screen in screens:
         for kind in screen.__mro__:
             for binding in kind.__dict__.get("BINDINGS", []):
                 if isinstance(binding, Binding):

@@ -38,7 +38,12 @@ def _add_samples(store: Store, count: int) -> None:
 def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Return the arguments of every round that the screens start, without starting one."""
     calls: list[list[str]] = []
-    monkeypatch.setattr(round_process, "start", lambda home, arguments: calls.append(arguments) or 1)
+
+    def start(home: object, arguments: list[str]) -> int:
+        calls.append(arguments)
+        return 1
+
+    monkeypatch.setattr(round_process, "start", start)
     return calls
 
 
@@ -154,3 +159,28 @@ def test_the_time_left_is_a_range_until_it_is_sure() -> None:
         describe_time(TimeLeft(0.01, 3600.0, ("train",), False)) == "40 min to 1 h 30 min, then train, not measured yet"
     )
     assert describe_time(TimeLeft(0.5, 4500.0, (), True)).startswith("about 75 min left · by ")
+
+
+async def test_a_held_round_says_how_it_goes_on(app: ConselfApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    with app.app_state.reading() as store:
+        rewind(store, "judging")
+    monkeypatch.setattr(round_process, "is_paused", lambda home: True)
+    async with app.run_test(size=SIZE) as pilot:
+        with app.app_state.home.lock():
+            await press(pilot, "2")
+            assert "‖ paused" in _heading(app, "#whole") and "p resumes it" in text_of(app, "#message")
+            assert "‖ round 1 is paused" in text_of(app) and "6 ‖ Evaluation" in text_of(app)
+
+
+async def test_a_round_that_starts_says_so_before_it_is_stored(empty_app: ConselfApp) -> None:
+    async with empty_app.run_test(size=SIZE) as pilot:
+        with empty_app.app_state.home.lock():
+            await press(pilot, "2")
+            assert "A round is starting" in _heading(empty_app, "#whole") and "reading the model" in text_of(empty_app)
+
+
+async def test_a_small_terminal_keeps_what_acts(app: ConselfApp) -> None:
+    async with app.run_test(size=(80, 24)) as pilot:
+        await press(pilot, "2")
+        assert not app.screen.query_one("#beside").region and app.screen.query_one("#programs").region.height >= 5
+        assert "Adapter 1 kept" in text_of(app, "#message") and "█" in _heading(app, "#latest")
