@@ -18,6 +18,7 @@ from conself_local.model_files.model_file import load_model_file
 from conself_local.store.store import Store
 
 BUSY, UNREADABLE = -1.0, -2.0
+_FIELDS = {"model-path": "", "problems": "", "limit": "", "preset": "laptop"}
 
 
 class AppState:
@@ -32,10 +33,19 @@ class AppState:
         self._broken = False
         self.model: Path | None = None
         """The model for the playground; None means the bundled model."""
-        self.fields = {"model-path": "", "problems": "", "limit": "", "preset": "laptop"}
+        self.fields = dict(_FIELDS)
         """What the fields of the start screen hold; the next round starts with it."""
         self.adapter_id: int | None = None
         """The adapter for the playground; None means the latest accepted one."""
+        self.decided: tuple[int, str] | None = None
+        """The adapter that was kept or put aside last, and its state before, so that it can be undone."""
+        self.seconds_per_answer: float | None = None
+        """How long the model took for one answer of the round, measured since these screens opened."""
+
+    @property
+    def fields_changed(self) -> bool:
+        """Whether the user chose anything on the start screen."""
+        return self.fields != _FIELDS
 
     def round_arguments(self) -> list[str]:
         """Return the arguments of `conself run` for what the fields hold.

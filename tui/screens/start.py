@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import Input, OptionList, Select
 from textual.widgets.option_list import Option
 
@@ -26,7 +26,9 @@ from conself_local.round.forecast import forecast, starter_size
 from conself_local.round.views import summary_of_home
 from conself_local.sampling.tuning import describe_choice
 from conself_local.store.store import Store
+from tui.design import plural
 from tui.screens.base import EXPECTED_ERRORS, BaseScreen, format_error
+from tui.widgets.panel import Panel
 from tui.widgets.pick_file import PickFile
 from tui.widgets.plain import Plain, PlainLabel
 
@@ -47,15 +49,14 @@ class StartScreen(BaseScreen):
     ]
 
     def compose_body(self) -> ComposeResult:
-        yield Plain("conself: a coding model teaches itself, on this computer, offline.", id="welcome")
         with Horizontal():
-            with Vertical(id="choices"):
-                yield PlainLabel("Model (press Enter)")
+            with Panel(heading="Next round", keys="s starts it   g picks a file", id="choices"):
+                yield PlainLabel("Model (Enter chooses)")
                 yield OptionList(id="models", markup=False)
                 yield PlainLabel("Or a GGUF file")
-                yield Input(placeholder="path, then Enter", id="model-path")
+                yield Input(placeholder="path, then Enter", id="model-path", compact=True)
                 yield PlainLabel("Problems (empty: starter pack)")
-                yield Input(placeholder="path of a problems file", id="problems")
+                yield Input(placeholder="path of a problems file", id="problems", compact=True)
                 with Horizontal(id="small"):
                     yield Select(
                         [("laptop", "laptop"), ("paper", "paper")],
@@ -65,7 +66,7 @@ class StartScreen(BaseScreen):
                         compact=True,
                     )
                     yield Input(placeholder="at most n problems", id="limit", type="integer", compact=True)
-            with VerticalScroll(id="machine"):
+            with Panel(heading="This computer", keys="f forecast", id="machine"), VerticalScroll():
                 yield Plain("Checking this computer ...", id="machine-lines")
                 yield Plain("", id="forecast")
 
@@ -91,7 +92,7 @@ class StartScreen(BaseScreen):
         elif home["latest"] is None:
             self.set_status("No round yet. Press s to start one with the bundled model and the starter pack.")
         else:
-            counts = f"Rounds: {home['rounds']}, adapters: {home['adapters']}."
+            counts = f"{plural(home['rounds'], 'round')}, {plural(home['adapters'], 'adapter')} in this home."
             self.set_status(f"{counts} Press s to start another round.")
 
     @work(thread=True, exclusive=True, group="look")
