@@ -108,6 +108,7 @@ async def test_an_adapter_is_imported_and_what_is_none_is_refused(tmp_path: Path
             assert "from elsewhere ─ 1 mine" in text_of(app, "#details") and "★" in text_of(app)
 
 
+@pytest.mark.screen
 async def test_escape_in_a_form_writes_nothing(app: ConselfApp) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "8", "e", "escape", "i", "escape")

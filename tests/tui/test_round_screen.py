@@ -71,6 +71,16 @@ async def test_a_running_round_shows_its_stages_and_its_programs(app: ConselfApp
             assert "already running" in toasts_of(app)
 
 
+async def test_no_empty_table_stands_there_before_programs_come(app: ConselfApp) -> None:
+    with app.app_state.reading() as store:
+        rewind(store, "sampling")
+        store.db.execute("delete from samples")
+    async with app.run_test(size=SIZE) as pilot:
+        with app.app_state.home.lock():
+            await press(pilot, "2")
+            assert not app.screen.query_one("#below").display and "as they are sampled" in text_of(app, "#message")
+
+
 async def test_a_stopped_round_goes_on(app: ConselfApp, started: list[list[str]]) -> None:
     with app.app_state.reading() as store:
         rewind(store, "sampling")
@@ -156,7 +166,7 @@ async def test_what_the_round_noticed_is_shown(app: ConselfApp) -> None:
 def test_the_time_left_is_a_range_until_it_is_sure() -> None:
     assert describe_time(TimeLeft(0.0, None, (), False)).startswith("time left: known once")
     assert (
-        describe_time(TimeLeft(0.01, 3600.0, ("train",), False)) == "40 min to 1 h 30 min, then train, not measured yet"
+        describe_time(TimeLeft(0.01, 3600.0, ("train",), False)) == "40 min to 1 h 30 min, then train: not measured yet"
     )
     assert describe_time(TimeLeft(0.5, 4500.0, (), True)).startswith("about 75 min left · by ")
 

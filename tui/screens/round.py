@@ -119,8 +119,9 @@ class RoundScreen(SteersRound):
 
     def show(self, data: Any) -> None:
         found, failure = data
-        for id in ("whole", "below", "to-know", "stages"):
+        for id in ("whole", "to-know", "stages"):
             self.query_one(f"#{id}").display = found is not None
+        self.query_one("#below").display = found is not None and found.report["samples"] > 0
         if found is None:
             self._show_nothing(failure)
             return
@@ -140,7 +141,8 @@ class RoundScreen(SteersRound):
         self.query_one("#summary", Plain).update("\n".join(lines))
         self.query_one("#did").display = bool(lines)
         self._show_notices(found.notices)
-        self.set_status(self._next_step(state, failure), is_error=bool(failure))
+        before = "" if report["samples"] else "The programs show here as they are sampled, after the observations."
+        self.set_status(self._next_step(state, failure) or before, is_error=bool(failure))
 
     def _show_nothing(self, failure: str) -> None:
         starting = self._overview is not None and self._overview.state == "starting"
@@ -252,5 +254,5 @@ def describe_time(left: TimeLeft) -> str:
     low, high = left.range
     text = f"about {duration(left.seconds)}" if left.sure else f"{duration(low)} to {duration(high)}"
     if left.unknown:
-        return f"{text}, then {' and '.join(STAGES[stage] for stage in left.unknown)}, not measured yet"
+        return f"{text}, then {', '.join(STAGES[stage] for stage in left.unknown)}: not measured yet"
     return f"{text} left · by {clock(left.seconds)}" if left.sure else f"{text} left"

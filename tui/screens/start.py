@@ -38,6 +38,8 @@ class StartScreen(BaseScreen):
 
     NAME = "start"
     AUTO_FOCUS = "#models"
+    REFRESH = 3.0
+    ALWAYS = True  # a round may start or end without writing to the store
     HELP = (
         "This computer, the models on it, and what a round would train on. s starts a round or continues the "
         "unfinished one, g picks a model file, f measures for some seconds how fast this computer samples and trains."
