@@ -93,6 +93,8 @@ class ConselfApp(App[None]):
         """Open the first screen, and exit cleanly on SIGTERM or a lost terminal; a running round continues."""
         for signal_number in (signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(signal_number, self.exit)
+        if self.app_state.choices.theme in self.available_themes:
+            self.theme = self.app_state.choices.theme
         self.switch_mode("round" if round_process.running(self.app_state.home) else "start")
 
     def action_go(self, name: str) -> None:
@@ -116,6 +118,7 @@ class ConselfApp(App[None]):
         """Take the next of some themes, light and dark; Ctrl+P offers all of them."""
         at = THEMES.index(self.theme) if self.theme in THEMES else -1
         self.theme = THEMES[(at + 1) % len(THEMES)]
+        self.app_state.choose(theme=self.theme)
         self.notify(f"Theme: {self.theme}", markup=False)
 
     def action_maximise(self) -> None:

@@ -71,7 +71,7 @@ def find_models(home: Path | None = None, fetched: Path | None = None) -> list[F
     found: dict[Path, FoundModel] = {}
     for candidate in _files(home or user_home(), fetched):
         real = candidate.path.resolve()
-        model = found.get(real) or _inspect(candidate.source, candidate.name, candidate.path)
+        model = found.get(real) or inspect_model(candidate.source, candidate.name, candidate.path)
         ignored = tuple(dict.fromkeys((*model.ignored, *candidate.ignored)))
         found[real] = dataclasses.replace(model, ignored=ignored)
     return list(found.values())
@@ -118,7 +118,8 @@ def _describe(model: FoundModel) -> dict[str, Any]:
     }
 
 
-def _inspect(source: str, name: str, path: Path) -> FoundModel:
+def inspect_model(source: str, name: str, path: Path) -> FoundModel:
+    """Return what one file can be used for on this computer; only its metadata is read."""
     try:
         file = load_model_file(path)
     except ConselfError as error:

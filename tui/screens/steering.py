@@ -60,7 +60,7 @@ class SteersRound(BaseScreen):
             if latest is not None and latest.state == "running":
                 round_process.start(self.app_state.home, [])
                 return f"Round {latest.id} goes on."
-            arguments = same_again(latest) if latest is not None and not self.app_state.fields_changed else None
+            arguments = same_again(latest) if latest is not None and not self.app_state.touched else None
             if latest is None or arguments is None:
                 return ""
             round_process.start(self.app_state.home, arguments)
