@@ -171,6 +171,8 @@ class StartScreen(BaseScreen):
     def _draw(self) -> None:
         """Draw what follows from the state of the home and from what was looked at."""
         self.set_class(self._goes_on or self._running, "-unfinished")
+        if (self._goes_on or self._running) and not (self.focused and self.focused.region):
+            self.query_one("#start").focus()
         if self._latest is not None and (self._goes_on or self._running):
             self.query_one("#unfinished", Panel).set_heading(
                 f"Round {self._latest.id} is {'running' if self._running else 'not finished'}"
