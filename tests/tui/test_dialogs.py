@@ -85,7 +85,7 @@ async def test_an_adapter_is_imported_and_what_is_none_is_refused(tmp_path: Path
     home = Home(tmp_path / "home")
     with Store(home.database) as store:
         app = ConselfApp(AppState(home, store))
-        app.app_state.model = model.path
+        app.app_state.choose(model=str(model.path))
         async with app.run_test(size=SIZE) as pilot:
             await press(pilot, "8", "i")
             assert isinstance(app.screen, ImportDialog) and app.screen.query_one("#import", Button).disabled

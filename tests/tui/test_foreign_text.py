@@ -48,7 +48,10 @@ def _poison(home: Home) -> None:
             changed = json.loads(result)
             changed |= {"verdict": HOSTILE + changed["verdict"], "gained": [HOSTILE], "lost": [HOSTILE]}
             connection.execute("update evaluations set result = ? where rowid = ?", [json.dumps(changed), key])
-        connection.execute("insert into stages values (1, 'problems left out', ?)", [HOSTILE])
+        connection.execute(
+            "insert into events (round_id, stage, kind, severity, text, at_utc) values (1, 's', 'k', 'warning', ?, '')",
+            [HOSTILE],
+        )
         for key, outputs in connection.execute("select id, outputs from behaviours").fetchall():
             changed = [[status, text and HOSTILE + text, HOSTILE] for status, text, _ in json.loads(outputs)]
             connection.execute("update behaviours set outputs = ? where id = ?", [json.dumps(changed), key])

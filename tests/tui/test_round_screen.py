@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from conself_local.events import Notice, NoticeKind
 from conself_local.round import process as round_process
 from conself_local.round.time_left import TimeLeft
+from conself_local.store.events import store_notice
 from conself_local.store.store import Store
 from tests.tui.conftest import press, text_of, toasts_of
 from tests.tui.states import rewind
@@ -94,7 +96,8 @@ async def test_a_stopped_round_goes_on(app: ConselfApp, started: list[list[str]]
 async def test_a_failed_round_says_why(app: ConselfApp) -> None:
     with app.app_state.reading() as store:
         rewind(store, "sampling")
-    (app.app_state.home.path / "conductor.log").write_text("conself: the disk is full\n  make room\n")
+    app.app_state.home.logs.mkdir(exist_ok=True)
+    (app.app_state.home.logs / "round-1.log").write_text("conself: the disk is full\n  make room\n")
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
         assert "✗ failed" in _heading(app, "#whole") and "✗ round 1 ended early" in text_of(app)
@@ -153,12 +156,13 @@ async def test_enter_opens_the_problem_of_a_program(app: ConselfApp) -> None:
 
 async def test_what_the_round_noticed_is_shown(app: ConselfApp) -> None:
     with app.app_state.reading() as store:
-        store.finish_stage(1, "problems left out", "2 training problems excluded: a [/b]; b")
+        store_notice(store, 1, "start", Notice("2 problems excluded: a [/b]; b", NoticeKind.PROBLEMS_EXCLUDED))
+        store_notice(store, 1, "sample", Notice("the processor is slowed by heat", NoticeKind.HEAT))
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
-        assert "To know  2" in _heading(app, "#to-know") and "! 2 training problems excluded: a [/b]" in text_of(app)
+        assert "To know  2" in _heading(app, "#to-know") and "· start: 2 problems excluded: a [/b]" in text_of(app)
         await press(pilot, "w")
-        assert "round 1, sample: samples from" in text_of(app, "#all-notices")
+        assert "! round 1, sample: the processor is slowed" in text_of(app, "#all-notices")
         await press(pilot, "escape")
         assert isinstance(app.screen, RoundScreen)
 

@@ -130,7 +130,7 @@ def _file_counts(path: Path, changed_ns: int) -> ProblemCounts:
     """Return what a problems file holds; `changed_ns` lets a file that was written again be read again."""
     del changed_ns
     loaded = load_problems(path, make_sandbox)
-    splits = {split: len(loaded.of(split)) for split in ("train", "validation", "held-out")}  # type: ignore[arg-type]
+    splits = {split: len(loaded.of(split)) for split in ("train", "validation", "held-out")}
     return ProblemCounts(splits, len(loaded.excluded))
 
 

@@ -349,4 +349,4 @@ class SettingsScreen(BaseScreen):
 
 def _cells(row: FormField) -> Cells:
     sign = (CHANGED, ACTIVE) if row.is_changed else ""
-    return [row.field.about.label, sign, (row.text, "bold" if row.is_changed else ""), (row.preset_text, MUTED)]
+    return [row.field.about.label, sign, (row.text, ACTIVE if row.is_changed else ""), (row.preset_text, MUTED)]

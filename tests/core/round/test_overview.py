@@ -62,7 +62,8 @@ def test_a_step_is_as_the_round_is(stage: str, steps: tuple[str, ...], store: St
     assert seen.state == "stopped" and [s for s, how in seen.steps.items() if how == "look"] == ["round", *steps]
     with home.lock():
         assert {overview(store, home).steps[step] for step in ("round", *steps)} == {"running"}
-    (home.path / "conductor.log").write_text("conself: no room\n")
+    home.logs.mkdir(exist_ok=True)
+    (home.logs / "round-1.log").write_text("conself: no room\n")
     assert overview(store, home).state == "failed"
 
 
