@@ -31,7 +31,7 @@ async def test_the_learning_rate_is_found_changed_marked_and_taken_back(app: Con
         assert "Learning rate" in toasts_of(app) and not app.app_state.choices.changes, "a wrong value is not kept"
         app.screen.query_one("#value", Input).value = "5e-5"
         await press(pilot, "enter")
-        assert app.app_state.choices.changes == {"training.learning_rate": "5e-05"}
+        assert app.app_state.choices.changes == {"training.learning_rate": "5e-5"}
         assert "• laptop:" in text_of(app, "#about") and "1 changed" in text_of(app)
         await press(pilot, "1")
         assert "• 1 setting changed: learning rate" in text_of(app, "#changes")

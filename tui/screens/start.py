@@ -71,6 +71,7 @@ class StartScreen(BaseScreen):
         self._timer: Timer | None = None
         self._measuring = self._asking = self._looking = self._look_again = False
         self._offered: list[tuple[str, str]] = []
+        self._wanted = False
         self._failure = ""
         self._stored: list[dict[str, Any]] = []
 
@@ -272,6 +273,9 @@ class StartScreen(BaseScreen):
         if not self._measuring:
             self.query_one("#forecast", Plain).update(forecast_lines(looked, choices, self.has_class("-tiny")))
         self._draw()
+        if self._wanted:
+            self._wanted = False
+            self.action_start()
 
     @work(thread=True, exclusive=True, group="look")
     def _describe_computer(self) -> None:
@@ -366,7 +370,8 @@ class StartScreen(BaseScreen):
         if self._goes_on:
             self._begin()
         elif self._looked is None:
-            self.notify("The choices are being looked at; press it again in a moment.")
+            self._wanted = True  # it starts once they have been looked at
+            self._look()
         elif self._looked.fault:
             self.notify(f"{self._looked.fault}", severity="error")
         elif self._looked.cautions:
