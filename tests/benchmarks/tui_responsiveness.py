@@ -32,7 +32,7 @@ from tui.app_state import AppState
 
 PROBLEMS, SAMPLES = 25_000, 15
 KEYS = {
-    "problems": ["down", "down", "pagedown", "down", "up", "right", "left", "end", "home", "o", "n"],
+    "problems": ["down", "down", "pagedown", "down", "up", "right", "left", "end", "home", "o", "m"],
     "round": ["down", "up"],
     "pairs": ["down", "down", "up", "pagedown"],
 }
@@ -83,7 +83,7 @@ def _write(folder: Path) -> None:
             row = f"1/{id}/9/{time.time_ns()}"
             with store.transaction():
                 store.db.execute(
-                    "insert into samples values (?, 1, ?, 0, 9, 'p', ?, 'text', '[1,2,3]', 'fence', 0.5, 0.5, 0)",
+                    "insert into samples values (?, 1, ?, 0, 9, 'p', ?, 'text', '[1,2,3]', 'fence', 0.5, 0.5, 0, null)",
                     [row, id, program],
                 )
             time.sleep(0.2)
@@ -118,7 +118,7 @@ def _fill(store: Store) -> None:
             rows = [(f"{i}-{n}", id, f"def f(n):\n    return n * {n}\n") for n in range(SAMPLES)]
             db.conn.executemany("insert into programs values (?, ?, ?)", rows)
             db.conn.executemany(
-                "insert into samples values (?, 1, ?, ?, ?, 'p', ?, 'text', '[1,2,3]', 'fence', 0.5, 0.5, 0)",
+                "insert into samples values (?, 1, ?, ?, ?, 'p', ?, 'text', '[1,2,3]', 'fence', 0.5, 0.5, 0, null)",
                 [(f"1/{id}/{n // 5}/{n % 5}", id, n // 5, n % 5, f"{i}-{n}") for n in range(SAMPLES)],
             )
             db.conn.executemany(

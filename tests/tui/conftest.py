@@ -63,6 +63,11 @@ def text_of(app: ConselfApp, selector: str = "") -> str:
     return "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
 
 
+def toasts_of(app: ConselfApp) -> str:
+    """Return the texts of all toasts that are on the screen."""
+    return "\n".join(notification.message for notification in app._notifications)
+
+
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait until the condition holds, for the work of another process; fail after `seconds`."""
     deadline = time.monotonic() + seconds
