@@ -181,6 +181,7 @@ class StartScreen(BaseScreen):
             self.query_one("#unfinished-words", Plain).update(unfinished_words(self._latest, self._stored))
         self.query_one("#unfinished", Panel).set_keys("2 shows it" if self._running else "s goes on   n begins another")
         self._draw_button()
+        self.refresh_bindings()
         changes = self.app_state.choices.changes
         names = ", ".join(FIELDS[name].about.label.lower() for name in list(changes)[:4])
         more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
