@@ -258,7 +258,10 @@ class StartScreen(BaseScreen):
 
     @work(thread=True, group="look-at")
     def _look_at(self, choices: Choices) -> None:
-        looked = look_at(self.app_state, choices)
+        try:
+            looked = look_at(self.app_state, choices)
+        except EXPECTED_ERRORS as error:  # the store cannot be read, for example
+            looked = Looked(fault=format_error(error))
         self.app.call_from_thread(self._show_looked, choices, looked)
 
     def _show_looked(self, choices: Choices, looked: Looked) -> None:
