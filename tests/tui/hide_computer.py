@@ -28,7 +28,9 @@ def hide_this_computer(app: ConselfApp) -> None:
     screen = app.screen
     for machine_lines in screen.query("#machine-lines").results(Static):
         machine_lines.update("Linux, 8 cores, 16.0 GiB of memory (9.1 GiB free), 200 GiB of disk free\nno GPU")
+    for ready in screen.query("#ready").results(Static):
+        ready.update("✓ ready: s starts it")
     for models in screen.query("#models").results(OptionList):
-        models.set_options([Option("bundled: SmolLM2 135M Instruct\n  Q4_1, 92 MiB")])
+        models.set_options([Option("● bundled: SmolLM2-135M-Instruct   135 M  Q4_1  92 MiB  ✓ trains")])
     for values in screen.query("#values").results(Static):
         values.update(str(values.visual).replace(str(app.app_state.home.path), "/home/ada/.local/share/conself"))

@@ -68,6 +68,8 @@ SHOTS = {
     "round-stopped": Shot(("2",), lambda store: rewind(store, "sampling"), in_readme=False),
     "round-empty": Shot(("2",), empty=True, in_readme=False),
     "start-empty": Shot(("1",), empty=True, in_readme=False),
+    "start-unfinished": Shot(("1",), lambda store: rewind(store, "sampling"), in_readme=False),
+    "settings-find": Shot(("9", "slash", *"learning", "enter", "enter"), in_readme=False),
     "problems-empty": Shot(("3",), empty=True, in_readme=False),
     "training-running": Shot(("5",), lambda store: rewind(store, "training"), running=True, in_readme=False),
     "evaluation-changed": Shot(("6",), change_answers, in_readme=False),

@@ -23,6 +23,7 @@ from rich.segment import Segment
 from textual.color import Color
 
 from conself_local.home import Home
+from conself_local.store.store import Store
 from tests.fakes.tiny_model import write_tiny_model
 from tests.tui.conftest import settle, text_of
 from tui.app import ConselfApp
@@ -35,6 +36,8 @@ RAW = re.compile(rb"\x1b\]52|\x1b\]0;TITLE|\xc2\x9b|\xe2\x80\xae|\x00|\x08|EVIL[
 
 def _poison(home: Home) -> None:
     """Put hostile text wherever the store holds text that is shown."""
+    with Store(home.database):  # brings the tables up to date
+        pass
     with closing(sqlite3.connect(home.database)) as connection:
         for table, column in (
             ("problems", "statement"), ("programs", "code"), ("observations", "text"), ("samples", "text"),

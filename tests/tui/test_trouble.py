@@ -91,8 +91,7 @@ async def test_why_a_round_could_not_begin_is_shown(empty_app: ConselfApp) -> No
     home = empty_app.app_state.home
     async with empty_app.run_test(size=SIZE) as pilot:
         await settle(pilot)
-        empty_app.screen.query_one("#problems", Input).value = "/nowhere/problems.jsonl"
-        await press(pilot, "s")
+        round_process.start(home, ["--problems", "/nowhere/problems.jsonl"])
         wait_for(lambda: round_process.failure(home))
         await press(pilot, "r")
         assert "there is no problems file at /nowhere" in text_of(empty_app, "#message")

@@ -224,8 +224,8 @@ class BaseScreen(Screen[None]):
 
     def _show_home(self, seen: Overview) -> None:
         """Draw the frame; a terminal too narrow for the first line has the state in the border of the first panel."""
-        if not self.is_attached:
-            return
+        if not self.is_attached or not self.query(HomeLine):
+            return  # the screen is closing
         self._overview = seen
         state = describe_state(seen)
         line = self.query_one(HomeLine)

@@ -187,6 +187,7 @@ class StartScreen(BaseScreen):
             self.query_one("#unfinished-words", Plain).update(unfinished_words(self._latest, self._stored))
         self.query_one("#unfinished", Panel).set_keys("2 shows it" if self._running else "s goes on   n begins another")
         self._draw_button()
+        self.refresh_bindings()
         changes = self.app_state.choices.changes
         names = ", ".join(FIELDS[name].about.label.lower() for name in list(changes)[:4])
         more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
@@ -263,7 +264,10 @@ class StartScreen(BaseScreen):
 
     @work(thread=True, group="look-at")
     def _look_at(self, choices: Choices) -> None:
-        looked = look_at(self.app_state, choices)
+        try:
+            looked = look_at(self.app_state, choices)
+        except EXPECTED_ERRORS as error:  # the store cannot be read, for example
+            looked = Looked(fault=format_error(error))
         self.app.call_from_thread(self._show_looked, choices, looked)
 
     def _show_looked(self, choices: Choices, looked: Looked) -> None:
