@@ -190,7 +190,7 @@ def die(*_):
 with Store(home.database) as store, home.lock():
     found = module.find_prunable(store, home)
     if point == "in a transaction":
-        pruning._UNUSED_ROWS = (*pruning._UNUSED_ROWS, "select die()")
+        pruning.UNUSED_ROWS = (*pruning.UNUSED_ROWS, "select die()")
         store.db.conn.create_function("die", 0, die)
     elif point == "while the file is made smaller":
         store.db.conn.set_trace_callback(lambda sql: sql == "vacuum" and store.db.conn.set_progress_handler(die, 500))
