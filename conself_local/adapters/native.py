@@ -9,12 +9,12 @@ from pathlib import Path
 
 from conself_local.adapters.formats import Adapter, write_gguf, write_mlx
 from conself_local.model_files.mlx_folder import MlxFolder
-from conself_local.model_files.model import Model, gguf_model
+from conself_local.model_files.model import ADAPTER_PATHS, Model, adapter_form, gguf_model
 
 
 def native_path(model: Model, folder: Path) -> Path:
     """Return where in the folder of an adapter the file or folder is that the engine of the model loads."""
-    return folder / ("mlx" if isinstance(model, MlxFolder) else "adapter.gguf")
+    return folder / ADAPTER_PATHS[adapter_form(model)]
 
 
 def write_native(adapter: Adapter, model: Model, folder: Path) -> Path:

@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from conself_local.cli.options import json_option, open_store, sandbox_maker
+from conself_local.cli.options import (
+    engine_option,
+    json_option,
+    no_gpu_option,
+    open_store,
+    sandbox_maker,
+    slots_option,
+    threads_option,
+)
 from conself_local.cli.output import echo
 from conself_local.machine.resources import usable_cores
-from conself_local.sampling.config import AUTO, ENGINES
+from conself_local.sampling.config import AUTO
 
 if TYPE_CHECKING:
     from conself_local.experiment.bench import BenchArm
@@ -29,7 +37,7 @@ _COLUMN = 20
     "models",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="GGUF file of a model; repeatable (default: the bundled model, unless --adapter names a model).",
+    help="GGUF file or folder of MLX weights; repeatable (default: the bundled model, unless --adapter names a model).",
 )
 @click.option(
     "--adapter", "adapters", type=int, multiple=True, help="Id of an adapter, asked with its own model; repeatable."
@@ -46,10 +54,10 @@ _COLUMN = 20
 )
 @click.option("--limit", type=int, help="Ask at most this many problems, drawn by the seed (default: all).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the samples and of the intervals.")
-@click.option("--slots", type=click.IntRange(1, 256), help="Number of sequences sampled at once.")
-@click.option("--threads", type=click.IntRange(1), help="Threads of the engine (default: all cores).")
-@click.option("--engine", type=click.Choice([AUTO, *ENGINES]), default=AUTO, help="As in `conself run`.")
-@click.option("--no-gpu", is_flag=True, help="Sample on the processor even if llama.cpp can use a graphics card.")
+@slots_option
+@threads_option
+@engine_option
+@no_gpu_option
 @json_option
 @click.pass_context
 def bench(

@@ -13,7 +13,6 @@ import click
 
 from conself_local.cli.options import json_option, open_store
 from conself_local.cli.output import echo
-from conself_local.errors import ConselfError
 
 _SHOWN_BY_STATUS = 5
 
@@ -33,12 +32,10 @@ def status(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
     from conself_local.store.reports import progress, round_report
 
     with open_store(ctx, existing=True) as (home, store):
-        latest, night = store.latest_round(), last_night(store)
+        night = last_night(store)
         if night and not as_json:
             echo(f"{night.sentence(is_running=home.running() is not None)}\n")
-        if latest is None:
-            raise ConselfError("this home has no round yet", "start one with: conself run")
-        wanted = latest.id if round_id is None else store.round(round_id).id
+        wanted = store.wanted_round(round_id).id
         report, rows, events = round_report(store, wanted), progress(store, wanted), load_events(store, wanted)
         if as_json:
             others = {"progress": rows, "events": events, "night": dataclasses.asdict(night) if night else None}
@@ -61,19 +58,15 @@ def log(ctx: click.Context, round_id: int | None, as_json: bool) -> None:
     from conself_local.store.events import load_events
 
     with open_store(ctx, existing=True) as (_, store):
-        if round_id is None:
-            latest = store.latest_round()
-            if latest is None:
-                raise ConselfError("this home has no round yet", "start one with: conself run")
-            round_id = latest.id
-        events = load_events(store, round_id)
+        wanted = store.wanted_round(round_id).id
+        events = load_events(store, wanted)
         if as_json:
-            echo(json.dumps({"round": round_id, "events": events}, indent=2))
+            echo(json.dumps({"round": wanted, "events": events}, indent=2))
             return
         for event in events:
             echo(_line(event))
         if not events:
-            echo(f"round {round_id} has no notices and no warnings", err=True)
+            echo(f"round {wanted} has no notices and no warnings", err=True)
 
 
 def _print_latest(events: list[dict[str, Any]]) -> None:

@@ -26,17 +26,34 @@ from conself_local.cli.group import Group
 from conself_local.cli.maintenance import backup, doctor, prune, restore
 from conself_local.cli.mine import forget
 from conself_local.cli.models import ask, models, serve
-from conself_local.cli.options import LayerName, json_option, model_option, open_home, open_store, sandbox_maker
+from conself_local.cli.options import (
+    LayerName,
+    engine_option,
+    json_option,
+    model_option,
+    no_gpu_option,
+    open_home,
+    open_store,
+    sandbox_maker,
+    slots_option,
+    threads_option,
+    with_options,
+)
 from conself_local.cli.output import echo
-from conself_local.cli.pairs import PAIRS_OPTIONS, TRAIN_OPTIONS, train_on_pairs_file, write_pairs_of_round
+from conself_local.cli.pairs import (
+    OWN_PARAMETERS,
+    PAIRS_OPTIONS,
+    TRAIN_OPTIONS,
+    train_on_pairs_file,
+    write_pairs_of_round,
+)
 from conself_local.cli.problems import harvest, problems
 from conself_local.cli.schedule import night, schedule
 from conself_local.cli.settings import choice_options, experiment_schema_option, settings, take_choice
 from conself_local.errors import EXIT_FAILED, ConselfError
-from conself_local.machine.openvino import INSTALL
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.converted_weights import FORMATS
-from conself_local.sampling.config import AUTO, ENGINES, LLAMA_CPP, OPENVINO
+from conself_local.sampling.config import AUTO, LLAMA_CPP, OPENVINO
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,23 +81,6 @@ def main(ctx: click.Context, home: Path | None, weaker: tuple[str, ...]) -> None
     ctx.obj = {"home": home, "weaker": weaker}
 
 
-_slots_option = click.option(
-    "--slots",
-    type=click.IntRange(1, 256),
-    help="Number of sequences sampled at once (default: what `conself tune` found, else 64).",
-)
-_threads_option = click.option(
-    "--threads",
-    type=click.IntRange(1),
-    help="Threads of the engine (default: what `conself tune` found, else all cores).",
-)
-_engine_option = click.option(
-    "--engine",
-    type=click.Choice([AUTO, *ENGINES]),
-    default=AUTO,
-    help="What samples: auto takes what `conself tune` found, else llama.cpp; openvino is an optional part for x86-64 "
-    f"processors ({INSTALL}), openvino-gpu the same on Intel graphics, which was never run (default: auto).",
-)
 _run_options = [
     model_option,
     click.option(
@@ -110,8 +110,8 @@ _run_options = [
     ),
     click.option("--from-base", is_flag=True, help="Start from the base model instead of the latest accepted adapter."),
     click.option("--new", is_flag=True, help="Abandon an unfinished round and start a new one."),
-    _slots_option,
-    _threads_option,
+    slots_option,
+    threads_option,
     click.option(
         "--weights-format",
         "--running-copy",
@@ -121,8 +121,8 @@ _run_options = [
         help="Number format of the weights to sample from: auto takes what `conself tune` found, else converted 16-bit "
         "weights if they are likely to be faster here; shipped is the original file (default: auto).",
     ),
-    _engine_option,
-    click.option("--no-gpu", is_flag=True, help="Sample on the processor even if llama.cpp can use a graphics card."),
+    engine_option,
+    no_gpu_option,
     click.option(
         "--endpoint",
         "endpoints",
@@ -147,19 +147,8 @@ _run_options = [
 ]
 
 
-def _with_options(*options: Any) -> Callable[[Any], Any]:
-    """Return a decorator that adds the options to a verb, so that `--help` lists them in that order."""
-
-    def decorate(function: Any) -> Any:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
 @main.command()
-@_with_options(*_run_options)
+@with_options(*_run_options)
 @click.option(
     "--rounds",
     type=click.IntRange(1),
@@ -194,15 +183,12 @@ def _stage_command(
     """
 
     @main.command(name, help=f"{help_text} An unfinished round is continued.")
-    @_with_options(*own_options, *_run_options)
+    @with_options(*own_options, *_run_options)
     @click.pass_context
     def command(ctx: click.Context, /, **options: Any) -> None:
         if not instead(ctx, **options):
-            _run(ctx, until, **{key: value for key, value in options.items() if key not in _OWN_PARAMETERS})
+            _run(ctx, until, **{key: value for key, value in options.items() if key not in OWN_PARAMETERS})
 
-
-_OWN_PARAMETERS = {"target", "round_id", "pairs_file", "name"}
-"""Parameters of `PAIRS_OPTIONS` and `TRAIN_OPTIONS`, which mean nothing for a round."""
 
 _stage_command("sample", "sample", "Run a round until its programs are sampled.")
 _stage_command("execute", "execute", "Run a round until its programs have run in the sandbox.")
@@ -346,8 +332,8 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, engine: str, 
 )
 @click.option("--model", type=click.Path(path_type=Path), help="GGUF file to use instead of the one that PATH names.")
 @click.option("--problems", type=click.Path(path_type=Path), help="Problems to use instead of those that PATH names.")
-@_threads_option
-@_slots_option
+@threads_option
+@slots_option
 @click.pass_context
 def experiment(
     ctx: click.Context,

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import PARSER_ERRORS, reason
+from conself_local.machine.openvino import INSTALL
+from conself_local.sampling.config import AUTO, ENGINES
 
 if TYPE_CHECKING:
     from conself_local.events import Notice
@@ -39,7 +41,38 @@ model_option = click.option(
     type=click.Path(path_type=Path),
     help="GGUF file of the model, or folder of MLX weights (default: the bundled model).",
 )
+slots_option = click.option(
+    "--slots",
+    type=click.IntRange(1, 256),
+    help="Number of sequences sampled at once (default: what `conself tune` found, else 64).",
+)
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="Threads of the engine (default: what `conself tune` found, else all cores).",
+)
+engine_option = click.option(
+    "--engine",
+    type=click.Choice([AUTO, *ENGINES]),
+    default=AUTO,
+    help="What samples: auto takes what `conself tune` found, else llama.cpp; openvino is an optional part for x86-64 "
+    f"processors ({INSTALL}), openvino-gpu the same on Intel graphics, which was never run (default: auto).",
+)
+no_gpu_option = click.option(
+    "--no-gpu", is_flag=True, help="Sample on the processor even if llama.cpp can use a graphics card."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def with_options(*options: Any) -> Callable[[Any], Any]:
+    """Return a decorator that adds the options to a verb, so that `--help` lists them in that order."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 def open_home(ctx: click.Context, *, existing: bool = False, writable: bool = True) -> Home:

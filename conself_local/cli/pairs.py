@@ -36,6 +36,8 @@ TRAIN_OPTIONS = [
     ),
     click.option("--name", help="With --pairs: name of the adapter in this home (default: the name of the file)."),
 ]
+OWN_PARAMETERS = ("target", "round_id", "pairs_file", "name")
+"""Parameters of these options, which mean nothing for a round."""
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from conself_local.cli.options import open_home, open_store
+from conself_local.cli.options import model_option, open_home, open_store
 from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
 
@@ -25,9 +25,6 @@ _hours_option = click.option(
     show_default=True,
     help="Stop after this many hours; everything is kept, and the next night continues it.",
 )
-_model_option = click.option(
-    "--model", type=_PATH, help="GGUF file of the model for new rounds (default: the bundled model)."
-)
 _problems_option = click.option(
     "--problems",
     type=_PATH,
@@ -39,7 +36,7 @@ _limit_option = click.option("--limit", type=click.IntRange(1), help="As in `con
 @click.command()
 @click.option("--nightly", "time", metavar="HH:MM", help="Start a round every night at this time, as in 01:00.")
 @_hours_option
-@_model_option
+@model_option
 @_problems_option
 @_limit_option
 @click.option("--print", "only_print", is_flag=True, help="Print the files that would be written, and write nothing.")
@@ -103,7 +100,7 @@ def _command(
 
 @click.command(hidden=True)
 @_hours_option
-@_model_option
+@model_option
 @_problems_option
 @_limit_option
 @click.pass_context

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from conself_local.cli.options import json_option, open_home
+from conself_local.cli.options import json_option, open_home, with_options
 from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
 
@@ -38,13 +38,6 @@ choice_options = [
         help="Change one setting, for example training.learning_rate=5e-5; repeatable. `conself settings` lists them.",
     ),
 ]
-
-
-def with_choice_options(function: Any) -> Any:
-    """Decorate a verb with `--preset`, `--settings` and `--set`, in this order."""
-    for option in reversed(choice_options):
-        function = option(function)
-    return function
 
 
 def take_choice(ctx: click.Context, options: dict[str, Any]) -> SettingsChoice:
@@ -82,7 +75,7 @@ experiment_schema_option = click.option(
 
 
 @click.command()
-@with_choice_options
+@with_options(*choice_options)
 @click.option("--save", "save", metavar="NAME", help="Keep the settings shown as a preset of this home.")
 @click.option("--delete", "delete", metavar="NAME", help="Remove a preset of this home.")
 @click.option("--list", "list_names", is_flag=True, help="List the presets of this program and of this home.")

@@ -45,7 +45,7 @@ from conself_local.experiment.spec import SHARED_UNTIL, Experiment
 from conself_local.home import Home
 from conself_local.machine.child_log import keep_child_logs
 from conself_local.machine.versions import package_versions
-from conself_local.round.context import ComputeOptions, RoundContext
+from conself_local.round.context import ComputeOptions, RoundContext, workers_beside_engine
 from conself_local.round.log import RoundLog
 from conself_local.round.recorder import NoticeRecorder
 from conself_local.round.run import run_round, sample_base
@@ -232,7 +232,7 @@ def _run_rounds(
                     model,
                     compute,
                     make_sandbox(compute.workers),
-                    make_sandbox(compute.overlap_workers),
+                    make_sandbox(workers_beside_engine(compute, model)),
                     recorder.on_event,
                 )
                 run_round(context, round_, [b for b in benchmarks if is_last or b.name == "validation"], until)

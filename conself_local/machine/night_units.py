@@ -19,6 +19,7 @@ from pathlib import Path
 
 from conself_local.errors import ConselfError
 from conself_local.foreign_text import is_encodable
+from conself_local.home import user_home
 from conself_local.new_files import whole_file
 
 UNIT, LABEL = "conself-nightly", "local.conself.nightly"
@@ -189,10 +190,10 @@ def _agent() -> Path:
 
 
 def _user_folder() -> Path:
-    try:
-        return Path.home()
-    except RuntimeError:
-        raise ConselfError("this user has no home folder, so nothing can be scheduled", "set HOME") from None
+    folder = user_home()
+    if folder is None:
+        raise ConselfError("this user has no home folder, so nothing can be scheduled", "set HOME")
+    return folder
 
 
 def _call(command: Sequence[str]) -> None:

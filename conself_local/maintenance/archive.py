@@ -24,12 +24,11 @@ from conself_local.foreign_files import open_regular, refusing
 from conself_local.home import PRESET_NAME
 from conself_local.machine.room import verify_disk
 from conself_local.model_files.mlx_adapter import MLX_ADAPTER_FILES
+from conself_local.model_files.model import ADAPTER_PATHS
 from conself_local.new_files import create
 
 DATABASE = "conself.db"
 PEFT = "peft"
-ADAPTER_PATHS: Mapping[str, str] = {"gguf": "adapter.gguf", "mlx": "mlx"}
-"""Form of an adapter -> what its engine loads, below the adapter's folder."""
 _PEFT_FILES = (f"{PEFT}/adapter_config.json", f"{PEFT}/adapter_model.safetensors")
 ADAPTER_FILES: Mapping[str, tuple[str, ...]] = {
     "gguf": (ADAPTER_PATHS["gguf"], *_PEFT_FILES),

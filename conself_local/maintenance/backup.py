@@ -16,7 +16,6 @@ from conself_local.home import Home
 from conself_local.machine.room import verify_disk
 from conself_local.maintenance.archive import (
     ADAPTER_FILES,
-    ADAPTER_PATHS,
     DATABASE,
     PEFT,
     adapter_file,
@@ -25,7 +24,7 @@ from conself_local.maintenance.archive import (
 )
 from conself_local.maintenance.disk import files_bytes, store_files
 from conself_local.maintenance.prune import TEMPORARY
-from conself_local.model_files.model import has_sha256
+from conself_local.model_files.model import ADAPTER_PATHS, has_sha256
 from conself_local.new_files import new_private_file
 from conself_local.store.copying import copy_store
 from conself_local.store.store import Row, Store, now_utc

@@ -23,7 +23,6 @@ from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.maintenance.archive import (
     ADAPTER_FILES,
-    ADAPTER_PATHS,
     DATABASE,
     PEFT,
     Manifest,
@@ -32,7 +31,7 @@ from conself_local.maintenance.archive import (
 )
 from conself_local.maintenance.prune import TEMPORARY
 from conself_local.model_files.bundled import BUNDLED_SHA256, bundled_model
-from conself_local.model_files.model import has_sha256
+from conself_local.model_files.model import ADAPTER_PATHS, has_sha256
 from conself_local.store.copying import adopt, copy_into, is_empty, open_copy
 from conself_local.store.kept_questions import MINE
 from conself_local.store.store import RoundInfo, Row, Store

@@ -16,6 +16,7 @@ from fractions import Fraction
 
 from conself_local.method.behaviour import Behaviour, is_constant, is_crashed
 from conself_local.method.consensus import consensus
+from conself_local.method.votes import voter_weight
 
 SURE = 0.95
 """Sampling stops if the winner's behaviour is the most likely one with at least this posterior probability."""
@@ -68,7 +69,7 @@ def votes(behaviour: Behaviour) -> bool:
 
     `("None", None)` -> False; `("None", "2")` -> True.
     """
-    return any(output not in (None, "None") for output in behaviour)
+    return voter_weight(behaviour) > 0
 
 
 def vote_scores(behaviours: Sequence[Behaviour]) -> list[float]:

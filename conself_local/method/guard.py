@@ -95,7 +95,8 @@ def guard_round(before: Sequence[Answers], after: Sequence[Answers]) -> GuardRes
         return GuardResult((), (f"{len(sides)} problems are too few, at least {MIN_PROBLEMS} are needed",), {})
     if samples < MIN_SAMPLES:
         return GuardResult((), (f"{samples} answers per problem are too few, at least {MIN_SAMPLES} are needed",), {})
-    figures, unjudged = _judged(sides)
+    all_figures, clear, sure = _figures(sides)
+    figures, unjudged = _judged(all_figures, clear, sure)
     limits = {
         "fall of behaviours": MAX_FALL_OF_BEHAVIOURS,
         "fall of length": MAX_FALL_OF_LENGTH,
@@ -105,12 +106,12 @@ def guard_round(before: Sequence[Answers], after: Sequence[Answers]) -> GuardRes
     beyond = {name: limit for name, limit in limits.items() if figures.get(name, 0.0) > limit}
     explained = _explained_by_chance(sides, figures, list(beyond)) if beyond else set()
     refusals = [
-        f"{_phrase(name, sides, figures[name])}, more than {limit:.0%}"
+        f"{_phrase(name, figures[name], clear, sure)}, more than {limit:.0%}"
         for name, limit in beyond.items()
         if name not in explained
     ]
     if figures.get("flip rate", 1.0) < MIN_FLIP_RATE:
-        phrase = _phrase("flip rate", sides, figures["flip rate"])
+        phrase = _phrase("flip rate", figures["flip rate"], clear, sure)
         refusals.append(f"{phrase}, less than {MIN_FLIP_RATE:.0%}: the adapter changed hardly anything")
     return GuardResult(tuple(refusals), tuple(unjudged), figures)
 
@@ -157,10 +158,9 @@ def _fall(values: Sequence[Sequence[float]]) -> float:
     return 1 - after / before if before else 0.0
 
 
-def _judged(sides: Sequence[Sides]) -> tuple[dict[str, float], list[str]]:
+def _judged(figures: dict[str, float], clear: int, sure: int) -> tuple[dict[str, float], list[str]]:
     """Return the figures that enough problems show, and what is not judged."""
-    figures, clear, sure = _figures(sides)
-    unjudged = []
+    figures, unjudged = dict(figures), []
     if clear < MIN_PROBLEMS:
         del figures["flip rate"]
         unjudged.append(f"{clear} problems have a clear top behaviour, at least {MIN_PROBLEMS} are needed")
@@ -194,8 +194,7 @@ def _shuffle(generator: random.Random, before: Answers, after: Answers) -> Sides
     return Answers(behaviours[:split], tokens[:split]), Answers(behaviours[split:], tokens[split:])
 
 
-def _phrase(name: str, sides: Sequence[Sides], value: float) -> str:
-    _, clear, sure = _figures(sides)
+def _phrase(name: str, value: float, clear: int, sure: int) -> str:
     return {
         "fall of behaviours": f"behaviours per problem fell by {value:.1%}",
         "fall of length": f"tokens per answer fell by {value:.1%}",

@@ -19,6 +19,8 @@ from conself_local.model_files.model_file import ModelFile, load_model_file, ver
 
 AdapterForm = Literal["gguf", "mlx"]
 """`gguf`: a GGUF LoRA file; `mlx`: a folder with `adapters.safetensors` and `adapter_config.json`."""
+ADAPTER_PATHS: Mapping[str, str] = {"gguf": "adapter.gguf", "mlx": "mlx"}
+"""Form of an adapter -> what its engine loads, below the adapter's folder."""
 
 
 class Model(Protocol):

@@ -20,7 +20,7 @@ from conself_local.sampling.prompts import call_messages
 from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, SampleRequest
 from conself_local.sampling.shared_engine import SharedEngine
 from conself_local.serving import verdict as text
-from conself_local.serving.evidence import Evidence, SampledProgram, with_result
+from conself_local.serving.evidence import Evidence, SampledProgram
 from conself_local.serving.keeping import answered_by_vote
 from conself_local.serving.program_runner import ProgramRunner
 from conself_local.serving.question import AskedFunction, asked_function, examples_of, question_inputs, with_types
@@ -177,4 +177,4 @@ class BestOf:
         self._known |= {code: results[str(i)] for i, code in enumerate(new) if str(i) in results}
         if first is not None:
             evidence.first = self._known.get(first)
-        evidence.samples += [with_result(one, self._known.get(one.code or "")) for one in block]
+        evidence.samples += [replace(one, result=self._known.get(one.code or "")) for one in block]

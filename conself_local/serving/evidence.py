@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from conself_local.evaluation.judge import outputs_match
 from conself_local.method.behaviour import Behaviour, comparison_key
@@ -195,8 +195,3 @@ def shown_output(output: Output) -> str:
     if output.status is Status.OK and output.text is not None:
         return output.text
     return f"fails ({output.detail or output.status.value})"
-
-
-def with_result(sample: SampledProgram, result: ProgramResult | None) -> SampledProgram:
-    """Return a sample with the outputs of its program."""
-    return replace(sample, result=result)

@@ -83,7 +83,7 @@ def setting(
     return dataclasses.field(default=default, metadata={METADATA_KEY: described})
 
 
-def group(default: Any, *, label: str, meaning: str, shapes_samples: bool) -> Any:
-    """Return the field of a group of settings in `Settings`."""
-    described = GroupDescription(label=label, meaning=meaning, shapes_samples=shapes_samples)
-    return dataclasses.field(default=default, metadata={METADATA_KEY: described})
+def group(kind: type, *, label: str, shapes_samples: bool) -> Any:
+    """Return the field of a group of settings in `Settings`; the docstring of its class says what it means."""
+    described = GroupDescription(label=label, meaning=str(kind.__doc__), shapes_samples=shapes_samples)
+    return dataclasses.field(default=kind(), metadata={METADATA_KEY: described})

@@ -26,28 +26,14 @@ class Settings:
 
     preset: Preset = "paper"
     """Name of the preset that these settings started from."""
-    sampling: SamplingSettings = group(
-        SamplingSettings(), label="Sampling", meaning=str(SamplingSettings.__doc__), shapes_samples=True
-    )
-    execution: ExecutionSettings = group(
-        ExecutionSettings(), label="Execution", meaning=str(ExecutionSettings.__doc__), shapes_samples=True
-    )
-    augmentation: AugmentationSettings = group(
-        AugmentationSettings(), label="Augmentation", meaning=str(AugmentationSettings.__doc__), shapes_samples=True
-    )
-    selection: SelectionSettings = group(
-        SelectionSettings(), label="Selection", meaning=str(SelectionSettings.__doc__), shapes_samples=False
-    )
-    pairs: PairSettings = group(PairSettings(), label="Pairs", meaning=str(PairSettings.__doc__), shapes_samples=False)
-    training: TrainingSettings = group(
-        TrainingSettings(), label="Training", meaning=str(TrainingSettings.__doc__), shapes_samples=False
-    )
-    evaluation: EvaluationSettings = group(
-        EvaluationSettings(), label="Evaluation", meaning=str(EvaluationSettings.__doc__), shapes_samples=True
-    )
-    acceptance: AcceptanceSettings = group(
-        AcceptanceSettings(), label="Acceptance", meaning=str(AcceptanceSettings.__doc__), shapes_samples=False
-    )
+    sampling: SamplingSettings = group(SamplingSettings, label="Sampling", shapes_samples=True)
+    execution: ExecutionSettings = group(ExecutionSettings, label="Execution", shapes_samples=True)
+    augmentation: AugmentationSettings = group(AugmentationSettings, label="Augmentation", shapes_samples=True)
+    selection: SelectionSettings = group(SelectionSettings, label="Selection", shapes_samples=False)
+    pairs: PairSettings = group(PairSettings, label="Pairs", shapes_samples=False)
+    training: TrainingSettings = group(TrainingSettings, label="Training", shapes_samples=False)
+    evaluation: EvaluationSettings = group(EvaluationSettings, label="Evaluation", shapes_samples=True)
+    acceptance: AcceptanceSettings = group(AcceptanceSettings, label="Acceptance", shapes_samples=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from conself_local.problems.problem import Problem
 from conself_local.settings import Settings
 from conself_local.stages.execute import limits_key, limits_of
 from conself_local.stages.score import BehaviourReader
-from conself_local.store.store import RoundInfo, Row, Store
+from conself_local.store.store import RoundInfo, Store
 
 Place = tuple[int, int]
 """(observation, sample index within it) of a sample."""
@@ -70,19 +70,13 @@ def first_behaviours(store: Store, round_: RoundInfo, problem: Problem) -> list[
              left join behaviours b on b.id = e.behaviour_id where s.round_id = ? and s.problem_id = ?"""
     rows = store.rows(sql, limits_key(limits_of(round_.settings)), round_.id, problem.id)
     by_place = {(row["observation"], row["number"]): row for row in rows}
-    found = []
+    read, found = BehaviourReader(problem, round_.settings), []
     for place in ordered_places(round_.settings, len(rows)):
         row = by_place.get(place)
         if row is None or (row["program_id"] is not None and row["outputs"] is None):
             break
-        found.append(_behaviour(row, problem, round_.settings))
+        found.append(read.behaviour_or_crash(row))
     return found
-
-
-def _behaviour(row: Row, problem: Problem, settings: Settings) -> Behaviour:
-    if row["program_id"] is None or (row["deterministic"] == 0 and not settings.execution.keep_nondeterministic):
-        return (None,) * len(problem.inputs)
-    return BehaviourReader(problem, settings).behaviour(row["outputs"])
 
 
 def describe_savings(store: Store, round_: RoundInfo) -> str:

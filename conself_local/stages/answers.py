@@ -145,18 +145,19 @@ def _wanted(
                 if problem.id not in prompts:
                     prompts[problem.id] = _encode(store, round_, sampler, problem)
                 prompt = prompts[problem.id]
-                request = _request(round_, problem, sample_index, key, prompt, adapter)
                 sampling = sampling_settings(round_.settings, sample_index)
+                seed = seed_for(evaluation_seed(round_), "evaluation", problem.id, sample_index)
+                request = _request(key, prompt, sampling, seed, adapter)
                 place = {"id": key, "round_id": round_.id, "benchmark": benchmark.name, "arm": arm}
                 row = {
                     "problem_id": problem.id,
                     "mode": "greedy" if sample_index == GREEDY else "sampled",
                     "number": sample_index,
-                    "seed": request.seed,
+                    "seed": seed,
                     "prompt_id": prompt.id,
                     "source": source,
                     "answer_id": answer_address(
-                        model, adapter_hash, (prompt.prefix, prompt.token_ids), sampling, request.seed, source
+                        model, adapter_hash, (prompt.prefix, prompt.token_ids), sampling, seed, source
                     ),
                 }
                 yield _Wanted(place | row, problem, request)
@@ -173,16 +174,15 @@ def _encode(store: Store, round_: RoundInfo, sampler: Sampler, problem: Problem)
 
 
 def _request(
-    round_: RoundInfo, problem: Problem, sample_index: int, key: str, prompt: _Prompt, adapter: Path | None
+    key: str, prompt: _Prompt, sampling: dict[str, float | int | bool], seed: int, adapter: Path | None
 ) -> SampleRequest:
-    sampling = sampling_settings(round_.settings, sample_index)
     return SampleRequest(
         key=key,
         prompt_token_ids=prompt.token_ids,
         temperature=sampling["temperature"],
         top_p=sampling["top_p"],
         max_new_tokens=int(sampling["max_new_tokens"]),
-        seed=seed_for(evaluation_seed(round_), "evaluation", problem.id, sample_index),
+        seed=seed,
         answer_prefix=prompt.prefix,
         stop_at_fence=bool(sampling["stop_at_fence"]),
         stop_at_repetition=bool(sampling["stop_at_repetition"]),

@@ -12,8 +12,9 @@ from conself_local.evaluation.bench import ProblemAnswers
 from conself_local.method.behaviour import is_crashed
 from conself_local.method.best_of import Candidate, Tally, tally
 from conself_local.problems.problem import Problem
+from conself_local.settings import Settings
 from conself_local.stages.execute import limits_key, limits_of
-from conself_local.stages.score import BehaviourReader
+from conself_local.stages.score import BehaviourReader, is_counted
 from conself_local.store.store import RoundInfo, Row, Store
 
 
@@ -37,7 +38,7 @@ def _answers(rows: Sequence[Row], problem: Problem, round_: RoundInfo) -> Proble
     is_judged = problem.reference is not None
     read = BehaviourReader(problem, round_.settings)
     ran = [row["outputs"] is not None and not is_crashed(read.behaviour(row["outputs"])) for row in rows]
-    votes, voters = _vote(samples, problem, round_)
+    votes, voters = _vote(samples, read, round_.settings)
     winner = None if votes.winner is None else voters[votes.winner]
     return ProblemAnswers(
         greedy_right=bool(greedy["correct"]) if is_judged else None,
@@ -50,14 +51,8 @@ def _answers(rows: Sequence[Row], problem: Problem, round_: RoundInfo) -> Proble
     )
 
 
-def _vote(samples: Sequence[Row], problem: Problem, round_: RoundInfo) -> tuple[Tally, list[Row]]:
+def _vote(samples: Sequence[Row], read: BehaviourReader, settings: Settings) -> tuple[Tally, list[Row]]:
     """Return the vote of the samples on the inputs of their problem, and the samples that its numbers stand for."""
-    settings = round_.settings
-    voters = [
-        row
-        for row in samples
-        if row["outputs"] is not None and (settings.execution.keep_nondeterministic or row["deterministic"] != 0)
-    ]
-    read = BehaviourReader(problem, settings)
+    voters = [row for row in samples if is_counted(row, settings)]
     candidates = [Candidate(read.behaviour(row["outputs"]), row["mean_nll"], len(row["code"])) for row in voters]
     return tally(candidates, len(samples)), voters

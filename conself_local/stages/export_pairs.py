@@ -26,9 +26,7 @@ def export_pairs(store: Store, round_id: int | None, target: Path) -> tuple[int,
     Raises ConselfError if there is no such round, if it has no pairs, if its model is missing or has changed (the file
     names the tokenizer of the token ids), or if something is at `target`.
     """
-    latest = store.latest_round() if round_id is None else store.round(round_id)
-    if latest is None:
-        raise ConselfError("this home has no round yet", "start one with: conself pairs")
+    latest = store.wanted_round(round_id, hint="start one with: conself pairs")
     if not store.value("select 1 from pairs where round_id = ? and not excluded", latest.id):
         raise ConselfError(
             f"round {latest.id} has no pairs that training would use",

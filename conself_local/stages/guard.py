@@ -7,12 +7,8 @@ base is the model that the round started from. Only the validation split is used
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 
-from conself_local.method.behaviour import Behaviour
 from conself_local.method.guard import Answers, GuardResult, guard_round
-from conself_local.problems.problem import Problem
-from conself_local.settings import Settings
 from conself_local.stages.benchmark import ARMS
 from conself_local.stages.execute import limits_key, limits_of
 from conself_local.stages.score import BehaviourReader
@@ -37,18 +33,9 @@ def guard_answers(store: Store, round_: RoundInfo) -> GuardResult:
     ids = sorted({id for arm, id in rows if all((one, id) in rows for one in ARMS)})
     sides: dict[str, list[Answers]] = {arm: [] for arm in ARMS}
     for id in ids:
-        problem = store.problem(id)
+        read = BehaviourReader(store.problem(id), round_.settings)
         for arm in ARMS:
-            sides[arm].append(_answers(rows[arm, id], problem, round_.settings))
+            answers = rows[arm, id]
+            behaviours = [read.behaviour_or_crash(row) for row in answers]
+            sides[arm].append(Answers(behaviours, [row["tokens"] for row in answers]))
     return guard_round(sides["base"], sides["adapter"])
-
-
-def _answers(rows: Sequence[Row], problem: Problem, settings: Settings) -> Answers:
-    return Answers([_behaviour(row, problem, settings) for row in rows], [row["tokens"] for row in rows])
-
-
-def _behaviour(row: Row, problem: Problem, settings: Settings) -> Behaviour:
-    """Return the behaviour of an answer; that of a crashed program if it holds none or does not count."""
-    if row["outputs"] is None or (row["deterministic"] == 0 and not settings.execution.keep_nondeterministic):
-        return (None,) * len(problem.inputs)
-    return BehaviourReader(problem, settings).behaviour(row["outputs"])

@@ -8,18 +8,18 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import inf
 
 from conself_local.evaluation.compare import CONSENSUS_SAMPLES, ArmSamples
 from conself_local.evaluation.judge import is_correct
 from conself_local.hashes import program_id
-from conself_local.method.behaviour import Behaviour, is_constant, is_crashed
+from conself_local.method.behaviour import is_constant, is_crashed
+from conself_local.method.best_of import Candidate
 from conself_local.method.consensus import consensus
 from conself_local.problems.problem import Problem
 from conself_local.stages.benchmark import ARMS, Benchmark
 from conself_local.stages.execute import limits_key, limits_of
-from conself_local.stages.score import BehaviourReader
+from conself_local.stages.score import BehaviourReader, is_counted
 from conself_local.store.store import RoundInfo, Row, Store
 
 
@@ -95,26 +95,11 @@ def _consensus_is_right(rows: Sequence[Row], problem: Problem, round_: RoundInfo
     and a constant program is chosen only if the settings allow it or every other program crashed.
     """
     settings = round_.settings
-    voters = [
-        row
-        for row in rows[:CONSENSUS_SAMPLES]
-        if row["outputs"] is not None and (settings.execution.keep_nondeterministic or row["deterministic"] != 0)
-    ]
+    voters = [row for row in rows[:CONSENSUS_SAMPLES] if is_counted(row, settings)]
     read = BehaviourReader(problem, settings)
     candidates = [Candidate(read.behaviour(row["outputs"]), row["mean_nll"], len(row["code"])) for row in voters]
     picked = pick_by_consensus(candidates, allow_constant=settings.pairs.allow_constant_chosen)
     return picked is not None and bool(voters[picked]["correct"])
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A program that may be picked."""
-
-    behaviour: Behaviour
-    mean_nll: float | None
-    """Nats per token under the plain prompt; None if it was not stored."""
-    length: int
-    """Characters of code."""
 
 
 def pick_by_consensus(candidates: Sequence[Candidate], *, allow_constant: bool) -> int | None:

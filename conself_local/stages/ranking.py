@@ -19,7 +19,8 @@ from typing import Any
 
 from conself_local.evaluation.ranking import ScoredProgram, ranking_result, select_bank
 from conself_local.events import ItemStored, OnEvent, StageStarted
-from conself_local.hashes import content_id, file_sha256
+from conself_local.hashes import content_id
+from conself_local.model_files.model import adapter_sha256
 from conself_local.sampling.sampler import Sampler
 from conself_local.stages.benchmark import Benchmark
 from conself_local.store.store import RoundInfo, Store
@@ -81,7 +82,7 @@ def load_ranking(store: Store, round_: RoundInfo, benchmark: str, scorers: Mappi
 
 def _scorer(round_: RoundInfo, adapter: Path | None, source: str) -> str:
     """Return the key of the scores of one model: a hash of model, adapter, and engine with weights format."""
-    return content_id("scorer", [round_.model_sha256, file_sha256(adapter) if adapter else None, source])
+    return content_id("scorer", [round_.model_sha256, adapter_sha256(adapter) if adapter else None, source])
 
 
 def _bank(store: Store, round_: RoundInfo, benchmark: str) -> Iterator[_Item]:

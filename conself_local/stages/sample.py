@@ -147,20 +147,23 @@ def _program_requests(
     """Yield a request for every sample of `places` that is not stored, and put what its row needs into `contexts`.
 
     The samples of one observation follow each other, because they share their prompt.
-    Stores the prompts on the way, the plain prompt of each problem included.
+    Stores the prompts on the way, the plain prompt of each problem included; if a problem has all its samples, its
+    prompts are stored already.
     """
     settings, sampling = round_.settings, round_.settings.sampling
     stored_sql = "select id from samples where round_id = ? and problem_id = ?"
     for id, wanted_places in places.items():
-        problem = store.problem(id)
         stored = {row["id"] for row in store.rows(stored_sql, round_.id, id)}
+        keys = {place: f"{round_.id}/{id}/{place[0]}/{place[1]}" for place in wanted_places}
+        missing = sorted(place for place in wanted_places if keys[place] not in stored)
+        if not missing:
+            continue
+        problem = store.problem(id)
         plain, prefix = encode_program(sampler, problem, settings)
         store.set_plain_prompt(round_.id, problem.id, store.ensure_prompt(plain.text, plain.token_ids))
         sql = "select number, text from observations where round_id = ? and problem_id = ? order by number"
         for row in store.rows(sql, round_.id, problem.id):
-            numbers = sorted(n for observation, n in wanted_places if observation == row["number"])
-            keys = [(n, f"{round_.id}/{problem.id}/{row['number']}/{n}") for n in numbers]
-            wanted = [(n, key) for n, key in keys if key not in stored]
+            wanted = [(n, keys[observation, n]) for observation, n in missing if observation == row["number"]]
             if not wanted:
                 continue
             prompt = encode_program(sampler, problem, settings, row["text"])[0] if row["text"] else plain

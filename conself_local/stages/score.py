@@ -91,11 +91,7 @@ def load_evidence(store: Store, round_: RoundInfo, problem: Problem) -> ProblemE
     rows = store.rows(sql, *keys, json.dumps(voting), round_.id, problem.id)
     if len(voting) > 1:
         _count_on(rows)
-    counted = [
-        r
-        for r in rows
-        if r["outputs"] is not None and (round_.settings.execution.keep_nondeterministic or r["deterministic"] != 0)
-    ]
+    counted = [row for row in rows if is_counted(row, round_.settings)]
     grown = store.value(
         "select coalesce(grown, 0) from round_problems where round_id = ? and problem_id = ?", round_.id, problem.id
     )
@@ -114,6 +110,14 @@ def _count_on(rows: Sequence[Row]) -> None:
         row["observation"] = numbers.setdefault((row["round_id"], row["observation"]), len(numbers))
 
 
+def is_counted(row: Row, settings: Settings) -> bool:
+    """Return whether a sample or an answer counts: its program has run, and is deterministic if the settings ask so.
+
+    `row` has the columns `outputs` and `deterministic` of its program's execution.
+    """
+    return row["outputs"] is not None and (settings.execution.keep_nondeterministic or row["deterministic"] != 0)
+
+
 class BehaviourReader:
     """Reads the stored behaviours of one problem; behaviours and texts that are equal are parsed once."""
 
@@ -130,6 +134,12 @@ class BehaviourReader:
                 self._key(text) if status == "ok" else None for status, text, _ in outputs
             )
         return self._behaviours[outputs_json]
+
+    def behaviour_or_crash(self, row: Row) -> Behaviour:
+        """Return the behaviour of a sample or an answer; that of a crashed program if it does not count."""
+        if not is_counted(row, self._settings):
+            return (None,) * len(self._problem.inputs)
+        return self.behaviour(row["outputs"])
 
     def _key(self, text: str | None) -> str | None:
         if text is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from conself_local.errors import ConselfError
 from conself_local.store.kept_questions import PREFIX
-from conself_local.store.pruning import UNUSED_ROWS, write_back
+from conself_local.store.pruning import UNUSED_ROWS, checked_at_end, write_back
 from conself_local.store.store import Row, Store
 
 FORGOTTEN = "forgotten"
@@ -102,17 +102,10 @@ def forget(store: Store, traces: Traces) -> None:
     begins again. Raises ConselfError, and deletes nothing, if rows of the store point to missing rows.
     """
     store.rows("pragma secure_delete = on")
-    store.db.execute("pragma foreign_keys = off")  # with the checks on, each row would search whole tables
     try:
-        with store.transaction():
+        with checked_at_end(store):
             _delete(store, traces)
-            if store.rows("pragma foreign_key_check"):
-                raise ConselfError(
-                    "rows of the store point to rows that are missing, so it was left as it is",
-                    "`conself verify` names the tables",
-                )
     finally:
-        store.db.execute("pragma foreign_keys = on")
         write_back(store)
         store.rows("pragma secure_delete = off")
 

@@ -15,7 +15,8 @@ Not covered: files (`maintenance/prune.py`), and the lock of the home, which the
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from conself_local.errors import ConselfError
 from conself_local.store.store import IMPORTED, Store
@@ -107,16 +108,26 @@ def unused_bytes(store: Store) -> int:
 
 def empty_rounds(store: Store, rounds: Sequence[int]) -> None:
     """Remove all that the rounds have made, in one transaction; they look as if they had just begun."""
+    with checked_at_end(store):
+        for sql in _EMPTY_ROUNDS:
+            store.db.execute(sql, [json.dumps(list(rounds))])
+        for sql in UNUSED_ROWS:
+            store.db.execute(sql)
+        for round_id in rounds:
+            store.finish_stage(round_id, PRUNED, "the samples of this abandoned round were removed to free space")
+
+
+@contextmanager
+def checked_at_end(store: Store) -> Iterator[None]:
+    """Make one transaction that removes rows, and check only at its end whether rows point to missing ones.
+
+    Raises ConselfError then, and nothing is removed.
+    """
     # with the checks on, each removed row would read whole tables for rows that point to it
     store.db.execute("pragma foreign_keys = off")
     try:
         with store.transaction():
-            for sql in _EMPTY_ROUNDS:
-                store.db.execute(sql, [json.dumps(list(rounds))])
-            for sql in UNUSED_ROWS:
-                store.db.execute(sql)
-            for round_id in rounds:
-                store.finish_stage(round_id, PRUNED, "the samples of this abandoned round were removed to free space")
+            yield
             if store.rows("pragma foreign_key_check"):
                 raise ConselfError(
                     "rows of the store point to rows that are missing, so it was left as it is",

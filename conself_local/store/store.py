@@ -250,6 +250,13 @@ class Store:
         round_id = self.value("select max(id) from rounds")
         return self.round(round_id) if round_id else None
 
+    def wanted_round(self, round_id: int | None, *, hint: str = "start one with: conself run") -> RoundInfo:
+        """Return the round of this number, or the latest one for None. Raises ConselfError if there is none."""
+        found = self.latest_round() if round_id is None else self.round(round_id)
+        if found is None:
+            raise ConselfError("this home has no round yet", hint)
+        return found
+
     def finish_round(self, round_id: int) -> None:
         """Mark the round as `done`."""
         self.db.table("rounds").update(round_id, {"state": "done"})

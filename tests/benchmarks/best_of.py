@@ -42,7 +42,7 @@ from conself_local.sampling.prompts import call_messages, program_messages
 from conself_local.sampling.sampler import Completion, SampleRequest
 from conself_local.sampling.tuning import sampling_config
 from conself_local.serving.best_of import BLOCK, CALL_TOKENS, CALLS, MOST, TEMPERATURE, TOP_P
-from conself_local.serving.evidence import Evidence, SampledProgram, with_result
+from conself_local.serving.evidence import Evidence, SampledProgram
 from conself_local.serving.program_runner import LIMITS
 from conself_local.serving.question import (
     AskedFunction,
@@ -320,7 +320,7 @@ def _best_of(
 
 def _bound(samples: Sequence[SampledProgram], judged: dict[str, ProgramResult]) -> str:
     """Return the program that wins the votes of all samples on the inputs that judge."""
-    ran = [with_result(sample, judged[sample.code]) for sample in samples if sample.code]
+    ran = [dataclasses.replace(sample, result=judged[sample.code]) for sample in samples if sample.code]
     steady = [sample for sample in ran if sample.result and sample.result.deterministic is not False]
     candidates = [
         Candidate(

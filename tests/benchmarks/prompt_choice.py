@@ -3,11 +3,12 @@
     python -m tests.benchmarks.prompt_choice HOME mbpp.jsonl --model MODEL
 
 The ways are the three prompts of the settings, with and without an answer prefix, caps of 256 and 512 tokens, and the
-temperatures 0, 0.2 and 0.6. Only validation problems are asked (MBPP 511-600), so that held-out ones stay unseen. What
-is in the store of HOME, a folder for this purpose alone, is not sampled again, so the same command continues after a
-stop. Answers are sampled under the
-largest cap; a smaller cap would have given the same tokens, only fewer, so its answers are made by cutting these.
-`se` is the standard error over the problems: differences below about two of them may be chance.
+temperatures 0, 0.2 and 0.6. Only validation problems are asked (MBPP 511-600), so that held-out ones stay unseen. The
+best way is that with the most right greedy answers; of those within one problem of it, that with the shortest answers.
+`--samples 0` asks for the greedy answers alone, which decide. What is in the store of HOME, a folder for this purpose
+alone, is not sampled again, so the same command continues after a stop. Answers are sampled under the largest cap; a
+smaller cap would have given the same tokens, only fewer, so its answers are made by cutting these. `se` is the standard
+error over the problems: differences below about two of them may be chance.
 """
 
 from __future__ import annotations
@@ -98,7 +99,9 @@ def main() -> None:
     parser.add_argument("home", type=Path, help="folder of the store")
     parser.add_argument("problems", type=Path, help="MBPP's file, or another one with validation problems")
     parser.add_argument("--model", type=Path, help="GGUF file (default: the bundled model)")
-    parser.add_argument("--samples", type=int, default=5, help="answers per problem at each temperature above 0")
+    parser.add_argument(
+        "--samples", type=int, default=5, help="answers per problem at each temperature above 0; 0: greedy answers only"
+    )
     parser.add_argument("--limit", type=int, help="ask only the first problems")
     options = parser.parse_args()
     model, home = load_model_file(options.model or bundled_model()), Home(options.home)
@@ -129,12 +132,14 @@ def main() -> None:
     )
     for result in results:
         print(result.line())
-    print(f"best: {best_line(best_of(results))}")
+    print(f"best: {best_line(best_of(results, len(problems)))}")
 
 
-def best_of(results: Sequence[Result]) -> Result:
-    """Return the result of the highest pass@1; of equally good ones, that of the shortest answers, then least cap."""
-    return max(results, key=lambda r: (r.pass_at_1, -r.mean_tokens, -r.way[2]))
+def best_of(results: Sequence[Result], problems: int) -> Result:
+    """Return the greedy result of the shortest answers, then least cap, among those within one problem of the best."""
+    greedy = [r for r in results if r.way[3] == 0]
+    enough = max(r.pass_at_1 for r in greedy) - 1 / problems - 1e-9
+    return min((r for r in greedy if r.pass_at_1 >= enough), key=lambda r: (r.mean_tokens, r.way[2]))
 
 
 def best_line(result: Result) -> str:
@@ -288,7 +293,8 @@ def judge_round(
         judged = _judge(store, round_, by_id, capped, make_sandbox)
         for temperature in TEMPERATURES:
             some = [j for a, j in zip(capped, judged, strict=True) if a.temperature == temperature]
-            yield summarise(some, (*asked, cap, temperature))
+            if some:
+                yield summarise(some, (*asked, cap, temperature))
 
 
 def load_answers(store: Store, round_: RoundInfo) -> list[Answer]:

@@ -46,11 +46,19 @@ def test_worked_numbers_of_a_row() -> None:
     assert result.line() == "| plain | yes | 256 | 0.2 | 0.250 | 0.250 | 0.667 | 0.333 | 30 |"
 
 
-def test_the_shorter_of_equally_good_ways_is_best() -> None:
-    def result(pass_at_1: float, tokens: float, cap: int) -> Result:
-        return Result(pass_at_1, tokens, 0.1, 1.0, 0.0, ("completion", False, cap, 0.0))
+def test_the_shortest_of_the_ways_within_one_problem_of_the_best_wins() -> None:
+    def result(pass_at_1: float, tokens: float, cap: int, temperature: float = 0.0) -> Result:
+        return Result(pass_at_1, tokens, 0.1, 1.0, 0.0, ("completion", False, cap, temperature))
 
-    best = best_of([result(0.3, 90, 512), result(0.3, 80, 512), result(0.3, 80, 256), result(0.2, 10, 256)])
-    assert best.way[2] == 256 and best_line(best) == (
+    results = [
+        result(0.4, 90, 512),
+        result(0.3, 80, 512),
+        result(0.3, 80, 256),
+        result(0.2, 10, 256),
+        result(0.9, 5, 256, temperature=0.2),
+    ]
+    best = best_of(results, problems=10)
+    assert best is results[2] and best_line(best) == (
         'prompt = "completion", answer_prefix = false, evaluation_max_new_tokens = 256; temperature 0: pass@1 0.300'
     )
+    assert best_of(results, problems=100) is results[0]

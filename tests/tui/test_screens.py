@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from textual import events
+from textual.pilot import Pilot
 from textual.widgets import Button, Input, TabbedContent, TextArea
 
 from conself_local.events import Notice, NoticeKind
@@ -309,6 +310,16 @@ async def test_a_file_that_is_no_model_is_reported(empty_app: ConselfApp, tmp_pa
             assert empty_app.screen.query_one("#start", Button).disabled
 
 
+async def _loaded_tree(app: ConselfApp, pilot: Pilot[None]) -> GgufTree:
+    """Wait for the files that the picker lists: its loader never ends, so the test does not wait for that."""
+    for _ in range(50):
+        await pilot.pause(0.1)
+        tree = app.screen.query_one(GgufTree)
+        if tree.root.children:
+            break
+    return tree
+
+
 async def test_a_model_file_is_picked(empty_app: ConselfApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_tiny_model(tmp_path / "models.gguf")
     (tmp_path / "notes.txt").write_text("")
@@ -316,11 +327,7 @@ async def test_a_model_file_is_picked(empty_app: ConselfApp, tmp_path: Path, mon
     async with empty_app.run_test(size=SIZE) as pilot:
         await settle(pilot)
         await pilot.press("g")
-        for _ in range(50):  # the tree's loader never ends, so the test does not wait for it
-            await pilot.pause(0.1)
-            tree = empty_app.screen.query_one(GgufTree)
-            if tree.root.children:
-                break
+        tree = await _loaded_tree(empty_app, pilot)
         assert [str(node.label) for node in tree.root.children] == ["models.gguf"]
         tree.focus()
         await pilot.press("down", "enter")
@@ -336,11 +343,7 @@ async def test_a_folder_of_mlx_weights_is_picked(
     async with empty_app.run_test(size=SIZE) as pilot:
         await settle(pilot)
         await pilot.press("g")
-        for _ in range(50):  # the tree's loader never ends, so the test does not wait for it
-            await pilot.pause(0.1)
-            tree = empty_app.screen.query_one(GgufTree)
-            if tree.root.children:
-                break
+        tree = await _loaded_tree(empty_app, pilot)
         tree.focus()
         await pilot.press("down", "enter")
         await pilot.pause(0.5)

@@ -79,6 +79,8 @@ def test_best_of_that_is_stopped_shows_what_is_known_so_far(home: Path) -> None:
     process = subprocess.Popen(
         command(home, "ask", DOUBLE, "--best-of", "32", "--temperature", "5", "--max-tokens", "2000"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # the tests may run in the background, where a shell lets programs ignore Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stdout and process.stdout.read(1)
     process.send_signal(signal.SIGINT)

@@ -15,6 +15,7 @@ import pytest
 
 from conself_local.events import Event, Notice, ignore_events
 from conself_local.hashes import file_sha256
+from conself_local.model_files.mlx_adapter import MLX_ADAPTER_FILES
 from conself_local.problems.problem import Problem
 from conself_local.round.start import Request, open_round
 from conself_local.round.verify import verify_store
@@ -219,6 +220,16 @@ def two_rounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert verify_store(store) == []
         store.rows("pragma wal_checkpoint(truncate)")
     return folder / "conself.db"
+
+
+def test_an_adapter_that_is_a_folder_is_judged_and_ranked(store: Store, tmp_path: Path) -> None:
+    """The adapter of a folder of MLX weights is a folder, and its hash was taken as that of a file."""
+    folder = tmp_path / "mlx"
+    folder.mkdir()
+    for name in MLX_ADAPTER_FILES:
+        (folder / name).write_text(name)
+    _evaluate(store, _start(store), ScriptedSampler(_write), None, folder)
+    assert "base" in json.loads(store.value("select result from evaluations"))["ranking"]
 
 
 @pytest.mark.parametrize(

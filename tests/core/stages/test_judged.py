@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from conself_local.stages.judged import Candidate, pick_by_consensus
+from conself_local.method.best_of import Candidate
+from conself_local.stages.judged import pick_by_consensus
 
 
 def _pick(*candidates: tuple[tuple[str | None, ...], float | None, int], allow_constant: bool = True) -> int | None:
