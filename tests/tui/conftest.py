@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
+from textual.worker import WorkerCancelled
 
 from conself_local.home import Home
 from conself_local.store.store import Store
@@ -45,7 +47,8 @@ async def settle(pilot: Pilot[None]) -> None:
     """Wait until everything that was asked for has been loaded and shown."""
     await pilot.pause()
     while any(not worker.is_finished for worker in pilot.app.workers):
-        await pilot.app.workers.wait_for_complete()
+        with contextlib.suppress(WorkerCancelled):  # one that a later one replaced
+            await pilot.app.workers.wait_for_complete()
         await pilot.pause()
 
 

@@ -6,6 +6,7 @@ import pytest
 from textual.widgets import Input
 
 from conself_local.round.presets import find_preset
+from conself_local.settings import GROUPS
 from tests.tui.conftest import press, settle, text_of, toasts_of
 from tui.app import ConselfApp
 from tui.widgets.big_table import BigTable
@@ -85,6 +86,6 @@ async def test_groups_are_reached_by_left_and_right(app: ConselfApp) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await press(pilot, "9", "left")
         rows = app.screen.query_one("#fields", BigTable).rows
-        assert {row.field.group for row in rows} == {"evaluation"}
+        assert {row.field.group for row in rows} == {list(GROUPS)[-1]}
         await press(pilot, "right")
         assert len(app.screen.query_one("#fields", BigTable).rows) > 40

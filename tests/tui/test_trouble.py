@@ -233,7 +233,7 @@ def test_the_terminal_is_restored_when_the_program_is_asked_to_end(
 ) -> None:
     monkeypatch.chdir(ROOT)
     terminal = Terminal(tmp_path)
-    terminal.read_until(b"trainable")
+    terminal.read_until(b"SmolLM2")
     assert b"\x1b[?1049h" in terminal.written, "the screens use the alternate screen of the terminal"
     os.kill(terminal.pid, signal.SIGTERM)
     terminal.read_until(b"\x1b[?1049l")

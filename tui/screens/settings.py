@@ -63,7 +63,7 @@ class SettingsScreen(BaseScreen):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "find", "Find"),
-        Binding("delete,backspace", "take_back", "Back to preset", key_display="del"),
+        Binding("delete,backspace", "take_back", "Back to preset", show=False),
         Binding("left", "group(-1)", "Group", key_display="←→"),
         Binding("right", "group(1)", "Next group", show=False),
         Binding("ctrl+s", "save", "Keep as preset", priority=True),

@@ -83,7 +83,9 @@ class BehaviourMatrix(BigTable):
         self.picked = 0
         self._groups: list[Group] = []
         self._letters: list[dict[str, str]] = []
-        self._given = self._inputs = self._first = 0
+        self._given = self._inputs = 0
+        self._window = range(0)
+        """The inputs that have a column; the cells follow it, and not the size, which may change between two draws."""
 
     def show(self, view: ProblemView) -> None:
         """Show the groups of a problem."""
@@ -101,24 +103,21 @@ class BehaviourMatrix(BigTable):
         """Take the inputs around the picked one that fit beside the fixed columns."""
         room = self.size.width - sum(column.width + 1 for column in _FIXED) - 2
         fit = max(1, room // (_INPUT_WIDTH + 1))
-        self._first = max(0, min(self.picked - fit // 2, self._inputs - fit))
+        first = max(0, min(self.picked - fit // 2, self._inputs - fit))
+        self._window = range(first, min(self._inputs, first + fit))
         columns = list(_FIXED)
-        for at in self._window():
+        for at in self._window:
             if at == self._given and at:
                 columns.append(Column("│", 1))
             columns.append(Column(f"{'▸' if at == self.picked else ''}{at + 1}", _INPUT_WIDTH, right=True))
         self.set_columns(columns)
-
-    def _window(self) -> range:
-        room = self.size.width - sum(column.width + 1 for column in _FIXED) - 2
-        return range(self._first, min(self._inputs, self._first + max(1, room // (_INPUT_WIDTH + 1))))
 
     def _cells(self, group: Group) -> Cells:
         valid = sum(other.samples for other in self._groups if other.cluster is not None)
         share = "" if group.cluster is None else f"{group.samples / valid:.0%}"
         agrees = "?" if group.consensus is None else f"{group.consensus:.2f}"
         cells: list[str | tuple[str, str]] = [f"{group.name} {group.samples}×", share, agrees]
-        for at in self._window():
+        for at in self._window:
             if at == self._given and at:
                 cells.append(("│", MUTED))
             output = group.programs[0].outputs[at]
