@@ -23,17 +23,17 @@ BUSY, UNREADABLE = -1.0, -2.0
 
 
 class AppState:
-    """The state that all screens share."""
+    """The state that all screens share, with the store of the home, which is closed at the end of a `with` block."""
 
-    def __init__(self, home: Home, store: Store) -> None:
+    def __init__(self, home: Home) -> None:
         self.home = home
-        self._store = store
+        self._store = Store(home.database)
         self._log = LogFile(home.logs, "tui")
         self._last_error = ""
         self._lock = threading.Lock()
         self._broken = False
         kept = load_choices(home)
-        self.choices: Choices = kept or (Choices() if store.latest_round() else FIRST)
+        self.choices: Choices = kept or (Choices() if self._store.latest_round() else FIRST)
         """What the next round is made from; the next round starts with it."""
         self.touched = False
         """Whether the user chose anything for the next round since the screens opened or a round was started."""
@@ -43,6 +43,14 @@ class AppState:
         """The adapter that was kept or put aside last, and its state before, so that it can be undone."""
         self.seconds_per_answer: float | None = None
         """How long the model took for one answer of the round, measured since these screens opened."""
+
+    def __enter__(self) -> AppState:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the store once no thread uses it; SQLite ends the process if a connection is closed under a thread."""
+        with self._lock:
+            self._store.close()
 
     @property
     def model(self) -> Path | None:

@@ -14,7 +14,6 @@ from textual.widgets import Static
 from textual.worker import WorkerCancelled
 
 from conself_local.home import Home
-from conself_local.store.store import Store
 from tui.app import ConselfApp
 from tui.app_state import AppState
 
@@ -31,16 +30,15 @@ def real_home(tmp_path: Path) -> Home:
 @pytest.fixture
 def app(real_home: Home) -> Iterator[ConselfApp]:
     """Yield the app on `real_home`."""
-    with Store(real_home.database) as store:
-        yield ConselfApp(AppState(real_home, store))
+    with AppState(real_home) as app_state:
+        yield ConselfApp(app_state)
 
 
 @pytest.fixture
 def empty_app(tmp_path: Path) -> Iterator[ConselfApp]:
     """Yield the app on a home without a round."""
-    home = Home(tmp_path)
-    with Store(home.database) as store:
-        yield ConselfApp(AppState(home, store))
+    with AppState(Home(tmp_path)) as app_state:
+        yield ConselfApp(app_state)
 
 
 async def settle(pilot: Pilot[None]) -> None:

@@ -86,12 +86,13 @@ async def draw(shot: Shot, size: tuple[int, int], theme: str, title: str) -> str
             shutil.copy(REAL_ROUND, Path(folder) / "conself.db")
         stack.enter_context(another_computer())
         home = Home(Path(folder))
-        store = stack.enter_context(Store(home.database))
+        app_state = stack.enter_context(AppState(home))
         if shot.prepare:
-            shot.prepare(store)
+            with app_state.reading() as store:
+                shot.prepare(store)
         if shot.running:
             stack.enter_context(home.lock())
-        app = ConselfApp(AppState(home, store))
+        app = ConselfApp(app_state)
         async with app.run_test(size=size) as pilot:
             app.theme = theme
             await press(pilot, *shot.keys)

@@ -8,7 +8,6 @@ import pytest
 from textual.widgets import Button, Input, Select
 
 from conself_local.home import Home
-from conself_local.store.store import Store
 from tests.fakes.home_of_rounds import make_home
 from tests.fakes.random_adapter import write_home
 from tests.fakes.tiny_model import write_tiny_model
@@ -56,8 +55,8 @@ def test_what_an_export_keeps_is_said_before_it_is_written() -> None:
 async def test_an_adapter_is_exported_as_a_file_of_its_own(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home")
     target = tmp_path / "out.gguf"
-    with Store(home.database) as store:
-        app = ConselfApp(AppState(home, store))
+    with AppState(home) as app_state:
+        app = ConselfApp(app_state)
         async with app.run_test(size=SIZE) as pilot:
             await press(pilot, "8", "e")
             assert isinstance(app.screen, ExportDialog) and "measured after writing" in text_of(app, "#kept")
@@ -83,8 +82,8 @@ async def test_an_adapter_is_imported_and_what_is_none_is_refused(tmp_path: Path
     (tmp_path / "other").mkdir()
     write_home(tmp_path / "other", model)
     home = Home(tmp_path / "home")
-    with Store(home.database) as store:
-        app = ConselfApp(AppState(home, store))
+    with AppState(home) as app_state:
+        app = ConselfApp(app_state)
         app.app_state.choose(model=str(model.path))
         async with app.run_test(size=SIZE) as pilot:
             await press(pilot, "8", "i")
@@ -96,7 +95,8 @@ async def test_an_adapter_is_imported_and_what_is_none_is_refused(tmp_path: Path
             await settle(pilot)
             app.screen.query_one("#path", Input).focus()
             await press(pilot, "enter")
-            assert "✗ " in toasts_of(app) and store.value("select count(*) from adapters") == 0
+            with app_state.reading() as store:
+                assert "✗ " in toasts_of(app) and store.value("select count(*) from adapters") == 0
             await press(pilot, "i")
             app.screen.query_one("#path", Input).value = str(tmp_path / "other" / "random.gguf")
             app.screen.query_one("#name", Input).value = "mine"

@@ -20,7 +20,6 @@ from textual.widgets import Input
 from conself_local.home import Home
 from conself_local.model_files.bundled import bundled_model
 from conself_local.round import process as round_process
-from conself_local.store.store import Store
 from tests.fakes.small_round import descendants
 from tests.tui.conftest import REAL_ROUND, press, settle, text_of, toasts_of, wait_for
 from tests.tui.states import rewind
@@ -162,9 +161,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_full_disk_is_reported_and_written_to_again_when_there_is_room(small_disk: Path) -> None:
     home = Home(small_disk / "home")
     shutil.copy(REAL_ROUND, home.database)
-    with Store(home.database) as store:
-        rewind(store, "judging")
-        app = ConselfApp(AppState(home, store))
+    with AppState(home) as app_state:
+        with app_state.reading() as store:
+            rewind(store, "judging")
+        app = ConselfApp(app_state)
         async with app.run_test(size=SIZE) as pilot:
             await press(pilot, "8")
             with (small_disk / "fill").open("wb", buffering=0) as fill, pytest.raises(OSError, match="No space"):
