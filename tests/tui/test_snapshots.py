@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Footer
+from textual.widgets._footer import FooterKey
 
 from tests.tui.conftest import press, settle
 from tests.tui.hide_computer import another_computer, hide_this_computer
@@ -45,6 +47,8 @@ def test_screen(name: str, size: tuple[int, int], app: ConselfApp, snap_compare:
         hide_this_computer(app)
         pilot.app.screen.set_focus(None)
         await settle(pilot)
+        while pilot.app.screen.query(Footer) and not pilot.app.screen.query(FooterKey):
+            await pilot.pause(0.05)  # the keys are drawn again when the focus changes
 
     with another_computer():
         assert snap_compare(app, terminal_size=size, run_before=go)

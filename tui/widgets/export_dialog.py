@@ -74,7 +74,7 @@ class ExportDialog(ModalScreen[ExportChoice | None]):
             )
             with Vertical(id="number-row"):
                 yield PlainLabel(
-                    "Number format of the merged file (shipped: those of the model's file)", classes="label"
+                    "Number format (shipped: as in the model's file)", classes="label"
                 )
                 yield Select(
                     [(title(name), name) for name in FORMATS],
