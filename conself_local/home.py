@@ -27,7 +27,7 @@ _MAX_LOCK_BYTES = 100
 PRESET_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 """The name of a preset that the user keeps, which becomes the name of a file."""
 _PARTS = ("adapters", "cache", "experiments", "logs", "models", "presets", "training")
-_FILES = ("conself.db", "conself.db-wal", "conself.db-shm", "round.lock", "conductor.log")
+_FILES = ("conself.db", "conself.db-wal", "conself.db-shm", "round.lock", "conductor.log", "choices.json", "rates.json")
 
 
 def user_home() -> Path | None:

@@ -11,7 +11,6 @@ from conself_local.cli.group import fail, prepare_process, report_bug
 from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.machine.child_log import keep_child_logs
-from conself_local.store.store import Store
 from tui.app import ConselfApp
 from tui.app_state import AppState
 
@@ -24,10 +23,9 @@ def main() -> None:
     prepare_process()
     try:
         home = Home(options.home)
-        with Store(home.database) as store:
+        with AppState(home) as app_state:
             home.keep_from_others()
             keep_child_logs(home.logs)
-            app_state = AppState(home, store)
             app = ConselfApp(app_state)
             app_state.log(f"conself {__version__}: the screens open")
             app.run()

@@ -11,7 +11,7 @@ from typing import ClassVar
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.worker import WorkerFailed
 
 from conself_local.round import process as round_process
@@ -20,6 +20,7 @@ from tui.screens.adapters import AdaptersScreen
 from tui.screens.base import BaseScreen
 from tui.screens.evaluation import EvaluationScreen
 from tui.screens.help import HelpScreen
+from tui.screens.notices import NoticesScreen
 from tui.screens.pairs import PairsScreen
 from tui.screens.playground import PlaygroundScreen
 from tui.screens.problem import ProblemScreen
@@ -28,7 +29,7 @@ from tui.screens.round import RoundScreen
 from tui.screens.settings import SettingsScreen
 from tui.screens.start import StartScreen
 from tui.screens.training import TrainingScreen
-from tui.widgets.ask_dialog import Confirm
+from tui.widgets.ask_dialog import Answer, Ask
 from tui.widgets.nav_bar import SCREENS, NavBar
 from tui.widgets.plain import EscapeFilter
 
@@ -43,6 +44,8 @@ SCREEN_TYPES: tuple[type[BaseScreen], ...] = (
     AdaptersScreen,
     SettingsScreen,
 )
+THEMES = ("textual-dark", "textual-light", "nord", "gruvbox", "solarized-light")
+"""The themes that the key goes through."""
 
 
 class ConselfApp(App[None]):
@@ -52,6 +55,11 @@ class ConselfApp(App[None]):
     CSS_PATH = "app.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(key, f"go('{name}')", name, show=False) for key, name in SCREENS),
+        # the F keys work in text fields too
+        *(Binding(f"f{key}", f"go('{name}')", name, show=False, priority=True) for key, name in SCREENS),
+        Binding("f10", "maximise", "Fill the screen", show=False, priority=True),
+        Binding("w", "notices", "Notices", show=False),
+        Binding("t", "theme", "Theme", show=False),
         Binding("question_mark", "help", "Help"),
         Binding("q", "leave", "Quit"),
     ]
@@ -85,32 +93,63 @@ class ConselfApp(App[None]):
         """Open the first screen, and exit cleanly on SIGTERM or a lost terminal; a running round continues."""
         for signal_number in (signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(signal_number, self.exit)
+        if self.app_state.choices.theme in self.available_themes:
+            self.theme = self.app_state.choices.theme
         self.switch_mode("round" if round_process.running(self.app_state.home) else "start")
 
     def action_go(self, name: str) -> None:
+        """Open a screen; a list that lies over the present one closes, but a question waits for its answer."""
+        if isinstance(self.screen, (HelpScreen, NoticesScreen)):
+            self.screen.dismiss(None)
+        elif isinstance(self.screen, ModalScreen):
+            return
         self.switch_mode(name)
 
     def on_nav_bar_chosen(self, event: NavBar.Chosen) -> None:
         self.switch_mode(event.name)
 
     def action_help(self) -> None:
-        self.push_screen(HelpScreen([*SCREEN_TYPES, ProblemScreen]))
+        self.push_screen(HelpScreen(self.screen, [*SCREEN_TYPES, ProblemScreen]))
+
+    def action_notices(self) -> None:
+        self.push_screen(NoticesScreen(self.app_state))
+
+    def action_theme(self) -> None:
+        """Take the next of some themes, light and dark; Ctrl+P offers all of them."""
+        at = THEMES.index(self.theme) if self.theme in THEMES else -1
+        self.theme = THEMES[(at + 1) % len(THEMES)]
+        self.app_state.choose(theme=self.theme)
+        self.notify(f"Theme: {self.theme}", markup=False)
+
+    def action_maximise(self) -> None:
+        """Let the panel with the focus fill the screen, or give the others their room back."""
+        if self.screen.maximized is not None:
+            self.screen.minimize()
+        elif self.screen.focused is not None:
+            self.screen.maximize(self.screen.focused)
 
     def action_leave(self) -> None:
-        """Quit; if a round is running, ask first whether to keep it running or to stop it."""
+        """Quit; if a round is running, ask first. Only the answer that says so stops it, never Escape."""
         if not round_process.running(self.app_state.home):
             self.exit()
             return
 
-        def answered(keep_running: bool | None) -> None:
-            if keep_running is None:
+        def answered(answer: str | None) -> None:
+            if answer is None:
                 return
-            if not keep_running:
+            if answer == "stop":
                 round_process.stop(self.app_state.home)
             self.exit()
 
-        question = "A round is running. Keep it running after this program closes?\nNo stops it; nothing is lost."
-        self.push_screen(Confirm(question), answered)
+        question = (
+            "It can go on without these screens, and `conself tui` shows it again. If it is stopped, everything "
+            "that is stored is kept."
+        )
+        answers = [
+            Answer("k", "Keep it running, close the screens", "keep"),
+            Answer("x", "Stop it, close the screens", "stop"),
+        ]
+        self.push_screen(Ask("A round is running", question, answers, stay="Stay here"), answered)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)

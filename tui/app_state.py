@@ -5,54 +5,66 @@ There is one database connection, and one thread at a time uses it.
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from conself_local.home import Home, expand_user
 from conself_local.machine.log_files import LogFile
-from conself_local.model_files.model_file import load_model_file
+from conself_local.round.choices import FIRST, Choices, load_choices, save_choices
 from conself_local.store.store import Store
 
 BUSY, UNREADABLE = -1.0, -2.0
 
 
 class AppState:
-    """The state that all screens share."""
+    """The state that all screens share, with the store of the home, which is closed at the end of a `with` block."""
 
-    def __init__(self, home: Home, store: Store) -> None:
+    def __init__(self, home: Home) -> None:
         self.home = home
-        self._store = store
+        self._store = Store(home.database)
         self._log = LogFile(home.logs, "tui")
         self._last_error = ""
         self._lock = threading.Lock()
         self._broken = False
-        self.model: Path | None = None
-        """The model for the playground; None means the bundled model."""
-        self.fields = {"model-path": "", "problems": "", "limit": "", "preset": "laptop"}
-        """What the fields of the start screen hold; the next round starts with it."""
+        kept = load_choices(home)
+        self.choices: Choices = kept or (Choices() if self._store.latest_round() else FIRST)
+        """What the next round is made from; the next round starts with it."""
+        self.touched = False
+        """Whether the user chose anything for the next round since the screens opened or a round was started."""
         self.adapter_id: int | None = None
         """The adapter for the playground; None means the latest accepted one."""
+        self.decided: tuple[int, str] | None = None
+        """The adapter that was kept or put aside last, and its state before, so that it can be undone."""
+        self.seconds_per_answer: float | None = None
+        """How long the model took for one answer of the round, measured since these screens opened."""
 
-    def round_arguments(self) -> list[str]:
-        """Return the arguments of `conself run` for what the fields hold.
+    def __enter__(self) -> AppState:
+        return self
 
-        Raises ConselfError if the path of the model is no model file.
-        """
-        values = {name: value.strip() for name, value in self.fields.items()}
-        arguments = ["--preset", values["preset"]]
-        if values["model-path"]:
-            self.model = expand_user(Path(values["model-path"]))
-            load_model_file(self.model)
-            arguments += ["--model", str(self.model)]
-        if values["problems"]:
-            arguments += ["--problems", str(expand_user(Path(values["problems"])))]
-        if values["limit"]:
-            arguments += ["--limit", values["limit"]]
-        return arguments
+    def __exit__(self, *error: object) -> None:
+        """Close the store once no thread uses it; SQLite ends the process if a connection is closed under a thread."""
+        with self._lock:
+            self._store.close()
+
+    @property
+    def model(self) -> Path | None:
+        """The chosen model, which the playground uses too; None means the bundled model."""
+        typed = self.choices.model.strip()
+        return expand_user(Path(typed)) if typed else None
+
+    def choose(self, **values: Any) -> None:
+        """Choose something for the next round, and keep it in the home."""
+        changed = dataclasses.replace(self.choices, **values)
+        if changed != self.choices:
+            self.touched = self.touched or values.keys() != {"theme"}
+            self.choices = changed
+            save_choices(self.home, changed)
 
     @contextmanager
     def reading(self) -> Iterator[Store]:

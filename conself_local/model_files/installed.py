@@ -73,7 +73,7 @@ def find_models(home: Path | None = None, fetched: Path | None = None) -> list[F
     found: dict[Path, FoundModel] = {}
     for candidate in _files(home or user_home(), fetched):
         real = candidate.path.resolve()
-        model = found.get(real) or _inspect(candidate.source, candidate.name, candidate.path)
+        model = found.get(real) or inspect_model(candidate.source, candidate.name, candidate.path)
         ignored = tuple(dict.fromkeys((*model.ignored, *candidate.ignored)))
         found[real] = dataclasses.replace(model, ignored=ignored)
     return list(found.values())
@@ -128,7 +128,8 @@ def _sampling_bytes(file: Model) -> int:
     return sampling_bytes(file, file.size_bytes, context, slots=1)
 
 
-def _inspect(source: str, name: str, path: Path) -> FoundModel:
+def inspect_model(source: str, name: str, path: Path) -> FoundModel:
+    """Return what one file or folder can be used for on this computer; only its metadata is read."""
     if path.is_dir() and (fault := mlx_fault()):
         return FoundModel(source, name, path, None, fault)
     try:

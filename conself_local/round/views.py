@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from conself_local.errors import ConselfError
 from conself_local.method.curriculum import EntropyNormalisation, ProblemScore, is_informative, normalise_entropy
 from conself_local.method.entropy import clusters
 from conself_local.problems.literals import input_text
@@ -47,33 +48,41 @@ class ProblemRow:
 
 def problem_rows(store: Store, round_id: int) -> list[ProblemRow]:
     """Return every problem of the round in its order; those without metrics are `pending`."""
-    settings = store.round(round_id).settings
-    sql = """select r.problem_id, m.samples, m.valid, m.clusters, m.crash_rate, m.entropy_bits, m.normalised,
-             m.selected, m.pairs from round_problems r
-             left join metrics m on m.round_id = r.round_id and m.problem_id = r.problem_id
-             where r.round_id = ? order by r.position"""
-    rows = []
-    for row in store.rows(sql, round_id):
-        id = row["problem_id"]
-        if row["samples"] is None:
-            rows.append(ProblemRow(id, "pending", None, None, 0, 0.0, 0, 0, None))
-            continue
-        score = ProblemScore(row["crash_rate"], row["entropy_bits"], row["valid"])
-        kind = _class(score, bool(row["selected"]), settings.selection.max_crash_rate)
-        rows.append(
-            ProblemRow(
-                id,
-                kind,
-                row["entropy_bits"],
-                row["normalised"],
-                row["clusters"],
-                row["crash_rate"],
-                row["samples"],
-                row["pairs"] or 0,
-                score,
-            )
-        )
-    return rows
+    max_crash_rate = store.round(round_id).settings.selection.max_crash_rate
+    sql = f"{_PROBLEM_ROWS} where r.round_id = ? order by r.position"
+    return [_problem_row(row, max_crash_rate) for row in store.rows(sql, round_id)]
+
+
+def problem_row(store: Store, round_id: int, problem_id: str) -> ProblemRow:
+    """Return one problem of the round. Raises ConselfError if the round does not have it."""
+    max_crash_rate = store.round(round_id).settings.selection.max_crash_rate
+    rows = store.rows(f"{_PROBLEM_ROWS} where r.round_id = ? and r.problem_id = ?", round_id, problem_id)
+    if not rows:
+        raise ConselfError(f"round {round_id} has no problem {problem_id}", "press r to read the round again")
+    return _problem_row(rows[0], max_crash_rate)
+
+
+_PROBLEM_ROWS = """select r.problem_id, m.samples, m.valid, m.clusters, m.crash_rate, m.entropy_bits, m.normalised,
+                   m.selected, m.pairs from round_problems r
+                   left join metrics m on m.round_id = r.round_id and m.problem_id = r.problem_id"""
+
+
+def _problem_row(row: Row, max_crash_rate: float) -> ProblemRow:
+    id = row["problem_id"]
+    if row["samples"] is None:
+        return ProblemRow(id, "pending", None, None, 0, 0.0, 0, 0, None)
+    score = ProblemScore(row["crash_rate"], row["entropy_bits"], row["valid"])
+    return ProblemRow(
+        id,
+        _class(score, bool(row["selected"]), max_crash_rate),
+        row["entropy_bits"],
+        row["normalised"],
+        row["clusters"],
+        row["crash_rate"],
+        row["samples"],
+        row["pairs"] or 0,
+        score,
+    )
 
 
 def _class(score: ProblemScore, selected: bool, max_crash_rate: float) -> ProblemClass:
@@ -194,11 +203,11 @@ _PROMPTS_AND_COMPLETIONS = """select s.text, p.text as prompt from samples s joi
 
 
 def latest_programs(store: Store, round_id: int, wanted: int = 12) -> list[Row]:
-    """Return the latest samples, newest first: problem, `finish`, number of tokens, code and how the program `ran`.
+    """Return the latest samples, newest first: id, problem, `finish`, number of tokens, code, how the program `ran`.
 
     At most `wanted` rows, and only samples among the last 1000 of the store.
     """
-    sql = f"""select s.problem_id, s.finish, {TOKENS} as tokens, p.code,
+    sql = f"""select s.id, s.problem_id, s.finish, {TOKENS} as tokens, p.code,
              (select e.load_status || ' ' ||
                      (select group_concat(json_extract(o.value, '$[0]'), ' ') from json_each(b.outputs) o)
               from executions e join behaviours b on b.id = e.behaviour_id where e.program_id = p.id limit 1) as ran
@@ -237,7 +246,7 @@ def pair_rows(store: Store, round_id: int) -> list[Row]:
     """
     sql = """select p.id, p.problem_id, p.weight, p.excluded, c.code as chosen, r.code as rejected,
              sc.cluster as chosen_cluster,
-             sr.cluster as rejected_cluster, sr.consensus as rejected_consensus, sc.consensus as chosen_consensus
+             sr.cluster as rejected_cluster, sc.consensus as chosen_consensus, sr.consensus as rejected_consensus
              from pairs p join samples a on a.id = p.chosen_id join samples b on b.id = p.rejected_id
              join programs c on c.id = a.program_id join programs r on r.id = b.program_id
              left join sample_scores sc on sc.sample_id = a.id and sc.round_id = p.round_id
@@ -247,12 +256,12 @@ def pair_rows(store: Store, round_id: int) -> list[Row]:
 
 
 def _why_pair(row: Row) -> str:
-    """Return why the pair was built, from the scores of its samples."""
+    """Return why the pair was built, from the weight and the scores of its samples."""
     against = "failed on every input" if row["rejected_cluster"] is None else "ran and disagreed"
-    chosen, rejected = row["chosen_consensus"], row["rejected_consensus"]
-    consensus = "" if rejected is None else f" (consensus {rejected:.2f})"
-    highest = "" if chosen is None else f", {chosen:.2f}"
-    return f"the chosen has the highest consensus of its problem{highest}; the rejected {against}{consensus}"
+    consensus = "" if row["rejected_consensus"] is None else f" (consensus {row['rejected_consensus']:.2f})"
+    return (
+        f"the chosen has the highest consensus of its problem, {row['weight']:.2f}; the rejected {against}{consensus}"
+    )
 
 
 def training_steps(store: Store, round_id: int) -> list[Row]:
@@ -261,11 +270,15 @@ def training_steps(store: Store, round_id: int) -> list[Row]:
 
 
 def adapter_rows(store: Store) -> list[Row]:
-    """Return all adapters, newest first; `verdicts` holds the sentence about each benchmark of their round."""
+    """Return all adapters, newest first.
+
+    `results` holds the result of each benchmark of their round, `verdicts` the sentence about it.
+    """
     rows = store.rows("select * from adapters order by id desc")
     for row in rows:
         sql = "select benchmark, result from evaluations where round_id = ?"
-        row["verdicts"] = {r["benchmark"]: json.loads(r["result"])["verdict"] for r in store.rows(sql, row["round_id"])}
+        row["results"] = {r["benchmark"]: json.loads(r["result"]) for r in store.rows(sql, row["round_id"])}
+        row["verdicts"] = {name: result["verdict"] for name, result in row["results"].items()}
     return rows
 
 

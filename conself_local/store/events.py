@@ -44,3 +44,13 @@ def load_events(store: Store, round_id: int, most: int | None = None) -> list[Ro
     store.round(round_id)
     sql = """select stage, kind, severity, text, at_utc from events where round_id = ? order by id desc limit ?"""
     return store.rows(sql, round_id, -1 if most is None else most)[::-1]
+
+
+def load_all_events(store: Store, most: int) -> list[Row]:
+    """Return the latest `most` events of all rounds, those of the latest round first, each round's oldest first.
+
+    Each row has the fields of `load_events` and `round_id`.
+    """
+    sql = """select round_id, stage, kind, severity, text, at_utc from
+             (select * from events order by id desc limit ?) order by round_id desc, id"""
+    return store.rows(sql, most)

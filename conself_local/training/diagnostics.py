@@ -15,7 +15,7 @@ from conself_local.events import Notice, NoticeKind, StepDone
 from conself_local.training.job import TokenPair, TrainingJob
 
 T = TypeVar("T")
-_DISPLACED_NATS = 0.1
+DISPLACED_NATS = 0.1
 """Nats per token that the chosen completions may lose without a warning."""
 _LEARNT_BY_HEART_MARGIN = 3.0
 _NO_BETTER_THAN_CHANCE = 0.55
@@ -51,7 +51,7 @@ def displaced_by(chosen_shifts: Sequence[float]) -> float | None:
     if not chosen_shifts:
         return None
     shift = fmean(_last_third(chosen_shifts))
-    return shift if shift < -_DISPLACED_NATS else None
+    return shift if shift < -DISPLACED_NATS else None
 
 
 def training_warnings(steps: Sequence[StepDone], pairs: Sequence[TokenPair]) -> list[Notice]:

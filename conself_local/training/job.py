@@ -47,6 +47,8 @@ class Forecast:
     """Peak of the trainer's memory; None if it is not known."""
     disk_bytes: int
     """Disk space of checkpoints and adapter files; a new checkpoint exists beside the old one for a moment."""
+    seconds: float | None = None
+    """Time of all steps; None if it is not known."""
 
 
 @dataclass(frozen=True)

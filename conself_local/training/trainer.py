@@ -148,7 +148,13 @@ def train(job: TrainingJob, folder: Path, backend: Backend, report: Report) -> N
     folder.mkdir(parents=True, exist_ok=True)
     forecast = backend.plan(folder)
     verify_disk(folder, "training", forecast.disk_bytes)
-    report({"forecast": forecast.summary, "forecast_peak_bytes": forecast.peak_bytes})
+    report(
+        {
+            "forecast": forecast.summary,
+            "forecast_peak_bytes": forecast.peak_bytes,
+            "forecast_seconds": forecast.seconds,
+        }
+    )
     job_hash = job.content_hash()
     references = _ensure_references(job, job_hash, backend, folder, report)
     progress = backend.load(folder / "checkpoint", job_hash)

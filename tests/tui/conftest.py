@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -10,9 +11,9 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
+from textual.worker import WorkerCancelled
 
 from conself_local.home import Home
-from conself_local.store.store import Store
 from tui.app import ConselfApp
 from tui.app_state import AppState
 
@@ -29,23 +30,23 @@ def real_home(tmp_path: Path) -> Home:
 @pytest.fixture
 def app(real_home: Home) -> Iterator[ConselfApp]:
     """Yield the app on `real_home`."""
-    with Store(real_home.database) as store:
-        yield ConselfApp(AppState(real_home, store))
+    with AppState(real_home) as app_state:
+        yield ConselfApp(app_state)
 
 
 @pytest.fixture
 def empty_app(tmp_path: Path) -> Iterator[ConselfApp]:
     """Yield the app on a home without a round."""
-    home = Home(tmp_path)
-    with Store(home.database) as store:
-        yield ConselfApp(AppState(home, store))
+    with AppState(Home(tmp_path)) as app_state:
+        yield ConselfApp(app_state)
 
 
 async def settle(pilot: Pilot[None]) -> None:
     """Wait until everything that was asked for has been loaded and shown."""
     await pilot.pause()
     while any(not worker.is_finished for worker in pilot.app.workers):
-        await pilot.app.workers.wait_for_complete()
+        with contextlib.suppress(WorkerCancelled):  # one that a later one replaced
+            await pilot.app.workers.wait_for_complete()
         await pilot.pause()
 
 
@@ -61,6 +62,11 @@ def text_of(app: ConselfApp, selector: str = "") -> str:
     if selector:
         return str(app.screen.query_one(selector, Static).render())
     return "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
+
+
+def toasts_of(app: ConselfApp) -> str:
+    """Return the texts of all toasts that are on the screen."""
+    return "\n".join(notification.message for notification in app._notifications)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:

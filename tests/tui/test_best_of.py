@@ -18,7 +18,6 @@ from tests.tui.conftest import press, settle
 from tui.app import ConselfApp
 from tui.screens import playground
 from tui.widgets.best_of import BestOfDialog
-from tui.widgets.source_view import SourceView
 
 QUESTION = OpenQuestion(0, "double", (3,), ("6", "9"), ("return n * 2", "return n * n"), (9, 4), (1,), ((2,), (3,)))
 
@@ -100,7 +99,7 @@ async def test_an_error_is_shown() -> None:
         await app.push_screen(_dialog(_Asked(SandboxError("this computer lacks landlock")), []))
         await settle(pilot)
         assert "! this computer lacks landlock" in _text(app)
-        assert not app.screen.query_one("#best-second", SourceView).display
+        assert not app.screen.query_one("#best-second-panel").display
 
 
 async def test_a_question_of_the_playground_is_kept_as_a_training_problem(

@@ -23,6 +23,7 @@ from rich.segment import Segment
 from textual.color import Color
 
 from conself_local.home import Home
+from conself_local.store.store import Store
 from tests.fakes.tiny_model import write_tiny_model
 from tests.tui.conftest import settle, text_of
 from tui.app import ConselfApp
@@ -35,6 +36,8 @@ RAW = re.compile(rb"\x1b\]52|\x1b\]0;TITLE|\xc2\x9b|\xe2\x80\xae|\x00|\x08|EVIL[
 
 def _poison(home: Home) -> None:
     """Put hostile text wherever the store holds text that is shown."""
+    with Store(home.database):  # brings the tables up to date
+        pass
     with closing(sqlite3.connect(home.database)) as connection:
         for table, column in (
             ("problems", "statement"), ("programs", "code"), ("observations", "text"), ("samples", "text"),
@@ -44,6 +47,14 @@ def _poison(home: Home) -> None:
             columns = [row[1] for row in connection.execute(f"pragma table_info({table})")]
             if column in columns:
                 connection.execute(f"update {table} set {column} = ? || {column}", [HOSTILE])
+        for key, result in connection.execute("select rowid, result from evaluations").fetchall():
+            changed = json.loads(result)
+            changed |= {"verdict": HOSTILE + changed["verdict"], "gained": [HOSTILE], "lost": [HOSTILE]}
+            connection.execute("update evaluations set result = ? where rowid = ?", [json.dumps(changed), key])
+        connection.execute(
+            "insert into events (round_id, stage, kind, severity, text, at_utc) values (1, 's', 'k', 'warning', ?, '')",
+            [HOSTILE],
+        )
         for key, outputs in connection.execute("select id, outputs from behaviours").fetchall():
             changed = [[status, text and HOSTILE + text, HOSTILE] for status, text, _ in json.loads(outputs)]
             connection.execute("update behaviours set outputs = ? where id = ?", [json.dumps(changed), key])
@@ -77,7 +88,8 @@ def _drive(home: Path, keys: list[str], environment: dict[str, str]) -> bytes:
 @pytest.mark.screen
 def test_a_hostile_store_sends_nothing_raw_to_the_terminal(real_home: Home) -> None:
     _poison(real_home)
-    keys = ["2", "3", "\r", "c", "d", "o", "\x1b", "4", "5", "6", "8", "9"]
+    keys = ["2", "w", "\x1b", "3", "\r", "v", "]", "]", "]", "\x1b", "4", " ", "5", "6", "m", "7"]
+    keys += ["8", "n", "\x1b", "e", "\x1b", "i", "\x1b", "9", "?", "\t", "\x1b", "1"]
     received = _drive(real_home.path, keys, {})
     assert b"EVIL" in received and b"\\x1b]52" in received and b"[@click" in received
     assert not RAW.search(received) and b"THE SCREENS ENDED" not in received

@@ -20,9 +20,9 @@ from textual.widgets import Input
 from conself_local.home import Home
 from conself_local.model_files.bundled import bundled_model
 from conself_local.round import process as round_process
-from conself_local.store.store import Store
 from tests.fakes.small_round import descendants
-from tests.tui.conftest import REAL_ROUND, press, settle, text_of, wait_for
+from tests.tui.conftest import REAL_ROUND, press, settle, text_of, toasts_of, wait_for
+from tests.tui.states import rewind
 from tui.app import ConselfApp
 from tui.app_state import AppState
 
@@ -49,7 +49,7 @@ async def test_a_damaged_store_is_reported_and_read_again_after_its_repair(app: 
         assert "malformed" in text_of(app, "#message") and "-> " in text_of(app, "#message")
         real_home.database.write_bytes(whole)
         await press(pilot, "r")
-        assert "pairs, 0 excluded" in text_of(app, "#message")
+        assert "0 left out" in str(app.screen.query_one("#list").border_title)
 
 
 async def test_a_locked_store_is_waited_for_and_reported(app: ConselfApp, real_home: Home) -> None:
@@ -62,7 +62,7 @@ async def test_a_locked_store_is_waited_for_and_reported(app: ConselfApp, real_h
         await press(pilot, "n")
         app.screen.query_one(Input).value = "other"
         await press(pilot, "enter")
-        assert "locked" in text_of(app, "#message")
+        assert "locked" in toasts_of(app)
         other.rollback()
         other.close()
 
@@ -78,12 +78,11 @@ async def test_a_killed_round_is_reported_and_continues(empty_app: ConselfApp) -
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not round_process.running(home))
         await press(pilot, "r")
-        assert "(not running)" in text_of(empty_app, "#headline") and "Press s to continue" in text_of(
-            empty_app, "#message"
-        )
+        assert "stopped" in str(empty_app.screen.query_one("#whole").border_title)
+        assert "s goes on" in text_of(empty_app, "#message")
         await press(pilot, "s")
         wait_for(lambda: round_process.running(home))
-        await press(pilot, "x")
+        await press(pilot, "x", "x")
         wait_for(lambda: not round_process.running(home))
 
 
@@ -91,8 +90,7 @@ async def test_why_a_round_could_not_begin_is_shown(empty_app: ConselfApp) -> No
     home = empty_app.app_state.home
     async with empty_app.run_test(size=SIZE) as pilot:
         await settle(pilot)
-        empty_app.screen.query_one("#problems", Input).value = "/nowhere/problems.jsonl"
-        await press(pilot, "s")
+        round_process.start(home, ["--problems", "/nowhere/problems.jsonl"])
         wait_for(lambda: round_process.failure(home))
         await press(pilot, "r")
         assert "there is no problems file at /nowhere" in text_of(empty_app, "#message")
@@ -163,8 +161,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_full_disk_is_reported_and_written_to_again_when_there_is_room(small_disk: Path) -> None:
     home = Home(small_disk / "home")
     shutil.copy(REAL_ROUND, home.database)
-    with Store(home.database) as store:
-        app = ConselfApp(AppState(home, store))
+    with AppState(home) as app_state:
+        with app_state.reading() as store:
+            rewind(store, "judging")
+        app = ConselfApp(app_state)
         async with app.run_test(size=SIZE) as pilot:
             await press(pilot, "8")
             with (small_disk / "fill").open("wb", buffering=0) as fill, pytest.raises(OSError, match="No space"):
@@ -173,9 +173,9 @@ async def test_a_full_disk_is_reported_and_written_to_again_when_there_is_room(s
             await press(pilot, "n")
             app.screen.query_one(Input).value = "my coder"
             await press(pilot, "enter")
-            assert "full" in text_of(app, "#message") and "my coder" not in text_of(app)
+            assert "full" in toasts_of(app) and "my coder" not in text_of(app)
             await press(pilot, "2", "s")
-            assert "MiB are free on the disk" in text_of(app, "#message") and "make room" in text_of(app, "#message")
+            assert "MiB are free on the disk" in toasts_of(app) and "make room" in toasts_of(app)
             (small_disk / "fill").unlink()
             await press(pilot, "8", "n")
             app.screen.query_one(Input).value = "my coder"
@@ -184,21 +184,14 @@ async def test_a_full_disk_is_reported_and_written_to_again_when_there_is_room(s
 
 
 async def test_a_round_that_cannot_be_started_is_reported(app: ConselfApp, tmp_path: Path) -> None:
+    with app.app_state.reading() as store:
+        rewind(store, "sampling")
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
         (tmp_path / "logs").write_text("a file in the place of the folder")
         await press(pilot, "s")
-        assert "logs" in text_of(app, "#message") and app.screen.query_one("#message").has_class("-bad")
+        assert "✗ " in toasts_of(app) and "logs" in toasts_of(app)
         await settle(pilot)
-
-
-def test_errors_that_the_screens_show_are_logged_once_and_without_raw_text(app: ConselfApp, tmp_path: Path) -> None:
-    """A screen that reloads every second would fill its log."""
-    for _ in range(3):
-        app.app_state.log_error("round", "the store cannot be read: \x1b[2J")
-    (path,) = (tmp_path / "logs").iterdir()
-    (line,) = path.read_text().splitlines()
-    assert path.name == "tui-1.log" and line.endswith("round: the store cannot be read: \\x1b[2J")
 
 
 class Terminal:
@@ -240,7 +233,7 @@ def test_the_terminal_is_restored_when_the_program_is_asked_to_end(
 ) -> None:
     monkeypatch.chdir(ROOT)
     terminal = Terminal(tmp_path)
-    terminal.read_until(b"trainable")
+    terminal.read_until(b"SmolLM2")
     assert b"\x1b[?1049h" in terminal.written, "the screens use the alternate screen of the terminal"
     os.kill(terminal.pid, signal.SIGTERM)
     terminal.read_until(b"\x1b[?1049l")
@@ -256,7 +249,7 @@ def test_a_lost_terminal_ends_the_screens_but_not_the_round(tmp_path: Path, monk
     wait_for(lambda: round_process.running(home))
     try:
         terminal = Terminal(tmp_path)
-        terminal.read_until(b"ROUND")
+        terminal.read_until(b"Round")
         terminal.close()
         _wait_for_end(terminal.pid)
         assert round_process.running(home)

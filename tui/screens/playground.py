@@ -1,8 +1,9 @@
-"""Ask the model: base and adapter answer a task, and either program runs in the sandbox on an input you type."""
+"""Ask the model: base and adapter answer a task, and both programs run in the sandbox on an input you type."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.content import Content
 from textual.widgets import Input, TextArea
 
 from conself_local.machine.resources import usable_cores
@@ -25,44 +27,53 @@ from conself_local.serving.verdict import Choice, OpenQuestion
 from conself_local.store.kept_questions import AnsweredQuestion
 from conself_local.store.kept_questions import keep_question as store_question
 from conself_local.store.store import Store
+from sandbox import Status
+from tui.design import BAD, DONE, FAILED, GOOD, LEFT_OUT, RUNNING, plain
 from tui.screens.base import EXPECTED_ERRORS, BaseScreen, format_error
 from tui.widgets.best_of import BestOfDialog
+from tui.widgets.panel import Panel
 from tui.widgets.plain import Plain
 from tui.widgets.source_view import SourceView
 
 ARMS = ("base", "adapter")
+_FAILURES = tuple(f"{status.value}:" for status in Status if status is not Status.OK)
+"""How the result of a run that did not end well begins."""
 
 
 class PlaygroundScreen(BaseScreen):
     """The screen with a field for a task, two answers side by side, and a field for an input to run them on."""
 
     NAME = "playground"
+    AUTO_FOCUS = "#base"
     HELP = (
-        "Type a task and press Ctrl+S: the base model answers it, then the adapter. Esc leaves a field, i goes to the "
-        "input: a call like double(3), or text for standard input. b runs the base model's program on it in the "
-        "sandbox, t the adapter's. Ctrl+B asks and compares 16 programs before one is shown. Nothing runs outside the "
-        "sandbox."
+        "i or Enter goes to the task, Esc leaves it, and Ctrl+S asks: the base model answers, then the adapter. "
+        "Below, type what to run the programs on: a call like double(3), or text for standard input; Ctrl+R, or Enter"
+        " in that field, runs both programs in the sandbox. Ctrl+B asks and compares 16 programs before one is shown. "
+        "Nothing runs outside the sandbox."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "ask", "Ask", priority=True),
+        Binding("ctrl+s", "ask", "Ask both", priority=True),
         Binding("ctrl+b", "best_of", "Best of 16", priority=True),
-        Binding("i", "to_call", "Input"),
-        Binding("b", "try('base')", "Run base"),
-        Binding("t", "try('adapter')", "Run adapter"),
-        Binding("escape", "leave", "Leave the field", show=False),
+        Binding("ctrl+r", "run_both", "Run both", priority=True),
+        Binding("i,enter", "to_task", "Task", key_display="i"),
     ]
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._answers = dict.fromkeys(ARMS, "")
+        self._names = {"base": "base", "adapter": "adapter: none yet"}
+        self._has_adapter = self._adapter_broken = False
 
     def compose_body(self) -> ComposeResult:
-        yield TextArea("Write a Python function double(n) that returns n times 2.", id="task")
-        with Horizontal():
+        with Panel(heading="Task", keys="ctrl+s ask both   Esc leaves the field", id="task-panel"):
+            yield TextArea("Write a Python function double(n) that returns n times 2.", id="task", compact=True)
+        with Horizontal(id="answers"):
             for arm in ARMS:
-                yield SourceView(id=arm)
-        yield Input(placeholder="the input: a call like double(3), or text for standard input", id="call", compact=True)
-        yield Plain("", id="ran")
+                with Panel(heading=arm, id=f"{arm}-panel"):
+                    yield SourceView(id=arm)
+        with Panel(heading="Run both programs on", keys="ctrl+r or Enter runs both in the sandbox", id="run-panel"):
+            yield Input(placeholder="a call like double(3), or text for standard input", id="call", compact=True)
+            yield Plain("", id="ran")
 
     def load(self, store: Store) -> Any:
         model = open_model(self.app_state.model or bundled_model())
@@ -80,31 +91,39 @@ class PlaygroundScreen(BaseScreen):
 
     def show(self, data: Any) -> None:
         model, adapter, adapter_error = data
-        self.query_one("#base", SourceView).set_title("base")
-        self.query_one("#adapter", SourceView).set_title(
-            f"adapter of {adapter.parent.name}" if adapter else "adapter: none yet"
+        self._has_adapter, self._adapter_broken = adapter is not None, bool(adapter_error)
+        self._names["adapter"] = (
+            f"adapter of {adapter.parent.name}" if adapter else f"adapter{'' if adapter_error else ': none yet'}"
         )
+        for arm in ARMS:
+            self.query_one(f"#{arm}-panel", Panel).set_heading(self._names[arm])
+            if not self._answers[arm]:
+                self.query_one(f"#{arm}", SourceView).show(self._empty(arm), python=False)
+        self.query_one("#task-panel", Panel).set_heading(f"Task for {model.name}")
         if adapter_error:
             self.set_status(f"{adapter_error}; until this is fixed, only the base model answers", is_error=True)
         else:
-            hint = "" if adapter else " There is no adapter yet; a round trains one."
-            self.set_status(f"Model: {model.name}. Type a task, then press Ctrl+S to ask.{hint}")
+            self.set_status("")
 
-    def action_leave(self) -> None:
-        self.set_focus(None)
+    def _empty(self, arm: str) -> str:
+        if arm == "base" or self._has_adapter:
+            return f"The answer of the {arm if arm == 'adapter' else 'base model'} comes here: ctrl+s asks."
+        if self._adapter_broken:
+            return "The adapter cannot be used; the line below says why."
+        return "There is no adapter yet. A round trains one: press 1 to start one."
 
-    def action_to_call(self) -> None:
-        self.query_one("#call").focus()
+    def action_to_task(self) -> None:
+        self.query_one("#task").focus()
 
     @on(Input.Submitted, "#call")
     def _call_given(self) -> None:
-        self.set_focus(None)
+        self.action_run_both()
 
     def action_ask(self) -> None:
         self._answers = dict.fromkeys(ARMS, "")
         for arm in ARMS:
-            self._show_arm(arm)
-        self.notify("Loading the model ...")
+            self._show_arm(arm, "")
+        self.query_one("#base-panel", Panel).set_heading(f"{self._names['base']} · {RUNNING} loading the model")
         self._ask(self.query_one("#task", TextArea).text)
 
     def action_best_of(self) -> None:
@@ -159,38 +178,63 @@ class PlaygroundScreen(BaseScreen):
                 threads=usable_cores(),
                 use_gpu=True,
             )
+            started: dict[str, float] = {}
             for arm, text in pieces:
+                started.setdefault(arm, time.monotonic())
                 self._answers[arm] += text
-                self.app.call_from_thread(self._answering, arm)
+                seconds = time.monotonic() - started[arm]
+                self.app.call_from_thread(self._show_arm, arm, f"{RUNNING} answering, {seconds:.1f} s")
+                for other in started:
+                    if other != arm:
+                        self.app.call_from_thread(self._show_answered, other)
         except EXPECTED_ERRORS as error:
             self.app.call_from_thread(self.notify, format_error(error), severity="error")
             return
-        self.app.call_from_thread(
-            self.notify,
-            "Press Esc, then i to type an input. Then b runs the base model's program in the sandbox, t the adapter's.",
-        )
+        for arm in arms:
+            self.app.call_from_thread(self._show_answered, arm)
+        self.app.call_from_thread(self.notify, "Answered. ctrl+r runs both programs in the sandbox.")
 
-    def _answering(self, arm: str) -> None:
-        self._show_arm(arm)
-        self.notify(f"Answering: {arm} ...")
+    def _show_answered(self, arm: str) -> None:
+        program = extract_program(self._answers[arm])
+        self._show_arm(arm, f"{DONE} answered" if program else f"{FAILED} answered without a program")
 
-    def _show_arm(self, arm: str) -> None:
+    def _show_arm(self, arm: str, said: str) -> None:
         if self.is_attached:
+            self.query_one(f"#{arm}-panel", Panel).set_heading(f"{self._names[arm]}{' · ' if said else ''}{said}")
             self.query_one(f"#{arm}", SourceView).show(self._answers[arm], python=False)
 
-    def action_try(self, arm: str) -> None:
-        code = extract_program(self._answers[arm])
-        if code is None:
-            message = f"Nothing to run: {arm} has not answered with a ```python block. Press Ctrl+S to ask."
-            self.notify(message, severity="error")
+    def action_run_both(self) -> None:
+        """Run every program that was answered on the input; an answer without a program says so."""
+        codes = {arm: extract_program(answer) for arm, answer in self._answers.items() if answer}
+        if not codes:
+            self.notify("Nothing to run yet: ctrl+s asks for programs.", severity="error")
             return
-        self.query_one("#ran", Plain).update(f"{arm}: running ...")
-        self._try(arm, code, self.query_one("#call", Input).value)
+        self.query_one("#ran", Plain).update("running ...")
+        self._run_both(codes, self.query_one("#call", Input).value)
 
     @work(thread=True, exclusive=True, group="try")
-    def _try(self, arm: str, code: str, call: str) -> None:
-        try:
-            result = try_program(code, call)
-        except EXPECTED_ERRORS as error:
-            result = format_error(error)
-        self.app.call_from_thread(self.query_one("#ran", Plain).update, f"{arm}: {result}")
+    def _run_both(self, codes: Mapping[str, str | None], call: str) -> None:
+        results = {arm: _run_one(code, call) for arm, code in codes.items()}
+        self.app.call_from_thread(self._show_results, results)
+
+    def _show_results(self, results: Mapping[str, tuple[str, str]]) -> None:
+        styles = {DONE: GOOD, FAILED: BAD}
+        lines = [
+            Content.assemble((f"{sign} ", styles.get(sign, "")), f"{arm}: ", plain(text))
+            for arm, (sign, text) in results.items()
+        ]
+        if len(results) == 2 and all(sign == DONE for sign, _ in results.values()):
+            same = len({text for _, text in results.values()}) == 1
+            lines.append(plain("both give the same" if same else "they differ"))
+        self.query_one("#ran", Plain).update(Content("\n").join(lines))
+
+
+def _run_one(code: str | None, call: str) -> tuple[str, str]:
+    """Return (sign, what came of running a program on the input)."""
+    if code is None:
+        return LEFT_OUT, "nothing to run: the answer holds no ```python block"
+    try:
+        result = try_program(code, call)
+    except EXPECTED_ERRORS as error:
+        return FAILED, format_error(error)
+    return FAILED if result.startswith(_FAILURES) else DONE, result

@@ -1,4 +1,4 @@
-"""Show one problem: behaviour matrix, clusters, the difference of two clusters, observations, prompts, completions."""
+"""Show one problem: why it is learnable or not, groups of programs by inputs, two groups side by side, all texts."""
 
 from __future__ import annotations
 
@@ -7,141 +7,149 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, ScrollableContainer, VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
 from textual.widgets import TabbedContent, TabPane
 
-from conself_local.round.views import ProblemView, ProgramView, problem_view
+from conself_local.round.reasons import why_class
+from conself_local.round.views import ProblemRow, ProblemView, problem_row, problem_view
+from conself_local.settings import Settings
 from conself_local.store.store import Store
 from tui.app_state import AppState
+from tui.design import MUTED, SIGN_OF_CLASS, plain, plural, signed
 from tui.screens.base import BaseScreen
-from tui.widgets.behaviour_matrix import BehaviourMatrix
-from tui.widgets.big_table import BigTable
+from tui.widgets.behaviour_matrix import BehaviourMatrix, Group
 from tui.widgets.diff_view import DiffView
+from tui.widgets.panel import Panel
 from tui.widgets.plain import Plain
-from tui.widgets.source_view import SourceView
+
+TABS = ("programs", "observations", "prompts", "completions")
+_MOST = 90
 
 
 class ProblemScreen(BaseScreen):
     """The screen of one problem of a round, with one tab per view."""
 
     NAME = "problems"
+    AUTO_FOCUS = "#matrix"
     HELP = (
-        "The programs for one problem. In the matrix, a row is a program and a column a test input; equal letters in a "
-        "column are equal outputs. Clusters are programs that behave alike. The difference tab shows two clusters side "
-        "by side and the first inputs on which they differ; d again shows the next cluster."
+        "The programs for one problem in groups that behave alike; the first group is the one that most programs "
+        "agree with. A row is a group and a column a test input: equal letters in a column are equal outputs, x is a "
+        "failure. Up and down choose a group, left and right an input, and v compares the first group with another "
+        "one. [ and ] change to the observations, the prompts and the whole answers; Esc goes back."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("v", "compare", "Compare next"),
+        Binding("right_square_bracket", "tab(1)", "Other texts", key_display="[ ]"),
+        Binding("left_square_bracket", "tab(-1)", "Text before", show=False),
         Binding("escape", "app.pop_screen", "Back"),
-        Binding("d", "difference", "Difference"),
-        Binding("m", "tab('matrix')", "Matrix"),
-        Binding("c", "tab('clusters')", "Clusters"),
-        Binding("o", "tab('observations')", "Observations"),
     ]
 
     def __init__(self, app_state: AppState, round_id: int, problem_id: str) -> None:
         super().__init__(app_state)
         self._round_id, self._problem_id = round_id, problem_id
         self._view: ProblemView | None = None
-        self._other = 0
+        self._settings = Settings()
+        self._other = 1
 
     def compose_body(self) -> ComposeResult:
-        yield Plain("", id="statement")
+        with Panel(heading=self._problem_id, id="about"), VerticalScroll():
+            yield Plain("", id="statement")
         with TabbedContent(id="tabs"):
-            with TabPane("Matrix", id="matrix"), ScrollableContainer():
-                yield BehaviourMatrix()
-            with TabPane("Clusters", id="clusters"), Horizontal():
-                yield BigTable(
-                    [("cluster", 8), ("share", 6), ("times", 5), ("consensus", 9)], self._cells, id="programs"
-                )
-                yield SourceView(id="source")
-            with TabPane("Difference", id="difference"):
-                yield Plain("", id="apart")
-                yield DiffView()
-            with TabPane("Observations", id="observations"), VerticalScroll():
-                yield Plain("", id="observed")
-            with TabPane("Prompts", id="prompts"), VerticalScroll():
-                yield Plain("", id="prompted")
-            with TabPane("Completions", id="completions"), VerticalScroll():
-                yield Plain("", id="completed")
+            with TabPane("Programs", id="programs"), Horizontal(id="both"):
+                with Panel(heading="Groups", keys="↑↓ group   ←→ input", id="groups"):
+                    yield BehaviourMatrix(id="matrix")
+                    yield Plain("", id="input")
+                with Panel(heading="Side by side", keys="v next group", id="sides"):
+                    yield DiffView()
+            for tab in TABS[1:]:
+                with TabPane(tab.capitalize() if tab != "completions" else "Answers", id=tab), VerticalScroll():
+                    yield Plain("", id=f"{tab}-text")
 
     def load(self, store: Store) -> Any:
-        return problem_view(store, self._round_id, self._problem_id)
+        view = problem_view(store, self._round_id, self._problem_id)
+        return view, problem_row(store, self._round_id, self._problem_id), store.round(self._round_id).settings
 
     def show(self, data: Any) -> None:
-        view: ProblemView = data
-        self._view = view
-        entropy = "undefined" if view.entropy_bits is None else f"{view.entropy_bits:.2f} bits"
+        view: ProblemView = data[0]
+        row: ProblemRow = data[1]
+        self._view, self._settings = view, data[2]
+        bits = "" if view.entropy_bits is None else f" · {view.entropy_bits:.2f} bits"
+        groups = f" · {plural(row.clusters, 'group')}" if row.score else ""
+        self.query_one("#about", Panel).set_heading(f"{view.id}  {SIGN_OF_CLASS[view.kind]} {view.kind}{bits}{groups}")
+        reason = signed(SIGN_OF_CLASS[view.kind], why_class(row, self._settings))
         self.query_one("#statement", Plain).update(
-            f"{view.id} ({view.kind}, entropy {entropy})\n{view.statement[:400]}"
+            Content.assemble(reason, "\n", plain(view.statement.strip()[:1000], MUTED))
         )
         self.query_one(BehaviourMatrix).show(view)
-        self.query_one("#programs", BigTable).set_rows(view.programs)
-        if view.programs:
-            self._show_source(view.programs[0])
-            self._show_difference()
-        self.query_one("#observed", Plain).update(
-            "\n\n".join(f"{i}. {text}" for i, text in enumerate(view.observations, 1)) or "none yet"
+        programs = sum(program.samples for program in view.programs)
+        self.query_one("#groups", Panel).set_heading(
+            f"Groups  {plural(programs, 'program')}, {plural(len(view.inputs), 'input')}"
         )
-        self.query_one("#prompted", Plain).update("\n\n────\n\n".join(view.prompts) or "none yet")
-        self.query_one("#completed", Plain).update("\n\n────\n\n".join(view.completions) or "none yet")
+        self.query_one("#both").display = bool(view.programs)
+        if view.programs:
+            self._show_sides()
+        observed = "\n\n".join(f"{i}. {text}" for i, text in enumerate(view.observations, 1))
+        self.query_one("#observations-text", Plain).update(observed or "none yet")
+        self.query_one("#prompts-text", Plain).update("\n\n────\n\n".join(view.prompts) or "none yet")
+        self.query_one("#completions-text", Plain).update("\n\n────\n\n".join(view.completions) or "none yet")
         self.set_status("" if view.programs else "No program has been run yet. Press 2 to see how far the round is.")
 
-    def _cells(self, row: ProgramView) -> list[str]:
-        assert self._view is not None, "rows are shown with the view"
-        valid = sum(p.samples for p in self._view.programs if p.cluster is not None)
-        size = sum(p.samples for p in self._view.programs if p.cluster == row.cluster)
-        share = "" if row.cluster is None else f"{size / valid:.0%}"
-        return [
-            "crashed" if row.cluster is None else _name(row.cluster),
-            share,
-            str(row.samples),
-            f"{row.consensus or 0:.2f}",
-        ]
+    @on(BehaviourMatrix.Moved)
+    def _moved(self, event: BehaviourMatrix.Moved) -> None:
+        if event.control.cursor:
+            self._other = event.control.cursor
+        self._show_sides()
 
-    def _show_source(self, program: ProgramView) -> None:
-        cluster = "crashed on every input" if program.cluster is None else f"cluster {_name(program.cluster)}"
-        view = self.query_one("#source", SourceView)
-        view.set_title(f"{cluster}, sampled {program.samples} times")
-        view.show(program.code)
-
-    def _show_difference(self) -> None:
-        """Show the largest cluster against another one; each press of d takes the next."""
-        assert self._view is not None, "shown with the view"
-        firsts: dict[int | None, ProgramView] = {}
-        for program in self._view.programs:
-            firsts.setdefault(program.cluster, program)
-        left, *others = firsts.values()
-        if not others:
-            self.query_one("#apart", Plain).update("All programs behave alike, so there is no difference to show.")
+    @on(BehaviourMatrix.Picked)
+    def _show_sides(self) -> None:
+        """Show the first group against another one, and what both give for the picked input."""
+        matrix = self.query_one(BehaviourMatrix)
+        groups: list[Group] = list(matrix.rows)
+        if not groups or self._view is None:
             return
-        right = others[self._other % len(others)]
-        differing = [(i, a, b) for i, (a, b) in enumerate(zip(left.outputs, right.outputs, strict=True)) if a != b][:3]
-        text = ""
-        for i, a, b in differing:
-            text += f"on {self._view.inputs[i][:60]}: {_shown(a)} against {_shown(b)}\n"
-        self.query_one("#apart", Plain).update(text)
-        names = tuple("crashed" if p.cluster is None else f"cluster {_name(p.cluster)}" for p in (left, right))
-        self.query_one(DiffView).show(left.code, right.code, (names[0], names[1]))
+        first, other = groups[0], groups[self._other % len(groups)] if len(groups) > 1 else None
+        self._show_input(first, other if other is not first else None, matrix.picked)
+        diff, panel = self.query_one(DiffView), self.query_one("#sides", Panel)
+        if other is None or other is first:
+            panel.set_heading(f"{_named(first)}; all programs behave alike")
+            diff.show(first.programs[0].code, first.programs[0].code, (_named(first), ""))
+            return
+        panel.set_heading(f"{first.name} and {other.name}, each by its most sampled program")
+        diff.show(first.programs[0].code, other.programs[0].code, (_named(first), _named(other)))
 
-    @on(BigTable.Moved, "#programs")
-    def _moved(self, event: BigTable.Moved) -> None:
-        self._show_source(event.row)
+    def _show_input(self, first: Group, other: Group | None, at: int) -> None:
+        assert self._view is not None, "shown with the view"
+        if not self._view.inputs:
+            return
+        added = ", added by the round" if at >= self._view.given else ""
+        lines = [Content.assemble((f"input {at + 1}{added}  ", MUTED), plain(self._view.inputs[at][:_MOST]))]
+        for group in (first, other):
+            if group is not None:
+                lines.append(Content.assemble((f"{group.name} gives  ", MUTED), plain(_output(group, at))))
+        between = "   " if self.has_class("-short") else "\n"
+        self.query_one("#input", Plain).update(Content(between).join(lines))
 
-    def action_tab(self, name: str) -> None:
-        self.query_one(TabbedContent).active = name
+    def action_compare(self) -> None:
+        groups = len(self.query_one(BehaviourMatrix).rows)
+        if groups > 1:
+            self._other = self._other % (groups - 1) + 1
+            self._show_sides()
+        else:
+            self.notify("All programs behave alike, so there is no other group to compare.")
 
-    def action_difference(self) -> None:
-        if self.query_one(TabbedContent).active == "difference":
-            self._other += 1
-        self.action_tab("difference")
-        if self._view and self._view.programs:
-            self._show_difference()
-
-
-def _name(cluster: int) -> str:
-    """Return the name of a cluster: 0 -> A, 25 -> Z, 26 -> #27."""
-    return chr(ord("A") + cluster) if cluster < 26 else f"#{cluster + 1}"
+    def action_tab(self, by: int) -> None:
+        tabs = self.query_one(TabbedContent)
+        tabs.active = TABS[(TABS.index(tabs.active) + by) % len(TABS)]
 
 
-def _shown(output: str | None) -> str:
-    return "failed" if output is None else output[:60]
+def _named(group: Group) -> str:
+    return f"{group.name}: {plural(group.samples, 'program')}"
+
+
+def _output(group: Group, at: int) -> str:
+    program = group.programs[0]
+    output = program.outputs[at]
+    if output is None:
+        return f"nothing: {program.statuses[at]}" if at < len(program.statuses) else "nothing: it was not run on it"
+    return output[:_MOST]

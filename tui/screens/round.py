@@ -1,158 +1,258 @@
-"""Show the running round: one bar per stage, the entropy histogram, latest programs and notices; pause and stop it."""
+"""Show the round at work: how much is done and when it ends, the stages, the latest programs, and what to know."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, Vertical, VerticalScroll
 
 from conself_local.round import process as round_process
+from conself_local.round.overview import expected_steps, seconds_per_step
+from conself_local.round.time_left import SAMPLED, TimeLeft, time_left
 from conself_local.round.views import latest_programs, tokens_since
 from conself_local.store.events import load_events
 from conself_local.store.reports import progress, round_report
-from conself_local.store.store import Store
+from conself_local.store.store import RoundInfo, Row, Store
 from tui.app_state import AppState
-from tui.screens.base import BaseScreen
-from tui.widgets.big_table import BigTable
-from tui.widgets.histogram import Histogram
-from tui.widgets.plain import Plain, PlainLabel
-from tui.widgets.stage_progress import StageProgress
+from tui.design import (
+    DONE,
+    LOOK,
+    RUNNING,
+    clock,
+    duration,
+    model_name,
+    plural,
+)
+from tui.screens.base import SIGN_OF_STEP
+from tui.screens.problem import ProblemScreen
+from tui.screens.steering import SteersRound
+from tui.widgets.histogram import Histogram, small_histogram
+from tui.widgets.latest_programs import LatestPrograms
+from tui.widgets.notice_list import notice_lines
+from tui.widgets.panel import Panel
+from tui.widgets.plain import Plain
+from tui.widgets.source_view import SourceView
+from tui.widgets.stage_progress import STAGES, StageList, WholeBar
 
-STAGES = ("observe", "sample", "execute", "grow", "score", "pair", "train", "evaluate")
-_SHOWN_NOTICES = 5
+_LATEST = 40
+_MOST_NOTICES = 4
 
 
-class RoundScreen(BaseScreen):
-    """The screen of the latest round; keys pause, stop and continue it."""
+@dataclass(frozen=True)
+class Shown:
+    """What `load` returns of a round."""
+
+    report: dict[str, Any]
+    progress: list[dict[str, Any]]
+    programs: list[dict[str, Any]]
+    notices: list[Row]
+    tokens: int
+    step_seconds: float | None
+    steps: int | None
+
+
+class RoundScreen(SteersRound):
+    """The screen of the latest round; keys hold, stop and continue it."""
 
     NAME = "round"
+    AUTO_FOCUS = "#programs"
     REFRESH = 1.0
+    STATE_IN_PANEL = False  # the first panel is about it anyway
     ALWAYS = True  # the round process may start or end without writing to the store
     HELP = (
-        "The round from observations to the verdict, while it runs. p pauses and resumes it, x stops it; everything "
-        "stored is kept, and s continues it. A round can keep running after this program closes."
+        "The round from observations to the verdict, while it runs. p holds and resumes it, x stops it after a "
+        "question; everything stored is kept, and s goes on. A round can keep running after this program closes. "
+        "While the cursor is below the first row, the latest programs stay where they are; Home shows the new ones. "
+        "Enter opens the problem of a program."
     )
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p", "pause", "Pause / resume"),
-        Binding("x", "stop", "Stop"),
-        Binding("s", "start", "Start"),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("w", "app.notices", "Notices")]
 
     def __init__(self, app_state: AppState) -> None:
         super().__init__(app_state)
         self._last_row: int | None = None
         self._token_counts: deque[tuple[float, int]] = deque(maxlen=20)
+        self._round_id: int | None = None
+        self._shown_program = ""
 
     def compose_body(self) -> ComposeResult:
-        yield PlainLabel("", id="headline")
-        with Vertical(id="stages"):
-            for stage in STAGES:
-                yield StageProgress(stage)
+        with Panel(heading="Round", id="whole"):
+            yield WholeBar(id="bar")
+            yield StageList(id="stages")
         with Horizontal(id="below"):
-            yield BigTable([("ran", 10), ("ended", 10), ("tokens", 6), ("problem", 40)], _cells, id="programs")
+            with Panel(heading="Latest programs", id="latest"):
+                yield LatestPrograms(id="programs")
             with Vertical(id="beside"):
-                yield Histogram(id="histogram")
-                yield Plain("", id="notices")
-                yield Plain("", id="summary")
+                with Panel(heading="How much programs disagree", id="disagree"):
+                    yield Histogram(id="histogram")
+                with Panel(heading="What the stages did", id="did"), VerticalScroll():
+                    yield Plain("", id="summary")
+                with Panel(heading="Program", id="program"):
+                    yield SourceView(id="source")
+        with Panel(heading="To know", keys="w all notices", id="to-know"):
+            yield Plain("", id="notices")
 
     def load(self, store: Store) -> Any:
-        home = self.app_state.home
         latest = store.latest_round()
-        state = (
-            "paused" if round_process.is_paused(home) else "running" if round_process.running(home) else "not running"
-        )
+        failure = round_process.failure(self.app_state.home)
         if latest is None:
-            return None, state, round_process.failure(home)
-        id = latest.id
-        tokens, self._last_row = tokens_since(store, id, self._last_row)
-        events = load_events(store, id, _SHOWN_NOTICES)
-        found = progress(store, id), round_report(store, id), latest_programs(store, id), tokens, events
-        return found, state, round_process.failure(home)
+            return None, failure
+        tokens, self._last_row = tokens_since(store, latest.id, self._last_row)
+        return self._read(store, latest, tokens), failure
+
+    @staticmethod
+    def _read(store: Store, latest: RoundInfo, tokens: int) -> Shown:
+        return Shown(
+            round_report(store, latest.id),
+            progress(store, latest.id),
+            latest_programs(store, latest.id, _LATEST),
+            load_events(store, latest.id),
+            tokens,
+            seconds_per_step(store, latest.model_sha256),
+            expected_steps(store, latest),
+        )
 
     def show(self, data: Any) -> None:
-        found, process, failure = data
-        headline = self.query_one("#headline", PlainLabel)
+        found, failure = data
+        for id in ("whole", "to-know", "stages"):
+            self.query_one(f"#{id}").display = found is not None
+        self.query_one("#below").display = found is not None and found.report["samples"] > 0
         if found is None:
-            starting = process != "not running"
-            headline.update("The round is starting ..." if starting else "No round yet")
-            self.set_status(
-                failure or ("" if starting else "Press s to start one with the bundled model, or 1 to choose."),
-                is_error=bool(failure),
-            )
+            self._show_nothing(failure)
             return
-        progress_rows, report, programs, tokens, events = found
-        state = report["state"] if report["state"] != "running" else process
-        speed = self._speed(tokens, state)
-        headline.update(f"Round {report['round']} ({state}), preset {report['preset']}, {report['model']}{speed}")
-        for row in progress_rows:
-            self.query_one(f"#progress-{row['stage']}", StageProgress).update_counts(row["done"], row["total"])
-        self.query_one("#programs", BigTable).set_rows(programs)
+        report = found.report
+        state = self._overview.state if self._overview else "stopped"
+        self._round_id = report["round"]
+        self._show_whole(found, state)
+        self._show_latest(found)
+        scored = sum(b["count"] for b in report["entropy_histogram"])
+        self.query_one("#disagree").display = report["mean_crash_rate"] is not None
         if report["mean_crash_rate"] is not None:
-            self.query_one(Histogram).show(report["entropy_histogram"], "problems by semantic entropy (bits):")
-        self._show_notices(events)
-        self.query_one("#summary", Plain).update(
-            "\n".join(f"{stage}: {summary}" for stage, summary in report["stages"].items())
-        )
-        self.set_status(self._next_step(report, state, failure), is_error=bool(failure))
+            self.query_one(Histogram).show(report["entropy_histogram"])
+            disagree = self.query_one("#disagree", Panel)
+            disagree.set_heading(f"How much programs disagree, {plural(scored, 'problem')} scored")
+            disagree.set_keys(f"{report['learnable']:,} learnable · 3 shows the problems")
+        lines = [f"{STAGES[stage]}: {report['stages'][stage]}" for stage in STAGES if stage in report["stages"]]
+        self.query_one("#summary", Plain).update("\n".join(lines))
+        self.query_one("#did").display = bool(lines)
+        self._show_notices(found.notices)
+        before = "" if report["samples"] else "The programs show here as they are sampled, after the observations."
+        self.set_status(self._next_step(state, failure) or before, is_error=bool(failure))
 
-    def _show_notices(self, events: list[dict[str, Any]]) -> None:
-        """List the latest notices, newest first; a warning begins with an exclamation mark."""
-        lines = [f"{'!' if e['severity'] == 'warning' else ' '} {e['stage']}: {e['text']}" for e in reversed(events)]
-        notices = self.query_one("#notices", Plain)
-        notices.update("\n".join(lines))
-        notices.display = bool(lines)
+    def _show_nothing(self, failure: str) -> None:
+        starting = self._overview is not None and self._overview.state == "starting"
+        self.query_one("#whole", Panel).set_heading("A round is starting" if starting else "No round yet")
+        self.query_one(WholeBar).show(0.0, "reading the model and the problems")
+        self.query_one("#whole").display = starting
+        hint = "" if starting else "No round yet. Press s or 1: the start screen shows what a round would be made from."
+        self.set_status(failure or hint, is_error=bool(failure))
+
+    def _show_whole(self, found: Shown, state: str) -> None:
+        report = found.report
+        left = time_left(*self._work(found))
+        working = [STAGES[row["stage"]] for row in found.progress if 0 < row["done"] < row["total"]]
+        sign = {"done": DONE, "starting": RUNNING}.get(state, SIGN_OF_STEP.get(state, LOOK))  # type: ignore[call-overload]
+        doing = ", ".join(working) if state == "running" and working else {"running": "working"}.get(state, state)
+        speed = self._speed(found.tokens, state)
+        heading = (
+            f"Round {report['round']} · {report['preset']} · {model_name(report['model'])} · {sign} {doing}{speed}"
+        )
+        self.query_one("#whole", Panel).set_heading(heading)
+        share = 1.0 if state == "done" else left.share
+        self.query_one(WholeBar).show(share, describe_time(left) if state == "running" else "")
+        each = self.app_state.seconds_per_answer
+        notes = {}
+        for row in self._work(found)[0]:
+            if row["stage"] in SAMPLED and each:
+                notes[row["stage"]] = f"~{duration(row['total'] * each)}"
+        if found.step_seconds and found.steps:
+            notes["train"] = f"~{duration(found.steps * found.step_seconds)}"
+        self.query_one(StageList).show(found.progress, state, notes)
+
+    def _work(self, found: Shown) -> tuple[list[dict[str, Any]], dict[str, float | None]]:
+        """Return the progress with the expected steps of training, and the seconds of one item of each stage."""
+        rates = self.query_one(StageList).rates
+        for stage in ("sample", "evaluate"):
+            if rate := rates[stage].per_second:
+                self.app_state.seconds_per_answer = 1 / rate
+        each = self.app_state.seconds_per_answer
+        rows = [
+            row | {"total": found.steps or 1} if row["stage"] == "train" and not row["total"] else row
+            for row in found.progress
+        ]
+        observe = 1 / rates["observe"].per_second if rates["observe"].per_second else each
+        steps = found.step_seconds if found.steps or found.report["steps"] else None
+        return rows, {"observe": observe, "sample": each, "evaluate": each, "train": steps}
+
+    def _show_latest(self, found: Shown) -> None:
+        sampled = found.report["samples"]
+        self.query_one(LatestPrograms).offer(found.programs, sampled)
+        small = f"  {small_histogram(found.report['entropy_histogram'])}" if self.has_class("-tiny") else ""
+        self.query_one("#latest", Panel).set_heading(
+            f"Latest programs  {min(sampled, _LATEST):,} of {sampled:,}{small}"
+        )
+        self._count_new()
+
+    def _count_new(self) -> None:
+        new = self.query_one(LatestPrograms).new
+        said = f"+{new:,} new: Home shows them" if new > 0 else "newest first · Enter opens the problem"
+        self.query_one("#latest", Panel).set_keys(said)
+
+    @on(LatestPrograms.Moved, "#programs")
+    def _moved(self) -> None:
+        self._show_program()
+        self._count_new()
+
+    def _show_program(self) -> None:
+        """Show the program under the cursor."""
+        row = self.query_one(LatestPrograms).row
+        if row and row["id"] != self._shown_program:
+            self._shown_program = row["id"]
+            source = self.query_one("#source", SourceView)
+            source.show(row["code"] or "The answer holds no program.", python=bool(row["code"]))
+            self.query_one("#program", Panel).set_heading(f"Program  {row['problem_id']}")
+
+    @on(LatestPrograms.Chosen, "#programs")
+    def _open(self, event: LatestPrograms.Chosen) -> None:
+        if self._round_id is not None:
+            self.app.push_screen(ProblemScreen(self.app_state, self._round_id, event.row["problem_id"]))
+
+    def _show_notices(self, notices: list[Row]) -> None:
+        panel = self.query_one("#to-know", Panel)
+        panel.display = bool(notices)
+        panel.set_heading(f"To know  {len(notices)}")
+        self.query_one("#notices", Plain).update(notice_lines(notices[-_MOST_NOTICES:]))
 
     def _speed(self, tokens: int, state: str) -> str:
         """Return the sampling speed over the last reloads; a program counts once it has ended."""
         self._token_counts.append((time.monotonic(), tokens))
         seconds = self._token_counts[-1][0] - self._token_counts[0][0]
         rate = sum(count for _, count in list(self._token_counts)[1:]) / seconds if seconds > 0 else 0
-        return f", {rate:.0f} tokens/s" if state == "running" and rate else ""
+        return f" · {rate:.0f} tokens/s" if state == "running" and rate else ""
 
-    @staticmethod
-    def _next_step(report: dict[str, Any], state: str, failure: str) -> str:
+    def _next_step(self, state: str, failure: str) -> str:
         if failure:
             return f"The round ended early: {failure}; then press s to continue"
         if state == "done":
-            return (
-                f"{report['stages'].get('decide', 'done')} -> 6 shows what changed, 7 tries it, s starts the next round"
-            )
+            seen = self._overview
+            outcome = f"{seen.outcome.capitalize()}. " if seen and self.has_class("-tiny") else ""
+            return f"{outcome}6 shows what changed, 7 tries it, s starts another round like this, 1 a different one."
         if state == "paused":
-            return "Paused. Press p to resume."
-        return "Stopped; nothing is lost. Press s to continue." if state == "not running" else ""
-
-    def action_pause(self) -> None:
-        paused = round_process.is_paused(self.app_state.home)
-        done = round_process.resume(self.app_state.home) if paused else round_process.pause(self.app_state.home)
-        self.notify(
-            ("Resumed." if paused else "Pausing; work that has begun is finished first. Press p to resume.")
-            if done
-            else "No round is running. Press s to start one."
-        )
-
-    def action_stop(self) -> None:
-        self.notify(
-            "Stopping; everything stored is kept. Press s to continue later."
-            if round_process.stop(self.app_state.home)
-            else "No round is running. Press s to start one."
-        )
-
-    def action_start(self) -> None:
-        if round_process.running(self.app_state.home):
-            self.notify("The round is already running.")
-            return
-
-        def start(store: Store) -> None:
-            latest = store.latest_round()
-            unfinished = latest is not None and latest.state == "running"
-            round_process.start(self.app_state.home, [] if unfinished else self.app_state.round_arguments())
-
-        self.run_with_store(start, lambda _: self.notify("Starting ..."))
+            return "Held: p resumes it, x stops it."
+        return "Not running; nothing is lost: s goes on." if state == "stopped" else ""
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    return [row["ran"] if row["code"] else "no program", row["finish"], str(row["tokens"]), row["problem_id"]]
+def describe_time(left: TimeLeft) -> str:
+    """Return how long the round still takes and when it ends: `about 1 h 15 min left · by 14:20`."""
+    if left.seconds is None:
+        return "time left: known once some programs are sampled"
+    low, high = left.range
+    text = f"about {duration(left.seconds)}" if left.sure else f"{duration(low)} to {duration(high)}"
+    if left.unknown:
+        return f"{text}, then {', '.join(STAGES[stage] for stage in left.unknown)}: not measured yet"
+    return f"{text} left · by {clock(left.seconds)}" if left.sure else f"{text} left"

@@ -1,44 +1,65 @@
-"""Ask a question over the screen: yes or no, or a line of text."""
+"""Ask a question over the screen: one of some answers, or a line of text. Escape always means that nothing happens."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.events import Key
 from textual.screen import ModalScreen
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
+from textual.widgets.option_list import Option
 
-from tui.widgets.plain import PlainLabel
+from tui.design import plain
+from tui.widgets.plain import Plain, title
 
 
-class Confirm(ModalScreen[bool | None]):
-    """A yes-or-no question, dismissed with True on y, with False on n, and with None, which does nothing, on Escape."""
+@dataclass(frozen=True)
+class Answer:
+    """One answer to a question."""
 
-    DEFAULT_CSS = """
-    Confirm, AskLine { align: center middle; }
-    Confirm > Vertical, AskLine > Vertical {
-        width: 64; max-width: 90%; height: auto; border: thick $accent; padding: 1 2; background: $surface;
-    }
+    key: str
+    """The key that gives it."""
+    text: str
+    """A verb with its object, such as `Stop the round`."""
+    value: str
+    """What the dialog is dismissed with."""
+
+
+class Ask(ModalScreen[str | None]):
+    """A question, dismissed with the value of the chosen answer, or with None, which does nothing, on Escape.
+
+    The first answer listed is under the cursor; `stay` is the harmless one and stands first.
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "answer(True)", "Yes"),
-        Binding("n", "answer(False)", "No"),
-        Binding("escape", "answer(None)", "Back"),
-    ]
 
-    def __init__(self, question: str) -> None:
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Stay")]
+
+    def __init__(self, heading: str, question: str, answers: Sequence[Answer], stay: str = "Stay") -> None:
         super().__init__()
-        self._question = question
+        self._heading, self._question, self._stay = heading, question, stay
+        self._answers = answers
 
     def compose(self) -> ComposeResult:
-        with Vertical():
-            yield PlainLabel(self._question)
-            yield PlainLabel("y: yes    n: no    Esc: back", classes="dim")
+        box = Vertical(classes="dialog")
+        box.border_title = title(self._heading)
+        with box:
+            yield Plain(self._question)
+            options = [Option(plain(f"Esc  {self._stay}"))]
+            options += [Option(plain(f"{answer.key:<3}  {answer.text}"), id=answer.value) for answer in self._answers]
+            yield OptionList(*options, markup=False, compact=True)
 
-    def action_answer(self, answer: bool | None) -> None:
-        self.dismiss(answer)
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(event.option.id)
+
+    def on_key(self, event: Key) -> None:
+        for answer in self._answers:
+            if event.key == answer.key:
+                event.stop()
+                self.dismiss(answer.value)
 
 
 class AskLine(ModalScreen[str | None]):
@@ -51,9 +72,11 @@ class AskLine(ModalScreen[str | None]):
         self._question, self._value = question, value
 
     def compose(self) -> ComposeResult:
-        with Vertical():
-            yield PlainLabel(self._question)
-            yield Input(self._value)
+        box = Vertical(classes="dialog")
+        box.border_title = title(self._question)
+        box.border_subtitle = title("Enter takes it   Esc changes nothing")
+        with box:
+            yield Input(self._value, compact=True)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self.dismiss(event.value)

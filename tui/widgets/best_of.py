@@ -12,6 +12,7 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 
 from conself_local.serving.verdict import Choice, OpenQuestion, Verdict
+from tui.widgets.panel import Panel
 from tui.widgets.plain import Plain, PlainLabel
 from tui.widgets.source_view import SourceView
 
@@ -80,14 +81,15 @@ class BestOfDialog(ModalScreen[None]):
         with Vertical():
             yield PlainLabel("Loading the model ...", id="best-verdict")
             with Horizontal():
-                yield SourceView(id="best-first")
-                yield SourceView(id="best-second")
+                with Panel(heading="Answer", id="best-first-panel"):
+                    yield SourceView(id="best-first")
+                with Panel(heading="Answer b", id="best-second-panel"):
+                    yield SourceView(id="best-second")
             yield Plain("", id="best-question")
             yield PlainLabel(_KEYS, id="best-keys", classes="dim")
 
     def on_mount(self) -> None:
-        self.query_one("#best-first", SourceView).set_title("answer")
-        self.query_one("#best-second", SourceView).display = False
+        self.query_one("#best-second-panel", Panel).display = False
         self._ask()
 
     @work(thread=True, group="best-of")
@@ -130,14 +132,14 @@ class BestOfDialog(ModalScreen[None]):
             return
         self._draw_verdict(verdict.reason)
         first, second = self.query_one("#best-first", SourceView), self.query_one("#best-second", SourceView)
-        second.display = verdict.other is not None
+        heading = self.query_one("#best-first-panel", Panel).set_heading
+        self.query_one("#best-second-panel", Panel).display = verdict.other is not None
         if verdict.other is not None:
-            first.set_title("answer a")
-            second.set_title("answer b")
+            heading("Answer a")
             first.show(verdict.code)
             second.show(verdict.other)
         else:
-            first.set_title("answer")
+            heading("Answer")
             first.show(verdict.answer, python=False)
         self._question = verdict.question
         lines = verdict.question.lines() if verdict.question else ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rich.segment import Segment
@@ -17,22 +18,56 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from conself_local.foreign_text import shown
+from tui.design import MUTED
 
-Cells = Sequence[str]
+Cell = str | tuple[str, str]
+"""The text of a cell, or (text, style): one of the styles of `design.py`."""
+Cells = Sequence[Cell]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    title: str
+    width: int
+    """Characters; of a column that grows, the least."""
+    right: bool = False
+    """Whether it is aligned to the right, as numbers are."""
+    grows: bool = False
+    """Whether it takes the room that the others leave; at most one column of a table does."""
+    from_width: int = 0
+    """Least width of the table at which the column is shown."""
 
 
 class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
-    """A table whose `cells` function returns the texts of a row, and is called only when that row is drawn.
+    """A table whose `cells` function returns the cells of a row, and is called only when that row is drawn.
 
-    `columns` holds (title, width in characters). The first line shows the titles. The table posts `Chosen` on Enter or
-    on a click on the row under the cursor, and `Moved` when the cursor moves.
+    The first line shows the titles. The table posts `Chosen` on Enter or on a click on the row under the cursor, and
+    `Moved` when the cursor moves.
     """
 
     DEFAULT_CSS = """
-    BigTable { height: 1fr; }
-    BigTable:focus { border-left: thick $accent; }
-    BigTable { border-left: thick $surface; }
+    BigTable {
+        height: 1fr;
+        & > .big-table--header { color: $text-muted; text-style: bold; }
+        & > .big-table--success { color: $text-success; }
+        & > .big-table--warning { color: $text-warning; }
+        & > .big-table--error { color: $text-error; }
+        & > .big-table--muted { color: $text-muted; }
+        & > .big-table--primary { color: $text-primary; }
+        & > .big-table--secondary { color: $text-secondary; }
+        & > .big-table--accent { color: $text-accent; }
+        & > .big-table--cursor {
+            color: $block-cursor-blurred-foreground; background: $block-cursor-blurred-background; text-style: bold;
+        }
+        &:focus > .big-table--cursor { color: $block-cursor-foreground; background: $block-cursor-background; }
+    }
     """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        f"big-table--{name}"
+        for name in ["header", "cursor", "success", "warning", "error", "muted", "primary", "secondary", "accent"]
+    }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
         Binding("down,j", "move(1)", "Down", show=False),
@@ -40,7 +75,7 @@ class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
         Binding("pagedown", "page(1)", "Page down", show=False),
         Binding("home", "first", "First", show=False),
         Binding("end", "last", "Last", show=False),
-        Binding("enter", "choose", "Open"),
+        Binding("enter", "choose", "Open", show=False),
     ]
 
     cursor: reactive[int] = reactive(0)
@@ -62,9 +97,7 @@ class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
     class Moved(OfRow):
         """Another row came under the cursor, or the row under it was replaced."""
 
-    def __init__(
-        self, columns: Sequence[tuple[str, int]], cells: Callable[[Any], Cells], *, id: str | None = None
-    ) -> None:
+    def __init__(self, columns: Sequence[Column], cells: Callable[[Any], Cells], *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._columns = columns
         self._cells = cells
@@ -80,38 +113,52 @@ class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
         """All rows, whether in view or not."""
         return self._rows
 
-    def set_rows(self, rows: Sequence[Any]) -> None:
-        """Replace all rows; the cursor keeps its position if there are enough rows."""
+    def set_rows(self, rows: Sequence[Any], key: Callable[[Any], Any] | None = None) -> None:
+        """Replace all rows; with `key`, the cursor stays on the row of the same key, else at the same position."""
+        under = key(self.row) if key and self.row is not None else None
         self._rows = rows
         self.virtual_size = Size(0, len(rows) + 1)
         before = self.cursor
-        self.cursor = min(self.cursor, max(0, len(rows) - 1))
+        at = next((i for i, row in enumerate(rows) if key(row) == under), before) if key else before
+        self.cursor = min(at, max(0, len(rows) - 1))
         if rows and self.cursor == before:  # another row may be at this position now
             self.post_message(self.Moved(self, self.row))
+        self.refresh()
+
+    def set_columns(self, columns: Sequence[Column]) -> None:
+        """Replace the columns; the next `set_rows` must bring rows for them."""
+        self._columns = columns
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         if y == 0:
-            return self._strip(
-                self._line([title for title, _ in self._columns], width), width, self.rich_style + Style(bold=True)
-            )
+            header = self.get_component_rich_style("big-table--header")
+            return self._strip([column.title for column in self._columns], width, header)
         at = y - 1 + self.scroll_offset.y
         if at >= len(self._rows):
             return Strip.blank(width, self.rich_style)
-        style = self.rich_style + Style(reverse=True) if at == self.cursor else self.rich_style
-        return self._strip(self._line(self._cells(self._rows[at]), width), width, style)
+        if at == self.cursor:
+            cursor = self.get_component_rich_style("big-table--cursor")
+            return self._strip(self._cells(self._rows[at]), width, cursor, plain=True)
+        return self._strip(self._cells(self._rows[at]), width, self.rich_style)
 
-    def _strip(self, text: str, width: int, style: Style) -> Strip:
-        return Strip([Segment(text, style)]).adjust_cell_length(width, style)
+    def _strip(self, cells: Cells, width: int, style: Style, *, plain: bool = False) -> Strip:
+        """Return one line; `plain` draws every cell in the style of the line, as the one under the cursor is."""
+        fits = [column.from_width <= width for column in self._columns]
+        taken = sum(column.width + 1 for column, shows in zip(self._columns, fits, strict=True) if shows) - 1
+        segments = []
+        for column, cell, shows in zip(self._columns, cells, fits, strict=True):
+            if shows:
+                text, name = cell if isinstance(cell, tuple) else (cell, "")
+                size = column.width + (max(0, width - taken) if column.grows else 0)
+                own = style if plain or not name else self._cell_style(name)
+                segments += [Segment(_fit(text, size, column.right), own), Segment(" ", style)]
+        return Strip(segments[:-1]).adjust_cell_length(width, style)
 
-    def _line(self, cells: Cells, width: int) -> str:
-        parts = []
-        for (_, size), cell in zip(self._columns, cells, strict=True):
-            text = Text(shown(cell.replace("\n", " "), lines=False))
-            text.truncate(max(1, size), overflow="ellipsis", pad=True)
-            parts.append(text.plain)
-        return " ".join(parts)[: max(0, width)]
+    def _cell_style(self, name: str) -> Style:
+        part = "muted" if name == MUTED else name.removeprefix("$text-")
+        return self.get_component_rich_style(f"big-table--{part}")
 
     def validate_cursor(self, value: int) -> int:
         return max(0, min(value, len(self._rows) - 1))
@@ -144,3 +191,13 @@ class BigTable(ScrollView, can_focus=True, inherit_bindings=False):
             if at == self.cursor:
                 self.action_choose()
             self.cursor = at
+
+
+def _fit(cell: str, size: int, right: bool) -> str:
+    """Return the text of a cell, exactly `size` columns wide."""
+    text = Text(shown(cell.replace("\n", " "), lines=False))
+    text.truncate(max(1, size), overflow="ellipsis")
+    if right:
+        return " " * max(0, size - text.cell_len) + text.plain
+    text.truncate(max(1, size), overflow="ellipsis", pad=True)
+    return text.plain

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import difflib
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
 
 from conself_local.foreign_text import shown
+from tui.design import ADAPTER, BASE
 from tui.widgets.plain import Plain
 
 
 class DiffView(VerticalScroll):
-    """Two columns of source text that scroll together."""
+    """Two columns of source text that scroll together; the left is the base, or the preferred program."""
 
     DEFAULT_CSS = """
     DiffView { height: 1fr; }
@@ -28,20 +29,25 @@ class DiffView(VerticalScroll):
 
     def show(self, left: str, right: str, titles: tuple[str, str]) -> None:
         """Align equal lines; mark lines that are only on the left with `-`, only on the right with `+`."""
-        columns = (Text(f"{titles[0]}\n", "bold"), Text(f"{titles[1]}\n", "bold"))
+        columns: tuple[list[Content], list[Content]] = (
+            [Content.styled(shown(titles[0]), "bold")],
+            [Content.styled(shown(titles[1]), "bold")],
+        )
         a, b = shown(left).splitlines(), shown(right).splitlines()
         for tag, a0, a1, b0, b1 in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
             for i in range(max(a1 - a0, b1 - b0)):
-                _append(columns[0], a, a0 + i, a1, "-", "red", tag)
-                _append(columns[1], b, b0 + i, b1, "+", "green", tag)
-        self.query_one("#left", Plain).update(columns[0])
-        self.query_one("#right", Plain).update(columns[1])
+                columns[0].append(_line(a, a0 + i, a1, "-", BASE, tag))
+                columns[1].append(_line(b, b0 + i, b1, "+", ADAPTER, tag))
+        self.query_one("#left", Plain).update(Content("\n").join(columns[0]))
+        self.query_one("#right", Plain).update(Content("\n").join(columns[1]))
+
+    def clear(self, why: str = "") -> None:
+        """Show nothing but a reason."""
+        self.query_one("#left", Plain).update(why)
+        self.query_one("#right", Plain).update("")
 
 
-def _append(column: Text, lines: list[str], at: int, end: int, sign: str, colour: str, tag: str) -> None:
+def _line(lines: list[str], at: int, end: int, sign: str, style: str, tag: str) -> Content:
     if at >= end:
-        column.append("\n")
-    elif tag == "equal":
-        column.append(f"  {lines[at]}\n")
-    else:
-        column.append(f"{sign} {lines[at]}\n", colour)
+        return Content("")
+    return Content(f"  {lines[at]}") if tag == "equal" else Content.styled(f"{sign} {lines[at]}", style)

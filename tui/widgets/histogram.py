@@ -1,11 +1,16 @@
-"""Draw the number of problems per range of entropy, as bars of text."""
+"""Draw the number of problems per range of disagreement, as bars of text."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from rich.text import Text
+from textual.content import Content
 from textual.widget import Widget
+
+from tui.design import ACTIVE, MUTED
+
+_NAMES = {"0": "all agree", "none valid": "none ran"}
+_BLOCKS = "_▁▂▃▄▅▆▇█"
 
 
 class Histogram(Widget):
@@ -16,16 +21,27 @@ class Histogram(Widget):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._bins: list[dict[str, Any]] = []
-        self._title = ""
 
-    def show(self, bins: list[dict[str, Any]], title: str) -> None:
+    def show(self, bins: list[dict[str, Any]]) -> None:
         """Draw the bins that `store/reports.entropy_histogram` returns; the longest bar fills the width."""
-        self._bins, self._title = bins, title
+        self._bins = bins
         self.refresh(layout=True)
 
-    def render(self) -> Text:
-        """Return the title and one line per bin, none longer than the widget is wide."""
+    def render(self) -> Content:
+        """Return one line per bin, none longer than the widget is wide."""
         most = max([b["count"] for b in self._bins] + [1])
-        room = max(6, self.content_size.width - 18)
-        lines = [f"{b['label']:>10} {b['count']:>5} {'█' * round(room * b['count'] / most)}" for b in self._bins]
-        return Text("\n".join([self._title, *lines]), no_wrap=True)
+        room = max(4, self.content_size.width - 18)
+        return Content("\n").join(
+            Content.assemble(
+                (f"{_NAMES.get(b['label'], b['label'] + ' bits'):>12}", MUTED if not b["count"] else ""),
+                f"{b['count']:>4,} ",
+                ("█" * round(room * b["count"] / most), ACTIVE),
+            )
+            for b in self._bins
+        )
+
+
+def small_histogram(bins: list[dict[str, Any]]) -> str:
+    """Return the bins as one character each, for a title."""
+    most = max([b["count"] for b in bins] + [1])
+    return "".join(_BLOCKS[-(-8 * b["count"] // most)] for b in bins)

@@ -1,11 +1,15 @@
-"""Show the names of the screens with their keys and mark the present one; a click opens a screen."""
+"""Show the screens with their keys, and a sign for how far each step of the round is; a click opens a screen."""
 
 from __future__ import annotations
 
-from rich.text import Text
+from collections.abc import Mapping
+
+from textual.content import Content
 from textual.events import Click
 from textual.message import Message
+from textual.reactive import reactive
 
+from tui.design import MUTED, STYLE_OF_SIGN
 from tui.widgets.plain import Plain
 
 SCREENS = (
@@ -19,16 +23,17 @@ SCREENS = (
     ("8", "adapters"),
     ("9", "settings"),
 )
-
-
-_SHORT_NAME = 5
-"""The number of letters of each name if the full names do not fit."""
+_SHORT = {"training": "Train", "evaluation": "Judge", "playground": "Try"}
+"""Names for terminals of 80 columns; the other names are short enough."""
 
 
 class NavBar(Plain):
-    """The bar of screens in the first line."""
+    """The bar of screens: the pipeline from the start to the adapters, with the present screen underlined."""
 
     DEFAULT_CSS = "NavBar { height: 1; }"
+
+    signs: reactive[Mapping[str, str]] = reactive(dict)
+    """Screen -> sign of its step; a screen without one has none."""
 
     class Chosen(Message):
         """The screen `name` was clicked."""
@@ -47,21 +52,31 @@ class NavBar(Plain):
 
     def on_click(self, event: Click) -> None:
         at = 0
-        for key, name in SCREENS:
-            width = len(f" {key} {self._shown(name)}")
+        for name, item in self._items():
+            width = item.cell_length
             if at <= event.x < at + width:
                 self.post_message(self.Chosen(self, name))
             at += width
 
-    def render(self) -> Text:
-        text = Text(no_wrap=True)
-        for key, name in SCREENS:
-            text.append(f" {key} ", "dim")
-            text.append(self._shown(name), "bold reverse" if name == self._current else "")
-        return text
+    def render(self) -> Content:
+        return Content("").join(item for _, item in self._items())
 
-    def _shown(self, name: str) -> str:
-        """Return the name, cut on a narrow terminal, in capitals if present, so that colour is not the only sign."""
-        fits = sum(len(f" {key} {name}") for key, name in SCREENS) <= self.size.width
-        text = name if fits else name[:_SHORT_NAME]
-        return text.upper() if name == self._current else text
+    def _items(self) -> list[tuple[str, Content]]:
+        """Return (screen, its text with the gap before it), with full names if they fit."""
+        for short, gap in ((False, "   "), (False, "  "), (True, " ")):
+            items = [(name, self._item(key, name, short, gap)) for key, name in SCREENS]
+            if sum(item.cell_length for _, item in items) <= self.size.width:
+                break
+        return items
+
+    def _item(self, key: str, name: str, short: bool, gap: str) -> Content:
+        sign = self.signs.get(name, "")
+        between = sign or " " if short else f" {sign} " if sign else " "
+        here = name == self._current
+        shown = _SHORT.get(name, name.capitalize()) if short else name.capitalize()
+        return Content.assemble(
+            gap if key != "1" or not short else "",
+            (key, MUTED),
+            (between, STYLE_OF_SIGN.get(sign, "")),
+            (shown, "bold underline $text" if here else ""),
+        )

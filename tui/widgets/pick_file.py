@@ -15,7 +15,7 @@ from textual.widgets import DirectoryTree
 
 from conself_local.foreign_text import shown
 from conself_local.model_files.mlx_folder import looks_like_mlx_folder
-from tui.widgets.plain import PlainLabel
+from tui.widgets.plain import title
 
 
 class GgufTree(DirectoryTree):
@@ -39,10 +39,6 @@ class GgufTree(DirectoryTree):
 class PickFile(ModalScreen[Path | None]):
     """A dialog, dismissed with the chosen file or folder, or with None on Escape."""
 
-    DEFAULT_CSS = """
-    PickFile { align: center middle; }
-    PickFile > Vertical { width: 90%; height: 90%; border: thick $accent; background: $surface; }
-    """
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", "Cancel")]
 
     def __init__(self, folder: Path) -> None:
@@ -50,8 +46,10 @@ class PickFile(ModalScreen[Path | None]):
         self._folder = folder
 
     def compose(self) -> ComposeResult:
-        with Vertical():
-            yield PlainLabel("Choose a GGUF file or a folder of MLX weights: Enter opens or chooses, Escape cancels")
+        box = Vertical(classes="dialog -large")
+        box.border_title = title("Choose a GGUF file or a folder of MLX weights")
+        box.border_subtitle = title("Enter opens or chooses   Esc changes nothing")
+        with box:
             yield GgufTree(self._folder)
 
     def on_directory_tree_file_selected(self, event: DirectoryTree.FileSelected) -> None:

@@ -144,10 +144,11 @@ def plan_training(
     peak += trainee.dense_bytes if dense else 0
     weights = "weights unpacked" if dense else "weights left in the file's blocks"
     disk = DISK_ADAPTERS * trainee.adapter_bytes
-    duration = _duration(seconds * _token_passes(job))
+    expected_s = seconds * _token_passes(job)
+    duration = _duration(expected_s)
     where = f" on {device_name}" if memory.is_exact else ""
     summary = f"about {duration}{where}, {gib(peak)} of memory and {disk >> 20} MiB of disk; {weights}"
-    return TrainingPlan(Forecast(summary + level.description, peak, disk), Choices(tokens, dense))
+    return TrainingPlan(Forecast(summary + level.description, peak, disk, expected_s), Choices(tokens, dense))
 
 
 class _Planner:
