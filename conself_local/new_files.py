@@ -52,6 +52,14 @@ def create(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
+def replace_private(target: Path, text: str) -> None:
+    """Write a file that only the user can read; it replaces the one at `target` when it is complete. Raises OSError."""
+    part = target.with_suffix(".part")
+    with os.fdopen(create(part), "w", encoding="utf-8") as file:
+        file.write(text)
+    part.replace(target)
+
+
 def _make_part(target: Path) -> Path:
     """Return a new, private, empty file in the folder of `target`, which is made if it does not exist."""
     target.parent.mkdir(parents=True, exist_ok=True)

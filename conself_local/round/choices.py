@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, get_type_hints
 from conself_local.errors import ConselfError
 from conself_local.foreign_files import PARSER_ERRORS, read_text
 from conself_local.home import Home, expand_user
-from conself_local.new_files import create
+from conself_local.new_files import replace_private
 from conself_local.round.presets import SettingsChoice, find_preset
 from conself_local.round.start import BENCHMARKS, DEFAULT_BENCHMARKS
 from conself_local.settings import DEFAULT_PRESET, Settings, change_text, find_conflicts, fits
@@ -38,7 +37,7 @@ class Choices:
     problems: str = ""
     """Path of the problems file, as typed; empty: the starter pack."""
     limit: str = ""
-    """At most so many problems; empty: all."""
+    """Maximum number of problems to train on; empty: all."""
     rounds: str = "1"
     seed: str = ""
     """Empty: the next one after the last round's."""
@@ -86,12 +85,8 @@ def verify_choices(choices: Choices) -> None:
         if not number and what != "rounds":
             continue
         allowed = f"from {least} to {most}" if most else f"{least} or more"
-        if (
-            not number.isascii()
-            or not number.isdigit()
-            or len(number) > 9
-            or not least <= int(number) <= (most or 10**9)
-        ):
+        is_whole = number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS
+        if not is_whole or not least <= int(number) <= (most or 10**_MAX_DIGITS):
             raise ConselfError(f"{what}: {number[:20]!r} is not a whole number {allowed}", "correct it")
     if not choices.benchmarks:
         raise ConselfError("nothing would be judged", "tick at least one of validation, held-out and HumanEval")
@@ -133,10 +128,9 @@ def load_choices(home: Home) -> Choices | None:
     if not isinstance(benchmarks, list) or not all(name in BENCHMARKS for name in benchmarks):
         benchmarks = list(DEFAULT_BENCHMARKS)
     kept = found.get("changes")
-    texts = {name: hint for name, hint in get_type_hints(Choices).items() if hint in (str, bool) and name in found}
     values: dict[str, Any] = {
         name: found[name]
-        for name, hint in texts.items()
+        for name, hint in get_type_hints(Choices).items()
         if hint in (str, bool)
         and name in found
         and fits(found[name], hint)
@@ -159,10 +153,8 @@ def _usable(changes: Mapping[Any, Any]) -> dict[str, str]:
 
 def save_choices(home: Home, choices: Choices) -> None:
     """Keep the choices; only the user can read them. Raises OSError if the home cannot be written."""
-    part = _path(home).with_suffix(".part")
-    with os.fdopen(create(part), "w", encoding="utf-8") as file:
-        json.dump(dataclasses.asdict(choices) | {"changes": dict(choices.changes)}, file, indent=1)
-    part.replace(_path(home))
+    values = dataclasses.asdict(choices) | {"changes": dict(choices.changes)}
+    replace_private(_path(home), json.dumps(values, indent=1))
 
 
 def _path(home: Home) -> Path:

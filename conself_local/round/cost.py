@@ -69,7 +69,8 @@ def work_of(settings: Settings, problems: int, judged: int, experience: Experien
     Example: 10 problems at 3 observations and 5 programs each -> 180 answers (30 observations, 150 programs).
     """
     sampling = settings.sampling
-    answers = problems * (sampling.observations + sampling.samples_per_problem)
+    observations = sampling.observations if sampling.prompt == "observation" else 0
+    answers = problems * (observations + sampling.samples_per_problem)
     pairs = round(problems * experience.pairs_per_problem)
     return Work(
         answers=answers,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from contextlib import closing
 from itertools import cycle, islice
@@ -22,7 +21,7 @@ from conself_local.errors import ConselfError
 from conself_local.foreign_files import PARSER_ERRORS, read_text
 from conself_local.home import Home
 from conself_local.model_files.model import Model
-from conself_local.new_files import create
+from conself_local.new_files import replace_private
 from conself_local.problems.load import load_starter
 from conself_local.round.cost import TYPICAL_PAIRS, TYPICAL_TOKENS, Experience, Rates
 from conself_local.round.run import PROMPT_TOKENS
@@ -119,8 +118,4 @@ def _keep(home: Home, model: Model, rates: Rates) -> None:
     kept = _read(home)
     kept.pop(model.sha256, None)
     kept[model.sha256] = dataclasses.asdict(rates)
-    text = json.dumps(dict(list(kept.items())[-_MOST_MODELS:]), indent=1)
-    part = _path(home).with_suffix(".part")
-    with os.fdopen(create(part), "w", encoding="utf-8") as file:
-        file.write(text)
-    part.replace(_path(home))
+    replace_private(_path(home), json.dumps(dict(list(kept.items())[-_MOST_MODELS:]), indent=1))

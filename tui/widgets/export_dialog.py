@@ -73,9 +73,7 @@ class ExportDialog(ModalScreen[ExportChoice | None]):
                 compact=True,
             )
             with Vertical(id="number-row"):
-                yield PlainLabel(
-                    "Number format (shipped: as in the model's file)", classes="label"
-                )
+                yield PlainLabel("Number format (shipped: as in the model's file)", classes="label")
                 yield Select(
                     [(title(name), name) for name in FORMATS],
                     value=ORIGINAL,

@@ -38,6 +38,8 @@ def test_the_cost_follows_the_settings() -> None:
     rates = Rates(tokens_per_second=100.0, seconds_per_pair=2.0)
     work = work_of(LAPTOP, 10, 20, experience)
     assert (work.answers, work.pairs) == (180, 10)
+    plain = change_settings(LAPTOP, {"sampling.prompt": "plain"})
+    assert work_of(plain, 10, 20, experience).answers == 150, "a prompt without observations asks for none"
     assert work.judged == 2 * 20 * (1 + LAPTOP.evaluation.samples)
     cost = cost_of(LAPTOP, work, rates, experience)
     assert cost.sampling_s == 90.0 and cost.training_s == 10 * LAPTOP.training.epochs * 2.0
