@@ -142,7 +142,7 @@ class ConselfApp(App[None]):
             self.exit()
 
         question = (
-            "It can go on without these screens, and `conself tui` shows it again. If it is stopped, everything "
+            "It can continue without these screens, and `conself tui` shows it again. If it is stopped, everything "
             "that is stored is kept."
         )
         answers = [

@@ -149,7 +149,7 @@ def test_a_key_means_the_same_on_every_screen() -> None:
                     for key in binding.key.split(","):
                         meanings.setdefault(key, set()).add(binding.action)
     assert meanings["x"] == {"stop"} and meanings["a"] == {"decide('accepted')"} and meanings["space"] == {"leave_out"}
-    # Start goes on with the same key, and import and task both go into what takes something in
+    # Start continues with the same key, and import and task both go into what takes something in
     assert (
         meanings["s"] == {"start"} and meanings["m"] <= {"measure", "more"} and meanings["i"] == {"import", "to_task"}
     )

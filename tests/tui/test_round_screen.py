@@ -83,14 +83,14 @@ async def test_no_empty_table_stands_there_before_programs_come(app: ConselfApp)
             assert not app.screen.query_one("#below").display and "as they are sampled" in text_of(app, "#message")
 
 
-async def test_a_stopped_round_goes_on(app: ConselfApp, started: list[list[str]]) -> None:
+async def test_a_stopped_round_continues(app: ConselfApp, started: list[list[str]]) -> None:
     with app.app_state.reading() as store:
         rewind(store, "sampling")
     async with app.run_test(size=SIZE) as pilot:
         await press(pilot, "2")
-        assert "! stopped" in _heading(app, "#whole") and "s goes on" in text_of(app, "#message")
+        assert "! stopped" in _heading(app, "#whole") and "s continues" in text_of(app, "#message")
         await press(pilot, "s")
-        assert started == [[]] and "Round 1 goes on" in toasts_of(app)
+        assert started == [[]] and "Round 1 continues" in toasts_of(app)
 
 
 async def test_a_failed_round_says_why(app: ConselfApp) -> None:
@@ -175,7 +175,7 @@ def test_the_time_left_is_a_range_until_it_is_sure() -> None:
     assert describe_time(TimeLeft(0.5, 4500.0, (), True)).startswith("about 75 min left · by ")
 
 
-async def test_a_held_round_says_how_it_goes_on(app: ConselfApp, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_held_round_says_how_it_continues(app: ConselfApp, monkeypatch: pytest.MonkeyPatch) -> None:
     with app.app_state.reading() as store:
         rewind(store, "judging")
     monkeypatch.setattr(round_process, "is_paused", lambda home: True)

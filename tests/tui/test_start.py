@@ -82,7 +82,7 @@ async def test_a_wrong_choice_disables_the_button_with_the_reason(app: ConselfAp
     assert not started
 
 
-async def test_an_unfinished_round_goes_on_and_is_left_behind_only_after_a_question(
+async def test_an_unfinished_round_continues_and_is_left_behind_only_after_a_question(
     app: ConselfApp, started: list[list[str]]
 ) -> None:
     with app.app_state.reading() as store:
@@ -90,7 +90,7 @@ async def test_an_unfinished_round_goes_on_and_is_left_behind_only_after_a_quest
     async with app.run_test(size=SIZE) as pilot:
         await settle(pilot)
         assert "stopped at sample, 36 of 60" in text_of(app, "#unfinished-words")
-        assert str(app.screen.query_one("#start", Button).label) == "Go on with round 1"
+        assert str(app.screen.query_one("#start", Button).label) == "Continue round 1"
         await press(pilot, "n", "escape", "s")
         assert started == [[]]
         await press(pilot, "1", "n", "n")

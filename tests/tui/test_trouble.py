@@ -79,7 +79,7 @@ async def test_a_killed_round_is_reported_and_continues(empty_app: ConselfApp) -
         wait_for(lambda: not round_process.running(home))
         await press(pilot, "r")
         assert "stopped" in str(empty_app.screen.query_one("#whole").border_title)
-        assert "s goes on" in text_of(empty_app, "#message")
+        assert "s continues" in text_of(empty_app, "#message")
         await press(pilot, "s")
         wait_for(lambda: round_process.running(home))
         await press(pilot, "x", "x")

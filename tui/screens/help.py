@@ -26,7 +26,7 @@ EVERYWHERE = (
     ("Tab, Shift+Tab", "next and previous part of the screen"),
     ("↑ ↓, j k, Home End", "move in a table, as do Page Up and Page Down"),
     ("Enter, Esc", "open; go back, or close without effect: Esc never stops, deletes or quits anything"),
-    ("s, p, x", "start the round or go on, hold and resume it, stop it (asks)"),
+    ("s, p, x", "start or continue the round, hold and resume it, stop it (asks)"),
     ("space", "mark: leave a pair out, or take it back"),
     ("a, b, u", "keep an adapter, put it aside, undo that"),
     ("e, i, n, Delete", "export, import (or go into the field), rename, delete (asks)"),

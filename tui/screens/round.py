@@ -67,7 +67,7 @@ class RoundScreen(SteersRound):
     ALWAYS = True  # the round process may start or end without writing to the store
     HELP = (
         "The round from observations to the verdict, while it runs. p holds and resumes it, x stops it after a "
-        "question; everything stored is kept, and s goes on. A round can keep running after this program closes. "
+        "question; everything stored is kept, and s continues. A round can keep running after this program closes. "
         "While the cursor is below the first row, the latest programs stay where they are; Home shows the new ones. "
         "Enter opens the problem of a program."
     )
@@ -244,7 +244,7 @@ class RoundScreen(SteersRound):
             return f"{outcome}6 shows what changed, 7 tries it, s starts another round like this, 1 a different one."
         if state == "paused":
             return "Held: p resumes it, x stops it."
-        return "Not running; nothing is lost: s goes on." if state == "stopped" else ""
+        return "Not running; nothing is lost: s continues." if state == "stopped" else ""
 
 
 def describe_time(left: TimeLeft) -> str:

@@ -303,7 +303,7 @@ class SettingsScreen(BaseScreen):
         self.app.push_screen(Ask("Choose a preset", question, answers, stay=f"Stay with {choices.preset}"), answered)
 
     def action_save(self) -> None:
-        """Keep the settings of the next round as a preset of this home, and go on from it."""
+        """Keep the settings of the next round as a preset of this home, and continue from it."""
 
         def named(name: str | None) -> None:
             if not name or self._next is None:

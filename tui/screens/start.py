@@ -52,11 +52,11 @@ class StartScreen(BaseScreen):
         "What the next round is made from. The mark shows the model that a round would take: Enter chooses another, "
         "g browses files, and a path can be typed. Every choice is looked at as you make it and kept for the next "
         "time. What it will take comes from this computer's own measured speed with this model; f measures it. s, or "
-        "Ctrl+S inside a field, starts. If a round is not finished, s goes on with it, and n begins another after a "
+        "Ctrl+S inside a field, starts. If a round is not finished, s continues it, and n begins another after a "
         "question. 9 changes the settings."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "start", "Start, go on"),
+        Binding("s", "start", "Start, continue"),
         Binding("ctrl+s", "start", "Start", show=False, priority=True),
         Binding("n", "another", "Begin another"),
         Binding("g", "pick", "Browse"),
@@ -85,7 +85,7 @@ class StartScreen(BaseScreen):
                     yield ModelList(id="models")
                     yield Input(placeholder="another file: its path", id="model-path", compact=True)
                     yield Plain("", id="model-words")
-                with Panel(heading="Unfinished round", keys="s goes on   n begins another", id="unfinished"):
+                with Panel(heading="Unfinished round", keys="s continues   n begins another", id="unfinished"):
                     yield Plain("", id="unfinished-words")
                 with Panel(heading="Problems", keys="empty: starter pack", id="problems-panel"):
                     yield Input(
@@ -171,21 +171,23 @@ class StartScreen(BaseScreen):
         return self._latest is not None and self._latest.state == "running"
 
     @property
-    def _goes_on(self) -> bool:
-        """Whether a start goes on with the unfinished round instead of beginning one."""
+    def _continues(self) -> bool:
+        """Whether a start continues the unfinished round instead of beginning one."""
         return self._is_unfinished and not self._another
 
     def _draw(self) -> None:
         """Draw what follows from the state of the home and from what was looked at."""
-        self.set_class(self._goes_on or self._running, "-unfinished")
-        if (self._goes_on or self._running) and not (self.focused and self.focused.region):
+        self.set_class(self._continues or self._running, "-unfinished")
+        if (self._continues or self._running) and not (self.focused and self.focused.region):
             self.query_one("#start").focus()
-        if self._latest is not None and (self._goes_on or self._running):
+        if self._latest is not None and (self._continues or self._running):
             self.query_one("#unfinished", Panel).set_heading(
                 f"Round {self._latest.id} is {'running' if self._running else 'not finished'}"
             )
             self.query_one("#unfinished-words", Plain).update(unfinished_words(self._latest, self._stored))
-        self.query_one("#unfinished", Panel).set_keys("2 shows it" if self._running else "s goes on   n begins another")
+        self.query_one("#unfinished", Panel).set_keys(
+            "2 shows it" if self._running else "s continues   n begins another"
+        )
         self._draw_button()
         self.refresh_bindings()
         changes = self.app_state.choices.changes
@@ -205,17 +207,17 @@ class StartScreen(BaseScreen):
             ready.update("")
             return
         next_id = (self._latest.id if self._latest else 0) + 1
-        label = f"Go on with round {next_id - 1}" if self._goes_on else f"Start round {next_id}"
+        label = f"Continue round {next_id - 1}" if self._continues else f"Start round {next_id}"
         button.label = label
-        button.disabled = bool(self._looked and fault) and not self._goes_on
-        if self._goes_on:
-            ready.update("✓ it goes on as it was started; nothing that is stored is lost")
+        button.disabled = bool(self._looked and fault) and not self._continues
+        if self._continues:
+            ready.update("✓ it continues as it was started; nothing that is stored is lost")
         elif fault:
             ready.update(f"✗ {label} needs a change: {fault}" if self._looked else f"· {fault}")
         else:
             cautions = self._looked.cautions if self._looked else []
             ready.update(f"! {cautions[0]}" if cautions else "✓ ready: s starts it")
-        ready.set_class(bool(self._looked and fault) and not self._goes_on, "-bad")
+        ready.set_class(bool(self._looked and fault) and not self._continues, "-bad")
 
     def _state(self) -> tuple[str]:
         if self._running:
@@ -355,7 +357,7 @@ class StartScreen(BaseScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Return whether a key acts now: another round is begun only if one is not finished."""
         if action == "another":
-            return self._goes_on and not self._running
+            return self._continues and not self._running
         return super().check_action(action, parameters)
 
     def action_another(self) -> None:
@@ -377,7 +379,7 @@ class StartScreen(BaseScreen):
             self.app.switch_mode("round")
             self.app.call_later(lambda: self.app.screen.notify("A round is already running; this is it."))
             return
-        if self._goes_on:
+        if self._continues:
             self._begin()
         elif self._looked is None:
             self._wanted = True  # it starts once they have been looked at
@@ -392,13 +394,13 @@ class StartScreen(BaseScreen):
             self._begin()
 
     def _begin(self) -> None:
-        goes_on, another = self._goes_on, self._another and self._is_unfinished
+        continues, another = self._continues, self._another and self._is_unfinished
 
         def start(store: Store) -> str:
             latest = store.latest_round()
-            if goes_on:
+            if continues:
                 round_process.start(self.app_state.home, [])
-                return f"Round {latest.id if latest else ''} goes on as it was started; x stops it, p holds it."
+                return f"Round {latest.id if latest else ''} continues as it was started; x stops it, p holds it."
             seed = latest.seed + 1 if latest else 0
             arguments = run_arguments(self.app_state.home, self.app_state.choices, seed, new=another)
             round_process.start(self.app_state.home, arguments)

@@ -93,6 +93,6 @@ def unfinished_words(latest: RoundInfo, progress: Sequence[Mapping[str, Any]]) -
     lines = [
         plain(f"begun {day(latest.created_at_utc)} UTC{at}"),
         plain(f"model {model_name(latest.model_path.name)} · preset {latest.settings.preset} · {problems}{limit}"),
-        plain("It goes on as it was started: what is chosen for a new round does not change it.", MUTED),
+        plain("It continues as it was started: what is chosen for a new round does not change it.", MUTED),
     ]
     return Content("\n").join(lines)

@@ -14,16 +14,16 @@ from tui.widgets.ask_dialog import Answer, Ask
 
 STOP = Answer("x", "Stop the round", "stop")
 _KEPT = (
-    "Everything that is stored is kept: programs, results and the last checkpoint of training. The next start goes on "
-    "from there."
+    "Everything that is stored is kept: programs, results and the last checkpoint of training. The next start "
+    "continues from there."
 )
 
 
 class SteersRound(BaseScreen):
-    """A screen on which s starts the round or goes on, p holds it, and x stops it after a question."""
+    """A screen on which s starts the round or continues it, p holds it, and x stops it after a question."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "start", "Start, go on"),
+        Binding("s", "start", "Start, continue"),
         Binding("p", "pause", "Hold, resume"),
         Binding("x", "stop", "Stop"),
     ]
@@ -45,12 +45,12 @@ class SteersRound(BaseScreen):
         def answered(answer: str | None) -> None:
             if answer == STOP.value:
                 stopped = round_process.stop(home)
-                self.notify("Stopping; everything stored is kept. s goes on later." if stopped else "It has ended.")
+                self.notify("Stopping; everything stored is kept. s continues later." if stopped else "It has ended.")
 
         self.app.push_screen(Ask("Stop the round?", _KEPT, [STOP], stay="Let it run"), answered)
 
     def action_start(self) -> None:
-        """Go on with the unfinished round, or start one like the last; what a new kind of round needs is asked on 1."""
+        """Continue the unfinished round, or start one like the last; what a new kind of round needs is asked on 1."""
         if round_process.running(self.app_state.home) is not None:
             self.notify("The round is already running.")
             return
@@ -59,7 +59,7 @@ class SteersRound(BaseScreen):
             latest = store.latest_round()
             if latest is not None and latest.state == "running":
                 round_process.start(self.app_state.home, [])
-                return f"Round {latest.id} goes on."
+                return f"Round {latest.id} continues."
             arguments = same_again(latest) if latest is not None and not self.app_state.touched else None
             if latest is None or arguments is None:
                 return ""

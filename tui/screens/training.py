@@ -37,7 +37,7 @@ class TrainingScreen(SteersRound):
         "The loss should fall. The log-probability of the chosen answers should not fall: if it does, the rejected "
         "answers take the chosen ones with them, and the model forgets how to answer (likelihood displacement). Dots "
         "are single steps, the line is their mean over the last eight. Margin and reward accuracy should rise. x "
-        "stops training after a question; the next start goes on from the last checkpoint. c shows the next chart on "
+        "stops training after a question; the next start continues from the last checkpoint. c shows the next chart on "
         "a small terminal."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
