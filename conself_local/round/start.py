@@ -67,8 +67,9 @@ class Request:
 def open_round(store: Store, request: Request, make_sandbox: MakeSandbox) -> tuple[RoundInfo, Model, list[Benchmark]]:
     """Return the unfinished round of this home or a new one as requested, with its model and its benchmarks.
 
-    Raises ConselfError if the request contradicts the unfinished round, its model file has changed, no training problem
-    can be used, a file or a benchmark is unknown or broken, or the model cannot be trained although it is to be.
+    Raises ConselfError if the request contradicts the unfinished round, its model file has changed, the adapter that
+    the round would begin with is missing, no training problem can be used, a file or a benchmark is unknown or broken,
+    or the model cannot be trained although it is to be.
     """
     latest = store.latest_round()
     unfinished = latest if latest is not None and latest.state == "running" else None
@@ -105,6 +106,7 @@ def _start(
             f"{request.problems} has no training problem that can be used", f"run `conself problems {verb}` to see why"
         )
     base = None if request.from_base else accepted_adapter(store, model)
+    store.adapter_file(base)  # a round whose first adapter is gone could never be continued
     stored_request: dict[str, Any] = {
         "problems": _stored_problems(request.problems),
         "with_mine": request.with_mine,

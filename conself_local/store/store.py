@@ -412,7 +412,7 @@ class Store:
         if not has_sha256(path, row["sha256"]):
             raise ConselfError(
                 f"the adapter file {path} is missing or has changed",
-                "restore the file, or start from the base model with --from-base",
+                "restore the file, or start from the base model with --from-base (screen 1: Begin from)",
             )
         return path
 
