@@ -84,7 +84,7 @@ def verify_choices(choices: Choices) -> None:
         number = text.strip()
         if not number and what != "rounds":
             continue
-        allowed = f"from {least} to {most}" if most else f"{least} or more"
+        allowed = f"from {least} to {most or 10**_MAX_DIGITS - 1:,}"
         is_whole = number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS
         if not is_whole or not least <= int(number) <= (most or 10**_MAX_DIGITS):
             raise ConselfError(f"{what}: {number[:20]!r} is not a whole number {allowed}", "correct it")
