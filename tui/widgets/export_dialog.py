@@ -57,11 +57,11 @@ class ExportDialog(ModalScreen[ExportChoice | None]):
 
     def __init__(self, name: str, folder: Path) -> None:
         super().__init__()
-        self._name, self._folder = name, folder
+        self._adapter_name, self._folder = name, folder
 
     def compose(self) -> ComposeResult:
         box = Vertical(classes="dialog")
-        box.border_title = title(f"Export {self._name}")
+        box.border_title = title(f"Export {self._adapter_name}")
         box.border_subtitle = title("Tab next field   Esc writes nothing")
         with box:
             yield PlainLabel("As", classes="label")
@@ -82,7 +82,7 @@ class ExportDialog(ModalScreen[ExportChoice | None]):
                     compact=True,
                 )
             yield PlainLabel("To", classes="label")
-            yield Input(str(self._folder / f"{self._name}.gguf"), id="target", compact=True)
+            yield Input(str(self._folder / f"{self._adapter_name}.gguf"), id="target", compact=True)
             yield Plain("", id="reason")
             yield Plain("", id="kept")
             with Horizontal(classes="buttons"):
@@ -100,8 +100,8 @@ class ExportDialog(ModalScreen[ExportChoice | None]):
     def _form_changed(self) -> None:
         field = self.query_one("#target", Input)
         ends = [end for _, end in FORMS.values()]
-        if any(field.value == str(self._folder / f"{self._name}{end}") for end in ends):
-            field.value = str(self._folder / f"{self._name}{FORMS[self._form][1]}")
+        if any(field.value == str(self._folder / f"{self._adapter_name}{end}") for end in ends):
+            field.value = str(self._folder / f"{self._adapter_name}{FORMS[self._form][1]}")
         self.query_one("#number-row").display = self._form == "merged"
         self._check()
 
