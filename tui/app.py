@@ -151,6 +151,10 @@ class ConselfApp(App[None]):
         ]
         self.push_screen(Ask("A round is running", question, answers, stay="Stay here"), answered)
 
+    async def action_quit(self) -> None:
+        """Quit as `q` does: Textual's own keys and commands for this do not bypass the question."""
+        self.action_leave()
+
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         yield from super().get_system_commands(screen)
         for key, name in SCREENS:

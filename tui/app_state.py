@@ -16,6 +16,7 @@ from typing import Any
 
 from conself_local.home import Home, expand_user
 from conself_local.machine.log_files import LogFile
+from conself_local.round import process as round_process
 from conself_local.round.choices import FIRST, Choices, load_choices, save_choices
 from conself_local.store.store import Store
 
@@ -31,6 +32,9 @@ class AppState:
         self._log = LogFile(home.logs, "tui")
         self._last_error = ""
         self._lock = threading.Lock()
+        self._start_lock = threading.Lock()
+        self._started: int | None = None
+        """Process id of the round that was started last from here."""
         self._broken = False
         kept = load_choices(home)
         self.choices: Choices = kept or (Choices() if self._store.latest_round() else FIRST)
@@ -65,6 +69,24 @@ class AppState:
             self.touched = self.touched or values.keys() != {"theme"}
             self.choices = changed
             save_choices(self.home, changed)
+
+    @property
+    def round_is_active(self) -> bool:
+        """Whether a round runs, or was started from here and has not yet taken the lock of the home."""
+        return round_process.running(self.home) is not None or (
+            self._started is not None and round_process.is_starting(self.home, self._started)
+        )
+
+    def start_round(self, arguments: list[str]) -> bool:
+        """Start a round, or continue the unfinished one; return False if one is active, so two keys start one round.
+
+        Raises ConselfError as `round_process.start` does.
+        """
+        with self._start_lock:
+            if self.round_is_active:
+                return False
+            self._started = round_process.start(self.home, arguments)
+            return True
 
     @contextmanager
     def reading(self) -> Iterator[Store]:

@@ -49,6 +49,14 @@ def start(home: Home, arguments: list[str], options: Sequence[str] = ()) -> int:
     return process.pid
 
 
+def is_starting(home: Home, pid: int) -> bool:
+    """Return whether a process that `start` started lives and has not yet taken the lock of the home."""
+    with contextlib.suppress(psutil.Error):  # it has ended
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and running(home) != pid
+    return False
+
+
 def stop(home: Home) -> bool:
     """Ask the round to stop, even if it is paused; stored results are kept. Return False if no round runs."""
     return _signal(home, signal.SIGTERM, signal.SIGCONT)

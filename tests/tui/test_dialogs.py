@@ -43,7 +43,7 @@ def test_every_screen_has_help_and_no_line_is_too_long() -> None:
     assert all(screen.HELP for screen in SCREEN_TYPES)
     lines = str(help_text(sections, 76)).splitlines()
     assert max(map(len, lines)) <= 76 and len(lines) > 60
-    assert [s.heading for s in matching(sections, "delete ASKS")] == ["Keys that mean the same everywhere"]
+    assert [s.heading for s in matching(sections, "delete ASKS")] == ["Keys, on the screens that have them"]
 
 
 def test_what_an_export_keeps_is_said_before_it_is_written() -> None:

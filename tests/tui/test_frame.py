@@ -103,8 +103,8 @@ async def test_quitting_asks_with_three_answers_and_escape_stays(app: ConselfApp
         await settle(pilot)
         with app.app_state.home.lock(), pytest.MonkeyPatch.context() as patched:
             patched.setattr(round_process, "stop", lambda home: _note(stopped))
-            for stay in ("escape", "enter"):
-                await press(pilot, "q", stay)
+            for leave, stay in (("q", "escape"), ("q", "enter"), ("ctrl+q", "escape")):
+                await press(pilot, leave, stay)
                 assert app.return_code is None and not isinstance(app.screen, Ask) and not stopped, stay
             await press(pilot, "q", "x")
         assert stopped and app.return_code == 0

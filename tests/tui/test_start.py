@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
-from textual.widgets import Button, Input
+from textual.widgets import Button, Input, Select
+from textual.widgets._footer import FooterKey
 
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model_file import load_model_file
@@ -29,6 +31,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     calls: list[list[str]] = []
     monkeypatch.setattr(round_process, "start", lambda home, arguments: calls.append(arguments))
     monkeypatch.setattr("tui.screens.looking._cautions", lambda *arguments: [])
+    monkeypatch.setattr("tui.screens.looking._fault_of_adapter", lambda *arguments: "")
     return calls
 
 
@@ -59,6 +62,39 @@ async def test_keys_alone_choose_a_model_and_16_problems_and_start(
     assert arguments[arguments.index("--limit") + 1] == "16"
     kept = load_choices(app.app_state.home)
     assert kept and kept.model == str(model) and kept.limit == "16", "kept over restarts"
+
+
+async def test_a_round_that_would_begin_with_a_missing_adapter_does_not_start(app: ConselfApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        assert "adapter.gguf is missing" in text_of(app, "#ready") and "Begin from" in text_of(app, "#ready")
+        assert app.screen.query_one("#start", Button).disabled
+        app.screen.query_one("#from", Select).value = "base"
+        await settle(pilot)
+        assert "missing" not in text_of(app, "#ready")
+
+
+async def test_two_keys_start_one_round(
+    app: ConselfApp, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prevent a regression: until the first round had taken the lock, a second key started another one."""
+    monkeypatch.setattr(round_process, "start", lambda home, arguments: started.append(arguments) or os.getpid())
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        await pilot.press("s", "s")
+        await settle(pilot)
+        assert app.current_mode == "round" and len(started) == 1
+        await press(pilot, "s")
+        assert len(started) == 1 and "already running or starting" in toasts_of(app)
+
+
+async def test_inside_a_field_the_keys_at_the_bottom_are_those_that_act(app: ConselfApp) -> None:
+    async with app.run_test(size=SIZE) as pilot:
+        await settle(pilot)
+        app.screen.query_one("#limit").focus()
+        await settle(pilot)
+        await pilot.pause(0.2)
+        assert [key.key for key in app.screen.query(FooterKey)] == ["escape", "ctrl+s"]
 
 
 async def test_a_wrong_choice_disables_the_button_with_the_reason(app: ConselfApp, started: list[list[str]]) -> None:
@@ -123,6 +159,7 @@ async def test_what_is_odd_is_asked_before_the_start(app: ConselfApp, monkeypatc
     calls: list[list[str]] = []
     monkeypatch.setattr(round_process, "start", lambda home, arguments: calls.append(arguments))
     monkeypatch.setattr("tui.screens.looking._cautions", lambda *arguments: ["It is odd [/b]."])
+    monkeypatch.setattr("tui.screens.looking._fault_of_adapter", lambda *arguments: "")
     async with app.run_test(size=SIZE) as pilot:
         await settle(pilot)
         await press(pilot, "s")

@@ -29,11 +29,11 @@ EVERYWHERE = (
     ("s, p, x", "start or continue the round, hold and resume it, stop it (asks)"),
     ("space", "mark: leave a pair out, or take it back"),
     ("a, b, u", "keep an adapter, put it aside, undo that"),
-    ("e, i, n, Delete", "export, import (or go into the field), rename, delete (asks)"),
+    ("e, i, n, Delete", "export, import (or go into the field), rename, delete (asks) or take back a setting"),
     ("/, o, v, m, [ ]", "filter, order, next group, measure or more, other texts"),
     ("← →", "change what the cursor is on: the cut, the input"),
     ("w, c", "all notices, next chart"),
-    ("Ctrl+S, Ctrl+R", "ask both models, run both programs"),
+    ("Ctrl+S, Ctrl+R", "start, keep or send what the fields hold; run both programs"),
     ("r, t, ?", "read again, change the theme, this help"),
     ("Ctrl+P", "all commands by name"),
     ("q", "quit; asks if a round runs"),
@@ -88,7 +88,7 @@ def screen_section(screen: type[BaseScreen]) -> Section:
 def everything(screens: Sequence[type[BaseScreen]]) -> list[Section]:
     """Return all keys, signs and words, then every screen."""
     return [
-        Section("Keys that mean the same everywhere", EVERYWHERE),
+        Section("Keys, on the screens that have them", EVERYWHERE),
         Section("Signs", SIGNS),
         Section("Words", tuple(GLOSSARY.items())),
         *(screen_section(screen) for screen in screens),

@@ -19,6 +19,7 @@ from conself_local.machine.room import DISK_NEEDED_BYTES, gib
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.installed import FoundModel, inspect_model
 from conself_local.model_files.memory import training_bytes
+from conself_local.model_files.model import Model
 from conself_local.problems.formats.human_eval import packaged_file
 from conself_local.problems.load import load_problems, load_starter
 from conself_local.round.choices import Choices, chosen_settings, verify_choices
@@ -26,6 +27,8 @@ from conself_local.round.cost import Cost, Rates, Work, cost_of, work_of
 from conself_local.round.forecast import load_experience, load_rates
 from conself_local.serving.try_program import make_sandbox
 from conself_local.settings import Settings, find_conflicts
+from conself_local.store.model_changes import accepted_adapter
+from conself_local.store.store import Store
 from tui.app_state import AppState
 
 LONG_S = 4 * 3600
@@ -76,6 +79,7 @@ def look_at(app_state: AppState, choices: Choices) -> Looked:
         rates = load_rates(app_state.home, model.file)
         with app_state.reading() as store:
             experience = load_experience(store, model.file.sha256)
+            fault = "" if choices.from_base else _fault_of_adapter(store, model.file)
         trained = counts.splits["train"]
         trained = min(trained, int(choices.limit)) if choices.limit.strip() else trained
         work = work_of(settings, trained, sum(_judged(name, counts) for name in choices.benchmarks), experience)
@@ -103,6 +107,15 @@ def _look_at_model(choices: Choices) -> tuple[FoundModel | None, str]:
     except (ConselfError, OSError, ValueError) as error:
         return None, str(error)
     return (found, "") if found.file else (found, found.exclusion_reason)
+
+
+def _fault_of_adapter(store: Store, model: Model) -> str:
+    """Return why the adapter that the round would begin with cannot be used; empty if it can, or if there is none."""
+    try:
+        store.adapter_file(accepted_adapter(store, model))
+    except ConselfError as error:
+        return f"{error.message}; {error.hint}"
+    return ""
 
 
 def _look_at_problems(choices: Choices) -> tuple[ProblemCounts | None, str]:

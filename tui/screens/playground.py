@@ -28,7 +28,7 @@ from conself_local.store.kept_questions import AnsweredQuestion
 from conself_local.store.kept_questions import keep_question as store_question
 from conself_local.store.store import Store
 from sandbox import Status
-from tui.design import BAD, DONE, FAILED, GOOD, LEFT_OUT, RUNNING, plain
+from tui.design import BAD, DONE, FAILED, GOOD, LEFT_OUT, RUNNING, model_name, plain
 from tui.screens.base import EXPECTED_ERRORS, BaseScreen, format_error
 from tui.widgets.best_of import BestOfDialog
 from tui.widgets.panel import Panel
@@ -99,7 +99,7 @@ class PlaygroundScreen(BaseScreen):
             self.query_one(f"#{arm}-panel", Panel).set_heading(self._names[arm])
             if not self._answers[arm]:
                 self.query_one(f"#{arm}", SourceView).show(self._empty(arm), python=False)
-        self.query_one("#task-panel", Panel).set_heading(f"Task for {model.name}")
+        self.query_one("#task-panel", Panel).set_heading(f"Task for {model_name(model.path.name)}")
         if adapter_error:
             self.set_status(f"{adapter_error}; until this is fixed, only the base model answers", is_error=True)
         else:

@@ -17,7 +17,7 @@ from conself_local.round.views import ENTROPY_NORMALISATIONS, ProblemRow, Select
 from conself_local.settings import Settings
 from conself_local.store.reports import entropy_histogram
 from conself_local.store.store import Store
-from tui.design import ACTIVE, MUTED, SIGN_OF_CLASS, STYLE_OF_SIGN, plain, plural, rough_percent, signed
+from tui.design import ACTIVE, LEFT_OUT, MUTED, SIGN_OF_CLASS, STYLE_OF_SIGN, plain, plural, rough_percent, signed
 from tui.screens.base import BaseScreen
 from tui.screens.problem import ProblemScreen
 from tui.widgets.big_table import BigTable, Cells, Column
@@ -212,4 +212,5 @@ def _cells(row: ProblemRow) -> Cells:
         return [row.id, "", "", "", "", kind]
     bits = row.entropy_bits
     bar = "none ran" if bits is None else f"{bits:4.2f} " + "█" * round(_BAR * min(bits, _MOST_BITS) / _MOST_BITS)
-    return [row.id, (bar, ACTIVE), str(row.clusters), rough_percent(row.crash_rate), str(row.pairs), kind]
+    pairs = str(row.pairs) if row.kind == "learnable" else LEFT_OUT
+    return [row.id, (bar, ACTIVE), str(row.clusters), rough_percent(row.crash_rate), pairs, kind]

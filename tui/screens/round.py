@@ -23,7 +23,6 @@ from tui.app_state import AppState
 from tui.design import (
     DONE,
     LOOK,
-    RUNNING,
     clock,
     duration,
     model_name,
@@ -146,17 +145,25 @@ class RoundScreen(SteersRound):
 
     def _show_nothing(self, failure: str) -> None:
         starting = self._overview is not None and self._overview.state == "starting"
-        self.query_one("#whole", Panel).set_heading("A round is starting" if starting else "No round yet")
-        self.query_one(WholeBar).show(0.0, "reading the model and the problems")
+        if starting:
+            self._show_starting()
         self.query_one("#whole").display = starting
         hint = "" if starting else "No round yet. Press s or 1: the start screen shows what a round would be made from."
         self.set_status(failure or hint, is_error=bool(failure))
 
+    def _show_starting(self) -> None:
+        self.query_one("#whole", Panel).set_heading("A round is starting")
+        self.query_one(WholeBar).show(0.0, "reading the model and the problems")
+
     def _show_whole(self, found: Shown, state: str) -> None:
         report = found.report
+        self.query_one("#stages").display = state != "starting"
+        if state == "starting":
+            self._show_starting()
+            return
         left = time_left(*self._work(found))
         working = [STAGES[row["stage"]] for row in found.progress if 0 < row["done"] < row["total"]]
-        sign = {"done": DONE, "starting": RUNNING}.get(state, SIGN_OF_STEP.get(state, LOOK))  # type: ignore[call-overload]
+        sign = DONE if state == "done" else SIGN_OF_STEP.get(state, LOOK)  # type: ignore[call-overload]
         doing = ", ".join(working) if state == "running" and working else {"running": "working"}.get(state, state)
         speed = self._speed(found.tokens, state)
         heading = (
@@ -252,7 +259,8 @@ def describe_time(left: TimeLeft) -> str:
     if left.seconds is None:
         return "time left: known once some programs are sampled"
     low, high = left.range
-    text = f"about {duration(left.seconds)}" if left.sure else f"{duration(low)} to {duration(high)}"
+    is_range = not left.sure and duration(low) != duration(high)
+    text = f"{duration(low)} to {duration(high)}" if is_range else f"about {duration(left.seconds)}"
     if left.unknown:
         return f"{text}, then {', '.join(STAGES[stage] for stage in left.unknown)}: not measured yet"
     return f"{text} left · by {clock(left.seconds)}" if left.sure else f"{text} left"

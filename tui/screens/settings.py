@@ -147,7 +147,8 @@ class SettingsScreen(BaseScreen):
         where = f"found {count}" if words else GROUPS[self._group].label if self._group else _ALL
         choices = self.app_state.choices
         if self._shows_latest and self._latest is not None:
-            state = "running" if self._latest.state == "running" else "as it ran"
+            runs = self._overview is not None and self._overview.state in ("running", "paused", "starting")
+            state = "as it ran" if self._latest.state != "running" else "running" if runs else "not finished"
             heading = f"{where} · round {self._latest.id}, {state}: read only"
             keys = f"{plural(changed, 'difference')} to the next round   v next round"
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.installed import FoundModel, find_models
 from conself_local.model_files.model import open_model
 from conself_local.round import process as round_process
-from conself_local.round.choices import Choices, run_arguments
+from conself_local.round.choices import FIRST, Choices, run_arguments
 from conself_local.round.forecast import measure_rates
 from conself_local.round.presets import list_presets
 from conself_local.settings import FIELDS, PRESETS
@@ -29,6 +30,7 @@ from tui.design import CHANGED, plural
 from tui.screens.base import EXPECTED_ERRORS, BaseScreen, format_error
 from tui.screens.looking import Looked, look_at
 from tui.screens.start_words import forecast_lines, model_words, problems_words, unfinished_words
+from tui.screens.steering import ACTIVE
 from tui.widgets.ask_dialog import Answer, Ask
 from tui.widgets.model_list import ModelList
 from tui.widgets.panel import Panel
@@ -57,7 +59,7 @@ class StartScreen(BaseScreen):
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "start", "Start, continue"),
-        Binding("ctrl+s", "start", "Start", show=False, priority=True),
+        Binding("ctrl+s", "start", "Start, continue", priority=True),
         Binding("n", "another", "Begin another"),
         Binding("g", "pick", "Browse"),
         Binding("f", "measure", "Measure"),
@@ -66,7 +68,7 @@ class StartScreen(BaseScreen):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._latest: RoundInfo | None = None
-        self._running = False
+        self._round_runs = False
         self._another = False
         self._looked: Looked | None = None
         self._timer: Timer | None = None
@@ -147,10 +149,10 @@ class StartScreen(BaseScreen):
         return latest, running, round_process.failure(home), stored, said
 
     def show(self, data: Any) -> None:
-        self._latest, self._running, self._failure, self._stored, night = data
+        self._latest, self._round_runs, self._failure, self._stored, night = data
         self.query_one("#night", Plain).update(night[:1].upper() + night[1:])
         self.query_one("#night", Plain).display = bool(night)
-        first = self._latest is None and not self._running
+        first = self._latest is None and not self._round_runs
         if first and self.focused in (None, self.query_one("#models")) and not self._failure and self._looked is None:
             self.query_one("#start").focus()
         self._show_presets()
@@ -177,16 +179,18 @@ class StartScreen(BaseScreen):
 
     def _draw(self) -> None:
         """Draw what follows from the state of the home and from what was looked at."""
-        self.set_class(self._continues or self._running, "-unfinished")
-        if (self._continues or self._running) and not (self.focused and self.focused.region):
+        self.set_class(self._continues or self._round_runs, "-unfinished")
+        if (self._continues or self._round_runs) and not (self.focused and self.focused.region):
             self.query_one("#start").focus()
-        if self._latest is not None and (self._continues or self._running):
+        if self._latest is not None and (self._continues or self._round_runs):
             self.query_one("#unfinished", Panel).set_heading(
-                f"Round {self._latest.id} is {'running' if self._running else 'not finished'}"
+                f"Round {self._latest.id} is {'running' if self._round_runs else 'not finished'}"
             )
-            self.query_one("#unfinished-words", Plain).update(unfinished_words(self._latest, self._stored))
+            self.query_one("#unfinished-words", Plain).update(
+                unfinished_words(self._latest, self._stored, running=self._round_runs)
+            )
         self.query_one("#unfinished", Panel).set_keys(
-            "2 shows it" if self._running else "s continues   n begins another"
+            "2 shows it" if self._round_runs else "s continues   n begins another"
         )
         self._draw_button()
         self.refresh_bindings()
@@ -194,15 +198,16 @@ class StartScreen(BaseScreen):
         names = ", ".join(FIELDS[name].about.label.lower() for name in list(changes)[:4])
         more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
         said = f"{CHANGED} {plural(len(changes), 'setting')} changed: {names}{more}; 9 shows them"
-        self.query_one("#changes", Plain).update(
-            said if changes else "All settings are those of the preset; 9 changes them."
-        )
+        unchanged = "All settings are those of the preset; 9 changes them."
+        if dataclasses.replace(self.app_state.choices, theme="") == FIRST:
+            said = f"{CHANGED} A first round of minutes: 16 problems, one sample per judged problem; 9 changes this."
+        self.query_one("#changes", Plain).update(said if changes else unchanged)
         self.set_status(*self._state(), is_error=bool(self._failure))
 
     def _draw_button(self) -> None:
         button, ready = self.query_one("#start", Button), self.query_one("#ready", Plain)
         fault = self._looked.fault if self._looked else "looking at the choices ..."
-        if self._running:
+        if self._round_runs:
             button.label, button.disabled = "Show the round", False
             ready.update("")
             return
@@ -220,7 +225,7 @@ class StartScreen(BaseScreen):
         ready.set_class(bool(self._looked and fault) and not self._continues, "-bad")
 
     def _state(self) -> tuple[str]:
-        if self._running:
+        if self._round_runs:
             return (f"Round {self._latest.id if self._latest else 1} is running. Press 2 to see it.",)
         if self._failure:
             return (f"The last round ended early: {self._failure}; then press s to try again",)
@@ -326,6 +331,7 @@ class StartScreen(BaseScreen):
     @on(Select.Changed, "#from")
     def _from_changed(self, event: Select.Changed) -> None:
         self._choose(from_base=event.value == "base")
+        self._look()
 
     @on(Select.Changed, "#preset")
     def _preset_changed(self, event: Select.Changed) -> None:
@@ -357,7 +363,7 @@ class StartScreen(BaseScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Return whether a key acts now: another round is begun only if one is not finished."""
         if action == "another":
-            return self._continues and not self._running
+            return self._continues and not self._round_runs
         return super().check_action(action, parameters)
 
     def action_another(self) -> None:
@@ -375,9 +381,8 @@ class StartScreen(BaseScreen):
         self.app.push_screen(Ask("Begin another round?", text, [Answer("n", "Begin another", "another")]), answered)
 
     def action_start(self) -> None:
-        if round_process.running(self.app_state.home):
-            self.app.switch_mode("round")
-            self.app.call_later(lambda: self.app.screen.notify("A round is already running; this is it."))
+        if self.app_state.round_is_active:
+            self._show_round(ACTIVE)
             return
         if self._continues:
             self._begin()
@@ -399,19 +404,22 @@ class StartScreen(BaseScreen):
         def start(store: Store) -> str:
             latest = store.latest_round()
             if continues:
-                round_process.start(self.app_state.home, [])
-                return f"Round {latest.id if latest else ''} continues as it was started; x stops it, p holds it."
+                said = f"Round {latest.id if latest else ''} continues as it was started; x stops it, p holds it."
+                return said if self.app_state.start_round([]) else ACTIVE
             seed = latest.seed + 1 if latest else 0
             arguments = run_arguments(self.app_state.home, self.app_state.choices, seed, new=another)
-            round_process.start(self.app_state.home, arguments)
-            return f"Round {latest.id + 1 if latest else 1} has begun; x stops it, p holds it."
+            said = f"Round {latest.id + 1 if latest else 1} has begun; x stops it, p holds it."
+            return said if self.app_state.start_round(arguments) else ACTIVE
 
         def started(said: str) -> None:
             self._another = self.app_state.touched = False
-            self.app.switch_mode("round")
-            self.app.call_later(lambda: self.app.screen.notify(said))
+            self._show_round(said)
 
         self.run_with_store(start, started)
+
+    def _show_round(self, said: str) -> None:
+        self.app.switch_mode("round")
+        self.app.call_later(lambda: self.app.screen.notify(said))
 
     def action_measure(self) -> None:
         if self._measuring:

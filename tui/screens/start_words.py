@@ -83,16 +83,21 @@ def _short_forecast(looked: Looked, choices: Choices) -> Content:
     return plain(f"about {duration(seconds)}{known}, done by {clock(seconds)}{memory}, disk {gib(DISK_NEEDED_BYTES)}")
 
 
-def unfinished_words(latest: RoundInfo, progress: Sequence[Mapping[str, Any]]) -> Content:
+def unfinished_words(latest: RoundInfo, progress: Sequence[Mapping[str, Any]], *, running: bool) -> Content:
     """Return what the unfinished round was started with; the fields for another one do not count for it."""
     request = latest.request
     begun = [row for row in progress if row["done"] and row["done"] < row["total"]]
-    at = f", stopped at {begun[0]['stage']}, {begun[0]['done']:,} of {begun[0]['total']:,}" if begun else ""
+    at = (
+        f", {'now' if running else 'stopped'} at {begun[0]['stage']}, {begun[0]['done']:,} of {begun[0]['total']:,}"
+        if begun
+        else ""
+    )
     problems = shown(str(request.get("problems") or "starter pack"), lines=False)
     limit = f", at most {request['limit']:,}" if request.get("limit") else ""
     lines = [
         plain(f"begun {day(latest.created_at_utc)} UTC{at}"),
         plain(f"model {model_name(latest.model_path.name)} · preset {latest.settings.preset} · {problems}{limit}"),
-        plain("It continues as it was started: what is chosen for a new round does not change it.", MUTED),
     ]
+    if not running:
+        lines.append(plain("It continues as it was started: what is chosen for a new round does not change it.", MUTED))
     return Content("\n").join(lines)

@@ -13,6 +13,7 @@ from tui.screens.base import BaseScreen
 from tui.widgets.ask_dialog import Answer, Ask
 
 STOP = Answer("x", "Stop the round", "stop")
+ACTIVE = "The round is already running or starting."
 _KEPT = (
     "Everything that is stored is kept: programs, results and the last checkpoint of training. The next start "
     "continues from there."
@@ -51,19 +52,19 @@ class SteersRound(BaseScreen):
 
     def action_start(self) -> None:
         """Continue the unfinished round, or start one like the last; what a new kind of round needs is asked on 1."""
-        if round_process.running(self.app_state.home) is not None:
-            self.notify("The round is already running.")
+        if self.app_state.round_is_active:
+            self.notify(ACTIVE)
             return
 
         def start(store: Store) -> str:
             latest = store.latest_round()
             if latest is not None and latest.state == "running":
-                round_process.start(self.app_state.home, [])
-                return f"Round {latest.id} continues."
+                return f"Round {latest.id} continues." if self.app_state.start_round([]) else ACTIVE
             arguments = same_again(latest) if latest is not None and not self.app_state.touched else None
             if latest is None or arguments is None:
                 return ""
-            round_process.start(self.app_state.home, arguments)
+            if not self.app_state.start_round(arguments):
+                return ACTIVE
             return (
                 f"Round {latest.id + 1} begins with the model, the problems and the preset of round {latest.id}. "
                 "x stops it, p holds it."

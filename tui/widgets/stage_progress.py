@@ -87,6 +87,8 @@ class StageList(Widget):
     def show(self, rows: Sequence[Mapping[str, Any]], state: str, notes: Mapping[str, str]) -> None:
         """Show the rows of `store.reports.progress`; `notes` holds a few words for stages that have not begun."""
         for row in rows:
+            if state != "running":
+                self.rates[row["stage"]] = Rate()  # time in which nothing is done does not count
             self.rates[row["stage"]].add(row["done"])
         over = state == "done"
         self._items = [self._item(row, state, "" if over else notes.get(row["stage"], ""), over) for row in rows]
