@@ -41,6 +41,8 @@ class AppState:
         """What the next round is made from; the next round starts with it."""
         self.touched = False
         """Whether the user chose anything for the next round since the screens opened or a round was started."""
+        self.shown_round: int | None = None
+        """The round that the screens of problems, pairs, training and evaluation show; None means the latest one."""
         self.adapter_id: int | None = None
         """The adapter for the playground; None means the latest accepted one."""
         self.decided: tuple[int, str] | None = None
@@ -86,6 +88,7 @@ class AppState:
             if self.round_is_active:
                 return False
             self._started = round_process.start(self.home, arguments)
+            self.shown_round = None
             return True
 
     @contextmanager

@@ -250,6 +250,12 @@ class Store:
         round_id = self.value("select max(id) from rounds")
         return self.round(round_id) if round_id else None
 
+    def neighbour_round(self, round_id: int, by: int) -> int | None:
+        """Return the id of the round before (`by` -1) or after (1) this one, or None if there is none."""
+        sql = "select max(id) from rounds where id < ?" if by < 0 else "select min(id) from rounds where id > ?"
+        found: int | None = self.value(sql, round_id)
+        return found
+
     def wanted_round(self, round_id: int | None, *, hint: str = "start one with: conself run") -> RoundInfo:
         """Return the round of this number, or the latest one for None. Raises ConselfError if there is none."""
         found = self.latest_round() if round_id is None else self.round(round_id)

@@ -388,6 +388,35 @@ async def test_the_first_screen_shows_what_came_of_the_night(empty_app: ConselfA
 
 
 @pytest.mark.screen
+async def test_what_an_earlier_round_made_is_shown_after_the_next_one_has_begun(app: ConselfApp) -> None:
+    with app.app_state.reading() as store:
+        first = store.round(1)
+        store.start_round(
+            seed=1,
+            settings=first.settings,
+            model_path=first.model_path,
+            model_sha256=first.model_sha256,
+            template_hash="",
+            base_adapter_id=None,
+            versions={},
+            request=first.request,
+            problems=store.round_problems(1),
+        )
+    async with app.run_test(size=SIZE) as pilot:
+        for key in "3456":
+            await press(pilot, key)
+            assert "The key , shows the round before." in text_of(app, "#message"), key
+        await press(pilot, "comma")
+        assert "Adapter 1 is kept" in text_of(app) and "! round 1" in text_of(app)
+        await press(pilot, "3")
+        assert "1 problem, 3 pairs" in text_of(app) and "! round 1" in text_of(app)
+        await press(pilot, "comma")
+        assert "no earlier round" in toasts_of(app)
+        await press(pilot, "full_stop", "full_stop")
+        assert "This is the latest round" in toasts_of(app) and "! round 1" not in text_of(app)
+
+
+@pytest.mark.screen
 async def test_a_resized_terminal_keeps_every_screen(app: ConselfApp) -> None:
     async with app.run_test(size=(200, 60)) as pilot:
         for key in "23456789":

@@ -10,6 +10,7 @@ import pytest
 from textual.widgets import Button, Input, Select
 from textual.widgets._footer import FooterKey
 
+from conself_local.home import Home
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model_file import load_model_file
 from conself_local.round import forecast
@@ -78,7 +79,12 @@ async def test_two_keys_start_one_round(
     app: ConselfApp, started: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prevent a regression: until the first round had taken the lock, a second key started another one."""
-    monkeypatch.setattr(round_process, "start", lambda home, arguments: started.append(arguments) or os.getpid())
+
+    def start(home: Home, arguments: list[str]) -> int:
+        started.append(arguments)
+        return os.getpid()
+
+    monkeypatch.setattr(round_process, "start", start)
     async with app.run_test(size=SIZE) as pilot:
         await settle(pilot)
         await pilot.press("s", "s")

@@ -31,6 +31,7 @@ from tui.design import (
     signed,
 )
 from tui.screens.deciding import STATES, DecidesAdapters
+from tui.screens.rounds import ShowsRound
 from tui.widgets.big_table import BigTable, Cells, Column
 from tui.widgets.diff_view import DiffView
 from tui.widgets.interval import Difference, Interval
@@ -46,8 +47,8 @@ _MEANS = {
 _SIGN_OF_STATE = {"accepted": IN_USE, "rejected": LEFT_OUT, "candidate": NOT_BEGUN}
 
 
-class EvaluationScreen(DecidesAdapters):
-    """The screen of the latest round's evaluation; keys keep its adapter or put it aside."""
+class EvaluationScreen(ShowsRound, DecidesAdapters):
+    """The screen of a round's evaluation; keys keep its adapter or put it aside."""
 
     NAME = "evaluation"
     AUTO_FOCUS = "#gained"
@@ -67,7 +68,7 @@ class EvaluationScreen(DecidesAdapters):
 
     @property
     def adapter(self) -> int | None:
-        """The adapter of the latest round."""
+        """The adapter of the round that is shown."""
         return self._report["adapter"]["id"] if self._report and self._report["adapter"] else None
 
     def compose_body(self) -> ComposeResult:
@@ -84,15 +85,15 @@ class EvaluationScreen(DecidesAdapters):
             yield DiffView()
 
     def load(self, store: Store) -> Any:
-        latest = store.latest_round()
-        return round_report(store, latest.id) if latest else None
+        shown = self.shown_round(store)
+        return round_report(store, shown.id) if shown else None
 
     def show(self, data: Any) -> None:
         self._report = data
         judged = bool(data and data["evaluations"])
         self.set_class(not judged, "-nothing")
         if not judged:
-            self.set_status(self._nothing(data))
+            self.set_status(f"{self._nothing(data)}{self.hint_of_earlier}")
             return
         self.query_one("#words", Plain).update(_words(data))
         self.query_one(Interval).show([_difference(name, r) for name, r in data["evaluations"].items()])

@@ -32,6 +32,7 @@ EVERYWHERE = (
     ("e, i, n, Delete", "export, import (or go into the field), rename, delete (asks) or take back a setting"),
     ("/, o, v, m, [ ]", "filter, order, next group, measure or more, other texts"),
     ("← →", "change what the cursor is on: the cut, the input"),
+    (", .", "the round before, the round after: problems, pairs, training and evaluation"),
     ("w, c", "all notices, next chart"),
     ("Ctrl+S, Ctrl+R", "start, keep or send what the fields hold; run both programs"),
     ("r, t, ?", "read again, change the theme, this help"),

@@ -14,7 +14,7 @@ from conself_local.round.views import pair_rows
 from conself_local.store.store import Store
 from tui.app_state import AppState
 from tui.design import DONE, GOOD, LEFT_OUT, MUTED
-from tui.screens.base import BaseScreen
+from tui.screens.rounds import ShowsRound
 from tui.widgets.big_table import BigTable, Cells, Column
 from tui.widgets.diff_view import DiffView
 from tui.widgets.panel import Panel
@@ -23,8 +23,8 @@ from tui.widgets.plain import Plain
 _DRAW_DELAY_S = 0.08
 
 
-class PairsScreen(BaseScreen):
-    """The screen of the latest round's pairs; a key leaves a pair out of training."""
+class PairsScreen(ShowsRound):
+    """The screen of a round's pairs; a key leaves a pair out of training."""
 
     NAME = "pairs"
     AUTO_FOCUS = "#pairs"
@@ -55,8 +55,8 @@ class PairsScreen(BaseScreen):
                 yield Plain("", id="why")
 
     def load(self, store: Store) -> Any:
-        latest = store.latest_round()
-        return pair_rows(store, latest.id) if latest else None
+        shown = self.shown_round(store)
+        return pair_rows(store, shown.id) if shown else None
 
     def show(self, data: Any) -> None:
         rows = data or []
@@ -68,7 +68,7 @@ class PairsScreen(BaseScreen):
         left_out = sum(row["excluded"] for row in rows)
         self.query_one("#list", Panel).set_heading(f"Pairs  {len(rows) - left_out:,} to train · {left_out:,} left out")
         empty = "No pairs yet. They are built after the programs are scored: press 2 to see how far the round is."
-        self.set_status("" if rows else empty)
+        self.set_status("" if rows else f"{empty}{self.hint_of_earlier}")
 
     def _show_pair(self, row: dict[str, Any]) -> None:
         self.query_one("#why", Plain).update(f"Why: {row['why']}.")

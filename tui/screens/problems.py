@@ -18,8 +18,8 @@ from conself_local.settings import Settings
 from conself_local.store.reports import entropy_histogram
 from conself_local.store.store import Store
 from tui.design import ACTIVE, LEFT_OUT, MUTED, SIGN_OF_CLASS, STYLE_OF_SIGN, plain, plural, rough_percent, signed
-from tui.screens.base import BaseScreen
 from tui.screens.problem import ProblemScreen
+from tui.screens.rounds import ShowsRound
 from tui.widgets.big_table import BigTable, Cells, Column
 from tui.widgets.histogram import Histogram
 from tui.widgets.panel import Panel
@@ -39,8 +39,8 @@ _OFF = 1.02
 """A cut above every normalised entropy, one step above 1; it selects every informative problem."""
 
 
-class ProblemsScreen(BaseScreen):
-    """The screen of the latest round's problems, one row per problem, with a cut to try."""
+class ProblemsScreen(ShowsRound):
+    """The screen of a round's problems, one row per problem, with a cut to try."""
 
     NAME = "problems"
     AUTO_FOCUS = "#table"
@@ -62,6 +62,7 @@ class ProblemsScreen(BaseScreen):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self._round_id = 0
         self._rows: list[ProblemRow] = []
         self._settings = Settings()
         self._selection = Selection((), self._settings.selection.max_crash_rate)
@@ -90,19 +91,20 @@ class ProblemsScreen(BaseScreen):
             yield Plain("", id="reason")
 
     def load(self, store: Store) -> Any:
-        latest = store.latest_round()
-        if latest is None:
+        shown = self.shown_round(store)
+        if shown is None:
             return None
-        rows = problem_rows(store, latest.id)
+        rows = problem_rows(store, shown.id)
         bins = entropy_histogram([row.entropy_bits for row in rows if row.score])
-        return rows, latest.settings, Selection(rows, latest.settings.selection.max_crash_rate), bins
+        return shown, rows, Selection(rows, shown.settings.selection.max_crash_rate), bins
 
     def show(self, data: Any) -> None:
         self.query_one("#both").display = self.query_one("#why").display = data is not None
         if data is None:
             self.set_status("No round yet, so there are no problems to show. Press 1 to start one.")
             return
-        self._rows, self._settings, self._selection, bins = data
+        shown, self._rows, self._selection, bins = data
+        self._round_id, self._settings = shown.id, shown.settings
         if self._cut is None:
             of_round = self._settings.selection.entropy_threshold
             self._cut = _OFF if of_round is None else of_round
@@ -112,7 +114,11 @@ class ProblemsScreen(BaseScreen):
         histogram = self.query_one(Histogram)
         histogram.show(bins)
         self.set_class(not scored, "-unscored")
-        self.set_status("" if scored else "No problem has been scored yet. Press 2 to see how far the round is.")
+        self.set_status(
+            ""
+            if scored
+            else f"No problem has been scored yet. Press 2 to see how far the round is.{self.hint_of_earlier}"
+        )
 
     def _arrange(self) -> None:
         wanted = self.query_one("#filter", Input).value.strip().lower()
@@ -196,9 +202,7 @@ class ProblemsScreen(BaseScreen):
 
     @on(BigTable.Chosen, "#table")
     def _open(self, event: BigTable.Chosen) -> None:
-        latest = self.app_state.latest_round()
-        if latest is not None:
-            self.app.push_screen(ProblemScreen(self.app_state, latest, event.row.id))
+        self.app.push_screen(ProblemScreen(self.app_state, self._round_id, event.row.id))
 
 
 def _format(cut: float) -> str:

@@ -18,6 +18,7 @@ from conself_local.store.store import Store
 from conself_local.training.diagnostics import DISPLACED_NATS, displaced_by
 from tui.app_state import AppState
 from tui.design import LEFT_OUT, clock, duration
+from tui.screens.rounds import ShowsRound
 from tui.screens.steering import SteersRound
 from tui.widgets.curve import Curve, Limit
 from tui.widgets.panel import Panel
@@ -28,8 +29,8 @@ CHARTS = ("loss", "chosen", "margin", "accuracy")
 _COLUMNS = {"loss": "loss", "chosen": "chosen_logp_shift", "margin": "margin", "accuracy": "reward_accuracy"}
 
 
-class TrainingScreen(SteersRound):
-    """The screen of the latest round's training."""
+class TrainingScreen(ShowsRound, SteersRound):
+    """The screen of a round's training."""
 
     NAME = "training"
     REFRESH = 2.0
@@ -67,13 +68,13 @@ class TrainingScreen(SteersRound):
             yield Sparkline([], id="accuracy-line")
 
     def load(self, store: Store) -> Any:
-        latest = store.latest_round()
-        if latest is None:
+        shown = self.shown_round(store)
+        if shown is None:
             return [], None, None
         return (
-            training_steps(store, latest.id),
-            store.stage_summary(latest.id, "train"),
-            latest.settings.training.max_displacement,
+            training_steps(store, shown.id),
+            store.stage_summary(shown.id, "train"),
+            shown.settings.training.max_displacement,
         )
 
     def show(self, data: Any) -> None:
@@ -98,7 +99,8 @@ class TrainingScreen(SteersRound):
         """Return what stands here before there is a step."""
         if summary:
             return f"{LEFT_OUT} {summary}. 4 shows the pairs."
-        return "No training step yet. Training comes after the pairs: press 2 to see how far the round is."
+        hint = "press 2 to see how far the round is."
+        return f"No training step yet. Training comes after the pairs: {hint}{self.hint_of_earlier}"
 
     def _show_whole(self, steps: list[dict[str, Any]], summary: str | None) -> None:
         last = steps[-1]
