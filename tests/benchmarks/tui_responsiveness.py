@@ -3,8 +3,8 @@
     python -m tests.benchmarks.tui_responsiveness [--folder DIR] [--without-round]
 
 Meanwhile a real round samples, and another process writes to the same store as a round does. It prints the median and
-the 95th percentile for each screen, in milliseconds; the waits of the test driver are included. The store is made once
-in `--folder` and used again.
+the 95th percentile for each screen, in milliseconds. A key is sent as the terminal's driver sends it, and timed until
+every widget has handled it and the screen is drawn. The store is made once in `--folder` and used again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+from textual import events
+from textual.pilot import Pilot
 
 from conself_local.home import Home
 from conself_local.problems.problem import Problem
@@ -37,6 +39,9 @@ KEYS = {
     "pairs": ["down", "down", "up", "pagedown"],
 }
 PRESSES = 120
+_INSERT_SAMPLE = """insert into samples (id, round_id, problem_id, observation, number, prompt_id, program_id, text,
+    token_ids, finish, mean_nll, mean_entropy_bits, seed)
+    values (?, 1, ?, ?, ?, 'p', ?, 'text', '[1,2,3]', 'fence', 0.5, 0.5, 0)"""
 
 
 def main() -> None:
@@ -55,7 +60,7 @@ def main() -> None:
         beside = Home(Path(temporary) / "beside")
         writer = multiprocessing.get_context("spawn").Process(target=_write, args=(home.path,), daemon=True)
         if not options.without_round:
-            round_process.start(beside, [])
+            round_process.start(beside, ["--set", "sampling.prompt=plain"])  # so it samples programs at once
             _wait_for_samples(beside)
             writer.start()
         try:
@@ -82,10 +87,7 @@ def _write(folder: Path) -> None:
             id, program = f"made/{n % PROBLEMS:05d}", f"{n % PROBLEMS}-0"
             row = f"1/{id}/9/{time.time_ns()}"
             with store.transaction():
-                store.db.execute(
-                    "insert into samples values (?, 1, ?, 0, 9, 'p', ?, 'text', '[1,2,3]', 'fence', 0.5, 0.5, 0, null)",
-                    [row, id, program],
-                )
+                store.db.execute(_INSERT_SAMPLE, [row, id, 0, 9, program])
             time.sleep(0.2)
 
 
@@ -118,22 +120,27 @@ def _fill(store: Store) -> None:
             rows = [(f"{i}-{n}", id, f"def f(n):\n    return n * {n}\n") for n in range(SAMPLES)]
             db.conn.executemany("insert into programs values (?, ?, ?)", rows)
             db.conn.executemany(
-                "insert into samples values (?, 1, ?, ?, ?, 'p', ?, 'text', '[1,2,3]', 'fence', 0.5, 0.5, 0, null)",
+                _INSERT_SAMPLE,
                 [(f"1/{id}/{n // 5}/{n % 5}", id, n // 5, n % 5, f"{i}-{n}") for n in range(SAMPLES)],
             )
             db.conn.executemany(
-                "insert into executions values (?, ?, 'b', 'ok', '', 1, 1, 0.1, 0.1)",
+                """insert into executions (program_id, limits, behaviour_id, load_status, load_detail, compiled,
+                deterministic, wall_s, cpu_s) values (?, ?, 'b', 'ok', '', 1, 1, 0.1, 0.1)""",
                 [(f"{i}-{n}", key) for n in range(SAMPLES)],
             )
             entropy = draw.choice([None, 0.0, draw.uniform(0, 3.9)])
             db.execute(
-                "insert into metrics values (1, ?, 15, 0, 12, 3, 0.5, ?, ?, null, 0.5, 0.5, ?, 3)",
+                """insert into metrics (round_id, problem_id, samples, without_program, valid, clusters, largest_share,
+                crash_rate, entropy_bits, mean_nll, mean_entropy_bits, selected, pairs)
+                values (1, ?, 15, 0, 12, 3, 0.5, ?, ?, 0.5, 0.5, ?, 3)""",
                 [id, draw.random(), entropy, i % 7 == 0],
             )
             if i % 10 == 0:
                 chosen, rejected = f"1/{id}/0/0", f"1/{id}/0/1"
                 db.execute(
-                    "insert into pairs values (?, 1, ?, ?, ?, ?, 'p', 0.8, 0)", [f"pair-{i}", id, i, chosen, rejected]
+                    """insert into pairs (id, round_id, problem_id, position, chosen_id, rejected_id, prompt_id, weight)
+                    values (?, 1, ?, ?, ?, ?, 'p', 0.8)""",
+                    [f"pair-{i}", id, i, chosen, rejected],
                 )
     store.finish_round(round_.id)
 
@@ -151,8 +158,7 @@ async def _measure(home: Home) -> None:
                 for n in range(PRESSES):
                     await asyncio.sleep(0.05)  # time between keys, in which the app reloads too
                     started = time.perf_counter()
-                    await pilot.press(keys[n % len(keys)])
-                    await _wait_until_drawn(app)
+                    await _press(app, pilot, keys[n % len(keys)])
                     times.append(1000 * (time.perf_counter() - started))
                 median, high = np.percentile(times, [50, 95])
                 print(
@@ -160,9 +166,13 @@ async def _measure(home: Home) -> None:
                 )
 
 
-async def _wait_until_drawn(app: ConselfApp) -> None:
-    """Wait until every widget has handled the key and the screen has been drawn after it."""
-    drawn = asyncio.Event()
+async def _press(app: ConselfApp, pilot: Pilot[None], key: str) -> None:
+    """Send a key, and wait until the app and every widget have handled it and the screen has been drawn."""
+    sent, drawn = asyncio.Event(), asyncio.Event()
+    app.post_message(events.Key(key, None))
+    app.call_later(sent.set)
+    await sent.wait()
+    await pilot.pause(0)  # lets every widget handle what it was sent
     app.screen.call_after_refresh(drawn.set)
     await drawn.wait()
 
