@@ -24,8 +24,10 @@ class Histogram(Widget):
 
     def show(self, bins: list[dict[str, Any]]) -> None:
         """Draw the bins that `store/reports.entropy_histogram` returns; the longest bar fills the width."""
-        self._bins = bins
-        self.refresh(layout=True)
+        if bins != self._bins:
+            is_as_high = len(bins) == len(self._bins)
+            self._bins = bins
+            self.refresh(layout=not is_as_high)
 
     def render(self) -> Content:
         """Return one line per bin, none longer than the widget is wide."""

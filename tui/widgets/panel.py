@@ -27,6 +27,7 @@ class Panel(Vertical):
         super().__init__(*children, id=id, classes=classes)
         self._heading: str | Content = heading
         self._aside: str | Content = ""
+        self._drawn = self._keys = Content("")
         self.set_heading(heading)
         self.set_keys(keys)
 
@@ -42,11 +43,16 @@ class Panel(Vertical):
 
     def set_keys(self, keys: str | Content) -> None:
         """Show keys or a result at the right of the lower border."""
-        self.border_subtitle = _safe(keys)
+        if (safe := _safe(keys)) != self._keys or safe.spans != self._keys.spans:
+            self._keys = safe
+            self.border_subtitle = safe
 
     def _draw(self) -> None:
         parts = [_safe(part) for part in (self._heading, self._aside) if part]
-        self.border_title = Content(" ── ").join(parts) if parts else Content("")
+        drawn = Content(" ── ").join(parts) if parts else Content("")
+        if drawn != self._drawn or drawn.spans != self._drawn.spans:  # a new title draws the whole panel again
+            self._drawn = drawn
+            self.border_title = drawn
 
 
 def _safe(text: str | Content) -> Content:

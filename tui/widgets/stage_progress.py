@@ -90,9 +90,9 @@ class StageList(Widget):
             if state != "running":
                 self.rates[row["stage"]] = Rate()  # time in which nothing is done does not count
             self.rates[row["stage"]].add(row["done"])
-        over = state == "done"
+        over, lines = state == "done", len(self._lines(self.size.width))
         self._items = [self._item(row, state, "" if over else notes.get(row["stage"], ""), over) for row in rows]
-        self.refresh(layout=True)
+        self.refresh(layout=len(self._lines(self.size.width)) != lines)
 
     def _item(self, row: Mapping[str, Any], state: str, note: str, over: bool) -> Content:
         stage, done, total = row["stage"], row["done"], row["total"]
