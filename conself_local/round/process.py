@@ -50,10 +50,10 @@ def start(home: Home, arguments: list[str], options: Sequence[str] = ()) -> int:
 
 
 def is_starting(home: Home, pid: int) -> bool:
-    """Return whether a process that `start` started lives and has not yet taken the lock of the home."""
+    """Return whether the process that `start` started last has neither taken the lock of the home nor failed yet."""
     with contextlib.suppress(psutil.Error):  # it has ended
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and running(home) != pid
+        is_alive = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return is_alive and running(home) != pid and not failure(home)
     return False
 
 

@@ -185,7 +185,7 @@ def score_problems(store: Store, round_: RoundInfo, on_event: OnEvent) -> None:
         changed = "update metrics set normalised = ?, selected = ? where round_id = ? and problem_id = ?"
         for id, value in normalised.items():
             store.db.execute(changed, [value, id in selected, round_.id, id])
-    summary = f"{len(normalised)} of {len(ids)} problems are informative, {len(selected)} learnable"
+    summary = f"{len(normalised)} of {len(ids)} problems are informative, {len(selected)} are learnable"
     if pooled := count_pooled(store, round_):
         summary += f"; {pooled} samples of earlier rounds vote too"
     store.finish_stage(round_.id, "score", summary)
@@ -329,6 +329,6 @@ def build_round_pairs(store: Store, round_: RoundInfo, on_event: OnEvent) -> Non
                 store.db.table("pairs").insert(pair | round_columns)
                 position += 1
     problems = int(store.value("select count(distinct problem_id) from pairs where round_id = ?", round_.id))
-    summary = f"pairs: {position}, from problems: {problems}"
+    summary = f"{position} pairs from {problems} problems"
     store.finish_stage(round_.id, "pair", summary)
     on_event(StageDone("pair", summary))
