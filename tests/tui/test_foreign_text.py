@@ -72,10 +72,9 @@ def _drive(home: Path, keys: list[str], environment: dict[str, str]) -> bytes:
     try:
         for key in ["", *keys]:
             os.write(terminal, key.encode())
-            deadline = time.monotonic() + (4 if not key else 1.5)
-            while time.monotonic() < deadline:
-                if select.select([terminal], [], [], 0.1)[0]:
-                    received += os.read(terminal, 65536)
+            deadline, quiet = time.monotonic() + (4 if not key else 1.5), 4 if not key else 0.5
+            while time.monotonic() < deadline and select.select([terminal], [], [], quiet)[0]:
+                received += os.read(terminal, 65536)
     except OSError:
         received += b"THE SCREENS ENDED"
     finally:
