@@ -74,10 +74,13 @@ class AppState:
 
     @property
     def round_is_active(self) -> bool:
-        """Whether a round runs, or was started from here and has not yet taken the lock of the home."""
-        return round_process.running(self.home) is not None or (
-            self._started is not None and round_process.is_starting(self.home, self._started)
-        )
+        """Whether a round runs or is starting."""
+        return round_process.running(self.home) is not None or self.round_is_starting
+
+    @property
+    def round_is_starting(self) -> bool:
+        """Whether a round was started from here that has not yet taken the lock of the home."""
+        return self._started is not None and round_process.is_starting(self.home, self._started)
 
     def start_round(self, arguments: list[str]) -> bool:
         """Start a round, or continue the unfinished one; return False if one is active, so two keys start one round.

@@ -6,6 +6,7 @@ screen and what to do next; what a key did is a toast. What a screen shows is up
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 import time
 from collections.abc import Callable
@@ -172,10 +173,15 @@ class BaseScreen(Screen[None]):
     def _load_home(self) -> None:
         try:
             with self.app_state.reading() as store:
-                seen = overview(store, self.app_state.home)
+                seen = self._look_over(store)
         except EXPECTED_ERRORS:
             return  # the screen's own load says what is wrong
         self.app.call_from_thread(self._show_home, seen)
+
+    def _look_over(self, store: Store) -> Overview:
+        """Return the state of the home; a round that was started from here counts before it has the home's lock."""
+        seen = overview(store, self.app_state.home)
+        return dataclasses.replace(seen, state="starting") if self.app_state.round_is_starting else seen
 
     @work(thread=True, group="load")
     def _load(self) -> None:
@@ -183,7 +189,7 @@ class BaseScreen(Screen[None]):
         try:
             self._version = self.app_state.version()
             with self.app_state.reading() as store:
-                seen = overview(store, self.app_state.home)
+                seen = self._look_over(store)
                 data = self.load(store)
             self._next_load = time.monotonic() + _PAUSE_FACTOR * (time.monotonic() - started)
         except EXPECTED_ERRORS as error:

@@ -199,7 +199,7 @@ class StartScreen(BaseScreen):
         more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
         said = f"{CHANGED} {plural(len(changes), 'setting')} changed: {names}{more}; 9 shows them"
         unchanged = "All settings are those of the preset; 9 changes them."
-        if dataclasses.replace(self.app_state.choices, theme="") == FIRST:
+        if dataclasses.replace(self.app_state.choices, theme="", model="", problems="") == FIRST:
             said = f"{CHANGED} A first round of minutes: 16 problems, one sample per judged problem; 9 changes this."
         self.query_one("#changes", Plain).update(said if changes else unchanged)
         self.set_status(*self._state(), is_error=bool(self._failure))
