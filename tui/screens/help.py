@@ -10,7 +10,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Input
@@ -18,6 +18,7 @@ from textual.widgets import Input
 from conself_local.foreign_text import shown
 from tui.design import ACTIVE, MUTED
 from tui.screens.base import BaseScreen
+from tui.widgets.dialog import dialog_box
 from tui.widgets.plain import Plain, title
 
 EVERYWHERE = (
@@ -125,9 +126,7 @@ class HelpScreen(ModalScreen[None]):
         self._all = self._present is None
 
     def compose(self) -> ComposeResult:
-        box = Vertical(classes="dialog -large")
-        box.border_subtitle = title("Tab turns   / finds   Esc closes")
-        with box:
+        with dialog_box(keys="Tab turns   / finds   Esc closes", large=True):
             yield Input(placeholder="find a word or a key in everything", id="find", compact=True)
             with VerticalScroll():
                 yield Plain("", id="help-text")

@@ -7,13 +7,14 @@ from typing import ClassVar
 from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 
 from conself_local.store.events import load_all_events
 from conself_local.store.store import Row
 from tui.app_state import AppState
 from tui.screens.base import EXPECTED_ERRORS, format_error
+from tui.widgets.dialog import dialog_box
 from tui.widgets.notice_list import notice_lines
 from tui.widgets.plain import Plain, title
 
@@ -31,10 +32,7 @@ class NoticesScreen(ModalScreen[None]):
         self._app_state = app_state
 
     def compose(self) -> ComposeResult:
-        box = Vertical(classes="dialog -large")
-        box.border_title = title("Notices of all rounds")
-        box.border_subtitle = title("! look   · to know   Esc closes")
-        with box, VerticalScroll():
+        with dialog_box("Notices of all rounds", "! look   · to know   Esc closes", large=True), VerticalScroll():
             yield Plain("reading ...", id="all-notices")
 
     def on_mount(self) -> None:

@@ -8,14 +8,14 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from tui.design import plain
-from tui.widgets.plain import Plain, title
+from tui.widgets.dialog import dialog_box
+from tui.widgets.plain import Plain
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,7 @@ class Ask(ModalScreen[str | None]):
         self._answers = answers
 
     def compose(self) -> ComposeResult:
-        box = Vertical(classes="dialog")
-        box.border_title = title(self._heading)
-        with box:
+        with dialog_box(self._heading):
             yield Plain(self._question)
             options = [Option(plain(f"Esc  {self._stay}"))]
             options += [Option(plain(f"{answer.key:<3}  {answer.text}"), id=answer.value) for answer in self._answers]
@@ -72,10 +70,7 @@ class AskLine(ModalScreen[str | None]):
         self._question, self._value = question, value
 
     def compose(self) -> ComposeResult:
-        box = Vertical(classes="dialog")
-        box.border_title = title(self._question)
-        box.border_subtitle = title("Enter takes it   Esc changes nothing")
-        with box:
+        with dialog_box(self._question, "Enter takes it   Esc changes nothing"):
             yield Input(self._value, compact=True)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

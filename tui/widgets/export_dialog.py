@@ -18,6 +18,7 @@ from conself_local.errors import ConselfError
 from conself_local.home import expand_user
 from conself_local.model_files.converted_weights import FORMATS, LOSSLESS_FORMATS, ORIGINAL
 from tui.design import BAD, DONE, FAILED, GOOD, signed
+from tui.widgets.dialog import dialog_box
 from tui.widgets.plain import Plain, PlainLabel, title
 
 FORMS: dict[ExportFormat, tuple[str, str]] = {
@@ -60,10 +61,7 @@ class ExportDialog(ModalScreen[ExportChoice | None]):
         self._adapter_name, self._folder = name, folder
 
     def compose(self) -> ComposeResult:
-        box = Vertical(classes="dialog")
-        box.border_title = title(f"Export {self._adapter_name}")
-        box.border_subtitle = title("Tab next field   Esc writes nothing")
-        with box:
+        with dialog_box(f"Export {self._adapter_name}", "Tab next field   Esc writes nothing"):
             yield PlainLabel("As", classes="label")
             yield Select(
                 [(title(what), form) for form, (what, _) in FORMS.items()],

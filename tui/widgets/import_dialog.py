@@ -9,14 +9,15 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Select
 
 from conself_local.errors import ConselfError
 from conself_local.home import expand_user
 from tui.design import BAD, FAILED, MUTED, NOT_BEGUN, signed
-from tui.widgets.plain import Plain, PlainLabel, title
+from tui.widgets.dialog import dialog_box
+from tui.widgets.plain import Plain, PlainLabel
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,7 @@ class ImportDialog(ModalScreen[ImportChoice | None]):
         self._model = model
 
     def compose(self) -> ComposeResult:
-        box = Vertical(classes="dialog")
-        box.border_title = title("Import an adapter")
-        box.border_subtitle = title("Tab next field   Esc imports nothing")
-        with box:
+        with dialog_box("Import an adapter", "Tab next field   Esc imports nothing"):
             yield PlainLabel("From: a GGUF LoRA file, a PEFT folder or an mlx-lm folder", classes="label")
             yield Input(placeholder="path", id="path", compact=True)
             yield PlainLabel("For the model (empty: the bundled one)", classes="label")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from conself_local.foreign_text import shown
-from tui.design import BAD, DONE, FAILED, GOOD, MUTED, NO_CHANGE, percent, points
+from tui.design import BAD, DONE, FAILED, GOOD, MUTED, percent, points, sign_of_interval
 from tui.widgets.plain import Plain
 
 
@@ -25,8 +25,8 @@ class Difference:
 
     @property
     def sign(self) -> str:
-        """Better or worse only if the whole interval is on one side of 0."""
-        return DONE if self.low > 0 else FAILED if self.high < 0 else NO_CHANGE
+        """Whether it is surely better, surely worse, or may be chance."""
+        return sign_of_interval(self.low, self.high)
 
 
 _LEFT, _RIGHT = 46, 20
@@ -81,11 +81,11 @@ class Interval(Plain):
         axis[place(row.difference)] = "●"
         style = {DONE: GOOD, FAILED: BAD}.get(row.sign, "")
         both = f"{percent(row.base)} → {percent(row.adapter)}"
-        told = {DONE: "surely more", FAILED: "surely less"}.get(row.sign, "may be chance")
+        words = {DONE: "surely more", FAILED: "surely less"}.get(row.sign, "may be chance")
         if not wide:
             return Content.assemble(
                 f"{shown(row.name, lines=False):<11}{points(row.difference):>6} ", ("".join(axis), style),
-                f"  {row.sign} {told}",
+                f"  {row.sign} {words}",
             )  # fmt: skip
         head = f"{shown(row.name, lines=False):<12}{row.problems:>5}  {both:<19}{points(row.difference):>6}  "
-        return Content.assemble(head, ("".join(axis), style), f"  {row.sign} {told}")
+        return Content.assemble(head, ("".join(axis), style), f"  {row.sign} {words}")

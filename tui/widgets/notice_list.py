@@ -13,7 +13,7 @@ NOTHING = "Nothing was noticed."
 
 
 def notice_lines(notices: Sequence[Row], *, with_round: bool = False) -> Content:
-    """Return one line per notice; `!` is a warning, `·` only tells."""
+    """Return one line per notice; `!` is a warning, `·` a notice."""
     if not notices:
         return signed(DONE, NOTHING, MUTED)
     return Content("\n").join(_line(notice, with_round) for notice in notices)

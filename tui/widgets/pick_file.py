@@ -9,13 +9,12 @@ from typing import ClassVar
 from rich.text import Text, TextType
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import DirectoryTree
 
 from conself_local.foreign_text import shown
 from conself_local.model_files.mlx_folder import looks_like_mlx_folder
-from tui.widgets.plain import title
+from tui.widgets.dialog import dialog_box
 
 
 class GgufTree(DirectoryTree):
@@ -46,10 +45,8 @@ class PickFile(ModalScreen[Path | None]):
         self._folder = folder
 
     def compose(self) -> ComposeResult:
-        box = Vertical(classes="dialog -large")
-        box.border_title = title("Choose a GGUF file or a folder of MLX weights")
-        box.border_subtitle = title("Enter opens or chooses   Esc changes nothing")
-        with box:
+        heading = "Choose a GGUF file or a folder of MLX weights"
+        with dialog_box(heading, "Enter opens or chooses   Esc changes nothing", large=True):
             yield GgufTree(self._folder)
 
     def on_directory_tree_file_selected(self, event: DirectoryTree.FileSelected) -> None:
