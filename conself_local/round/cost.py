@@ -69,7 +69,7 @@ def work_of(settings: Settings, problems: int, judged: int, experience: Experien
     Example: 10 problems at 3 observations and 5 programs each -> 180 answers (30 observations, 150 programs).
     """
     sampling = settings.sampling
-    observations = sampling.observations if sampling.prompt == "observation" else 0
+    observations = sampling.observations if sampling.asks_for_observations else 0
     answers = problems * (observations + sampling.samples_per_problem)
     pairs = round(problems * experience.pairs_per_problem)
     return Work(

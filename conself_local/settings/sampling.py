@@ -187,6 +187,11 @@ class SamplingSettings:
         return self.max_new_tokens + self.thinking_tokens
 
     @property
+    def asks_for_observations(self) -> bool:
+        """Whether the prompt of programs holds observations, so that the model is asked for them first."""
+        return self.prompt == "observation"
+
+    @property
     def samples_per_problem(self) -> int:
         """Number of programs sampled per problem: observations times programs per observation."""
         return self.observations * self.programs_per_observation

@@ -39,7 +39,7 @@ def sample_observations(
     total, done = len(ids), len(done_ids)
     on_event(StageStarted("observe", done, total))
     pending = [id for id in ids if id not in done_ids]
-    if settings.prompt != "observation":
+    if not settings.asks_for_observations:
         with store.transaction():
             for id in pending:
                 store.insert_observations(round_.id, id, [None] * settings.observations, 0)
@@ -59,7 +59,7 @@ def sample_observations(
     summary = (
         f"{store.value(sql, round_.id)} of {total} problems have observations; "
         "the others are sampled from the plain prompt"
-        if settings.prompt == "observation"
+        if settings.asks_for_observations
         else f"the prompt `{settings.prompt}` holds no observations, so none were asked for"
     )
     store.finish_stage(round_.id, "observe", summary)
