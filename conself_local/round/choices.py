@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -106,14 +106,20 @@ def run_arguments(home: Home, choices: Choices, next_seed: int, *, new: bool = F
         arguments += ["--set", f"{name}={text}"]
     if choices.model.strip():
         arguments += ["--model", str(expand_user(Path(choices.model.strip())))]
-    if choices.problems.strip():
-        arguments += ["--problems", str(expand_user(Path(choices.problems.strip())))]
-    if choices.limit.strip():
-        arguments += ["--limit", choices.limit.strip()]
-    for benchmark in choices.benchmarks:
-        arguments += ["--benchmark", benchmark]
+    typed = choices.problems.strip()
+    problems = str(expand_user(Path(typed))) if typed else ""
+    arguments += request_arguments(problems, choices.limit.strip(), choices.benchmarks)
     arguments += ["--rounds", choices.rounds.strip()] if choices.rounds.strip() != "1" else []
     return arguments + ["--from-base"] * choices.from_base + ["--new"] * new
+
+
+def request_arguments(problems: str | None, limit: str | int | None, benchmarks: Iterable[str]) -> list[str]:
+    """Return the arguments of `conself run` for what a round trains on and is judged on; empty values have none."""
+    arguments = ["--problems", problems] if problems else []
+    arguments += ["--limit", str(limit)] if limit else []
+    for benchmark in benchmarks:
+        arguments += ["--benchmark", benchmark]
+    return arguments
 
 
 def load_choices(home: Home) -> Choices | None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from conself_local.home import Home
 from conself_local.round import process as round_process
+from conself_local.round.choices import request_arguments
 from conself_local.settings import find_differences, format_value
 from conself_local.store.store import RoundInfo, Store
 
@@ -122,13 +123,8 @@ def same_again(round_: RoundInfo) -> list[str] | None:
     arguments = ["--preset", settings.preset, "--model", str(round_.model_path), "--seed", str(round_.seed + 1)]
     for change in find_differences(settings):
         arguments += ["--set", f"{change.name}={format_value(change.value)}"]
-    if request.get("problems"):
-        arguments += ["--problems", request["problems"]]
-    if request.get("limit"):
-        arguments += ["--limit", str(request["limit"])]
-    for benchmark in request.get("benchmarks") or ():
-        arguments += ["--benchmark", benchmark]
-    return arguments
+    benchmarks = request.get("benchmarks") or ()
+    return arguments + request_arguments(request.get("problems"), request.get("limit"), benchmarks)
 
 
 def seconds_per_step(store: Store, model_sha256: str) -> float | None:
