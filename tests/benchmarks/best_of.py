@@ -179,11 +179,15 @@ class _Open:
         """Return a problem with the answers of a line of the file."""
         one = cls(problem, prefix_of(problem, ASKED), seconds=row["seconds"])
         one.samples = {k: _loaded(sample) for k, sample in enumerate(row["samples"])}
-        one.greedy, one.calls = _loaded(row["greedy"]), _loaded(row["calls"]) if row["calls"] else None
-        one.function = asked_function(one.question, extract_program(one.prefix + one.greedy.text) or "")
-        if one.function is not None and not one.function.is_callable:
-            one.function = None
+        one.take_greedy(_loaded(row["greedy"]))
+        one.calls = _loaded(row["calls"]) if row["calls"] else None
         return one
+
+    def take_greedy(self, completion: Completion) -> None:
+        """Note the greedy answer, and the function that is asked for if its arguments can be literals."""
+        self.greedy = completion
+        asked = asked_function(self.question, extract_program(self.prefix + completion.text) or "")
+        self.function = asked if asked is not None and asked.is_callable else None
 
     @property
     def is_complete(self) -> bool:
@@ -261,10 +265,8 @@ def _take(one: _Open, part: str, completion: Completion, engine: EngineProcess, 
     if part != "-1":
         one.samples[int(part)] = completion
         return None
-    one.greedy = completion
-    one.function = asked_function(one.question, extract_program(one.prefix + completion.text) or "")
-    if one.function is None or not one.function.is_callable:
-        one.function = None
+    one.take_greedy(completion)
+    if one.function is None:
         return None
     given = [example.arguments for example in examples_of(one.question, one.function)[0]]
     prompt = engine.encode(call_messages(one.question, one.function.name, given, CALLS))
