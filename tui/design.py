@@ -79,6 +79,11 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f}"
 
 
+def sign_of_interval(low: float, high: float) -> str:
+    """Return the sign of a difference: better or worse only if its whole interval is on one side of 0."""
+    return DONE if low > 0 else FAILED if high < 0 else NO_CHANGE
+
+
 def duration(seconds: float) -> str:
     """Return a time that a person can plan with: `40 s`, `5 min`, `1 h 40 min`; hours from 90 minutes on."""
     if seconds < _MINUTE:
@@ -92,7 +97,7 @@ def duration(seconds: float) -> str:
 
 
 def clock(seconds_from_now: float, now: float | None = None) -> str:
-    """Return the local time of day in so many seconds: `14:20`, with the day if it is not today: `Sat 02:10`."""
+    """Return the local time of day that many seconds after `now`: `14:20`, or `Sat 02:10` if it is not today."""
     started = time.time() if now is None else now
     ends, today = time.localtime(started + seconds_from_now), time.localtime(started)
     return time.strftime("%H:%M" if ends.tm_yday == today.tm_yday else "%a %H:%M", ends)

@@ -20,7 +20,19 @@ from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model import open_model
 from conself_local.round.views import adapter_rows
 from conself_local.store.store import Store
-from tui.design import DONE, FAILED, IN_USE, LEFT_OUT, MUTED, NO_CHANGE, NOT_BEGUN, STYLE_OF_SIGN, day, plain, points
+from tui.design import (
+    DONE,
+    IN_USE,
+    LEFT_OUT,
+    MUTED,
+    NOT_BEGUN,
+    STYLE_OF_SIGN,
+    day,
+    plain,
+    points,
+    sign_of_interval,
+    signed,
+)
 from tui.screens.base import EXPECTED_ERRORS, format_error
 from tui.screens.deciding import STATES, DecidesAdapters
 from tui.widgets.ask_dialog import Answer, Ask, AskLine
@@ -95,11 +107,8 @@ class AdaptersScreen(DecidesAdapters):
         row = self._row
         if not row:
             return
-        sign = IN_USE if row["id"] == self._in_use else _SIGNS[row["state"]]
         lines = [
-            Content.assemble(
-                (sign, STYLE_OF_SIGN.get(sign, "")), f" {STATES[row['state']]}, made {day(row['created_at_utc'])}"
-            ),
+            signed(self._sign(row), f"{STATES[row['state']]}, made {day(row['created_at_utc'])}"),
             plain(" ─ ".join(self._line(row)), "bold"),
         ]
         lines += [plain(f"{name}: {verdict}") for name, verdict in row["verdicts"].items()]
@@ -123,10 +132,13 @@ class AdaptersScreen(DecidesAdapters):
     def _row(self) -> dict[str, Any] | None:
         return self.query_one("#adapters", BigTable).row
 
+    def _sign(self, row: dict[str, Any]) -> str:
+        return IN_USE if row["id"] == self._in_use else _SIGNS[row["state"]]
+
     def _cells(self, row: dict[str, Any]) -> Cells:
         trained = row["round_id"] or row["origin"]
         parent = f"adapter {row['parent_id']}" if row["parent_id"] else "base" if trained else "elsewhere"
-        sign = IN_USE if row["id"] == self._in_use else _SIGNS[row["state"]]
+        sign = self._sign(row)
         results = [_result(row["results"].get(name)) for name in _BENCHMARKS]
         return [
             (sign, STYLE_OF_SIGN.get(sign, "")),
@@ -232,6 +244,5 @@ def _result(result: dict[str, Any] | None) -> tuple[str, str]:
     """Return the difference in points, or `=` if it may be chance, and its style."""
     if result is None:
         return "not judged", MUTED
-    low, high = result["interval_95"]
-    sign = DONE if low > 0 else FAILED if high < 0 else NO_CHANGE
+    sign = sign_of_interval(*result["interval_95"])
     return f"{points(result['difference'])} {sign}", STYLE_OF_SIGN.get(sign, "")

@@ -55,7 +55,7 @@ class EvaluationScreen(ShowsRound, DecidesAdapters):
     REFRESH = 5.0
     HELP = (
         "The verdict in words, then the share of problems solved at the first try before and after. The bar is the "
-        "interval in which the true difference lies in 95 of 100 cases: if it contains 0, the difference may be "
+        "interval that contains the true difference in 95 of 100 cases: if it contains 0, the difference may be "
         "chance, and there is no measurable change. Held-out problems were used neither for training nor for any "
         "choice. Gained and lost compare one greedy answer per problem; Enter shows both programs on a small "
         "terminal. m shows more numbers. a keeps the adapter, b puts it aside, u takes that back."
