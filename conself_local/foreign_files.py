@@ -7,6 +7,7 @@ not think of. Every reader of such files goes through this module. Not covered: 
 from __future__ import annotations
 
 import codecs
+import gzip
 import io
 import json
 import os
@@ -17,7 +18,7 @@ import tokenize
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedReader
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ PARSER_ERRORS = (
 )
 """What parsers raise about content that they were not written for."""
 _MAX_REASON_CHARACTERS = 500
+_GZIP = b"\x1f\x8b"
 _NO_CHARACTER_SETS = frozenset(("idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"))
 """Text codecs of Python that a coding line may name, but that no editor writes; two of them take quadratic time."""
 
@@ -57,6 +59,11 @@ def open_regular(path: Path) -> BufferedReader:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def unpacking(file: BufferedReader) -> BufferedIOBase:
+    """Return the file itself, or, if it is packed by gzip, one that unpacks it; the caller limits what it reads."""
+    return gzip.GzipFile(fileobj=file) if file.peek(len(_GZIP)).startswith(_GZIP) else file
 
 
 def read_regular(path: Path, most_bytes: int) -> bytes:

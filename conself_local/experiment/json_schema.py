@@ -26,6 +26,7 @@ def experiment_schema() -> dict[str, Any]:
             "preset": preset_schema(),
             "settings": settings,
             "rounds": {"type": "integer", "minimum": 1, "description": "Rounds, one after another (default: 1)."},
+            "pairs": {"type": "string", "description": "File of pairs to train on instead of those of the round."},
         },
     }
     return {

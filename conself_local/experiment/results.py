@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -27,6 +27,10 @@ class Arm:
     name: str
     settings: Settings
     rounds: int = 1
+    pairs_sha256: str | None = None
+    """sha256 of a file of pairs that the arm trains on instead of those of its round; None: those of its round."""
+    pairs_file: Path | None = field(default=None, compare=False)
+    """That file; None in a stored result."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,8 @@ class SeedResult:
 
     def is_of(self, arm: Arm, seed: int, benchmark: str, inputs: ExperimentInputs) -> bool:
         """Return whether this is the result of running `arm` with these inputs; the name of the arm is ignored."""
-        own = (self.arm.settings, self.arm.rounds, self.seed, self.benchmark, self.inputs)
-        return own == (arm.settings, arm.rounds, seed, benchmark, inputs)
+        own = (dataclasses.replace(self.arm, name=arm.name), self.seed, self.benchmark, self.inputs)
+        return own == (arm, seed, benchmark, inputs)
 
 
 def append_result(path: Path, result: SeedResult) -> None:
@@ -80,6 +84,7 @@ def append_result(path: Path, result: SeedResult) -> None:
     line = {
         "arm": arm["name"],
         "rounds": arm["rounds"],
+        "pairs_sha256": arm["pairs_sha256"],
         "settings": settings_to_json(result.arm.settings),
         "begun": inputs,
     } | values
@@ -111,7 +116,8 @@ def load_results(path: Path) -> list[SeedResult]:
     for number, line in enumerate(lines, 1):
         with refusing(f"{path}, line {number}: not a result of this version", "choose another --report"):
             values = json.loads(line)
-            arm = Arm(values.pop("arm"), settings_from_json(values.pop("settings")), values.pop("rounds"))
+            settings, pairs_sha256 = settings_from_json(values.pop("settings")), values.pop("pairs_sha256", None)
+            arm = Arm(values.pop("arm"), settings, values.pop("rounds"), pairs_sha256)
             base, adapter, inputs = (
                 tuple(values.pop("base")),
                 tuple(values.pop("adapter")),

@@ -16,6 +16,9 @@ The file is TOML:
     [[arm]]
     name = "two rounds"
     rounds = 2
+    [[arm]]
+    name = "pairs of my own"
+    pairs = "pairs.jsonl.gz"              # trains on this file, written by `conself pairs --to` or by hand
 
 An arm uses the same stages and store as any round. Arms with equal sampling settings share the samples of a seed and
 the model's answers before training, and an arm continues from the rounds of another arm with the same settings and
@@ -53,8 +56,10 @@ from conself_local.round.start import Request, open_round
 from conself_local.settings import settings_to_json
 from conself_local.stages.benchmark import Benchmark
 from conself_local.stages.judged import load_arms
+from conself_local.stages.train_pairs import PAIRS_FILE, PAIRS_SHA256
 from conself_local.store.model_changes import verify_unchanged
 from conself_local.store.store import TOKENS, RoundInfo, Store
+from conself_local.training.pairs_file import read_pairs
 from sandbox import MakeSandbox
 
 _FORGET_ANSWERS = """delete from evaluation_samples where benchmark != 'validation' and answer_id is null
@@ -62,6 +67,7 @@ _FORGET_ANSWERS = """delete from evaluation_samples where benchmark != 'validati
 _ANSWER_TOKENS = """select coalesce(sum(tokens), 0)
     from (select max(tokens) as tokens from evaluation_samples group by coalesce(answer_id, id))"""
 _SET_BENCHMARKS = "update rounds set request = json_set(request, '$.benchmarks', json(?))"
+_SET_PAIRS = f"update rounds set request = json_set(request, '$.{PAIRS_FILE}', ?, '$.{PAIRS_SHA256}', ?)"
 
 
 def run_experiment(
@@ -145,7 +151,8 @@ def _latest_round(home: Home) -> RoundInfo | None:
 
 def _find_shorter(experiment: Experiment, arm: Arm, seed: int, inputs: ExperimentInputs, folder: Path) -> Home | None:
     """Return the home of the finished arm with equal settings and the most rounds below this arm's, or None."""
-    shorter = [other for other in experiment.arms if other.settings == arm.settings and other.rounds < arm.rounds]
+    kin = [other for other in experiment.arms if dataclasses.replace(other, name=arm.name, rounds=arm.rounds) == arm]
+    shorter = [other for other in kin if other.rounds < arm.rounds]
     for other in sorted(shorter, key=lambda other: -other.rounds):
         if (path := _arm_folder(folder, other, seed)).is_dir():
             latest = _latest_round(home := Home(path))
@@ -252,12 +259,13 @@ def _benchmarks_of(store: Store, names: Sequence[str]) -> list[Benchmark]:
 
 
 def _copy_shared(shared: Home, home: Home, experiment: Experiment, arm: Arm) -> None:
-    """Copy the shared store, and give its round the settings and benchmarks of the arm."""
+    """Copy the shared store, and give its round the settings, the benchmarks and the file of pairs of the arm."""
     _copy_store(
         shared,
         home,
         ("update rounds set settings = ?", [json.dumps(settings_to_json(arm.settings))]),
         (_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)]),
+        *([(_SET_PAIRS, [str(arm.pairs_file), arm.pairs_sha256])] if arm.pairs_file else []),
     )
 
 
@@ -316,7 +324,9 @@ def _result(
         compare(arms, seed=seed, ranking=ranking) if arms else None,
         scores.get("base", ()),
         scores.get("adapter", ()),
-        int(store.value("select count(*) from pairs where not excluded")),
+        len(read_pairs(arm.pairs_file))
+        if arm.pairs_file
+        else int(store.value("select count(*) from pairs where not excluded")),
         int(store.value("select count(*) from training_steps")),
         int(store.value(tokens)) + int(store.value(_ANSWER_TOKENS)),
         seconds,

@@ -22,10 +22,11 @@ from conself_local.problems.load import starter_sha256
 from conself_local.problems.toml_file import read_toml
 from conself_local.round.start import BENCHMARKS
 from conself_local.settings import DEFAULT_PRESET, PRESETS, change_settings, fits, flatten, shared_values
+from conself_local.stages.train_pairs import PAIRS_SHA256
 from conself_local.store.store import RoundInfo
 
 _TOP = {"name", "model", "problems", "limit", "benchmarks", "weights", "seeds", "settings", "arm"}
-_ARM = {"name", "preset", "settings", "rounds"}
+_ARM = {"name", "preset", "settings", "rounds", "pairs"}
 SHARED_UNTIL = "grow"
 """Arms whose settings agree up to this stage share its samples."""
 
@@ -67,8 +68,13 @@ class Experiment:
         Settings, model, problems, limit and benchmarks are compared, because an arm that was edited may keep its name.
         """
         asked, problems = latest.request, str(self.problems.resolve()) if self.problems else None
-        found = (latest.settings, latest.model_sha256, asked["problems"], asked["limit"], asked["benchmarks"])
-        wanted = (arm.settings, inputs.model_sha256, problems, self.limit, list(self.benchmarks))
+        found = (
+            latest.settings, latest.model_sha256, asked["problems"], asked["limit"], asked["benchmarks"],
+            asked.get(PAIRS_SHA256),
+        )  # fmt: skip
+        wanted = (
+            arm.settings, inputs.model_sha256, problems, self.limit, list(self.benchmarks), arm.pairs_sha256,
+        )  # fmt: skip
         return latest.id <= arm.rounds and found == wanted
 
     def shared_name(self, arm: Arm, seed: int) -> str:
@@ -102,22 +108,28 @@ def read_experiment(path: Path) -> Experiment:
             raise ValueError("seeds must be whole numbers, as in seeds = [0, 1, 2]")
         if not benchmarks or set(benchmarks) - set(BENCHMARKS):
             raise ValueError(f"benchmarks must be some of {', '.join(BENCHMARKS)}")
-        arms = tuple(_arm(table, values.get("settings", {})) for table in values.get("arm", []))
+        folder = path.resolve().parent
+        arms = tuple(_arm(table, values.get("settings", {}), folder) for table in values.get("arm", []))
         if not arms or len({arm.name for arm in arms}) < len(arms):
             raise ValueError("give at least one [[arm]], and each a different name")
         weights = _weights(values.get("weights"), benchmarks)
         limit = values.get("limit")
         if limit is not None and (type(limit) is not int or limit < 1):
             raise ValueError("limit must be a whole number of problems, at least 1")
-        folder = path.resolve().parent
-        for name in ("model", "problems"):
-            if name in values and (not isinstance(values[name], str) or not is_one_line(values[name])):
-                raise ValueError(f"{name} must be the path of a file")
+        model, problems = (_path(values, name, folder) for name in ("model", "problems"))
         return Experiment(
-            _name(values.get("name", path.stem), "the experiment"), arms, seeds, benchmarks, limit,
-            folder / expand_user(Path(values["model"])) if "model" in values else None,
-            folder / expand_user(Path(values["problems"])) if "problems" in values else None, weights,
+            _name(values.get("name", path.stem), "the experiment"), arms, seeds, benchmarks, limit, model, problems,
+            weights,
         )  # fmt: skip
+
+
+def _path(values: Mapping[str, Any], name: str, folder: Path) -> Path | None:
+    """Return the path under this name, None if there is none. Raises ValueError if it is no path."""
+    if name not in values:
+        return None
+    if not isinstance(values[name], str) or not is_one_line(values[name]):
+        raise ValueError(f"{name} must be the path of a file")
+    return folder / expand_user(Path(values[name]))
 
 
 def _weights(weights: object, benchmarks: Sequence[str]) -> dict[str, float] | None:
@@ -150,7 +162,7 @@ def _verify_known(values: dict[str, Any], known: set[str], where: str) -> None:
         raise ValueError(f"{where}unknown field {unknown[0]!r}; known fields are {', '.join(sorted(known))}")
 
 
-def _arm(table: dict[str, Any], common_settings: Any) -> Arm:
+def _arm(table: dict[str, Any], common_settings: Any, folder: Path) -> Arm:
     name = _name(table.get("name"), "every [[arm]]")
     where = f"arm {name}: "
     _verify_known(table, _ARM, where)
@@ -164,4 +176,10 @@ def _arm(table: dict[str, Any], common_settings: Any) -> Arm:
         settings = change_settings(PRESETS[preset], changed)
     except ValueError as error:
         raise ValueError(f"{where}{error}") from error
-    return Arm(name, settings, rounds)
+    pairs = _path(table, "pairs", folder)
+    if pairs and rounds > 1:
+        raise ValueError(f"{where}an arm that trains on a file of pairs has one round")
+    try:
+        return Arm(name, settings, rounds, file_sha256(pairs) if pairs else None, pairs)
+    except OSError as error:
+        raise ValueError(f"{where}{pairs} cannot be read: {error.strerror}") from error

@@ -263,6 +263,7 @@ def _seed_row(one: SeedResult) -> str:
 
 def _changed_settings(arm: Arm, first: Arm) -> str:
     changes = [f"{arm.rounds} rounds"] if arm.rounds > 1 else []
+    changes += [f"pairs of a file, sha256 {arm.pairs_sha256[:16]}"] if arm.pairs_sha256 else []
     if arm.settings.preset != first.settings.preset:
         changes.append(f"preset {arm.settings.preset}")
     changes += [f"{one.name} {format_value(one.value)}" for one in find_differences(arm.settings, first.settings)]

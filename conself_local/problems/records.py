@@ -8,17 +8,15 @@ Not covered: what a record means (`load.py`, `formats/`).
 from __future__ import annotations
 
 import codecs
-import gzip
 import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
-from conself_local.foreign_files import PARSER_ERRORS, open_regular, reason, refusing
+from conself_local.foreign_files import PARSER_ERRORS, open_regular, reason, refusing, unpacking
 from conself_local.problems.json_values import WRAPPERS, JsonValues
 from conself_local.problems.parquet_file import PARQUET_MAGIC, parquet_rows
 from conself_local.problems.toml_file import read_toml
@@ -30,7 +28,6 @@ MAX_RECORDS = 1_000_000
 MAX_RATIO = 200
 """A packed file of more than `MAX_RECORD_BYTES` unpacked may be at most this many times as large unpacked as packed."""
 _CHUNK_BYTES = 2**20
-_GZIP = b"\x1f\x8b"
 _PACKED = {b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ": "xz", b"BZh": "bzip2"}
 """How files begin that are packed in another way than by gzip."""
 _TOML_HEAD = re.compile(r"^[ \t]*\[\[[ \t]*problem[ \t]*\]\]", re.MULTILINE)
@@ -154,7 +151,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
         for magic, name in _PACKED.items():
             if head.startswith(magic):
                 raise ValueError(f"it is packed by {name}; unpack it first")
-        unpacked: BufferedIOBase = gzip.GzipFile(fileobj=packed) if head.startswith(_GZIP) else packed
+        unpacked = unpacking(packed)
         decoder: codecs.IncrementalDecoder | None = None
         size = 0
         for chunk in iter(lambda: unpacked.read(_CHUNK_BYTES), b""):

@@ -57,6 +57,7 @@ from conself_local.stages.run_training import verify_room_for_training
 from conself_local.stages.sample import sample_observations, sample_programs
 from conself_local.stages.score import build_round_pairs, score_problems
 from conself_local.stages.train import train_adapter
+from conself_local.stages.train_pairs import job_of_file
 from conself_local.store.reports import round_report
 from conself_local.store.store import RoundInfo, Store
 
@@ -98,7 +99,8 @@ def run_round(
         build_round_pairs(store, round_, context.on_event)
     if "train" in wanted and not trained:
         verify_room_for_training(context.model, context.on_event)
-        train_adapter(store, round_, context.model, context.home, context.on_event)
+        job = job_of_file(round_, context.model, context.home, context.on_event)
+        train_adapter(store, round_, context.model, context.home, context.on_event, job)
     adapter_id = store.value("select id from adapters where round_id = ?", round_.id)
     if "evaluate" in wanted and adapter_id:
         _evaluate_all(context, round_, benchmarks, adapter_id)

@@ -132,9 +132,10 @@ class EvaluationSettings:
     samples: int = setting(
         5,
         label="Samples",
-        meaning="Programs sampled per benchmark problem for each of base and adapter, besides one greedy program.",
+        meaning="Programs sampled per benchmark problem for each of base and adapter, besides one greedy program; 0: "
+        "greedy programs alone.",
         unit="per problem",
-        at_least=1,
+        at_least=0,
         at_most=1000,
         time="Evaluation takes proportionally longer.",
         reason="Evaluation is a large part of a round's time; experiments that compare arms take 20.",

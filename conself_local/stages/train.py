@@ -96,15 +96,18 @@ def job_of(
     )
 
 
-def train_adapter(store: Store, round_: RoundInfo, model: Model, home: Home, on_event: OnEvent) -> None:
+def train_adapter(
+    store: Store, round_: RoundInfo, model: Model, home: Home, on_event: OnEvent, job: TrainingJob | None = None
+) -> None:
     """Train an adapter and store it as a `candidate`; do nothing if the round has one already.
 
-    Without pairs no adapter is made, and the summary says so. Raises ConselfError with the message of the trainer,
-    TrainingFailedError if its process died, and ConselfError if the files cannot be copied.
+    job: a job to train instead of that of the round's pairs. Without pairs no adapter is made, and the summary says so.
+    Raises ConselfError with the message of the trainer, TrainingFailedError if its process died, and ConselfError if
+    the files cannot be copied.
     """
     if store.value("select id from adapters where round_id = ?", round_.id):
         return
-    job = make_job(store, round_, model, on_event)
+    job = job or make_job(store, round_, model, on_event)
     if not job.pairs:
         _finish(store, round_, "no pairs, so nothing was trained", on_event)
         return

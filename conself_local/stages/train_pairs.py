@@ -1,4 +1,4 @@
-"""Train an adapter on a file of pairs, without a round.
+"""Train an adapter on a file of pairs, without a round, or in a round whose request names the file.
 
 A file that `conself pairs --to` wrote holds token ids and the settings of its round, so the adapter equals that of the
 round. Token ids are used only if they are those of the texts beside them; a file without them is tokenised, and each
@@ -27,14 +27,16 @@ from conself_local.sampling.open_engine import open_original
 from conself_local.settings import FIELDS, LAPTOP, PRESETS, Settings, get_value, replace_values, verify_value
 from conself_local.stages.run_training import run_training, save_adapter, verify_room_for_training
 from conself_local.stages.train import job_of, pairs_that_fit
-from conself_local.store.store import IMPORTED, Store
-from conself_local.training.job import TokenPair
+from conself_local.store.store import IMPORTED, RoundInfo, Store
+from conself_local.training.job import TokenPair, TrainingJob
 from conself_local.training.pairs_file import PairRecord, read_pairs
 
 _TRAINING = (
     *(name for name in FIELDS if name.startswith("training.")), "sampling.max_new_tokens", "sampling.thinking_tokens",
 )  # fmt: skip
 """The settings that training depends on."""
+PAIRS_FILE, PAIRS_SHA256 = "pairs_file", "pairs_sha256"
+"""Keys of a round's request: a file of pairs that replace those of the round in training, and its sha256."""
 _SEED, _BASE = "seed", "base_adapter_sha256"
 _CONTEXT_TOKENS = 256
 """Context of the engine, which only tokenises here."""
@@ -78,15 +80,10 @@ def train_on_file(
     records = read_pairs(path)
     settings, seed, base = _training(path, records, wishes, on_event)
     parent = _parent(store, model, base)
-    with open_original(
-        model, home.cache, slots=1, threads=usable_cores(), longest=_CONTEXT_TOKENS, use_gpu=False
-    ) as engine:
-        pairs = pairs_that_fit(token_pairs(path, records, model, engine), settings, on_event)
-    if not pairs:
-        raise ConselfError(f"no pair of {path} has at most {settings.training.max_tokens} tokens", "shorten its texts")
+    pairs = _fitting_pairs(path, records, model, home, settings, on_event)
     verify_room_for_training(model, on_event)
     parent_path = store.adapter(parent)["peft_path"] if parent else None
-    job = job_of(settings, model, tuple(pairs), seed=seed, parent=parent_path)
+    job = job_of(settings, model, pairs, seed=seed, parent=parent_path)
     folder = home.training / f"pairs-{job.content_hash()[:16]}"
     run_training(job, folder, on_event)
     origin = f"{len(pairs)} pairs of {path.name}, sha256 {file_sha256(path)}"
@@ -94,6 +91,34 @@ def train_on_file(
     adapter_id = save_adapter(store, home, model, folder, name, columns)
     shutil.rmtree(folder, ignore_errors=True)
     return adapter_id
+
+
+def job_of_file(round_: RoundInfo, model: Model, home: Home, on_event: OnEvent) -> TrainingJob | None:
+    """Return the job of a round whose request names a file of pairs, under the round's settings; None if it names none.
+
+    Such a round trains a new adapter. Raises ConselfError if the file has changed or cannot be used.
+    """
+    if PAIRS_FILE not in round_.request:
+        return None
+    path = Path(round_.request[PAIRS_FILE])
+    records = read_pairs(path)
+    if file_sha256(path) != round_.request[PAIRS_SHA256]:
+        raise ConselfError(f"{path} has changed since round {round_.id} began", "restore it, or begin another round")
+    pairs = _fitting_pairs(path, records, model, home, round_.settings, on_event)
+    return job_of(round_.settings, model, pairs, seed=round_.seed)
+
+
+def _fitting_pairs(
+    path: Path, records: Sequence[PairRecord], model: Model, home: Home, settings: Settings, on_event: OnEvent
+) -> tuple[TokenPair, ...]:
+    """Return the pairs that are short enough, as token ids. Raises ConselfError if there are none."""
+    with open_original(
+        model, home.cache, slots=1, threads=usable_cores(), longest=_CONTEXT_TOKENS, use_gpu=False
+    ) as engine:
+        pairs = pairs_that_fit(token_pairs(path, records, model, engine), settings, on_event)
+    if not pairs:
+        raise ConselfError(f"no pair of {path} has at most {settings.training.max_tokens} tokens", "shorten its texts")
+    return tuple(pairs)
 
 
 def _training(

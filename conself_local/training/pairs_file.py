@@ -17,12 +17,12 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from io import BufferedReader
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
-from conself_local.foreign_files import open_regular, refusing
+from conself_local.foreign_files import open_regular, refusing, unpacking
 from conself_local.foreign_text import is_encodable
 from conself_local.new_files import verify_new, whole_file
 
@@ -92,12 +92,16 @@ def _content(record: PairRecord) -> dict[str, Any]:
 
 
 def read_pairs(path: Path) -> list[PairRecord]:
-    """Return the pairs of a file. Raises ConselfError that names the line if a value is missing, wrong or too large."""
-    with refusing(f"{path} cannot be read", "give a file of pairs, as `conself pairs --to FILE` writes it"):
-        file = open_regular(path)
+    """Return the pairs of a file, which may be packed by gzip.
+
+    Raises ConselfError that names the line if a value is missing, wrong or too large.
+    """
     records = []
-    with file:
-        for number, line in _lines(file, path):
+    with (
+        refusing(f"{path} cannot be read", "give a file of pairs, as `conself pairs --to FILE` writes it"),
+        open_regular(path) as file,
+    ):
+        for number, line in _lines(unpacking(file), path):
             with refusing(f"{path}, line {number}", _HINT):
                 records.append(_record(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")), number))
             if len(records) > MAX_PAIRS:
@@ -107,7 +111,7 @@ def read_pairs(path: Path) -> list[PairRecord]:
     return records
 
 
-def _lines(file: BufferedReader, path: Path) -> Iterator[tuple[int, bytes]]:
+def _lines(file: BufferedIOBase, path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield (number, content) of the lines that are not blank. Raises ConselfError beyond the limits."""
     number = total = 0
     while line := file.readline(MAX_LINE_BYTES + 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from conself_local.evaluation.statistics import bootstrap_over_seeds, paired_boo
 from conself_local.experiment.results import Arm, ExperimentInputs, SeedResult, append_result, load_results
 from conself_local.experiment.spec import read_experiment
 from conself_local.experiment.table import between_arms_lines, table_lines
+from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.method.chosen import ScoredSample
 from conself_local.method.pairs import random_pairs
@@ -53,6 +55,9 @@ def test_the_experiments_of_the_repository_are_read(name: str) -> None:
         (ARM + "settings = { colour = 1 }", "arm a: unknown setting 'colour'"),
         (ARM + 'settings = { beta = "much" }', "beta must be"),
         (ARM + "rounds = 0", "rounds at least 1"),
+        (ARM + "pairs = 1", "pairs must be the path of a file"),
+        (ARM + 'pairs = "missing.jsonl"', "arm a: .*missing.jsonl cannot be read"),
+        (ARM + 'pairs = "e.toml"\nrounds = 2', "arm a: an arm that trains on a file of pairs has one round"),
         ("[[arm", "cannot be read"),
     ],
 )
@@ -228,6 +233,7 @@ def test_a_small_experiment_gives_its_table_and_is_not_run_twice(tmp_path: Path)
     assert run_conself(tmp_path / "h", *elsewhere).stdout == done.stdout
     assert (tmp_path / "r.md").read_text() == report and not (tmp_path / "not here").exists()
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 3
+    _verify_arm_of_a_file(tmp_path, text, arguments)
     for old, new in (("epochs = 1", "epochs = 2"), ('["held-out"]', '["validation"]'), ("rounds = 2", "rounds = 1")):
         (tmp_path / "e.toml").write_text(text.replace(old, new))
         edited = run_conself(tmp_path / "h", *arguments[:-1], str(tmp_path / "edited.md"))
@@ -235,3 +241,21 @@ def test_a_small_experiment_gives_its_table_and_is_not_run_twice(tmp_path: Path)
             old,
             edited.stderr,
         )
+
+
+def _verify_arm_of_a_file(folder: Path, text: str, arguments: list[str]) -> None:
+    """An arm that trains on the pairs of another one, read from a file, gets the adapter of that one."""
+    home = folder / "out" / "a 0"
+    assert run_conself(home, "pairs", "--to", str(folder / "pairs.jsonl")).returncode == 0
+    (folder / "pairs.jsonl.gz").write_bytes(gzip.compress((folder / "pairs.jsonl").read_bytes()))
+    (folder / "e.toml").write_text(text + '[[arm]]\nname = "of a file"\npairs = "pairs.jsonl.gz"\n')
+    done = run_conself(folder / "h", *arguments)
+    assert done.returncode == 0, done.stderr
+    *_, own, of_file = load_results(folder / "r.jsonl")
+    of_round = next(one for one in load_results(folder / "r.jsonl") if one.arm.name == "a")
+    assert own.arm.name == "twice" and (of_file.arm.name, of_file.arm.rounds) == ("of a file", 1)
+    assert (of_file.adapter_sha256, of_file.pairs, of_file.steps) == (
+        of_round.adapter_sha256, of_round.pairs, of_round.steps,
+    )  # fmt: skip
+    assert of_file.arm.pairs_sha256 == file_sha256(folder / "pairs.jsonl.gz")
+    assert "- of a file: pairs of a file, sha256 " in (folder / "r.md").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -38,6 +39,19 @@ def test_pairs_come_back_exactly(tmp_path: Path) -> None:
     write_pairs(tmp_path / "pairs.jsonl", [RECORD])
     (found,) = read_pairs(tmp_path / "pairs.jsonl")
     assert found == PairRecord(**{**RECORD.__dict__, "line": 1}) and found.weight == 0.30000000000000004
+
+
+def test_a_file_packed_by_gzip_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, packed = tmp_path / "pairs.jsonl.gz", gzip.compress(json.dumps(LINE).encode())
+    path.write_bytes(packed)
+    assert [record.prompt for record in read_pairs(path)] == ["p"]
+    path.write_bytes(packed[:-9])
+    with pytest.raises(ConselfError, match="cannot be read"):
+        read_pairs(path)
+    monkeypatch.setattr(pairs_file, "MAX_LINE_BYTES", 1000)
+    path.write_bytes(gzip.compress(b" " * 10**6))
+    with pytest.raises(ConselfError, match="larger than the limit"):
+        read_pairs(path)
 
 
 def test_an_existing_file_is_not_replaced(tmp_path: Path) -> None:
