@@ -15,8 +15,6 @@ import argparse
 import gzip
 import itertools
 import json
-import shutil
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -36,6 +34,7 @@ from conself_local.stages.execute import limits_of
 from conself_local.stages.score import ProblemEvidence, key_of, load_evidence, scored_samples
 from conself_local.store.store import RoundInfo, Store
 from sandbox import Limits, Program, Sandbox
+from tests.benchmarks.kept_samples import open_copy
 
 Rights = dict[str, list[bool]]
 """Problem id -> whether each counted sample answers as the reference does."""
@@ -44,17 +43,13 @@ Rights = dict[str, list[bool]]
 def main() -> None:
     """Augment the inputs in a copy of the store, and print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("home", type=Path)
+    parser.add_argument("home", type=Path, help="home, or file of kept samples (kept_samples.py)")
     parser.add_argument("problems", type=Path, help="MBPP's file, with its reference solutions")
     parser.add_argument("--round", type=int, default=1)
     parser.add_argument("--grown", type=int, default=8, help="augmented inputs per problem, at most")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ("conself.db", "conself.db-wal"):
-            if (options.home / name).exists():
-                shutil.copy(options.home / name, folder)
-        with Store(Path(folder) / "conself.db") as store:
-            _measure(store, store.round(options.round), read_references(options.problems), options.grown)
+    with open_copy(options.home) as store:
+        _measure(store, store.round(options.round), read_references(options.problems), options.grown)
 
 
 def read_references(path: Path | None) -> dict[str, str]:

@@ -31,8 +31,8 @@ from conself_local.problems.formats.own import record_of
 from conself_local.problems.load import load_starter
 from conself_local.settings import Settings, replace_values
 from conself_local.stages.score import ProblemEvidence, load_evidence, pairs_from
-from conself_local.store.store import Store
 from tests.benchmarks.grown_inputs import expected_answers, read_references
+from tests.benchmarks.kept_samples import open_copy
 
 Answers = Mapping[str, tuple[str | None, ...]]
 
@@ -40,7 +40,7 @@ Answers = Mapping[str, tuple[str | None, ...]]
 def main() -> None:
     """Print the table of all rules, or write a split as training problems (`--write`)."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("home", type=Path, nargs="?")
+    parser.add_argument("home", type=Path, nargs="?", help="home, or file of kept samples (kept_samples.py)")
     parser.add_argument("--references", type=Path, help="MBPP's file (default: the references of the starter pack)")
     parser.add_argument("--write", nargs=2, metavar=("SPLIT", "FILE"))
     options = parser.parse_args()
@@ -48,7 +48,7 @@ def main() -> None:
         _write(*options.write)
         return
     references = read_references(options.references)
-    with Store(options.home / "conself.db") as store:
+    with open_copy(options.home) as store:
         round_ = store.round(1)
         problems = [p for p in store.round_problems(1) if p.id in references]
         expected = expected_answers(store, round_, problems, references)

@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +33,7 @@ from conself_local.stages.adaptive import first_behaviours, ordered_places
 from conself_local.stages.score import ProblemEvidence, load_evidence, pairs_from
 from conself_local.store.store import TOKENS, RoundInfo, Store
 from tests.benchmarks.grown_inputs import expected_answers, read_references
+from tests.benchmarks.kept_samples import open_copy
 from tests.benchmarks.pair_precision import GATE, INFORMATIVE, MARGIN, Answers, is_right
 
 ERRORS = (0.05, 0.1, 0.2, 0.3)
@@ -77,7 +76,7 @@ class Yield:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("home", type=Path)
+    parser.add_argument("home", type=Path, help="home, or file of kept samples (kept_samples.py)")
     parser.add_argument("--references", type=Path, help="MBPP's file (default: the references of the starter pack)")
     parser.add_argument("--round", type=int, default=1)
     parser.add_argument("--limit", type=int, help="draw this many problems")
@@ -86,18 +85,14 @@ def main() -> None:
     parser.add_argument("--error", type=float, action="append", help="error of each test; may be given several times")
     options = parser.parse_args()
     references = read_references(options.references)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ("conself.db", "conself.db-wal"):
-            if (options.home / name).exists():
-                shutil.copy(options.home / name, folder)
-        with Store(Path(folder) / "conself.db") as store:
-            round_ = store.round(options.round)
-            problems = [p for p in store.round_problems(round_.id) if p.id in references]
-            if options.limit and options.limit < len(problems):
-                drawn = sample_indices(len(problems), options.limit, options.seed)
-                problems = [p for i, p in enumerate(problems) if i in drawn]
-            expected = expected_answers(store, round_, problems, references)
-            found = [load_stored(store, round_, p.id) for p in problems if p.id in expected]
+    with open_copy(options.home) as store:
+        round_ = store.round(options.round)
+        problems = [p for p in store.round_problems(round_.id) if p.id in references]
+        if options.limit and options.limit < len(problems):
+            drawn = sample_indices(len(problems), options.limit, options.seed)
+            problems = [p for i, p in enumerate(problems) if i in drawn]
+        expected = expected_answers(store, round_, problems, references)
+        found = [load_stored(store, round_, p.id) for p in problems if p.id in expected]
     per_problem = round_.settings.sampling.samples_per_problem
     stored = [one for one in found if len(one.first) == per_problem]
     if not stored:

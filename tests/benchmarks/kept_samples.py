@@ -1,0 +1,110 @@
+"""Keep the samples of a round in one file, so that nobody needs to sample them again, and make a home from it.
+
+    python -m tests.benchmarks.kept_samples HOME --to votes-mbpp.jsonl.gz     # the first round of HOME
+    python -m tests.benchmarks.kept_samples votes-mbpp.jsonl.gz --to HOME     # a new home with that round
+
+Each line is one row of the store, `{"table": "samples", "id": ...}`: problems, prompts, programs with their code, samples
+with their token ids, executions, and behaviours with all outputs. Scores and pairs follow from these. Paths of the
+computer that sampled are left out: the model and the problems have the names of their files.
+The benchmarks that read a home take such a file too. The round in a home that was made from it cannot be continued by
+`conself run`, because the file does not hold the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from conself_local.home import Home
+from conself_local.store.copying import copy_store
+from conself_local.store.store import Store
+
+TABLES = (
+    "problems", "prompts", "rounds", "round_problems", "observations", "programs", "samples", "behaviours", "executions",
+    "grown_inputs", "stages",
+)  # fmt: skip
+"""In an order in which each row refers to rows before it alone."""
+_ROWS_AT_ONCE = 500
+
+
+def main() -> None:
+    """Write the file, or make the home."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="home, or file of kept samples")
+    parser.add_argument("--to", type=Path, required=True, help="new file of kept samples, or new home")
+    options = parser.parse_args()
+    if options.to.exists():
+        parser.error(f"{options.to} exists already")
+    if options.source.is_dir():
+        write_samples(options.source, options.to)
+    else:
+        make_home(options.source, options.to)
+
+
+def write_samples(home: Path, target: Path) -> None:
+    """Write the rounds of a home to a new file; the same content gives the same bytes."""
+    with (
+        Store(home / "conself.db") as store,
+        target.open("wb") as packed,
+        gzip.GzipFile("", "wb", 9, packed, mtime=0) as file,
+    ):
+        for table in TABLES:
+            for row in store.rows(f"select * from {table} order by rowid"):
+                file.write((json.dumps({"table": table} | _without_paths(table, row)) + "\n").encode())
+
+
+def _without_paths(table: str, row: dict[str, Any]) -> dict[str, Any]:
+    if table != "rounds":
+        return row
+    request = json.loads(row["request"])
+    if request["problems"]:
+        request["problems"] = Path(request["problems"]).name
+    return row | {"model_path": Path(row["model_path"]).name, "request": json.dumps(request)}
+
+
+def make_home(source: Path, target: Path) -> None:
+    """Make a new home from a file of kept samples."""
+    with Store(Home(target).database) as store, store.transaction():
+        for table, rows in _batches(source):
+            store.db.table(table).insert_all(rows)
+
+
+def _batches(source: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield (table, some of its rows), in the order of the file."""
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    with gzip.open(source, "rt", encoding="utf-8") as file:
+        for line in file:
+            row = json.loads(line)
+            table = row.pop("table")
+            if table not in TABLES:
+                raise ValueError(f"{source} holds a row of the table {table!r}, which is not kept")
+            if rows and (table not in rows or len(rows[table]) == _ROWS_AT_ONCE):
+                yield rows.popitem()
+            rows[table].append(row)
+    if rows:
+        yield rows.popitem()
+
+
+@contextmanager
+def open_copy(source: Path) -> Iterator[Store]:
+    """Open a copy of a home's store, or a store made from a file of kept samples; it is deleted at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Home(Path(folder) / "home")
+        if source.is_dir():
+            with Store(source / "conself.db") as store:
+                copy_store(store, home.database)
+        else:
+            make_home(source, home.path)
+        with Store(home.database) as copy:
+            yield copy
+
+
+if __name__ == "__main__":
+    main()

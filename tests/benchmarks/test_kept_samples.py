@@ -1,0 +1,64 @@
+"""A file of kept samples gives the round back, row by row, and names no folder of the computer that sampled."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from conself_local.stages.score import load_evidence
+from conself_local.store.store import Store
+from tests.benchmarks import kept_samples
+from tests.benchmarks.kept_samples import TABLES, make_home, open_copy, write_samples
+from tests.fakes.home_of_rounds import REAL_ROUND
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Return a home with one real round, whose model and problems lie in a folder of some user."""
+    (tmp_path / "home").mkdir()
+    shutil.copy(REAL_ROUND, tmp_path / "home" / "conself.db")
+    with Store(tmp_path / "home" / "conself.db") as store:
+        store.db.execute("update rounds set model_path = '/home/ann/m.gguf'")
+        store.db.execute("update rounds set request = json_set(request, '$.problems', '/home/ann/p.jsonl')")
+    return tmp_path / "home"
+
+
+def test_a_round_comes_back(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_samples, "_ROWS_AT_ONCE", 7)
+    write_samples(home, tmp_path / "kept.jsonl.gz")
+    assert b"ann" not in gzip.decompress((tmp_path / "kept.jsonl.gz").read_bytes())
+    make_home(tmp_path / "kept.jsonl.gz", tmp_path / "again")
+    with Store(home / "conself.db") as old, Store(tmp_path / "again" / "conself.db") as new:
+        for table in TABLES:
+            assert table == "rounds" or old.rows(f"select * from {table}") == new.rows(f"select * from {table}")
+        assert old.rows("select * from samples") and old.rows("select * from behaviours")
+        round_ = new.round(1)
+        assert (str(round_.model_path), round_.request["problems"]) == ("m.gguf", "p.jsonl")
+        for problem in new.round_problems(1):
+            assert load_evidence(new, round_, problem) == load_evidence(old, old.round(1), problem)
+
+
+def test_the_same_round_gives_the_same_bytes(home: Path, tmp_path: Path) -> None:
+    for name in ("a.gz", "b.gz"):
+        write_samples(home, tmp_path / name)
+    assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
+
+
+def test_a_copy_is_made_of_a_home_and_of_a_file_and_leaves_both_alone(home: Path, tmp_path: Path) -> None:
+    write_samples(home, tmp_path / "kept.jsonl.gz")
+    for source in (home, tmp_path / "kept.jsonl.gz"):
+        with open_copy(source) as store:
+            assert store.round(1).id == 1
+            store.db.execute("delete from stages")
+    with Store(home / "conself.db") as store:
+        assert store.rows("select * from stages")
+
+
+def test_a_file_cannot_write_to_other_tables(tmp_path: Path) -> None:
+    (tmp_path / "f.gz").write_bytes(gzip.compress(json.dumps({"table": "adapters", "id": 1}).encode()))
+    with pytest.raises(ValueError, match="'adapters', which is not kept"):
+        make_home(tmp_path / "f.gz", tmp_path / "home")
