@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from conself_local.method.behaviour import Behaviour, is_constant, is_crashed
 from conself_local.method.syntax_tree import syntax_tree_key
-from conself_local.method.votes import VoteWeights, voter_weight
+from conself_local.method.votes import VoteWeights, vote_margin, voter_weight
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class ChosenRules:
     """That share must be below this: if nearly all agree, there is nothing to learn. None: no limit."""
     min_vote_share: float = 0.0
     """Least share of all samples, also of those that crashed or held no program, that behave as the chosen one."""
+    min_vote_margin: float = 0.0
+    """Least lead of the chosen behaviour over the next one, as a share of all samples (`vote_margin`)."""
     max_programs: int | None = None
     """Most programs, each of another syntax tree (`syntax_tree.py`), the likeliest first; None: all, in their order."""
 
@@ -87,7 +89,13 @@ def _is_backed(sample: ScoredSample, samples: Sequence[ScoredSample], rules: Cho
         share >= rules.min_cluster_share
         and votes / sampled >= rules.min_vote_share
         and (rules.max_cluster_share is None or share < rules.max_cluster_share)
+        and (not rules.min_vote_margin or _margin(sample, samples, rules, sampled) >= rules.min_vote_margin)
     )
+
+
+def _margin(sample: ScoredSample, samples: Sequence[ScoredSample], rules: ChosenRules, sampled: int) -> float:
+    behaviours = [s.behaviour for s in samples]
+    return vote_margin(behaviours, sample.behaviour, vote_weights=rules.vote_weights, sampled=sampled)
 
 
 def _likeliest(chosen: Sequence[ScoredSample]) -> list[ScoredSample]:

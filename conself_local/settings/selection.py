@@ -125,6 +125,17 @@ class PairSettings:
         time="Training becomes shorter with a higher share, because fewer pairs are built.",
         reason="The paper has no such limit.",
     )
+    min_vote_margin: float = setting(
+        0.0,
+        label="Least vote margin",
+        meaning="Least lead of a chosen sample's behaviour over the one with the next most votes, as a share of all "
+        "samples, crashed ones too.",
+        unit="share of samples",
+        at_least=0,
+        at_most=1,
+        time="Training becomes shorter with a higher margin, because fewer pairs are built.",
+        reason="The paper has no such limit.",
+    )
     chosen_programs: int | None = setting(
         None,
         label="Chosen programs",

@@ -239,6 +239,7 @@ def chosen_rules(settings: Settings) -> ChosenRules:
         min_cluster_share=settings.pairs.min_cluster_share,
         max_cluster_share=settings.pairs.max_cluster_share,
         min_vote_share=settings.pairs.min_vote_share,
+        min_vote_margin=settings.pairs.min_vote_margin,
         max_programs=settings.pairs.chosen_programs,
     )
 

@@ -73,11 +73,20 @@ def _write(split: str, path: str) -> None:
 GATE: dict[str, Any] = {"pairs.min_vote_share": 0.333, "pairs.max_cluster_share": 0.9}
 INFORMATIVE: dict[str, Any] = {"pairs.vote_weights": "informative", "pairs.allow_constant_chosen": False}
 MARGIN: dict[str, Any] = {"pairs.weight": "margin"}
+LEAD: dict[str, Any] = {"pairs.min_vote_margin": 0.333}
 _VOTE_RULES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("gate by votes", GATE),
     ("gate by votes, no constant chosen", GATE | {"pairs.allow_constant_chosen": False}),
     ("weighted voters, no constant chosen", INFORMATIVE),
     ("weighted voters, gate by votes", INFORMATIVE | GATE),
+    ("vote margin of at least 0.333", LEAD),
+    ("weighted voters, vote margin of at least 0.2", INFORMATIVE | {"pairs.min_vote_margin": 0.2}),
+    ("weighted voters, vote margin of at least 0.333", INFORMATIVE | LEAD),
+    ("weighted voters, vote margin of at least 0.5", INFORMATIVE | {"pairs.min_vote_margin": 0.5}),
+    (
+        "weighted voters, vote margin of at least 0.333, share below 0.9",
+        INFORMATIVE | LEAD | {"pairs.max_cluster_share": 0.9},
+    ),
     ("vote margin as weight", MARGIN),
     ("weighted voters, gate by votes, vote margin", INFORMATIVE | GATE | MARGIN),
     (
@@ -97,6 +106,7 @@ def rules_of(settings: Settings) -> list[tuple[str, Settings]]:
             "pairs.allow_constant_chosen": True,
             "pairs.vote_weights": "equal",
             "pairs.min_vote_share": 0.0,
+            "pairs.min_vote_margin": 0.0,
             "pairs.max_cluster_share": None,
             "pairs.weight": "consensus",
             "pairs.chosen_programs": None,

@@ -110,6 +110,14 @@ def test_a_problem_on_which_nearly_all_agree_is_left_out() -> None:
     assert len(chosen_ids(nearly_all, ChosenRules(max_cluster_share=0.91))) == 9
 
 
+def test_the_margin_is_a_gate_too() -> None:
+    """Of 8 samples, a leads by 2 against 1 with informative votes, and by nothing with equal ones: two return None."""
+    for least, chosen in ((0.125, "ab"), (0.126, "")):
+        assert chosen_ids(scored(EIGHT), ChosenRules(vote_weights="informative", min_vote_margin=least)) == chosen
+    assert chosen_ids(scored(EIGHT, informative=False), ChosenRules(min_vote_margin=0.125)) == ""
+    assert chosen_ids(scored(EIGHT), ChosenRules(vote_weights="informative", min_vote_margin=0.125), sampled=9) == ""
+
+
 def test_worked_numbers_of_the_vote_margin() -> None:
     assert vote_margin(EIGHT, TOP, vote_weights="informative", sampled=8) == 0.125
     assert vote_margin(EIGHT, TOP, vote_weights="equal", sampled=8) == 0.0, "as many only return None"

@@ -25,7 +25,7 @@ from tests.fakes.small_round import run_conself
 
 LATER_SETTINGS = (
     "grown_inputs", "ask_for_inputs", "min_share", "constant_chosen", "pairing", "pair_weight", "max_displacement",
-    "vote_weights", "min_vote_share", "max_cluster_share", "chosen_programs", "prompt",
+    "vote_weights", "min_vote_share", "min_vote_margin", "max_cluster_share", "chosen_programs", "prompt",
 )  # fmt: skip
 """Settings that the first version did not have."""
 LATER_STAGES = ("grow", "running copy", "problems left out")
