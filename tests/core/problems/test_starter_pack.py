@@ -100,7 +100,7 @@ def mutant_texts() -> dict[str, list[str | None]]:
     return _run(programs, repeat=False)
 
 
-@pytest.mark.round
+@pytest.mark.slow
 def test_inputs_distinguish_each_reference_from_its_mutants(mutant_texts: dict[str, list[str | None]]) -> None:
     for problem in REFERENCED:
         right = mutant_texts[f"{problem.id}#0"]
