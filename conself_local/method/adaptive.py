@@ -5,15 +5,16 @@ such as which of them ended first. After each batch but the last, three tests as
 
 - `alike`: all samples that ran behave alike. If the less common behaviours had a share of 0.4 or more (and at most
   0.6), this would happen with a probability of at most 0.6^v + 0.4^v after v samples that ran.
-- `scattered`: the most common behaviour has too few votes. If some behaviour had a share of 0.4 or more, it would
+- `scattered`: the most common behaviour has too few votes. If some behaviour had a share of 0.6 or more, it would
   have so few with a probability of at most `error`, over all looks together. Problems whose samples all crash are the
   case of no votes at all, and are called `crashed`.
 - `settled`: there are several behaviours, and the most common one leads the next one so clearly that it would with
-  equal shares only with a probability of at most `error` divided by the number of looks at which this is asked (a sign
-  test).
+  equal shares only with a probability of at most `error` (a sign test, at each look).
 
-Each of the three errs with a probability of at most `error`. With an error of 0.1 and 15 samples, all alike or all
-crashed is decided after 5 samples; at most one vote for each behaviour, or 8 votes against 2, after 10.
+A behaviour that leads by a third of the samples has a share near 0.6, so a problem that is `scattered` would hardly
+have given pairs if pairs need such a lead (`pairs.min_vote_margin`).
+With an error of 1/3 and 15 samples, a problem is decided after 5 samples if no behaviour has 3 votes, if 3 or more ran
+and all of those behave alike, or if one behaviour has 3 votes or more and the next one has 1.
 What is saved goes to problems that are open after all their samples and have two or three behaviours.
 Not covered: sampling and running (`stages/adaptive.py`). Source: the tests are this project's; the last one follows
 Adaptive-Consistency (arXiv 2305.11860), which stops when the leader is clear.
@@ -32,8 +33,8 @@ from conself_local.method.behaviour import Behaviour, is_crashed
 
 BATCH = 5
 """Samples per look."""
-OPEN_SHARE = 0.4
-"""A problem is open if some behaviour has at least this share of all samples and the others of those that ran too."""
+LEADING_SHARE = 0.6
+"""A problem may be worth more samples if some behaviour has at least this share of them."""
 FEW_BEHAVIOURS = (2, 3)
 """Numbers of behaviours with which an open problem gets what others saved."""
 Decision = Literal["open", "alike", "crashed", "scattered", "settled"]
@@ -48,7 +49,7 @@ class AdaptiveRules:
     cap: int
     """The largest number of samples of a problem that gets what others saved."""
     error: float
-    """Largest probability with which each test stops an open problem."""
+    """Largest probability with which each test is wrong; that of `settled`, at each look."""
 
     @property
     def looks(self) -> tuple[int, ...]:
@@ -60,10 +61,10 @@ def decide(behaviours: Sequence[Behaviour], rules: AdaptiveRules) -> Decision:
     """Return what the first samples of a problem decide; a crashed behaviour stands for a sample without a program.
 
     The number of behaviours must be one of `rules.looks`; for any other number nothing is decided.
-    Examples with an error of 0.1 and 15 samples: A A A A A -> alike; five crashed -> crashed; A A A A B -> open;
-    A A A A and one crashed -> open, since 0.6^4 + 0.4^4 = 0.155.
-    After 10 samples, 10 behaviours -> scattered; 8 A and 2 B -> settled, since such a lead has the probability
-    56/1024 = 0.055 with equal shares; 7 A and 3 B (0.172) -> open.
+    Examples with an error of 0.1 and 15 samples: A A A A A -> alike; five crashed or five behaviours -> scattered or
+    crashed; A A A A B -> open; A A A A and one crashed -> open, since 0.6^4 + 0.4^4 = 0.155.
+    After 10 samples, 8 A and 2 B -> settled, since such a lead has the probability 56/1024 = 0.055 with equal shares;
+    7 A and 3 B (0.172) -> open. With an error of 1/3, A A A B C -> settled, since 3 against 1 has 5/16 = 0.3125.
     """
     if len(behaviours) not in rules.looks:
         return "open"
@@ -72,15 +73,13 @@ def decide(behaviours: Sequence[Behaviour], rules: AdaptiveRules) -> Decision:
         return "alike"
     if max(votes, default=0) <= closing_votes(rules.looks, rules.error)[rules.looks.index(len(behaviours))]:
         return "scattered" if votes else "crashed"
-    # a sign test of 5 votes is never below an error that is any use
-    looks = max(1, len(rules.looks) - 1)
-    if len(votes) > 1 and len(behaviours) > BATCH and _chance_of_lead(votes[0], votes[1]) <= rules.error / looks:
+    if len(votes) > 1 and _chance_of_lead(votes[0], votes[1]) <= rules.error:
         return "settled"
     return "open"
 
 
 def _chance_of_alike(votes: int) -> float:
-    return float((1 - OPEN_SHARE) ** votes + OPEN_SHARE**votes)
+    return float((1 - LEADING_SHARE) ** votes + LEADING_SHARE**votes)
 
 
 def _chance_of_lead(first: int, second: int) -> float:
@@ -93,10 +92,10 @@ def _chance_of_lead(first: int, second: int) -> float:
 def closing_votes(looks: tuple[int, ...], error: float) -> tuple[int, ...]:
     """Return for each look the largest number of votes of a behaviour with which it has too few; -1: none does.
 
-    The probability that a behaviour of the share 0.4 has so few votes at any of the looks is at most `error`: at every
+    The probability that a behaviour of the share 0.6 has so few votes at any of the looks is at most `error`: at every
     look, the number is the largest that the error left by the looks before allows.
-    Example: `closing_votes((5, 10), 0.1)` -> `(0, 1)`: 0.6^5 = 0.0778, and 5 * 0.4 * 0.6^4 * 0.6^5 = 0.0202 for one
-    vote in the first batch and none in the second, 0.0979 in all.
+    Example: `closing_votes((5, 10), 0.1)` -> `(1, 2)`: 0.4^5 + 5 * 0.6 * 0.4^4 = 0.0870 for at most one vote in the
+    first batch, and 10 * 0.6^2 * 0.4^3 * 0.4^5 = 0.0024 for two in the first and none in the second, 0.0894 in all.
     """
     open_paths, spent, before, limits = {0: 1.0}, 0.0, 0, []
     for look in looks:
@@ -110,11 +109,11 @@ def closing_votes(looks: tuple[int, ...], error: float) -> tuple[int, ...]:
 
 
 def _throw(paths: dict[int, float], samples: int) -> dict[int, float]:
-    """Return the probabilities of the votes of a behaviour of the share 0.4 after more samples."""
+    """Return the probabilities of the votes of a behaviour of the share 0.6 after more samples."""
     found: dict[int, float] = {}
     for votes, chance in paths.items():
         for more in range(samples + 1):
-            binomial = comb(samples, more) * OPEN_SHARE**more * (1 - OPEN_SHARE) ** (samples - more)
+            binomial = comb(samples, more) * LEADING_SHARE**more * (1 - LEADING_SHARE) ** (samples - more)
             found[votes + more] = found.get(votes + more, 0.0) + chance * binomial
     return found
 

@@ -57,13 +57,14 @@ class SamplingSettings:
         reason="It is off until its gain is measured.",
     )
     adaptive_error: float = setting(
-        0.1,
+        0.33,
         label="Error of adaptive sampling",
-        meaning="Largest probability with which each of the sequential tests may stop an open problem.",
+        meaning="Largest probability with which each of the sequential tests may be wrong.",
         above=0,
         below=0.5,
         time="Sampling becomes shorter with a larger error.",
-        reason="With 0.1, five programs decide that all behave alike or that all crash.",
+        reason="With 0.33, five programs decide if none of them behaves like two others, or if three behave alike and "
+        "no two others do.",
     )
     adaptive_cap: int = setting(
         20,
