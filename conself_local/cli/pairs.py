@@ -84,7 +84,8 @@ def train_on_pairs_file(
         _refuse(ctx, {"name"}, "needs --pairs FILE")
         return False
     _refuse_others(ctx, {"pairs_file", "name", "model", "preset", "seed", "from_base", "as_json"}, "--pairs")
-    name = name or _NOT_IN_A_NAME.sub("-", pairs_file.stem).strip("-.")[:64] or "pairs"
+    stem = pairs_file.name.removesuffix(".gz").removesuffix(".jsonl")
+    name = name or _NOT_IN_A_NAME.sub("-", stem).strip("-.")[:64] or "pairs"
     with open_store(ctx) as (home, store), home.lock():
         model_file = open_model(model or bundled_model())
         verify_trainable(model_file)

@@ -104,7 +104,7 @@ def compare(arms: Mapping[str, ArmSamples], *, seed: int, ranking: Mapping[str, 
     problems = sorted(base.sampled)
     before, after = ([problem_scores(arm)[p] for p in problems] for arm in (base, adapter))
     samples = min(len(s) for arm in (base, adapter) for s in arm.sampled.values())
-    k = max(1, min(REACH_K, samples))
+    k = min(REACH_K, samples)
     changes = Changes(
         greedy=_change(base.greedy, adapter.greedy, problems, seed),
         sampled=Change(*paired_bootstrap(before, after, seed=seed)),
@@ -165,9 +165,9 @@ def _change(before: Mapping[str, bool], after: Mapping[str, bool], problems: Seq
 
 
 def _reach(arm: ArmSamples, problems: Sequence[str], k: int) -> list[float]:
-    """Return pass@k of each problem; of the greedy answer, if the problem has no samples."""
+    """Return pass@k of each problem; that of the greedy answer if the problem has no samples or k is 0."""
     counts = _counts(arm)
-    return [pass_at_k(*counts[p], k) if p in counts else float(arm.greedy[p]) for p in problems]
+    return [pass_at_k(*counts[p], k) if k and p in counts else float(arm.greedy[p]) for p in problems]
 
 
 def _values(change: Change) -> dict[str, Any]:

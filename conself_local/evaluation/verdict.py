@@ -48,9 +48,9 @@ class Changes:
     sampled: Change
     """pass@1 of the sampled answers; of the greedy ones if none were sampled."""
     reach: Change
-    """pass@k at `k`."""
+    """pass@k at `k`; of the greedy answers if none were sampled."""
     k: int
-    """`REACH_K`, or the largest k that was sampled."""
+    """`REACH_K`, or the largest k that was sampled; 0: nothing was sampled, so reach is not known."""
     ranking: Change | None = None
     """The ranking measure A; None: not measured."""
 
@@ -76,12 +76,12 @@ class Changes:
 
     @property
     def _keeps_reach(self) -> bool:
-        return self.reach.low >= -MAX_LOSS_OF_REACH
+        return self.k > 0 and self.reach.low >= -MAX_LOSS_OF_REACH
 
     def sentence(self) -> str:
         """Return the verdict with the reason if it is `surer`, and with the figures that it rests on."""
         reach = f"pass@{self.k}" + (", the largest k sampled," if 1 < self.k < REACH_K else "")
-        figures = [f"greedy {self.greedy}", f"pass@1 {self.sampled}"]
+        figures = [f"greedy {self.greedy}", *([f"pass@1 {self.sampled}"] if self.k else [])]
         figures += [f"{reach} {self.reach}"] if self.k > 1 else []
         figures += [f"A {self.ranking}"] if self.ranking else []
         return f"{self.word}{self._reason()} (points, 95 % interval): {', '.join(figures)}"
@@ -89,6 +89,8 @@ class Changes:
     def _reason(self) -> str:
         if self.word != "surer":
             return ""
+        if self._is_progress and not self.k:
+            return ", because nothing was sampled that would show whether reach is lost"
         if self._is_progress:
             return f", because pass@{self.k} may fall by more than {100 * MAX_LOSS_OF_REACH:g} points"
         return ", because " + ("neither greedy nor A rises" if self.ranking else "greedy does not rise")

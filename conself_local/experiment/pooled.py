@@ -103,9 +103,9 @@ def _adapter_minus_other(group: Group, control: Group | None, benchmark: str, se
 
 
 def _largest_k(*groups: Group | None) -> int:
-    """Return `REACH_K`, or the smallest number of samples per problem if that is less."""
+    """Return `REACH_K`, or the smallest number of samples per problem if that is less, 0 if one has none."""
     compared = [group.compared(*key) for group in groups if group for key in group.results]
-    return max(1, min(REACH_K, *(int(one.get("samples_per_problem", 0)) for one in compared)))
+    return min(REACH_K, *(int(one.get("samples_per_problem", 0)) for one in compared))
 
 
 def greedy_differences(group: Group, control: Group | None = None) -> list[Differences]:

@@ -31,6 +31,8 @@ class Arm:
     """sha256 of a file of pairs that the arm trains on instead of those of its round; None: those of its round."""
     pairs_file: Path | None = field(default=None, compare=False)
     """That file; None in a stored result."""
+    pairs: int = field(default=0, compare=False)
+    """The number of pairs in it."""
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ The file is TOML:
     pairs = "pairs.jsonl.gz"              # trains on this file, written by `conself pairs --to` or by hand
 
 An arm uses the same stages and store as any round. Arms with equal sampling settings share the samples of a seed and
-the model's answers before training, and an arm continues from the rounds of another arm with the same settings and
-fewer rounds. Finished work is not repeated, so an experiment that was stopped continues; results in a file
-(`results.py`) are not computed again, on another computer either.
+the model's answers before training; an arm that trains on a file of pairs has no samples. An arm continues from the
+rounds of another arm with the same settings and fewer rounds. Finished work is not repeated, so an experiment that was
+stopped continues; results in a file (`results.py`) are not computed again, on another computer either.
 Not covered: the check of the file (`spec.py`) and the table of results (`table.py`).
 """
 
@@ -59,7 +59,6 @@ from conself_local.stages.judged import load_arms
 from conself_local.stages.train_pairs import PAIRS_FILE, PAIRS_SHA256
 from conself_local.store.model_changes import verify_unchanged
 from conself_local.store.store import TOKENS, RoundInfo, Store
-from conself_local.training.pairs_file import read_pairs
 from sandbox import MakeSandbox
 
 _FORGET_ANSWERS = """delete from evaluation_samples where benchmark != 'validation' and answer_id is null
@@ -124,7 +123,7 @@ def _run_arm(
             began, instead = f"the arm {arm.name} began", "choose another --folder"
             verify_unchanged(latest.model_path, inputs.model_sha256, latest.model_sha256, began, instead)
         raise ConselfError(
-            f"{home.path} holds an arm of this name with other settings, rounds, model, problems or benchmarks",
+            f"{home.path} holds an arm of this name with other settings, rounds, model, problems, benchmarks or pairs",
             "give the arm another name, or choose another --folder",
         )
     with _timed(home):
@@ -220,12 +219,15 @@ def _run_rounds(
                     seed=seed + 1000 * number,
                     benchmarks=experiment.benchmarks,
                     settings=arm.settings,
+                    pairs_file=arm.pairs_file,
                 )
                 if fresh
                 else Request()
             )
             if not fresh and until != "decide":
                 store.db.execute(_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)])
+            if not fresh and arm.pairs_file:  # it may have moved
+                store.db.execute(*_set_pairs(arm))
             round_, model, benchmarks = open_round(store, request, make_sandbox(compute.workers))
             is_last = round_.id == arm.rounds
             title = f"experiment {experiment.name}: arm {arm.name}, seed {seed}, round {round_.id}"
@@ -265,8 +267,14 @@ def _copy_shared(shared: Home, home: Home, experiment: Experiment, arm: Arm) -> 
         home,
         ("update rounds set settings = ?", [json.dumps(settings_to_json(arm.settings))]),
         (_SET_BENCHMARKS, [json.dumps(experiment.benchmarks)]),
-        *([(_SET_PAIRS, [str(arm.pairs_file), arm.pairs_sha256])] if arm.pairs_file else []),
+        *([_set_pairs(arm)] if arm.pairs_file else []),
     )
+
+
+def _set_pairs(arm: Arm) -> tuple[str, list[Any]]:
+    """Return the change that names the file of pairs of an arm in its round."""
+    assert arm.pairs_file, "the caller has asked"
+    return _SET_PAIRS, [str(arm.pairs_file.resolve()), arm.pairs_sha256]
 
 
 def _copy_rounds(shorter: Home, home: Home) -> None:
@@ -324,9 +332,7 @@ def _result(
         compare(arms, seed=seed, ranking=ranking) if arms else None,
         scores.get("base", ()),
         scores.get("adapter", ()),
-        len(read_pairs(arm.pairs_file))
-        if arm.pairs_file
-        else int(store.value("select count(*) from pairs where not excluded")),
+        arm.pairs or int(store.value("select count(*) from pairs where not excluded")),
         int(store.value("select count(*) from training_steps")),
         int(store.value(tokens)) + int(store.value(_ANSWER_TOKENS)),
         seconds,

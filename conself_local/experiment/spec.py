@@ -24,6 +24,7 @@ from conself_local.round.start import BENCHMARKS
 from conself_local.settings import DEFAULT_PRESET, PRESETS, change_settings, fits, flatten, shared_values
 from conself_local.stages.train_pairs import PAIRS_SHA256
 from conself_local.store.store import RoundInfo
+from conself_local.training.pairs_file import read_pairs
 
 _TOP = {"name", "model", "problems", "limit", "benchmarks", "weights", "seeds", "settings", "arm"}
 _ARM = {"name", "preset", "settings", "rounds", "pairs"}
@@ -65,7 +66,7 @@ class Experiment:
     def holds(self, latest: RoundInfo, arm: Arm, inputs: ExperimentInputs) -> bool:
         """Return whether a home whose latest round is `latest` belongs to this arm, with at most as many rounds.
 
-        Settings, model, problems, limit and benchmarks are compared, because an arm that was edited may keep its name.
+        All that an edit of the file may change is compared, because an arm that was edited may keep its name.
         """
         asked, problems = latest.request, str(self.problems.resolve()) if self.problems else None
         found = (
@@ -92,6 +93,8 @@ class Experiment:
         }
         if self.problems:
             shared["benchmarks"] = self.benchmarks
+        if arm.pairs_file:
+            shared["samples"] = False
         return f"samples {content_id('sampling', shared)[:8]} {seed}"
 
 
@@ -174,12 +177,12 @@ def _arm(table: dict[str, Any], common_settings: Any, folder: Path) -> Arm:
         if "preset" in changed:
             raise ValueError("give the preset of an arm beside its settings")
         settings = change_settings(PRESETS[preset], changed)
+        pairs = _path(table, "pairs", folder)
     except ValueError as error:
         raise ValueError(f"{where}{error}") from error
-    pairs = _path(table, "pairs", folder)
-    if pairs and rounds > 1:
+    if pairs is None:
+        return Arm(name, settings, rounds)
+    if rounds > 1:
         raise ValueError(f"{where}an arm that trains on a file of pairs has one round")
-    try:
-        return Arm(name, settings, rounds, file_sha256(pairs) if pairs else None, pairs)
-    except OSError as error:
-        raise ValueError(f"{where}{pairs} cannot be read: {error.strerror}") from error
+    count = len(read_pairs(pairs))
+    return Arm(name, settings, rounds, file_sha256(pairs), pairs, count)

@@ -11,8 +11,8 @@ such as which of them ended first. After each batch but the last, three tests as
 - `settled`: there are several behaviours, and the most common one leads the next one so clearly that it would with
   equal shares only with a probability of at most `error` (a sign test, at each look).
 
-A behaviour that leads by a third of the samples has a share near 0.6, so a problem that is `scattered` would hardly
-have given pairs if pairs need such a lead (`pairs.min_vote_margin`).
+What the tests keep is what pairs with a clear majority come from. A majority with a smaller share than 0.6 is lost
+more often than `error` says: with an error of 1/3, a behaviour of the share 0.4 is left after 5 samples in 68 %.
 With an error of 1/3 and 15 samples, a problem is decided after 5 samples if no behaviour has 3 votes, if 3 or more ran
 and all of those behave alike, or if one behaviour has 3 votes or more and the next one has 1.
 What is saved goes to problems that are open after all their samples and have two or three behaviours.
@@ -61,7 +61,7 @@ def decide(behaviours: Sequence[Behaviour], rules: AdaptiveRules) -> Decision:
     """Return what the first samples of a problem decide; a crashed behaviour stands for a sample without a program.
 
     The number of behaviours must be one of `rules.looks`; for any other number nothing is decided.
-    Examples with an error of 0.1 and 15 samples: A A A A A -> alike; five crashed or five behaviours -> scattered or
+    Examples with an error of 0.1 and 15 samples: A A A A A -> alike; five behaviours -> scattered; five crashed ->
     crashed; A A A A B -> open; A A A A and one crashed -> open, since 0.6^4 + 0.4^4 = 0.155.
     After 10 samples, 8 A and 2 B -> settled, since such a lead has the probability 56/1024 = 0.055 with equal shares;
     7 A and 3 B (0.172) -> open. With an error of 1/3, A A A B C -> settled, since 3 against 1 has 5/16 = 0.3125.

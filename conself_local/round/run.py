@@ -57,7 +57,7 @@ from conself_local.stages.run_training import verify_room_for_training
 from conself_local.stages.sample import sample_observations, sample_programs
 from conself_local.stages.score import build_round_pairs, score_problems
 from conself_local.stages.train import train_adapter
-from conself_local.stages.train_pairs import job_of_file
+from conself_local.stages.train_pairs import PAIRS_FILE, job_of_file
 from conself_local.store.reports import round_report
 from conself_local.store.store import RoundInfo, Store
 
@@ -76,6 +76,8 @@ def run_round(
     """
     verify_disk(context.home.path)
     wanted = STAGES[: STAGES.index(until) + 1]
+    if PAIRS_FILE in round_.request:  # its pairs need no samples
+        wanted = wanted[STAGES.index("train") :]
     context = fix_engine(context, round_)
     store = context.store
     if "observe" in wanted and not _sampling_is_done(store, round_, "sample" in wanted):
@@ -98,9 +100,9 @@ def run_round(
         _measure_likelihoods(context, round_)
         build_round_pairs(store, round_, context.on_event)
     if "train" in wanted and not trained:
+        given = job_of_file(round_, context.model, context.home, context.on_event)
         verify_room_for_training(context.model, context.on_event)
-        job = job_of_file(round_, context.model, context.home, context.on_event)
-        train_adapter(store, round_, context.model, context.home, context.on_event, job)
+        train_adapter(store, round_, context.model, context.home, context.on_event, given)
     adapter_id = store.value("select id from adapters where round_id = ?", round_.id)
     if "evaluate" in wanted and adapter_id:
         _evaluate_all(context, round_, benchmarks, adapter_id)

@@ -13,6 +13,7 @@ from typing import Any
 
 from conself_local.errors import ConselfError
 from conself_local.events import START, Notice, NoticeKind
+from conself_local.hashes import file_sha256
 from conself_local.machine.versions import package_versions
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model import Model, open_model
@@ -26,6 +27,7 @@ from conself_local.round.presets import SettingsChoice
 from conself_local.settings import LAPTOP, Settings, change_settings, get_value
 from conself_local.stages.answers import evaluation_seed
 from conself_local.stages.benchmark import ARMS, Benchmark
+from conself_local.stages.train_pairs import PAIRS_FILE, PAIRS_SHA256
 from conself_local.store.events import store_notice
 from conself_local.store.kept_questions import MINE, PREFIX
 from conself_local.store.model_changes import accepted_adapter, verify_unchanged
@@ -56,6 +58,8 @@ class Request:
     """Whether the model proposes test inputs too."""
     settings: Settings | None = None
     """The settings of an experiment's arm; they replace the choice."""
+    pairs_file: Path | None = None
+    """A file of pairs to train on; nothing is sampled then."""
     from_base: bool = False
     """Whether to start from the base model instead of the latest accepted adapter."""
     new: bool = False
@@ -115,6 +119,8 @@ def _start(
         "evaluation_samples": sum(len(ARMS) * len(b.problems) * (1 + b.samples) for b in benchmarks),
         "evaluation_seed": evaluation_seed(latest) if (latest := store.latest_round()) else seed,
     }
+    if file := request.pairs_file:
+        stored_request |= {PAIRS_FILE: str(file.resolve()), PAIRS_SHA256: file_sha256(file)}
     if unfinished is not None:
         store.db.table("rounds").update(unfinished.id, {"state": "abandoned"})
     round_ = store.start_round(

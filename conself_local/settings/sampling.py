@@ -59,7 +59,7 @@ class SamplingSettings:
     adaptive_error: float = setting(
         0.33,
         label="Error of adaptive sampling",
-        meaning="Largest probability with which each of the sequential tests may be wrong.",
+        meaning="Largest probability with which each of the sequential tests may be wrong, the last one at each look.",
         above=0,
         below=0.5,
         time="Sampling becomes shorter with a larger error.",

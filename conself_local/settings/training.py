@@ -133,7 +133,7 @@ class EvaluationSettings:
         5,
         label="Samples",
         meaning="Programs sampled per benchmark problem for each of base and adapter, besides one greedy program; 0: "
-        "greedy programs alone.",
+        "greedy programs alone, which show neither reach nor what the guard asks for.",
         unit="per problem",
         at_least=0,
         at_most=1000,

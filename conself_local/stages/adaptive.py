@@ -48,7 +48,9 @@ def sampling_waves(
     while True:
         run_sampled()
         wanted = planned_samples(store, round_, problems)
-        if sum(wanted.values()) <= int(store.value("select count(*) from samples where round_id = ?", round_.id)):
+        sql = "select problem_id, count(*) as count from samples where round_id = ? group by problem_id"
+        stored = {row["problem_id"]: row["count"] for row in store.rows(sql, round_.id)}
+        if all(stored.get(id, 0) >= count for id, count in wanted.items()):
             return
         yield {id: ordered_places(round_.settings, count) for id, count in wanted.items()}
 

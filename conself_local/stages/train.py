@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from conself_local.events import Notice, NoticeKind, OnEvent, StageDone
 from conself_local.home import Home
@@ -96,18 +97,27 @@ def job_of(
     )
 
 
+@dataclass(frozen=True)
+class GivenJob:
+    """A job that does not train on the pairs of the round."""
+
+    job: TrainingJob
+    origin: str
+    """What it trains on, for a person."""
+
+
 def train_adapter(
-    store: Store, round_: RoundInfo, model: Model, home: Home, on_event: OnEvent, job: TrainingJob | None = None
+    store: Store, round_: RoundInfo, model: Model, home: Home, on_event: OnEvent, given: GivenJob | None = None
 ) -> None:
     """Train an adapter and store it as a `candidate`; do nothing if the round has one already.
 
-    job: a job to train instead of that of the round's pairs. Without pairs no adapter is made, and the summary says so.
+    given: what is trained instead of the round's pairs. Without pairs no adapter is made, and the summary says so.
     Raises ConselfError with the message of the trainer, TrainingFailedError if its process died, and ConselfError if
     the files cannot be copied.
     """
     if store.value("select id from adapters where round_id = ?", round_.id):
         return
-    job = job or make_job(store, round_, model, on_event)
+    job = given.job if given else make_job(store, round_, model, on_event)
     if not job.pairs:
         _finish(store, round_, "no pairs, so nothing was trained", on_event)
         return
@@ -117,8 +127,9 @@ def train_adapter(
         store.db.table("training_steps").upsert({"round_id": round_.id, **report}, pk=("round_id", "step"))
 
     last = run_training(job, folder, on_event, store_step)
-    name, parent = f"round-{round_.id}", parent_adapter(round_)
-    adapter_id = save_adapter(store, home, model, folder, name, {"round_id": round_.id, "parent_id": parent})
+    parent = None if given else parent_adapter(round_)
+    columns = {"round_id": round_.id, "parent_id": parent, "origin": given.origin if given else None}
+    adapter_id = save_adapter(store, home, model, folder, f"round-{round_.id}", columns)
     first_loss, last_loss = (
         store.value(f"select loss from training_steps where round_id = ? order by step {order} limit 1", round_.id)
         for order in ("asc", "desc")

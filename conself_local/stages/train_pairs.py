@@ -26,9 +26,9 @@ from conself_local.model_files.tokenizer_hash import tokenizer_hash
 from conself_local.sampling.open_engine import open_original
 from conself_local.settings import FIELDS, LAPTOP, PRESETS, Settings, get_value, replace_values, verify_value
 from conself_local.stages.run_training import run_training, save_adapter, verify_room_for_training
-from conself_local.stages.train import job_of, pairs_that_fit
+from conself_local.stages.train import GivenJob, job_of, pairs_that_fit
 from conself_local.store.store import IMPORTED, RoundInfo, Store
-from conself_local.training.job import TokenPair, TrainingJob
+from conself_local.training.job import TokenPair
 from conself_local.training.pairs_file import PairRecord, read_pairs
 
 _TRAINING = (
@@ -86,14 +86,13 @@ def train_on_file(
     job = job_of(settings, model, pairs, seed=seed, parent=parent_path)
     folder = home.training / f"pairs-{job.content_hash()[:16]}"
     run_training(job, folder, on_event)
-    origin = f"{len(pairs)} pairs of {path.name}, sha256 {file_sha256(path)}"
-    columns = {"round_id": IMPORTED, "parent_id": parent, "origin": origin}
+    columns = {"round_id": IMPORTED, "parent_id": parent, "origin": _origin(path, len(pairs))}
     adapter_id = save_adapter(store, home, model, folder, name, columns)
     shutil.rmtree(folder, ignore_errors=True)
     return adapter_id
 
 
-def job_of_file(round_: RoundInfo, model: Model, home: Home, on_event: OnEvent) -> TrainingJob | None:
+def job_of_file(round_: RoundInfo, model: Model, home: Home, on_event: OnEvent) -> GivenJob | None:
     """Return the job of a round whose request names a file of pairs, under the round's settings; None if it names none.
 
     Such a round trains a new adapter. Raises ConselfError if the file has changed or cannot be used.
@@ -105,7 +104,11 @@ def job_of_file(round_: RoundInfo, model: Model, home: Home, on_event: OnEvent) 
     if file_sha256(path) != round_.request[PAIRS_SHA256]:
         raise ConselfError(f"{path} has changed since round {round_.id} began", "restore it, or begin another round")
     pairs = _fitting_pairs(path, records, model, home, round_.settings, on_event)
-    return job_of(round_.settings, model, pairs, seed=round_.seed)
+    return GivenJob(job_of(round_.settings, model, pairs, seed=round_.seed), _origin(path, len(pairs)))
+
+
+def _origin(path: Path, pairs: int) -> str:
+    return f"{pairs} pairs of {path.name}, sha256 {file_sha256(path)}"
 
 
 def _fitting_pairs(

@@ -56,7 +56,8 @@ class RoundInfo:
     base_adapter_id: int | None
     """The adapter that the round started from; None: the base model."""
     request: dict[str, Any]
-    """The user's request: limit, problems, benchmarks; and the number and the seed of the evaluation answers."""
+    """The user's request: limit, problems, benchmarks; the number and the seed of the evaluation answers; and, in an
+    experiment, `pairs_file` and `pairs_sha256` of an arm that trains on a file."""
     state: str
     """`running` (also if it was interrupted), `done` or `abandoned`."""
     created_at_utc: str
@@ -460,10 +461,12 @@ def _verified_request(request: object) -> dict[str, Any]:
     if not isinstance(request, dict):
         raise ValueError("its request is not a table")
     kinds = {"problems": str | None, "limit": int | None, "evaluation_samples": int | None, "benchmarks": list | None}
-    kinds["evaluation_seed"] = int | None
+    kinds |= {"evaluation_seed": int | None, "pairs_file": str | None, "pairs_sha256": str | None}
     for name, kind in kinds.items():
         if not isinstance(request.get(name), kind):
             raise ValueError(f"{name} of its request has the wrong type")
+    if (request.get("pairs_file") is None) != (request.get("pairs_sha256") is None):
+        raise ValueError("its request does not name a file of pairs with its hash")
     if not all(isinstance(name, str) for name in request.get("benchmarks") or ()):
         raise ValueError("benchmarks of its request are not names")
     return request

@@ -29,6 +29,8 @@ from conself_local.new_files import verify_new, whole_file
 MAX_FILE_BYTES = 256 * 2**20
 MAX_LINE_BYTES = 8 * 2**20
 MAX_PAIRS = 100_000
+_MAX_LINES = 10 * MAX_PAIRS
+"""Blank lines count too."""
 MAX_WEIGHT = 100.0
 _TEXTS = ("prompt", "chosen", "rejected")
 _HINT = 'each line must be a JSON object such as {"prompt": "...", "chosen": "...", "rejected": "...", "weight": 1.0}'
@@ -116,6 +118,8 @@ def _lines(file: BufferedIOBase, path: Path) -> Iterator[tuple[int, bytes]]:
     number = total = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
         number, total = number + 1, total + len(line)
+        if number > _MAX_LINES:
+            raise ConselfError(f"{path} has more than {_MAX_LINES} lines", "split the file")
         if len(line) > MAX_LINE_BYTES or total > MAX_FILE_BYTES:
             what = f"line {number} of {path}" if len(line) > MAX_LINE_BYTES else str(path)
             most = MAX_LINE_BYTES if len(line) > MAX_LINE_BYTES else MAX_FILE_BYTES

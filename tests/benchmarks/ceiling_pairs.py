@@ -52,6 +52,8 @@ from tests.benchmarks.kept_samples import open_copy
 from tests.benchmarks.pair_precision import INFORMATIVE, is_right
 
 ARMS = ("random", "oracle", "consensus", "own greedy")
+JUDGED_ON = ("held-out", "humaneval")
+"""The benchmarks of the experiment, none of whose problems may be trained on."""
 _TRAINING = "training"
 _COMPLETE = ("end-token", "fence")
 """How an answer ends that was neither cut nor stopped because it repeated itself."""
@@ -93,6 +95,8 @@ def main() -> None:
         round_ = store.round(1)
         if model.sha256 != round_.model_sha256 or round_.settings.sampling.prompt == "observation":
             parser.error("give the model of the round, and a round that asked with the plain prompt")
+        if not set(JUDGED_ON) <= set(round_.request["benchmarks"]):
+            parser.error(f"the round must leave out what {' and '.join(JUDGED_ON)} repeat: score --benchmark NAME")
         problems = [p for p in store.round_problems(1) if p.id in references]
         expected = expected_answers(store, round_, problems, references)
         offers = [

@@ -1,6 +1,6 @@
 """Keep the samples of a round in one file, so that nobody needs to sample them again, and make a home from it.
 
-    python -m tests.benchmarks.kept_samples HOME --to votes-mbpp.jsonl.gz     # the first round of HOME
+    python -m tests.benchmarks.kept_samples HOME --to votes-mbpp.jsonl.gz     # of a home with one round
     python -m tests.benchmarks.kept_samples votes-mbpp.jsonl.gz --to HOME     # a new home with that round
 
 Each line is one row of the store, `{"table": "samples", "id": ...}`: problems, prompts, programs with their code, samples
@@ -15,15 +15,16 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import sqlite3
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from conself_local.errors import ConselfError
 from conself_local.home import Home
-from conself_local.store.copying import copy_store
 from conself_local.store.store import Store
 
 TABLES = (
@@ -31,6 +32,7 @@ TABLES = (
     "grown_inputs", "stages",
 )  # fmt: skip
 """In an order in which each row refers to rows before it alone."""
+_KEPT_ROWS = {"stages": "where stage in ('observe', 'sample', 'execute', 'grow', 'running copy', 'problems left out')"}
 _ROWS_AT_ONCE = 500
 
 
@@ -42,21 +44,27 @@ def main() -> None:
     options = parser.parse_args()
     if options.to.exists():
         parser.error(f"{options.to} exists already")
-    if options.source.is_dir():
-        write_samples(options.source, options.to)
-    else:
+    if options.source.is_file():
         make_home(options.source, options.to)
+    else:
+        write_samples(options.source, options.to)
 
 
 def write_samples(home: Path, target: Path) -> None:
-    """Write the rounds of a home to a new file; the same content gives the same bytes."""
+    """Write the round of a home to a new file; the same content gives the same bytes.
+
+    Raises ConselfError if the home has several rounds, or one that began with an adapter.
+    """
     with (
-        Store(home / "conself.db") as store,
+        open_copy(home) as store,
         target.open("wb") as packed,
         gzip.GzipFile("", "wb", 9, packed, mtime=0) as file,
     ):
+        latest = store.latest_round()
+        if latest is None or latest.id != 1 or latest.base_adapter_id is not None:
+            raise ConselfError(f"{home} does not hold one round of a base model", "choose another home")
         for table in TABLES:
-            for row in store.rows(f"select * from {table} order by rowid"):
+            for row in store.rows(f"select * from {table} {_KEPT_ROWS.get(table, '')} order by rowid"):
                 file.write((json.dumps({"table": table} | _without_paths(table, row)) + "\n").encode())
 
 
@@ -64,8 +72,9 @@ def _without_paths(table: str, row: dict[str, Any]) -> dict[str, Any]:
     if table != "rounds":
         return row
     request = json.loads(row["request"])
-    if request["problems"]:
-        request["problems"] = Path(request["problems"]).name
+    for name in ("problems", "pairs_file"):
+        if request.get(name):
+            request[name] = Path(request[name]).name
     return row | {"model_path": Path(row["model_path"]).name, "request": json.dumps(request)}
 
 
@@ -94,16 +103,20 @@ def _batches(source: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
 
 @contextmanager
 def open_copy(source: Path) -> Iterator[Store]:
-    """Open a copy of a home's store, or a store made from a file of kept samples; it is deleted at the end."""
+    """Open a copy of a home's store, or a store made from a file of kept samples; it is deleted at the end.
+
+    Raises ConselfError if `source` is a folder that is no home.
+    """
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder) / "home")
-        if source.is_dir():
-            with Store(source / "conself.db") as store:
-                copy_store(store, home.database)
-        else:
+        if source.is_file():
             make_home(source, home.path)
-        with Store(home.database) as copy:
-            yield copy
+        else:
+            database = Home(source, existing=True, writable=False).database
+            with closing(sqlite3.connect(database)) as old, closing(sqlite3.connect(home.database)) as new:
+                old.backup(new)
+        with Store(home.database) as store:
+            yield store
 
 
 if __name__ == "__main__":

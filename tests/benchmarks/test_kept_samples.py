@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from conself_local.errors import ConselfError
+from conself_local.round.verify import verify_store
 from conself_local.stages.score import load_evidence
 from conself_local.store.store import Store
 from tests.benchmarks import kept_samples
 from tests.benchmarks.kept_samples import TABLES, make_home, open_copy, write_samples
 from tests.fakes.home_of_rounds import REAL_ROUND
+from tests.fakes.home_of_rounds import make_home as make_home_of_rounds
 
 
 @pytest.fixture
@@ -34,7 +37,9 @@ def test_a_round_comes_back(home: Path, tmp_path: Path, monkeypatch: pytest.Monk
     make_home(tmp_path / "kept.jsonl.gz", tmp_path / "again")
     with Store(home / "conself.db") as old, Store(tmp_path / "again" / "conself.db") as new:
         for table in TABLES:
-            assert table == "rounds" or old.rows(f"select * from {table}") == new.rows(f"select * from {table}")
+            rows = [one.rows(f"select * from {table}") for one in (old, new)]
+            assert table in ("rounds", "stages") or rows[0] == rows[1]
+        assert verify_store(new) == []
         assert old.rows("select * from samples") and old.rows("select * from behaviours")
         round_ = new.round(1)
         assert (str(round_.model_path), round_.request["problems"]) == ("m.gguf", "p.jsonl")
@@ -56,6 +61,16 @@ def test_a_copy_is_made_of_a_home_and_of_a_file_and_leaves_both_alone(home: Path
             store.db.execute("delete from stages")
     with Store(home / "conself.db") as store:
         assert store.rows("select * from stages")
+
+
+def test_what_is_no_home_with_one_round_is_refused(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConselfError, match="holds no data yet"), open_copy(tmp_path / "empty"):
+        pass
+    assert not list((tmp_path / "empty").iterdir())
+    two = make_home_of_rounds(tmp_path / "two")
+    with pytest.raises(ConselfError, match="does not hold one round of a base model"):
+        write_samples(two.path, tmp_path / "kept.jsonl.gz")
 
 
 def test_a_file_cannot_write_to_other_tables(tmp_path: Path) -> None:

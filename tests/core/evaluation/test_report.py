@@ -67,7 +67,9 @@ def test_greedy_answers_alone_are_a_result_too() -> None:
         )
 
     result = compare({"base": arm(False), "adapter": arm(True)}, seed=0)
-    assert result["reach"]["k"] == 1 and result["word"] == "better" and result["base"]["consensus"] is None
+    assert result["reach"]["k"] == 0 and result["word"] == "surer" and result["base"]["consensus"] is None
+    assert "nothing was sampled that would show whether reach is lost" in result["verdict"]
+    assert "pass@" not in result["verdict"]
     assert any("nothing was sampled" in line for line in result_lines("b", result))
 
 

@@ -46,5 +46,9 @@ def test_the_sentence_says_why_and_what_was_measured() -> None:
     )
     ranked = Changes(greedy=FLAT, sampled=UP, reach=FLAT, k=10, ranking=FLAT).sentence()
     assert "because neither greedy nor A rises" in ranked and ranked.endswith("A +0.0 (-1.0 to +1.0)")
+    assert Changes(greedy=UP, sampled=UP, reach=UP, k=0).sentence() == (
+        "surer, because nothing was sampled that would show whether reach is lost (points, 95 % interval): "
+        "greedy +4.0 (+1.0 to +7.0)"
+    )
     greedy_only = Changes(greedy=UP, sampled=UP, reach=UP, k=1).sentence()
     assert greedy_only.startswith("better (") and greedy_only.count("pass@") == 1

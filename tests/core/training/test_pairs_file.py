@@ -132,3 +132,12 @@ def test_what_is_no_file_of_pairs_is_refused_at_once(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConselfError, match=reason):
             read_pairs(tmp_path / name)
+
+
+def test_a_small_packed_file_of_blank_lines_does_not_take_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairs_file, "_MAX_LINES", 1000)
+    (tmp_path / "blank.gz").write_bytes(gzip.compress(b"\n" * 2000))
+    with pytest.raises(ConselfError, match="more than 1000 lines"):
+        read_pairs(tmp_path / "blank.gz")
