@@ -9,7 +9,7 @@ it would have taken them, so both ways see the same samples. The cost is the num
 prompts are not counted. With `--full N`, fixed sampling takes the first N of the stored samples, and what adaptive
 sampling saves is given to open problems as far as more are stored; else nothing is given away.
 A pair is useful if its chosen program is right and its rejected one wrong, on every input, given and added. The added
-inputs are those of the whole round. Pairs are built by the rules of the round, and by the weighted voters with a gate.
+inputs are those of the whole round. Pairs are built by the rules of the round, and by the weighted voters with two gates.
 The references (of the starter pack, or of MBPP's file) judge here; no round ever sees them. The training problems of the
 starter pack have none, so its other splits are sampled as training problems (`pair_precision --write`).
 Problems that are not sampled in full are left out. It works on a copy of the store.
@@ -34,7 +34,7 @@ from conself_local.stages.score import ProblemEvidence, load_evidence, pairs_fro
 from conself_local.store.store import TOKENS, RoundInfo, Store
 from tests.benchmarks.grown_inputs import expected_answers, read_references
 from tests.benchmarks.kept_samples import open_copy
-from tests.benchmarks.pair_precision import GATE, INFORMATIVE, MARGIN, Answers, is_right
+from tests.benchmarks.pair_precision import GATE, INFORMATIVE, LEAD, MARGIN, Answers, is_right
 
 ERRORS = (0.1, 0.2, 0.33)
 _HEAD = (
@@ -114,8 +114,9 @@ def load_stored(store: Store, round_: RoundInfo, problem_id: str) -> Stored:
 
 
 def _settings(round_: RoundInfo) -> dict[str, Settings]:
-    votes = INFORMATIVE | GATE | MARGIN | {"pairs.min_cluster_share": 0.0, "selection.entropy_threshold": None}
-    return {"as the round": round_.settings, "weighted voters": replace_values(round_.settings, votes)}
+    votes = INFORMATIVE | MARGIN | {"pairs.min_cluster_share": 0.0, "selection.entropy_threshold": None}
+    gates = {"as the round": {}, "gate by votes": votes | GATE, "gate by the vote margin": votes | LEAD}
+    return {name: replace_values(round_.settings, changes) for name, changes in gates.items()}
 
 
 def table_lines(
