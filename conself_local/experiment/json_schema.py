@@ -41,6 +41,12 @@ def experiment_schema() -> dict[str, Any]:
             "problems": {"type": "string", "description": "Problems file (default: the starter pack)."},
             "limit": {"type": "integer", "minimum": 1, "description": "Largest number of training problems."},
             "benchmarks": {"type": "array", "minItems": 1, "items": {"enum": list(BENCHMARKS)}},
+            "weights": {
+                "type": "object",
+                "propertyNames": {"enum": list(BENCHMARKS)},
+                "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
+                "description": "How much each benchmark counts where they are combined (default: equal per problem).",
+            },
             "seeds": {"type": "array", "minItems": 1, "items": {"type": "integer"}},
             "settings": settings,
             "arm": {"type": "array", "minItems": 1, "items": arm},
