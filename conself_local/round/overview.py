@@ -123,6 +123,8 @@ def same_again(round_: RoundInfo) -> list[str] | None:
     arguments = ["--preset", settings.preset, "--model", str(round_.model_path), "--seed", str(round_.seed + 1)]
     for change in find_differences(settings):
         arguments += ["--set", f"{change.name}={format_value(change.value)}"]
+    if request.get("with_mine"):
+        arguments.append("--with-mine")
     benchmarks = request.get("benchmarks") or ()
     return arguments + request_arguments(request.get("problems"), request.get("limit"), benchmarks)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,15 +79,15 @@ def test_a_round_without_pairs_leaves_training_out(store: Store, home: Home) -> 
 def test_the_next_round_repeats_the_last_one_only_if_that_can_be_said(store: Store, tmp_path: Path) -> None:
     round_ = store.round(1)
     assert same_again(round_) is None, "its model file is gone"
-    import dataclasses
-
     model = tmp_path / "m.gguf"
     model.touch()
     there = dataclasses.replace(round_, model_path=model, settings=LAPTOP)
     arguments = same_again(there)
     assert arguments and arguments[:6] == ["--preset", "laptop", "--model", str(model), "--seed", str(round_.seed + 1)]
     changed = same_again(dataclasses.replace(there, settings=change_settings(LAPTOP, {"training.epochs": 9})))
-    assert changed and changed[6:8] == ["--set", "training.epochs=9"]
+    assert changed and changed[6:8] == ["--set", "training.epochs=9"] and "--with-mine" not in changed
+    mine = same_again(dataclasses.replace(there, request=there.request | {"with_mine": True}))
+    assert mine and "--with-mine" in mine
 
 
 def test_steps_are_expected_from_the_pairs(store: Store) -> None:
