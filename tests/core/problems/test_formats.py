@@ -72,6 +72,22 @@ def test_human_eval_inputs_are_recorded_in_the_sandbox() -> None:
     assert all(p.split == "held-out" and p.reference and p.starter_code[:20] in p.reference for p in loaded.problems)
 
 
+def test_a_test_that_draws_its_inputs_gives_the_same_problem_whenever_it_is_read(tmp_path: Path) -> None:
+    """A round that goes on with HumanEval reads it again, and refuses problems that have changed."""
+    drawing = {
+        "task_id": "HumanEval/903", "prompt": "def half(n):\n", "canonical_solution": "    return n // 2\n",
+        "test": "import random\ndef check(candidate):\n    assert candidate(random.randint(0, 10**9)) >= 0\n",
+        "entry_point": "half",
+    }  # fmt: skip
+    unseeded = drawing | {"task_id": "HumanEval/904", "test": drawing["test"].replace("randint(", "Random().randint(")}
+    path = tmp_path / "drawing.jsonl"
+    path.write_text(json.dumps(drawing) + "\n" + json.dumps(unseeded) + "\n")
+    first, second = (load_problems(path, _sandbox) for _ in range(2))
+    assert [p.content_hash() for p in first.problems] == [p.content_hash() for p in second.problems]
+    assert [p.id for p in first.problems] == ["HumanEval/903"]
+    assert "with other inputs whenever it runs" in first.excluded[0]
+
+
 def test_a_damaged_archive_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "cut.jsonl.gz"
     path.write_bytes(gzip.compress(os.urandom(5000).hex().encode())[:2000])
