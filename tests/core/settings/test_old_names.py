@@ -104,12 +104,19 @@ def test_a_store_of_then_opens_unchanged(tmp_path: Path) -> None:
     assert round_.settings.pairs.min_cluster_share == 0.0, "the round was stored before that setting existed"
 
 
+FLAT = ("bundled", "qwen", "search", "two-rounds")
+"""The results whose settings have the flat names."""
+
+
 @pytest.mark.parametrize("path", sorted((BENCHMARKS / "results").glob("*.jsonl")), ids=lambda path: path.stem)
 def test_published_results_are_read(path: Path) -> None:
     results = load_results(path)
     stored = [json.loads(line)["settings"] for line in path.read_text().splitlines()]
     assert len(results) == len(stored) > 0
     for result, values in zip(results, stored, strict=True):
+        if path.stem not in FLAT:
+            assert settings_to_json(result.arm.settings) == values
+            continue
         assert result.arm.settings.training.beta == values["beta"]
         assert result.arm.settings.selection.entropy_threshold == (
             None if values["threshold"] > 1 else values["threshold"]
