@@ -76,7 +76,7 @@ def run_round(
     """
     verify_disk(context.home.path)
     wanted = STAGES[: STAGES.index(until) + 1]
-    if PAIRS_FILE in round_.request:  # its pairs need no samples
+    if round_.request.get(PAIRS_FILE):  # its pairs need no samples
         wanted = wanted[STAGES.index("train") :]
     context = fix_engine(context, round_)
     store = context.store

@@ -97,7 +97,7 @@ def job_of_file(round_: RoundInfo, model: Model, home: Home, on_event: OnEvent) 
 
     Such a round trains a new adapter. Raises ConselfError if the file has changed or cannot be used.
     """
-    if PAIRS_FILE not in round_.request:
+    if not round_.request.get(PAIRS_FILE):
         return None
     path = Path(round_.request[PAIRS_FILE])
     records = read_pairs(path)
