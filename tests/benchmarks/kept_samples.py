@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import itertools
 import json
+import operator
 import sqlite3
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -31,9 +32,8 @@ TABLES = (
     "problems", "prompts", "rounds", "round_problems", "observations", "programs", "samples", "behaviours", "executions",
     "grown_inputs", "stages",
 )  # fmt: skip
-"""In an order in which each row refers to rows before it alone."""
+"""The tables are in this order because each row refers only to rows before it."""
 _KEPT_ROWS = {"stages": "where stage in ('observe', 'sample', 'execute', 'grow', 'running copy', 'problems left out')"}
-_ROWS_AT_ONCE = 500
 
 
 def main() -> None:
@@ -81,24 +81,19 @@ def _without_paths(table: str, row: dict[str, Any]) -> dict[str, Any]:
 def make_home(source: Path, target: Path) -> None:
     """Make a new home from a file of kept samples."""
     with Store(Home(target).database) as store, store.transaction():
-        for table, rows in _batches(source):
-            store.db.table(table).insert_all(rows)
+        for table, rows in itertools.groupby(_rows(source), key=operator.itemgetter(0)):
+            store.db.table(table).insert_all(row for _, row in rows)
 
 
-def _batches(source: Path) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Yield (table, some of its rows), in the order of the file."""
-    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+def _rows(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (table, row), in the order of the file."""
     with gzip.open(source, "rt", encoding="utf-8") as file:
         for line in file:
             row = json.loads(line)
             table = row.pop("table")
             if table not in TABLES:
                 raise ValueError(f"{source} holds a row of the table {table!r}, which is not kept")
-            if rows and (table not in rows or len(rows[table]) == _ROWS_AT_ONCE):
-                yield rows.popitem()
-            rows[table].append(row)
-    if rows:
-        yield rows.popitem()
+            yield table, row
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from conself_local.errors import ConselfError
 from conself_local.round.verify import verify_store
 from conself_local.stages.score import load_evidence
 from conself_local.store.store import Store
-from tests.benchmarks import kept_samples
 from tests.benchmarks.kept_samples import TABLES, make_home, open_copy, write_samples
 from tests.fakes.home_of_rounds import REAL_ROUND
 from tests.fakes.home_of_rounds import make_home as make_home_of_rounds
@@ -21,7 +20,7 @@ from tests.fakes.home_of_rounds import make_home as make_home_of_rounds
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Return a home with one real round, whose model and problems lie in a folder of some user."""
+    """Return a home with one real round, whose model and problems are files in a folder of some user."""
     (tmp_path / "home").mkdir()
     shutil.copy(REAL_ROUND, tmp_path / "home" / "conself.db")
     with Store(tmp_path / "home" / "conself.db") as store:
@@ -30,8 +29,7 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def test_a_round_comes_back(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_samples, "_ROWS_AT_ONCE", 7)
+def test_a_round_comes_back(home: Path, tmp_path: Path) -> None:
     write_samples(home, tmp_path / "kept.jsonl.gz")
     assert b"ann" not in gzip.decompress((tmp_path / "kept.jsonl.gz").read_bytes())
     make_home(tmp_path / "kept.jsonl.gz", tmp_path / "again")
