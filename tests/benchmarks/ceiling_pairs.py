@@ -8,8 +8,8 @@ The problems are those with a right sample, a sample of another behaviour that c
 compiled. Each arm trains on one program of each of them:
 - `oracle`: a right one, the likeliest if there are several. The references choose here; no round ever sees them.
 - `consensus`: the one of highest consensus by the weighted voters, the likeliest if there are several; no gate.
-- `random`: one that compiled, drawn without regard to behaviour from those whose length lies in the same quartile of
-  the lengths that `consensus` chose as the program of `consensus` does.
+- `random`: one that compiled, drawn without regard to behaviour. The quartiles are those of the lengths that `consensus`
+  chose, and the program is in the same one as that of `consensus`.
 - `own greedy`: the model's greedy answer, which can only make the model surer. It is sampled here.
 The weight of a pair is 0, so that the SFT term alone trains, and the rejected program has no effect.
 It prints, for each arm, the share of its programs that are right on the given inputs, and their mean length in tokens.
@@ -72,7 +72,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Candidates:
-    """What the samples of one problem offer."""
+    """The answers of one problem that the arms choose from."""
 
     problem: Problem
     consensus: Answer
@@ -139,18 +139,16 @@ def candidates_of(
     chosen = choose(samples, whole, rules, sampled=evidence.sampled)
     if not right or not chosen or all(s.behaviour == right[0].behaviour for s in whole):
         return None
-    given = len(problem.inputs)
 
     def answer(sample: ScoredSample) -> Answer:
-        row = rows[sample.id]
-        return Answer(row["prompt_id"], row["text"], tuple(json.loads(row["token_ids"])), sample.behaviour[:given])
+        return _answer(rows[sample.id], sample.behaviour[: len(problem.inputs)])
 
     likeliest = max(right, key=lambda s: s.mean_logp if s.mean_logp is not None else float("-inf"))
     return Candidates(problem, answer(chosen[0]), answer(likeliest), [answer(s) for s in whole])
 
 
 def draw_alike(offer: Candidates, edges: Sequence[float], seed: int) -> Answer:
-    """Draw one of the compiled answers whose length lies in the same quartile as that of the consensus."""
+    """Draw one of the compiled answers that are in the same quartile of length as that of the consensus."""
     wanted = bisect.bisect(edges, len(offer.consensus.token_ids))
     alike = [one for one in offer.compiled if bisect.bisect(edges, len(one.token_ids)) == wanted]
     return random.Random(seed_for(seed, offer.problem.id, "random program")).choice(alike)
@@ -166,20 +164,17 @@ def greedy_answers(store: Store, round_: RoundInfo, model: ModelFile, problems: 
             store, round_, Benchmark(_TRAINING, problems, 0), engine, {"base": None}, _make_sandbox, ignore_events,
             source=f"{config.engine}, {config.format}",
         )  # fmt: skip
-    sql = """select v.problem_id, v.prompt_id, v.text, v.token_ids, v.finish, b.outputs, e.compiled
+    sql = """select v.problem_id, v.prompt_id, v.text, v.token_ids, v.finish, b.outputs
              from evaluation_samples v join executions e on e.program_id = v.program_id and e.limits = ?
              join behaviours b on b.id = e.behaviour_id where v.benchmark = ? and e.compiled"""
     rows = store.rows(sql, limits_key(limits_of(round_.settings)), _TRAINING)
     complete = {row["problem_id"]: row for row in rows if row["finish"] in _COMPLETE}
-    return {
-        problem.id: _answer(complete[problem.id], BehaviourReader(problem, round_.settings))
-        for problem in problems
-        if problem.id in complete
-    }
+    readers = {problem.id: BehaviourReader(problem, round_.settings) for problem in problems}
+    return {id: _answer(row, readers[id].behaviour(row["outputs"])) for id, row in complete.items()}
 
 
-def _answer(row: Row, read: BehaviourReader) -> Answer:
-    return Answer(row["prompt_id"], row["text"], tuple(json.loads(row["token_ids"])), read.behaviour(row["outputs"]))
+def _answer(row: Row, behaviour: Behaviour) -> Answer:
+    return Answer(row["prompt_id"], row["text"], tuple(json.loads(row["token_ids"])), behaviour)
 
 
 def _make_sandbox(limits: Limits) -> Sandbox:
@@ -189,9 +184,9 @@ def _make_sandbox(limits: Limits) -> Sandbox:
 def record_of(store: Store, tokenizer: str, offer: Candidates, chosen: Answer) -> PairRecord:
     """Return the pair that trains on `chosen` alone; its rejected answer is the first one with other tokens."""
     rejected = next(one for one in offer.compiled if one.token_ids != chosen.token_ids)
-    prompt = store.rows("select text, token_ids from prompts where id = ?", chosen.prompt_id)[0]
-    ids = TokenIds(tokenizer, tuple(json.loads(prompt["token_ids"])), chosen.token_ids, rejected.token_ids)
-    return PairRecord(prompt=prompt["text"], chosen=chosen.text, rejected=rejected.text, weight=0.0, ids=ids)
+    prompt = store.value("select text from prompts where id = ?", chosen.prompt_id)
+    ids = TokenIds(tokenizer, store.prompt_token_ids(chosen.prompt_id), chosen.token_ids, rejected.token_ids)
+    return PairRecord(prompt=prompt, chosen=chosen.text, rejected=rejected.text, weight=0.0, ids=ids)
 
 
 def write_packed(target: Path, records: Sequence[PairRecord]) -> None:
