@@ -45,7 +45,7 @@ def experiment_schema() -> dict[str, Any]:
                 "type": "object",
                 "propertyNames": {"enum": list(BENCHMARKS)},
                 "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
-                "description": "How much each benchmark counts where they are combined (default: equal per problem).",
+                "description": "Weight of each benchmark if they are combined (default: equal per problem).",
             },
             "seeds": {"type": "array", "minItems": 1, "items": {"type": "integer"}},
             "settings": settings,

@@ -11,8 +11,8 @@ such as which of them ended first. After each batch but the last, three tests as
 - `settled`: there are several behaviours, and the most common one leads the next one so clearly that it would with
   equal shares only with a probability of at most `error` (a sign test, at each look).
 
-What the tests keep is what pairs with a clear majority come from. A majority with a smaller share than 0.6 is lost
-more often than `error` says: with an error of 1/3, a behaviour of the share 0.4 is left after 5 samples in 68 %.
+The tests keep problems with a clear majority. A majority with a smaller share than 0.6 is lost more often than `error`
+says: with an error of 1/3, a problem whose top behaviour has the share 0.4 is left after 5 samples in 68 %.
 With an error of 1/3 and 15 samples, a problem is decided after 5 samples if no behaviour has 3 votes, if 3 or more ran
 and all of those behave alike, or if one behaviour has 3 votes or more and the next one has 1.
 What is saved goes to problems that are open after all their samples and have two or three behaviours.

@@ -111,7 +111,7 @@ def train_adapter(
 ) -> None:
     """Train an adapter and store it as a `candidate`; do nothing if the round has one already.
 
-    given: what is trained instead of the round's pairs. Without pairs no adapter is made, and the summary says so.
+    given: the job that replaces that of the round's pairs. Without pairs no adapter is made, and the summary says so.
     Raises ConselfError with the message of the trainer, TrainingFailedError if its process died, and ConselfError if
     the files cannot be copied.
     """

@@ -111,7 +111,7 @@ def test_a_problem_on_which_nearly_all_agree_is_left_out() -> None:
 
 
 def test_the_margin_is_a_gate_too() -> None:
-    """Of 8 samples, a leads by 2 against 1 with informative votes, and by nothing with equal ones: two return None."""
+    """Among 8 samples, a leads by 2 to 1 if votes are informative, and not if they are equal: two return None."""
     for least, chosen in ((0.125, "ab"), (0.126, "")):
         assert chosen_ids(scored(EIGHT), ChosenRules(vote_weights="informative", min_vote_margin=least)) == chosen
     assert chosen_ids(scored(EIGHT, informative=False), ChosenRules(min_vote_margin=0.125)) == ""

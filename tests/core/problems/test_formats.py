@@ -73,7 +73,7 @@ def test_human_eval_inputs_are_recorded_in_the_sandbox() -> None:
 
 
 def test_a_test_that_draws_its_inputs_gives_the_same_problem_whenever_it_is_read(tmp_path: Path) -> None:
-    """A round that goes on with HumanEval reads it again, and refuses problems that have changed."""
+    """A round that is continued with HumanEval reads it again, and refuses problems that have changed."""
     drawing = {
         "task_id": "HumanEval/903", "prompt": "def half(n):\n", "canonical_solution": "    return n // 2\n",
         "test": "import random\ndef check(candidate):\n    assert candidate(random.randint(0, 10**9)) >= 0\n",
