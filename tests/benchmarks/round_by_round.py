@@ -1,0 +1,75 @@
+"""Print what each round of a home did to the model, and how long it took.
+
+    conself experiment tests/benchmarks/experiments/rounds.toml --folder FOLDER
+    python -m tests.benchmarks.round_by_round "FOLDER/three rounds, pooled votes 0"
+
+For the base model and after every round that was judged on the validation problems it prints the state of the adapter,
+the pairs, pass@1, greedy pass@1 and pass@k, the answers' length, the minutes, and what the guard finds, whether or not
+the round asked for it. A round begins with the latest accepted adapter. The minutes reach from the start of a round to
+its result on the validation problems, pauses included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from conself_local.stages.guard import SPLIT, guard_answers
+from conself_local.store.store import RoundInfo, Store
+from tests.benchmarks.kept_samples import open_copy
+
+
+def main() -> None:
+    """Print the table of the rounds, then what the guard finds in each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--k", type=int, nargs="*", default=[10, 20], help="pass@k to print (default: 10 20)")
+    options = parser.parse_args()
+    with open_copy(options.home) as store:
+        lines = report_lines(store, options.k)
+    if not lines:
+        parser.error(f"no round of {options.home} was judged on the validation problems")
+    print("\n".join(lines))
+
+
+def report_lines(store: Store, ks: list[int]) -> list[str]:
+    """Return the lines of the table and of the guard; none if no round was judged on the validation problems."""
+    sql = "select round_id, result, created_at_utc from evaluations where benchmark = ? order by round_id"
+    rows = store.rows(sql, SPLIT)
+    if not rows:
+        return []
+    lines = [
+        f"| model | adapter | pairs | pass@1 | greedy | {' | '.join(f'pass@{k}' for k in ks)} | tokens | minutes | of the first |",
+        "|---" * (8 + len(ks)) + "|",
+        f"| base | | | {_shares(json.loads(rows[0]['result'])['base'], ks)} | | |",
+    ]
+    guard, first = [""], 0.0
+    for row in rows:
+        round_ = store.round(row["round_id"])
+        minutes = _minutes(round_, row["created_at_utc"])
+        first = first or minutes
+        pairs = store.value("select count(*) from pairs where round_id = ?", round_.id)
+        state = store.value("select state from adapters where round_id = ?", round_.id)
+        shares = _shares(json.loads(row["result"])["adapter"], ks)
+        lines.append(f"| round {round_.id} | {state} | {pairs} | {shares} | {minutes:.1f} | {minutes / first:.2f} |")
+        found = guard_answers(store, round_)
+        figures = ", ".join(f"{name} {value:.1%}" for name, value in found.figures.items())
+        guard.append(f"- Round {round_.id}: {found.sentence()} ({figures or 'no figures'}).")
+    return lines + guard
+
+
+def _shares(arm: dict[str, Any], ks: list[int]) -> str:
+    values = [arm["pass_at"].get("1"), arm["greedy_pass_at_1"], *(arm["pass_at"].get(str(k)) for k in ks)]
+    return f"{' | '.join('-' if v is None else f'{100 * v:.1f}' for v in values)} | {arm['mean_tokens']:.0f}"
+
+
+def _minutes(round_: RoundInfo, judged_at: str) -> float:
+    began, ended = (datetime.fromisoformat(text) for text in (round_.created_at_utc, judged_at))
+    return (ended - began).total_seconds() / 60
+
+
+if __name__ == "__main__":
+    main()
