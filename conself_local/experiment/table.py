@@ -185,7 +185,7 @@ def report_lines(name: str, results: Sequence[SeedResult], weights: Weights = No
     lines = [f"# {name}", "", *summary_lines(results, weights), ""]
     for benchmark in dict.fromkeys(one.benchmark for one in results):
         looks = sum(one.looks for one in results if one.benchmark == benchmark)
-        lines.append(f"- {benchmark}: judged on {looks} times.")
+        lines.append(f"- Times that arms were judged on {benchmark}: {looks}.")
     lines += [_weights_line(weights), _INTERVALS_LINE]
     versions = sorted({f"{package} {version}" for one in results for package, version in one.versions.items()})
     tokens = sum({(one.arm.name, one.seed): one.tokens for one in results}.values())

@@ -202,7 +202,7 @@ def test_a_small_experiment_gives_its_table_and_is_not_run_twice(tmp_path: Path)
     assert "against a, points" in done.stdout
     report = (tmp_path / "r.md").read_text()
     assert all(row in report for row in rows) and "- twice: 2 rounds, pairs.pairing random" in report
-    assert "- held-out: judged on 3 times." in report, "only the last round of an arm is judged"
+    assert "- Times that arms were judged on held-out: 3." in report, "only the last round of an arm is judged"
     homes = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert homes[:2] == ["a 0", "random 0"] and homes[2].startswith("samples ") and homes[3:] == ["twice 0"]
     with (
