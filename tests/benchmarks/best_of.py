@@ -1,12 +1,12 @@
-"""Measure what `conself ask --best-of` gains: greedy, best-of-8 and best-of-16 with self-made inputs, and the bound.
+"""Measure what `conself ask --best-of` gains: greedy, best-of-8, best-of-16, and the consensus on the given inputs.
 
     python -m tests.benchmarks.best_of MODEL.gguf --humaneval --out humaneval.jsonl
     python -m tests.benchmarks.best_of MODEL.gguf --problems mbpp.jsonl --split validation --out mbpp.jsonl
 
 Per problem, one greedy and 16 sampled programs and a list of calls are generated, all through one engine and with the
 plain prompt, in which somebody would ask. Best-of-8 and best-of-16 stop as `ask` does and share the samples. Their
-inputs are made from the question and the model's calls only; the inputs of the problem judge, and they are the votes of
-the bound. Outputs of examples that a question states count as in `ask`; a row says what the votes give without them.
+inputs are made from the question and the model's calls only; the inputs of the problem judge, and they give the
+votes of the consensus beside it. Outputs of examples that a question states count as in `ask`; a row says what the votes give without them.
 The answers to every finished problem are one line of the file of `--out`, and are not sampled again; they are run and
 judged whenever the table is printed, so a change of the votes needs no new answers. The seconds are wall time of the
 whole batch, shared out by tokens: a single question takes longer.
@@ -311,7 +311,7 @@ def _row(one: _Open, voting: Sandbox, judging: Sandbox, seed: int) -> dict[str, 
         spent = sum(len(sample.token_ids) for sample in samples[:used])
         tokens[arm] = greedy_tokens + spent + (len(one.calls.token_ids) if one.calls else 0)
     rights[CAUTIOUS] = right[greedy] if kinds[ARMS[1]] == "unsure" else rights[ARMS[1]]
-    rights["bound"] = right[_bound(samples, judged)]
+    rights["consensus"] = right[_consensus(samples, judged)]
     rights["any of 16"] = any(right[code] for code in codes if code)
     tokens[CAUTIOUS] = tokens[ARMS[1]]
     tokens["all"] = greedy_tokens + sum(len(c.token_ids) for c in (*ordered, *([one.calls] if one.calls else [])))
@@ -356,7 +356,7 @@ def _best_of(
     return greedy if verdict.answer == "the first answer" else verdict.code, used, verdict.kind
 
 
-def _bound(samples: Sequence[SampledProgram], judged: dict[str, ProgramResult]) -> str:
+def _consensus(samples: Sequence[SampledProgram], judged: dict[str, ProgramResult]) -> str:
     """Return the program that wins the votes of all samples on the inputs that judge."""
     ran = [dataclasses.replace(sample, result=judged[sample.code]) for sample in samples if sample.code]
     steady = [sample for sample in ran if sample.result and sample.result.deterministic is not False]
@@ -386,7 +386,7 @@ def print_table(rows: Sequence[dict[str, Any]], name: str) -> None:
     print(f"\n{name}: {len(rows)} problems, {sum(row['inputs'] > 0 for row in rows)} with self-made inputs\n")
     print("| | right | minus greedy, points (95 %) | seconds | tokens |\n|---|---|---|---|---|")
     for arm, shown in {
-        "greedy": "greedy", **{name: name for name in (*ARMS, CAUTIOUS)}, "bound": "bound: consensus@16 on the given inputs",
+        "greedy": "greedy", **{name: name for name in (*ARMS, CAUTIOUS)}, "consensus": "consensus@16 on the given inputs",
         "any of 16": "any of 16 right",
     }.items():  # fmt: skip
         scores = [float(row["right"][arm]) for row in rows]

@@ -2,6 +2,7 @@
 
 `python -m tests.benchmarks.experiment_report experiments/NAME.toml results/NAME.jsonl > results/NAME.md`. An arm takes the
 results of equal settings, under the name that the experiment file gives it now; arms without results are left out.
+With `--against ARM` it prints only the table that compares every other arm with this one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from conself_local.experiment.results import SeedResult, load_results
 from conself_local.experiment.spec import Experiment, read_experiment
-from conself_local.experiment.table import report_lines
+from conself_local.experiment.table import between_arms_lines, report_lines
 
 
 def results_of(experiment: Experiment, results: list[SeedResult]) -> list[SeedResult]:
@@ -32,10 +33,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("experiment", type=Path)
     parser.add_argument("results", type=Path)
+    parser.add_argument("--against", metavar="ARM", help="the arm that the others are compared with")
     arguments = parser.parse_args()
     experiment = read_experiment(arguments.experiment)
     found = results_of(experiment, load_results(arguments.results))
-    print("\n".join(report_lines(experiment.name, found, experiment.weights)))
+    if arguments.against is None:
+        print("\n".join(report_lines(experiment.name, found, experiment.weights)))
+        return
+    found.sort(key=lambda one: one.arm.name != arguments.against)
+    if not found or found[0].arm.name != arguments.against:
+        parser.error(f"the results have no arm {arguments.against!r}")
+    print("\n".join(between_arms_lines(found, experiment.weights)[1:]))
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ Solvable means that the function, called through the prescribed first line, answ
 
 from __future__ import annotations
 
+import argparse
 import ast
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -38,9 +38,11 @@ def _run(programs: list[Program]) -> dict[str, ProgramResult]:
 
 
 def main() -> None:
-    """Print one line for each path, and one for all."""
+    """Print one line for each path."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("paths", type=Path, nargs="+", metavar="FOLDER-OR-FILE")
     print("package          found  taken  runnable  solvable  median ms of a call  largest ms  from examples  seconds")
-    for path in map(Path, sys.argv[1:]):
+    for path in parser.parse_args().paths:
         start = time.monotonic()
         found = list(harvest(path, 0))
         taken = [one for one in found if one.problem]
