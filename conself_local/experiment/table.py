@@ -123,23 +123,24 @@ def _benchmark_groups(results: Sequence[SeedResult]) -> list[list[str]]:
     return [*([name] for name in benchmarks), *([reporting] if len(reporting) > 1 else [])]
 
 
-def between_arms_lines(results: Sequence[SeedResult], weights: Weights = None) -> list[str]:
-    """Return a table that compares every arm's adapter with the first arm's.
+def between_arms_lines(results: Sequence[SeedResult], weights: Weights = None, control: str | None = None) -> list[str]:
+    """Return a table that compares every arm's adapter with that of the arm named `control`; None: of the first arm.
 
     It covers the seeds and benchmarks that both arms have, and is empty for a single arm. The comparison needs its own
     interval: an arm that beats the base model by more than another arm does is not necessarily better than that arm.
-    Raises IndexError if there are no results.
+    There must be results. Raises KeyError if there are none of that arm.
     """
     arms = _by_arm(results)
-    first, *others = arms
+    first = next(iter(arms)) if control is None else control
+    of_control = arms.pop(first)
     rows = []
-    for arm in others:
-        for benchmarks in _benchmark_groups(arms[arm]):
-            control = make_group(arms[first], benchmarks, _seeds(results))
-            group = make_group(arms[arm], benchmarks, control.seeds)
-            control = make_group(arms[first], benchmarks, group.seeds)
+    for arm, of_arm in arms.items():
+        for benchmarks in _benchmark_groups(of_arm):
+            against = make_group(of_control, benchmarks, _seeds(results))
+            group = make_group(of_arm, benchmarks, against.seeds)
+            against = make_group(of_control, benchmarks, group.seeds)
             if group.seeds:
-                changes = changes_of(group, weights, control)
+                changes = changes_of(group, weights, against)
                 begin = f"| {arm} | {' + '.join(benchmarks)} | {len(group.seeds)} |"
                 rows.append(f"{begin} {changes.sampled} | {changes.sentence()} |")
     return ["", _BETWEEN_HEAD.format(first=first), "|---|---|---|---|---|", *rows] if rows else []

@@ -5,8 +5,8 @@
 
 Per problem, one greedy and 16 sampled programs and a list of calls are generated, all through one engine and with the
 plain prompt, in which somebody would ask. Best-of-8 and best-of-16 stop as `ask` does and share the samples. Their
-inputs are made from the question and the model's calls only; the inputs of the problem judge, and they give the
-votes of the consensus beside it. Outputs of examples that a question states count as in `ask`; a row says what the votes give without them.
+inputs are made from the question and the model's calls only; the inputs of the problem judge, and they are the votes of
+the consensus. Outputs of examples that a question states count as in `ask`; a row says what the votes give without them.
 The answers to every finished problem are one line of the file of `--out`, and are not sampled again; they are run and
 judged whenever the table is printed, so a change of the votes needs no new answers. The seconds are wall time of the
 whole batch, shared out by tokens: a single question takes longer.

@@ -1,8 +1,9 @@
 """Print the report of an experiment from its results alone, without a model: for results of earlier versions.
 
-`python -m tests.benchmarks.experiment_report experiments/NAME.toml results/NAME.jsonl > results/NAME.md`. An arm takes the
-results of equal settings, under the name that the experiment file gives it now; arms without results are left out.
-With `--against ARM` it prints only the table that compares every other arm with this one.
+    python -m tests.benchmarks.experiment_report NAME.toml NAME.jsonl > NAME.md
+
+An arm takes the results of equal settings, under the name that the experiment file gives it now; arms without results
+are left out. With `--against ARM` it prints only the table that compares every other arm with this one.
 """
 
 from __future__ import annotations
@@ -40,10 +41,9 @@ def main() -> None:
     if arguments.against is None:
         print("\n".join(report_lines(experiment.name, found, experiment.weights)))
         return
-    found.sort(key=lambda one: one.arm.name != arguments.against)
-    if not found or found[0].arm.name != arguments.against:
+    if arguments.against not in {one.arm.name for one in found}:
         parser.error(f"the results have no arm {arguments.against!r}")
-    print("\n".join(between_arms_lines(found, experiment.weights)[1:]))
+    print("\n".join(between_arms_lines(found, experiment.weights, arguments.against)))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,10 @@ from conself_local.stages.guard import SPLIT, guard_answers
 from conself_local.store.store import RoundInfo, Store
 from tests.benchmarks.kept_samples import open_copy
 
+_ROUNDS = """select e.round_id, e.result, e.created_at_utc, a.state,
+        (select count(*) from pairs p where p.round_id = e.round_id and not p.excluded) as pairs
+    from evaluations e join adapters a on a.round_id = e.round_id where e.benchmark = ? order by e.round_id"""
+
 
 def main() -> None:
     """Print the table of the rounds, then what the guard finds in each."""
@@ -37,12 +41,12 @@ def main() -> None:
 
 def report_lines(store: Store, ks: list[int]) -> list[str]:
     """Return the lines of the table and of the guard; none if no round was judged on the validation problems."""
-    sql = "select round_id, result, created_at_utc from evaluations where benchmark = ? order by round_id"
-    rows = store.rows(sql, SPLIT)
+    rows = list(store.rows(_ROUNDS, SPLIT))
     if not rows:
         return []
+    reach = " | ".join(f"pass@{k}" for k in ks)
     lines = [
-        f"| model | adapter | pairs | pass@1 | greedy | {' | '.join(f'pass@{k}' for k in ks)} | tokens | minutes | of the first |",
+        f"| model | adapter | pairs | pass@1 | greedy | {reach} | tokens | minutes | of the first |",
         "|---" * (8 + len(ks)) + "|",
         f"| base | | | {_shares(json.loads(rows[0]['result'])['base'], ks)} | | |",
     ]
@@ -51,10 +55,9 @@ def report_lines(store: Store, ks: list[int]) -> list[str]:
         round_ = store.round(row["round_id"])
         minutes = _minutes(round_, row["created_at_utc"])
         first = first or minutes
-        pairs = store.value("select count(*) from pairs where round_id = ?", round_.id)
-        state = store.value("select state from adapters where round_id = ?", round_.id)
         shares = _shares(json.loads(row["result"])["adapter"], ks)
-        lines.append(f"| round {round_.id} | {state} | {pairs} | {shares} | {minutes:.1f} | {minutes / first:.2f} |")
+        begin = f"| round {round_.id} | {row['state']} | {row['pairs']} | {shares} |"
+        lines.append(f"{begin} {minutes:.1f} | {minutes / first:.2f} |")
         found = guard_answers(store, round_)
         figures = ", ".join(f"{name} {value:.1%}" for name, value in found.figures.items())
         guard.append(f"- Round {round_.id}: {found.sentence()} ({figures or 'no figures'}).")

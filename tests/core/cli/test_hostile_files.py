@@ -55,16 +55,16 @@ code = subprocess.call(sys.argv[1:])
 sys.stderr.write(f"peak {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}")
 sys.exit(code if code >= 0 else 128 - code)
 """
-"""Runs the command and adds its peak memory in KiB to standard error. A process counts its parent's memory as its own until
-it has begun another program, so the parent must be small, which the process of the tests is not."""
+"""Runs the command and adds its peak memory in KiB to standard error. A process counts its parent's memory as its own
+until it has begun another program, so the parent must be small, which the process of the tests is not."""
 
 
 def _run(*arguments: str, prefix: tuple[str, ...] = (), **environment: str) -> tuple[int, str, str]:
     """Run a command line and check time, memory and output; return (exit code, standard output, standard error)."""
     begun = time.monotonic()
     process = subprocess.Popen(
-        [*prefix, sys.executable, "-I", "-S", "-c", _MEASURE, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env=os.environ | environment,
+        [*prefix, sys.executable, "-I", "-S", "-c", _MEASURE, *arguments],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | environment,
     )  # fmt: skip
     out, err = process.communicate(timeout=60)
     said, _, kib = err.decode().rpartition("peak ")
