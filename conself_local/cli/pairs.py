@@ -5,6 +5,7 @@ Without these options the verbs run a round up to their stage (`main.py`).
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Collection
@@ -52,11 +53,14 @@ def write_pairs_of_round(
         return False
     _refuse_others(ctx, {"target", "round_id", "as_json"}, "--to")
     with open_store(ctx, existing=True) as (_, store):
-        number, count = export_pairs(store, round_id, target)
+        written = export_pairs(store, round_id, target)
     if as_json:
-        echo(json.dumps({"round": number, "pairs": count, "file": str(target)}, indent=2))
+        values = dataclasses.asdict(written)
+        echo(json.dumps({"round": values.pop("round_id"), **values, "file": str(target)}, indent=2))
     else:
-        echo(f"{count} pairs of round {number} are in {target}")
+        echo(f"{written.pairs} pairs of round {written.round_id} are in {target}")
+        lengths = f"{written.chosen_tokens:.1f} tokens, rejected ones {written.rejected_tokens:.1f}"
+        echo(f"chosen programs have {lengths} on average")
     return True
 
 

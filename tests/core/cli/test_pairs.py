@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 from click.testing import CliRunner, Result
@@ -31,8 +32,12 @@ def test_the_pairs_of_a_round_are_written(home: Home, tmp_path: Path) -> None:
         store.exclude_pair(first["id"], True)
     done = _run(home.path, "pairs", "--to", str(target), "--round", "1", "--json")
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout) == {"round": 1, "pairs": len(others), "file": str(target)}
     lines = [json.loads(line) for line in target.read_text().splitlines()]
+    chosen, rejected = (fmean(len(line["conself"][name]) for line in lines) for name in ("chosen_ids", "rejected_ids"))
+    assert json.loads(done.stdout) == {
+        "round": 1, "pairs": len(others), "file": str(target),
+        "chosen_tokens": pytest.approx(chosen), "rejected_tokens": pytest.approx(rejected),
+    }  # fmt: skip
     assert len(lines) == len(others) and all(line["prompt"].startswith("<|im_start|>") for line in lines)
     assert "already exists" in _run(home.path, "pairs", "--to", str(target)).output
 

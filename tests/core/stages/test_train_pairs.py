@@ -132,7 +132,7 @@ def exported(tmp_path: Path, model: ModelFile) -> tuple[Home, Path]:
         columns = {"model_path": str(model.path), "model_sha256": model.sha256, "settings": json.dumps(settings)}
         store.db.table("rounds").update(1, columns)
         _retokenise(store)
-        assert export_pairs(store, None, tmp_path / "pairs.jsonl")[1] > 1
+        assert export_pairs(store, None, tmp_path / "pairs.jsonl").pairs > 1
     return home, tmp_path / "pairs.jsonl"
 
 
