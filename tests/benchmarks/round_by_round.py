@@ -48,14 +48,14 @@ def report_lines(store: Store, ks: list[int]) -> list[str]:
     lines = [
         f"| model | adapter | pairs | pass@1 | greedy | {reach} | tokens | minutes | of the first |",
         "|---" * (8 + len(ks)) + "|",
-        f"| base | | | {_shares(json.loads(rows[0]['result'])['base'], ks)} | | |",
+        f"| base | | | {share_cells(json.loads(rows[0]['result'])['base'], ks)} | | |",
     ]
     guard, first = [""], 0.0
     for row in rows:
         round_ = store.round(row["round_id"])
         minutes = _minutes(round_, row["created_at_utc"])
         first = first or minutes
-        shares = _shares(json.loads(row["result"])["adapter"], ks)
+        shares = share_cells(json.loads(row["result"])["adapter"], ks)
         begin = f"| round {round_.id} | {row['state']} | {row['pairs']} | {shares} |"
         lines.append(f"{begin} {minutes:.1f} | {minutes / first:.2f} |")
         found = guard_answers(store, round_)
@@ -64,7 +64,8 @@ def report_lines(store: Store, ks: list[int]) -> list[str]:
     return lines + guard
 
 
-def _shares(arm: dict[str, Any], ks: list[int]) -> str:
+def share_cells(arm: dict[str, Any], ks: list[int]) -> str:
+    """Return pass@1, greedy pass@1, pass@k and mean tokens of one side of a stored result, as cells of a table."""
     values = [arm["pass_at"].get("1"), arm["greedy_pass_at_1"], *(arm["pass_at"].get(str(k)) for k in ks)]
     return f"{' | '.join('-' if v is None else f'{100 * v:.1f}' for v in values)} | {arm['mean_tokens']:.0f}"
 
