@@ -1,0 +1,57 @@
+"""A weaker adapter has a part of the effect, and its home continues the first round where it had not been judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conself_local.adapters.formats import Adapter, read_gguf, write_gguf
+from conself_local.errors import ConselfError
+from conself_local.home import Home
+from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.model import gguf_model, open_model
+from conself_local.store.store import Store
+from tests.benchmarks.adapter_strength import weaken
+from tests.fakes.home_of_rounds import make_home
+
+_NAME = "model.layers.0.self_attn.q_proj"
+MODEL = gguf_model(open_model(bundled_model()), "this test")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """Return a home with an adapter of one map, and a second round that has begun from it."""
+    home = make_home(tmp_path / "home")
+    rows = np.random.default_rng(0).normal(size=(2, 2, 576)).astype(np.float32)
+    write_gguf(
+        Adapter(2.0, {_NAME: (rows[0], rows[1].T.copy())}), MODEL, home.adapter_folder("round-1") / "adapter.gguf"
+    )
+    return home
+
+
+def test_the_effect_is_halved_and_the_round_is_judged_anew(home: Home, tmp_path: Path) -> None:
+    weak = Home(tmp_path / "weak")
+    weaken(home, weak, 0.5)
+    with Store(weak.database) as store:
+        assert store.rows("select id, state from rounds") == [{"id": 1, "state": "running"}]
+        assert {row["arm"] for row in store.rows("select distinct arm from evaluation_samples")} == {"base"}
+        assert not store.value("select count(*) from evaluations") and store.rows("pragma foreign_key_check") == []
+        assert not {"decide", "evaluate validation"} & {row["stage"] for row in store.rows("select stage from stages")}
+        path = store.adapter_file(1)
+    assert path and path.is_relative_to(weak.path)
+    found = read_gguf(path, MODEL)
+    whole = read_gguf(home.adapter_folder("round-1") / "adapter.gguf", MODEL)
+    assert found.scale == 1.0 == whole.scale / 2
+    for mine, theirs in zip(found.maps[_NAME], whole.maps[_NAME], strict=True):
+        assert np.array_equal(mine, theirs)
+
+
+def test_a_round_that_was_not_judged_is_refused(home: Home, tmp_path: Path) -> None:
+    with Store(home.database) as store:
+        store.db.execute("delete from evaluations")
+    weak = Home(tmp_path / "weak")
+    with pytest.raises(ConselfError, match="was not judged"):
+        weaken(home, weak, 0.5)
+    assert not weak.database.exists()
