@@ -123,6 +123,16 @@ class TrainingSettings:
         time="Training ends early if the limit is reached.",
         reason="DPO fails if the chosen answers themselves become unlikely; training must not continue for hours then.",
     )
+    strength: float = setting(
+        1.0,
+        label="Adapter strength",
+        meaning="Share of what training changed in the weights that the adapter keeps, between the model before the "
+        "round (0) and the trained one (1).",
+        above=0,
+        at_most=1,
+        time="No effect.",
+        reason="The paper keeps all of it.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

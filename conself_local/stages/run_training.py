@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from conself_local.adapters.native import native_path
+from conself_local.adapters.formats import read_adapter, write_peft
+from conself_local.adapters.native import native_path, write_native
+from conself_local.adapters.strength import weaken
 from conself_local.errors import ConselfError
 from conself_local.events import ItemStored, Notice, NoticeKind, OnEvent, StageStarted, StepDone
 from conself_local.home import Home
@@ -74,20 +76,26 @@ def step_event(step: Mapping[str, Any]) -> StepDone:
     return StepDone(**{key: step[key] for key in _STEP_FIELDS})
 
 
-def save_adapter(store: Store, home: Home, model: Model, folder: Path, name: str, columns: Row) -> int:
-    """Copy the finished files to the folder of the adapter `name`, then store the adapter; return its id.
+def save_adapter(
+    store: Store, home: Home, model: Model, folder: Path, name: str, columns: Row, strength: float, parent: str | None
+) -> int:
+    """Keep what training made as the adapter `name` and store it; return its id.
 
-    `columns` are the other columns of `adapters`. Raises ConselfError if the files cannot be copied.
+    `columns` are the other columns of `adapters`, `strength` is the share of the training's change to keep, and
+    `parent` is the PEFT folder of the adapter that was trained further. Raises ConselfError if the files cannot be
+    written.
     """
     target = home.adapter_folder(name)
+    path = native_path(model, target)
     try:
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(folder / "adapter", target / "peft")
-        trained, path = native_path(model, folder), native_path(model, target)
-        if trained.is_dir():
-            shutil.copytree(trained, path)
+        if strength < 1:
+            before = read_adapter(Path(parent), model) if parent else None
+            kept = weaken(read_adapter(folder / "adapter", model), strength, before)
+            write_peft(kept, target / "peft", model.architecture)
+            write_native(kept, model, target)
         else:
-            shutil.copy2(trained, path)
+            _copy_trained(model, folder, target)
     except OSError as error:
         raise ConselfError(
             f"the adapter cannot be saved in {target}: {error.strerror}",
@@ -105,3 +113,13 @@ def save_adapter(store: Store, home: Home, model: Model, folder: Path, name: str
             **columns,
         }
     )
+
+
+def _copy_trained(model: Model, folder: Path, target: Path) -> None:
+    """Copy the PEFT folder and what the engine loads as the trainer wrote them."""
+    shutil.copytree(folder / "adapter", target / "peft")
+    trained, path = native_path(model, folder), native_path(model, target)
+    if trained.is_dir():
+        shutil.copytree(trained, path)
+    else:
+        shutil.copy2(trained, path)

@@ -129,7 +129,8 @@ def train_adapter(
     last = run_training(job, folder, on_event, store_step)
     parent = None if given else parent_adapter(round_)
     columns = {"round_id": round_.id, "parent_id": parent, "origin": given.origin if given else None}
-    adapter_id = save_adapter(store, home, model, folder, f"round-{round_.id}", columns)
+    strength = round_.settings.training.strength
+    adapter_id = save_adapter(store, home, model, folder, f"round-{round_.id}", columns, strength, job.parent_adapter)
     first_loss, last_loss = (
         store.value(f"select loss from training_steps where round_id = ? order by step {order} limit 1", round_.id)
         for order in ("asc", "desc")

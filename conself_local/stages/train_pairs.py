@@ -87,7 +87,7 @@ def train_on_file(
     folder = home.training / f"pairs-{job.content_hash()[:16]}"
     run_training(job, folder, on_event)
     columns = {"round_id": IMPORTED, "parent_id": parent, "origin": _origin(path, len(pairs))}
-    adapter_id = save_adapter(store, home, model, folder, name, columns)
+    adapter_id = save_adapter(store, home, model, folder, name, columns, settings.training.strength, parent_path)
     shutil.rmtree(folder, ignore_errors=True)
     return adapter_id
 

@@ -3,10 +3,10 @@
     conself experiment tests/benchmarks/experiments/rounds.toml --folder FOLDER
     python -m tests.benchmarks.adapter_strength "FOLDER/three rounds, pooled votes 0" --to STRENGTHS
 
-An adapter changes weights W to W + s * B @ A; a strength of 0.5 halves s. Each strength has a home of its own in the
-folder STRENGTHS, a copy of the first round, so the model before it is not asked again, and a run that was stopped
-continues. The answers are those to the validation problems. The guard is asked whether or not the round asked for it.
-Source: weights between a model and its trained copy, as in WiSE-FT (arXiv 2109.01903).
+A strength of 0.5 halves the change of the weights, as the setting `training.strength` does after training. The folder
+STRENGTHS gets one home per strength, which is a copy of the first round: the model before it is not asked again, and a run that
+was stopped continues. The answers are those to the validation problems. The guard is asked whether or not the round
+asked for it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from conself_local.adapters.formats import Adapter, read_gguf, write_gguf
+from conself_local.adapters.formats import read_gguf, write_gguf
+from conself_local.adapters.strength import weaken
 from conself_local.cli.progress import Progress
 from conself_local.errors import ConselfError
 from conself_local.events import OnEvent
@@ -49,13 +50,13 @@ def main() -> None:
     with Progress() as progress:
         for strength, home in homes.items():
             if not home.database.exists():
-                weaken(Home(options.home, existing=True, writable=False), home, strength)
+                copy_weakened(Home(options.home, existing=True, writable=False), home, strength)
             judge(home, progress.on_event)
     homes[1.0] = Home(options.home, existing=True, writable=False)
     print("\n".join(table_lines(homes, options.k)))
 
 
-def weaken(source: Home, target: Home, strength: float) -> None:
+def copy_weakened(source: Home, target: Home, strength: float) -> None:
     """Copy the first round of a home as it was before it was judged, with `strength` times the effect of its adapter.
 
     The target's store appears when it is complete. Raises ConselfError if the round was not judged.
@@ -72,10 +73,9 @@ def weaken(source: Home, target: Home, strength: float) -> None:
             )
         row = store.row("select id, name, path from adapters where round_id = 1")
         model = gguf_model(open_model(store.round(1).model_path), "a weaker adapter")
-        whole = read_gguf(Path(row["path"]), model)
         path = target.adapters / row["name"] / Path(row["path"]).name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_gguf(Adapter(whole.scale * strength, whole.maps), model, path)
+        write_gguf(weaken(read_gguf(Path(row["path"]), model), strength), model, path)
         _forget_judgement(store)
         changed = {"path": str(path), "peft_path": "", "sha256": file_sha256(path), "state": "candidate"}
         store.db.table("adapters").update(row["id"], changed)
