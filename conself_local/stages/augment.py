@@ -10,6 +10,7 @@ Only test inputs are made, never an expected output; the same round gives the sa
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ MAX_USELESS_BATCHES = 2
 """A problem gets no more inputs after this many batches in a row that split nothing."""
 MIN_ANSWERED_SHARE = 0.5
 """Smallest share of the valid samples that must answer an input that is kept."""
+TIMEOUT_SHARE = 1 / 3
+"""The part of the round's time limit that a program has for a candidate. After the first time-out it gets no more
+candidates of the batch: programs that hang on some candidate would otherwise take most of the time of this stage, and
+an input that most programs do not answer at once is of no use."""
 _CHUNK = 64
 """Problems that are augmented together; at most this many are repeated after a kill."""
 _PROPOSED_INPUTS = 8
@@ -106,6 +111,7 @@ def augment_inputs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, o
     if not round_.settings.augmentation.max_inputs:
         return
     limits = limits_of(round_.settings)
+    of_candidates = dataclasses.replace(limits, wall_s=limits.wall_s * TIMEOUT_SHARE, max_timeouts=1)
     total = int(store.value("select count(*) from round_problems where round_id = ?", round_.id))
     sql = "select problem_id from round_problems where round_id = ? and grown is null order by position"
     pending = [row["problem_id"] for row in store.rows(sql, round_.id)]
@@ -115,7 +121,10 @@ def augment_inputs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, o
         augmentations = [_Augmentation.load(store, round_, store.problem(id)) for id in pending[start : start + _CHUNK]]
         for batch in range(MAX_BATCHES):
             _run_batch(
-                [augmentation for augmentation in augmentations if augmentation.active], batch, limits, make_sandbox
+                [augmentation for augmentation in augmentations if augmentation.active],
+                batch,
+                of_candidates,
+                make_sandbox,
             )
         for augmentation in augmentations:
             _store_augmentation(store, round_, augmentation, limits)
