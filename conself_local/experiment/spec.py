@@ -21,7 +21,15 @@ from conself_local.model_files.model import Model, open_model
 from conself_local.problems.load import starter_sha256
 from conself_local.problems.toml_file import read_toml
 from conself_local.round.start import BENCHMARKS
-from conself_local.settings import DEFAULT_PRESET, PRESETS, change_settings, fits, flatten, shared_values
+from conself_local.settings import (
+    DEFAULT_PRESET,
+    PRESETS,
+    change_settings,
+    fits,
+    flatten,
+    settings_of_later_round,
+    shared_values,
+)
 from conself_local.stages.train_pairs import PAIRS_SHA256
 from conself_local.store.store import RoundInfo
 from conself_local.training.pairs_file import read_pairs
@@ -73,8 +81,9 @@ class Experiment:
             latest.settings, latest.model_sha256, asked["problems"], asked["limit"], asked["benchmarks"],
             asked.get(PAIRS_SHA256),
         )  # fmt: skip
+        settings = arm.settings if latest.id == 1 else settings_of_later_round(arm.settings)
         wanted = (
-            arm.settings, inputs.model_sha256, problems, self.limit, list(self.benchmarks), arm.pairs_sha256,
+            settings, inputs.model_sha256, problems, self.limit, list(self.benchmarks), arm.pairs_sha256,
         )  # fmt: skip
         return latest.id <= arm.rounds and found == wanted
 

@@ -24,13 +24,14 @@ from conself_local.problems.overlap import Overlap, Repeats, exclusion_reason
 from conself_local.problems.problem import Problem
 from conself_local.round.own_questions import own_problems
 from conself_local.round.presets import SettingsChoice
-from conself_local.settings import LAPTOP, Settings, change_settings, get_value
+from conself_local.settings import LAPTOP, Settings, change_settings, get_value, settings_of_later_round
 from conself_local.stages.answers import evaluation_seed
 from conself_local.stages.benchmark import ARMS, Benchmark
 from conself_local.stages.train_pairs import PAIRS_FILE, PAIRS_SHA256
 from conself_local.store.events import store_notice
 from conself_local.store.kept_questions import MINE, PREFIX
 from conself_local.store.model_changes import accepted_adapter, verify_unchanged
+from conself_local.store.pooling import finished_rounds
 from conself_local.store.store import RoundInfo, Store
 from sandbox import MakeSandbox
 
@@ -96,6 +97,8 @@ def _start(
     model = open_model(request.model or bundled_model())
     if request.trains:
         verify_trainable(model)
+    if finished_rounds(store, model.sha256, model.template_hash):
+        settings = settings_of_later_round(settings)
     loaded = _load(request.problems, make_sandbox)
     mine, excluded_mine = own_problems(store) if _takes_mine(request) else ([], [])
     seed = 0 if request.seed is None else request.seed

@@ -8,6 +8,7 @@ from conself_local.settings.check import Conflict, describe_allowed, find_confli
 from conself_local.settings.convert import change_settings, flatten, nest, settings_from_json, settings_to_json
 from conself_local.settings.execution import AugmentationSettings, ExecutionSettings
 from conself_local.settings.form import FormField, FormGroup, change_text, find_fields, list_form
+from conself_local.settings.later_rounds import settings_of_later_round
 from conself_local.settings.presets import (
     DEFAULT_PRESET,
     LAPTOP,
@@ -75,6 +76,7 @@ __all__ = [
     "parse_value",
     "replace_values",
     "settings_from_json",
+    "settings_of_later_round",
     "settings_to_json",
     "shared_values",
     "verify_settings",

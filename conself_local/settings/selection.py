@@ -64,6 +64,17 @@ class PairSettings:
         reason="Adapters that were trained further lost variety: pass@20 of the bundled model fell from 34 to 20 over "
         "three rounds.",
     )
+    later_programs: int | None = setting(
+        None,
+        label="Programs of later rounds",
+        meaning="Programs per observation in a round that pools the votes of earlier ones; none: as many as in the "
+        "first round.",
+        unit="per observation",
+        at_least=1,
+        at_most=1000,
+        time="Later rounds take less time with fewer programs.",
+        reason="No preset pools votes.",
+    )
     rejected: Rejected = setting(
         "lowest-first",
         label="Rejected programs",

@@ -19,6 +19,7 @@ from conself_local.sampling.sampler import Completion, Sampler, SampleRequest
 from conself_local.stages.adaptive import Place, describe_savings, ordered_places, sampling_waves
 from conself_local.stages.prompting import encode_program
 from conself_local.stages.seeds import seed_for
+from conself_local.store.pooling import earlier_observations
 from conself_local.store.store import RoundInfo, Store
 
 
@@ -27,8 +28,9 @@ def sample_observations(
 ) -> None:
     """Store `sampling.observations` observations for every problem that has none yet.
 
-    If no completion gives enough observations within `sampling.max_observation_attempts`, or if the prompt of the
-    settings holds none, None is stored for each: then the programs are sampled from the plain prompt.
+    A round that pools votes takes those of an earlier round. If no completion gives enough observations within
+    `sampling.max_observation_attempts`, or if the prompt of the settings holds none, None is stored for each: then the
+    programs are sampled from the plain prompt.
     """
     settings = round_.settings.sampling
     ids = store.round_problem_ids(round_.id)
@@ -44,6 +46,8 @@ def sample_observations(
             for id in pending:
                 store.insert_observations(round_.id, id, [None] * settings.observations, 0)
         pending = []
+    pending = [id for id in pending if not _reuse_observations(store, round_, id)]
+    done = total - len(pending)
     for attempt in range(1, settings.max_observation_attempts + 1):
         failed: set[str] = set()
         for completion in sampler.sample(_observation_requests(store, round_, pending, sampler, adapter, attempt)):
@@ -64,6 +68,14 @@ def sample_observations(
     )
     store.finish_stage(round_.id, "observe", summary)
     on_event(StageDone("observe", summary))
+
+
+def _reuse_observations(store: Store, round_: RoundInfo, problem_id: str) -> bool:
+    """Store the observations of an earlier round for a problem, if there are any that can be used; return whether."""
+    texts = earlier_observations(store, round_, problem_id)
+    if texts:
+        store.insert_observations(round_.id, problem_id, texts, 0)
+    return bool(texts)
 
 
 def _observation_requests(

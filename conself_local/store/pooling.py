@@ -6,6 +6,7 @@ already, and an output is stored under the content of its program, so pooled vot
 A sample whose token ids were pruned is not pooled, since nothing can be trained on it; as long as a home pools its
 rounds, `conself prune` keeps them (`pruning.py`).
 Not covered: the votes themselves (`stages/score.py`).
+Observations of earlier rounds are used again, since they say something about the problem and not about the adapter.
 Source: ReST-EM (arXiv 2312.06585) for a fresh adapter on the samples of all rounds.
 """
 
@@ -20,6 +21,28 @@ _EARLIER = """from samples s join rounds me on me.id = ?
     join round_problems its on its.round_id = r.id and its.problem_id = s.problem_id
       and its.plain_prompt_id = mine.plain_prompt_id
     where s.tokens is null"""
+
+
+def finished_rounds(store: Store, model_sha256: str, template_hash: str) -> list[int]:
+    """Return the finished rounds of a model, the latest first: those that may vote in its next round."""
+    sql = "select id from rounds where state = 'done' and model_sha256 = ? and template_hash = ? order by id desc"
+    return [row["id"] for row in store.rows(sql, model_sha256, template_hash)]
+
+
+def earlier_observations(store: Store, round_: RoundInfo, problem_id: str) -> list[str | None]:
+    """Return the observations of a problem in the latest finished round that has as many as this round asks for.
+
+    An empty list if there is none, if the model gave none there, or if the round does not pool votes.
+    """
+    if not round_.settings.pairs.pool_rounds:
+        return []
+    template_hash = store.value("select template_hash from rounds where id = ?", round_.id)
+    sql = "select text from observations where round_id = ? and problem_id = ? order by number"
+    for earlier in finished_rounds(store, round_.model_sha256, template_hash):
+        texts = [row["text"] for row in store.rows(sql, earlier, problem_id)]
+        if len(texts) == round_.settings.sampling.observations and any(texts):
+            return texts
+    return []
 
 
 def voting_rounds(store: Store, round_: RoundInfo, problem_id: str) -> list[int]:

@@ -30,7 +30,7 @@ def _with_beta(beta: float) -> Settings:
     return Settings(training=TrainingSettings(beta=beta))
 
 
-@pytest.mark.parametrize("name", ["smoke", "bundled", "search", "qwen", "two-rounds", "votes", "ceiling"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.toml")))
 def test_the_experiments_of_the_repository_are_read(name: str) -> None:
     experiment = read_experiment(FOLDER / f"{name}.toml")
     assert experiment.name == name and len({arm.name for arm in experiment.arms}) == len(experiment.arms)

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from conself_local.events import ignore_events
+from conself_local.experiment.results import Arm, ExperimentInputs
+from conself_local.experiment.spec import Experiment
+from conself_local.round.start import Request, open_round
 from conself_local.round.verify import verify_store
 from conself_local.round.views import pair_rows, problem_view
 from conself_local.sampling.sampler import SampleRequest
@@ -19,7 +22,7 @@ from conself_local.stages.train import parent_adapter
 from conself_local.store.pooling import count_pooled
 from conself_local.store.pruning import remove_token_ids
 from conself_local.store.store import RoundInfo, Store
-from tests.fakes.scripted_round import answer, problem, run_to_pairs, start_round
+from tests.fakes.scripted_round import answer, make_sandbox, problem, run_to_pairs, start_round
 
 PROBLEMS = [problem("double"), problem("other")]
 SETTINGS = change_settings(
@@ -98,6 +101,40 @@ def test_several_rounds_may_build_the_same_pair(store: Store) -> None:
     assert verify_store(store) == [] and count_pooled(store, store.round(1)) == 0
     marks = "select excluded from pairs where round_id = ? order by position"
     assert store.rows(marks, 2) == store.rows(marks, 1) == [{"excluded": 1}, {"excluded": 0}]
+
+
+def test_observations_are_asked_for_once(tmp_path: Path) -> None:
+    settings = change_settings(SETTINGS, {"sampling.prompt": "observation", "sampling.max_observation_attempts": 1})
+    given = "Observation 1:\nDouble it.\nObservation 2:\nAdd it to itself."
+    answers = {"t/double": given, "t/other": "I do not know."}
+    asked: list[list[str]] = []
+    with Store(tmp_path / "conself.db") as store:
+        for changed in (settings, settings, change_settings(settings, {"pairs.pool_rounds": False})):
+            round_ = start_round(store, changed, PROBLEMS)
+            sampler = run_to_pairs(store, round_, lambda request: answers.get(request.key, answer("n * 2")))
+            asked.append(sorted(set(sampler.sampled) & set(answers)))
+        sql = "select text from observations where problem_id = 't/double' and round_id = ? order by number"
+        texts = [[row["text"] for row in store.rows(sql, number)] for number in (1, 2)]
+    assert asked == [["t/double", "t/other"], ["t/other"], ["t/double", "t/other"]], "again only where there were none"
+    assert texts == [["Double it.", "Add it to itself."]] * 2
+
+
+def test_later_rounds_sample_less_if_the_settings_say_so(tmp_path: Path) -> None:
+    settings = change_settings(LAPTOP, {"pairs.pool_rounds": True, "pairs.later_programs": 2})
+    found = []
+    with Store(tmp_path / "conself.db") as store:
+        for changed in (settings, settings, change_settings(settings, {"pairs.pool_rounds": False})):
+            request = Request(limit=1, seed=0, benchmarks=(), trains=False, settings=changed)
+            round_, _, _ = open_round(store, request, make_sandbox)
+            found.append(round_.settings.sampling.programs_per_observation)
+            store.finish_round(round_.id)
+        first, second = store.round(1), store.round(2)
+    assert found == [5, 2, 5]
+    arm = Arm("two rounds", settings, rounds=2)
+    experiment = Experiment("e", (arm,), (0,), (), limit=1)
+    inputs = ExperimentInputs(first.model_sha256, "", 1)
+    assert experiment.holds(first, arm, inputs) and experiment.holds(second, arm, inputs)
+    assert not experiment.holds(dataclasses.replace(second, settings=settings), arm, inputs)
 
 
 def test_without_the_setting_a_round_is_alone_and_trains_further(store: Store) -> None:
