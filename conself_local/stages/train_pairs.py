@@ -37,6 +37,8 @@ _TRAINING = (
 """The settings that training depends on."""
 PAIRS_FILE, PAIRS_SHA256 = "pairs_file", "pairs_sha256"
 """Keys of a round's request: a file of pairs that replace those of the round in training, and its sha256."""
+_UNSAID = {"training.strength": 1.0}
+"""The settings that files of earlier versions do not state, with the values that such a training had."""
 _SEED, _BASE = "seed", "base_adapter_sha256"
 _CONTEXT_TOKENS = 256
 """Context of the engine, which only tokenises here."""
@@ -137,6 +139,7 @@ def _training(
     try:
         seed, base = _checked(values)
         found = {name: values[name] for name in _TRAINING if name in values}
+        found = _UNSAID | found if found else {}
         for setting, value in found.items():
             verify_value(setting, value)
         settings = PRESETS[wishes.preset] if wishes.preset else replace_values(LAPTOP, found)

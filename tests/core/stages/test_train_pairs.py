@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from conself_local.adapters.formats import read_gguf
 from conself_local.errors import ConselfError
 from conself_local.events import Event, Notice, StepDone, ignore_events
 from conself_local.home import Home
@@ -106,6 +108,8 @@ def test_the_training_of_the_round_is_repeated_unless_the_user_wants_another() -
     assert (seed, base) == (9, "abc") and training_of(found, 9, "abc") == stated
     assert _settings_of([stated], Wishes("laptop", 3, True)) == (LAPTOP, 3, None)
     assert _settings_of([None]) == (LAPTOP, 0, None)
+    of_before = {name: value for name, value in stated.items() if name != "training.strength"}
+    assert _settings_of([of_before])[0].training.strength == 1, "a file of the version before says nothing about it"
     assert _settings_of([stated, stated | {"seed": 1}]) == (LAPTOP, 0, None), "lines of two rounds"
 
 
@@ -206,6 +210,21 @@ def test_training_on_the_exported_file_gives_the_adapter_of_the_round(
     assert (of_file["round_id"], of_file["state"], of_file["model_sha256"]) == (0, "candidate", model.sha256)
     assert of_file["origin"].startswith(f"{len(read_pairs(path))} pairs of pairs.jsonl, sha256 ")
     assert not list(other_home.training.iterdir())
+
+
+@pytest.mark.slow
+def test_half_the_strength_is_half_of_the_change(exported: tuple[Home, Path], model: ModelFile, tmp_path: Path) -> None:
+    home, path = exported
+    half = tmp_path / "half.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        line["conself"]["training"]["training.strength"] = 0.5
+    half.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with Store(home.database) as store:
+        ids = [train_on_file(store, home, model, file, file.stem, NO_WISHES, ignore_events) for file in (path, half)]
+        whole, weak = (read_gguf(Path(store.adapter(id)["path"]), model) for id in ids)
+    for name, (a, b) in whole.maps.items():
+        assert np.array_equal(weak.maps[name][0], a) and np.allclose(weak.maps[name][1], b / 2)
 
 
 class _Killed(Exception):
