@@ -1,19 +1,20 @@
 """Stage 4, `grow`: add test inputs to each problem, as long as they show that its programs differ.
 
 With few inputs, different programs can have equal behaviour. Candidates are inputs that the model proposed
-(`ask_for_inputs`, optional) and mutations of the given inputs (`problems/mutate.py`). A candidate is kept if it splits
-a cluster and at least half of the valid samples answer it, since an input that most programs refuse is probably not a
-valid input of the problem. A problem is finished when two batches in a row split nothing, when it has
-`augmentation.max_inputs` more inputs, when every program is alone in its cluster, or when the candidates run out.
-Only test inputs are made, never an expected output; the same round gives the same inputs.
+(`ask_for_inputs`, optional) and mutations of the given inputs (`problems/mutate.py`). A candidate is kept if it
+splits a cluster and at least half of the valid samples answer it, since an input that most programs refuse is
+probably not a valid input of the problem. Candidates are tried under a shorter time limit, and a program that timed
+out splits nothing; the kept inputs are then run under the limits of the round. A problem is finished when two batches
+in a row split nothing, when it has `augmentation.max_inputs` more inputs, when every program is alone in its cluster,
+or when the candidates run out. Only test inputs are made, never an expected output; the same round gives the same
+inputs.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from conself_local.events import ItemStored, OnEvent, StageDone, StageStarted
@@ -28,7 +29,7 @@ from conself_local.stages.execute import augmented_key, limits_of, store_result
 from conself_local.stages.score import key_of, load_evidence
 from conself_local.stages.seeds import seed_for
 from conself_local.store.store import RoundInfo, Store
-from sandbox import Limits, MakeSandbox, Program, ProgramResult
+from sandbox import Limits, MakeSandbox, Program, ProgramResult, Status
 
 BATCH = 8
 """Candidates per problem that are run together."""
@@ -40,8 +41,7 @@ MIN_ANSWERED_SHARE = 0.5
 """Smallest share of the valid samples that must answer an input that is kept."""
 TIMEOUT_SHARE = 1 / 3
 """The part of the round's time limit that a program has for a candidate. After the first time-out it gets no more
-candidates of the batch: programs that hang on some candidate would otherwise take most of the time of this stage, and
-an input that most programs do not answer at once is of no use."""
+candidates of the batch: programs that hang on some candidate would otherwise take most of the time of this stage."""
 _CHUNK = 64
 """Problems that are augmented together; at most this many are repeated after a kill."""
 _PROPOSED_INPUTS = 8
@@ -126,8 +126,9 @@ def augment_inputs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, o
                 of_candidates,
                 make_sandbox,
             )
+        results = _run_kept(augmentations, limits, make_sandbox)
         for augmentation in augmentations:
-            _store_augmentation(store, round_, augmentation, limits)
+            _store_augmentation(store, round_, augmentation, results, limits)
             done += 1
             on_event(ItemStored("grow", done, total, augmentation.problem.id))
     counts = store.row(
@@ -141,17 +142,6 @@ def augment_inputs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox, o
     )
     store.finish_stage(round_.id, "grow", summary)
     on_event(StageDone("grow", summary))
-
-
-@dataclass
-class _KeptInput:
-    """An added test input, with the runs of its batch."""
-
-    value: object
-    results: dict[str, ProgramResult]
-    """Results by program id, for the whole batch."""
-    index: int
-    """The index of the input in its batch, and so in `ProgramResult.outputs`."""
 
 
 class _Augmentation:
@@ -168,7 +158,8 @@ class _Augmentation:
     ) -> None:
         self.problem = problem
         self.codes = codes
-        self.kept: list[_KeptInput] = []
+        self.kept: list[object] = []
+        """The inputs that are added."""
         self.active = len(codes) > 1 and bool(candidates)
         """Whether another batch is to be run."""
         self._useless_batches = 0
@@ -207,16 +198,20 @@ class _Augmentation:
         """Return at most `BATCH` candidates; none past the end."""
         return self._candidates[number * BATCH : (number + 1) * BATCH]
 
-    def programs(self, number: int) -> Iterator[Program]:
-        """Yield every valid program with the inputs of a batch."""
+    def programs(self, inputs: Sequence[object]) -> Iterator[Program]:
+        """Yield every valid program with these inputs."""
         for id, code in self.codes.items():
-            yield Program(id, code, self.problem.kind, self.problem.entry_point, self.batch(number))
+            yield Program(id, code, self.problem.kind, self.problem.entry_point, inputs)
 
     def take(self, number: int, results: dict[str, ProgramResult]) -> None:
         """Keep the inputs of a batch that split clusters, the one that splits most first; then decide on `active`."""
         left = dict(enumerate(self.batch(number)))
         answers = {
-            i: {id: key_of(result.outputs[i].text, self.problem, self._settings) for id, result in results.items()}
+            i: {
+                id: key_of(result.outputs[i].text, self.problem, self._settings)
+                for id, result in results.items()
+                if result.outputs[i].status is not Status.TIMEOUT
+            }
             for i in left
         }
         before = len(self.kept)
@@ -226,8 +221,8 @@ class _Augmentation:
                 break
             value = left.pop(best)
             if self._answered_share(answers[best]) >= MIN_ANSWERED_SHARE:
-                self.kept.append(_KeptInput(value, results, best))
-                self._behaviours = {id: (*old, answers[best][id]) for id, old in self._behaviours.items()}
+                self.kept.append(value)
+                self._behaviours = {id: (*old, answers[best].get(id)) for id, old in self._behaviours.items()}
         all_differ = len(set(self._behaviours.values())) == len(self.codes)
         full = len(self.kept) == self._settings.augmentation.max_inputs
         self._useless_batches = self._useless_batches + 1 if len(self.kept) == before else 0
@@ -235,8 +230,12 @@ class _Augmentation:
         self.active = useful and not all_differ and not full and bool(self.batch(number + 1))
 
     def _clusters(self, answers: dict[str, str | None]) -> int:
-        """Return how many clusters there would be with these answers to one more input."""
-        return len({(old, answers[id]) for id, old in self._behaviours.items()})
+        """Return how many clusters there would be with these answers to one more input.
+
+        A program without an answer, because it timed out, stays in its cluster.
+        """
+        split = {(self._behaviours[id], answer) for id, answer in answers.items()}
+        return len(split) + len(set(self._behaviours.values()) - {old for old, _ in split})
 
     def _answered_share(self, answers: dict[str, str | None]) -> float:
         """Return the share of the valid samples whose program answers, in [0, 1]."""
@@ -253,14 +252,31 @@ def _run_batch(augmentations: Sequence[_Augmentation], number: int, limits: Limi
     results: dict[str, dict[str, ProgramResult]] = {augmentation.problem.id: {} for augmentation in augmentations}
     with make_sandbox(limits) as sandbox:
         for result in sandbox.run(
-            [program for augmentation in augmentations for program in augmentation.programs(number)]
+            [program for augmentation in augmentations for program in augmentation.programs(augmentation.batch(number))]
         ):
             results[by_program[result.program_id].problem.id][result.program_id] = result
     for augmentation in augmentations:
         augmentation.take(number, results[augmentation.problem.id])
 
 
-def _store_augmentation(store: Store, round_: RoundInfo, augmentation: _Augmentation, limits: Limits) -> None:
+def _run_kept(
+    augmentations: Sequence[_Augmentation], limits: Limits, make_sandbox: MakeSandbox
+) -> dict[str, ProgramResult]:
+    """Run every valid program on the kept inputs of its problem, and return the results by program id."""
+    programs = [program for one in augmentations if one.kept for program in one.programs(one.kept)]
+    if not programs:
+        return {}
+    with make_sandbox(limits) as sandbox:
+        return {result.program_id: result for result in sandbox.run(programs)}
+
+
+def _store_augmentation(
+    store: Store,
+    round_: RoundInfo,
+    augmentation: _Augmentation,
+    results: Mapping[str, ProgramResult],
+    limits: Limits,
+) -> None:
     """Store the kept inputs of one problem, one execution per program on them, and their number, in one transaction."""
     with store.transaction():
         for number, kept in enumerate(augmentation.kept):
@@ -269,11 +285,9 @@ def _store_augmentation(store: Store, round_: RoundInfo, augmentation: _Augmenta
                     "round_id": round_.id,
                     "problem_id": augmentation.problem.id,
                     "number": number,
-                    "text": input_text(kept.value),
+                    "text": input_text(kept),
                 }
             )
         for id in augmentation.codes if augmentation.kept else ():
-            results = [kept.results[id] for kept in augmentation.kept]
-            outputs = [result.outputs[kept.index] for result, kept in zip(results, augmentation.kept, strict=True)]
-            store_result(store, augmented_key(limits, round_.id), results, outputs)
+            store_result(store, augmented_key(limits, round_.id), results[id])
         store.db.table("round_problems").update((round_.id, augmentation.problem.id), {"grown": len(augmentation.kept)})

@@ -20,7 +20,7 @@ from conself_local.problems.problem import Problem
 from conself_local.settings import Settings
 from conself_local.store.pooling import pooled_programs
 from conself_local.store.store import RoundInfo, Row, Store
-from sandbox import NOT_COMPILED, Limits, MakeSandbox, Output, Program, ProgramResult, Status
+from sandbox import NOT_COMPILED, Limits, MakeSandbox, Program, ProgramResult, Status
 
 _ROUND_PROGRAMS = "select program_id from samples where round_id = ? and program_id is not null"
 _COUNT_EXECUTED = f"select count(*) from executions where limits = ? and program_id in ({_ROUND_PROGRAMS})"
@@ -60,7 +60,7 @@ def execute_programs(store: Store, round_: RoundInfo, make_sandbox: MakeSandbox,
         with Store(store.path) as reader, make_sandbox(limits) as sandbox:
             programs = itertools.chain(_pending_programs(reader, round_, key), _programs(reader, pooled))
             for result in sandbox.run(programs):
-                store_result(store, key, [result], result.outputs)
+                store_result(store, key, result)
                 done += 1
                 on_event(ItemStored("execute", done, total, result.program_id[:8]))
     sql = f"""select count(*) as programs, coalesce(sum(compiled), 0) as compiled,
@@ -100,7 +100,7 @@ def run_and_store(
         return
     with make_sandbox(limits) as sandbox:
         for result in sandbox.run(_programs(store, pending)):
-            store_result(store, limits_key(limits), [result], result.outputs)
+            store_result(store, limits_key(limits), result)
             yield result
 
 
@@ -167,7 +167,7 @@ class OverlappedExecution:
         if isinstance(result, BaseException):
             raise result
         if result is not None:
-            store_result(self._store, limits_key(self._limits), [result], result.outputs)
+            store_result(self._store, limits_key(self._limits), result)
         elif self._thread:
             self._thread.join()
             self._thread = None
@@ -204,32 +204,29 @@ def _programs(store: Store, pending: Sequence[Row]) -> Iterator[Program]:
     return (_program(problems[row["problem_id"]], row) for row in pending)
 
 
-def store_result(store: Store, key: str, results: Sequence[ProgramResult], outputs: Sequence[Output]) -> None:
+def store_result(store: Store, key: str, result: ProgramResult) -> None:
     """Store one execution of one program under the limits named `key`.
 
-    `outputs` has one element per input, and `results` are the runs that they come from (one or more batches); the first
-    gives the load status. Deterministic is whether all repeated runs agreed, None if none was repeated.
-    Raises ConselfError if the sandbox itself failed.
+    Deterministic is whether the repeated run agreed, None if it was not repeated. Raises ConselfError if the sandbox
+    itself failed.
     """
-    for result in results:
-        if result.load.status is Status.SANDBOX_FAILED:
-            raise ConselfError(
-                f"the sandbox failed on program {result.program_id}: {result.load.detail}",
-                "start again to continue; `conself doctor` shows what is wrong",
-            )
-    load = results[0].load
-    repeated = [result.deterministic for result in results if result.deterministic is not None]
+    load = result.load
+    if load.status is Status.SANDBOX_FAILED:
+        raise ConselfError(
+            f"the sandbox failed on program {result.program_id}: {load.detail}",
+            "start again to continue; `conself doctor` shows what is wrong",
+        )
     row = {
-        "program_id": results[0].program_id,
+        "program_id": result.program_id,
         "limits": key,
         "load_status": load.status.value,
         "load_detail": load.detail,
         "compiled": not load.detail.startswith(NOT_COMPILED),
-        "deterministic": all(repeated) if repeated else None,
-        "wall_s": sum(o.wall_s for o in outputs),
-        "cpu_s": sum(o.cpu_s for o in outputs),
+        "deterministic": result.deterministic,
+        "wall_s": sum(o.wall_s for o in result.outputs),
+        "cpu_s": sum(o.cpu_s for o in result.outputs),
     }
-    store.insert_execution(row, [(o.status.value, o.text, o.detail) for o in outputs])
+    store.insert_execution(row, [(o.status.value, o.text, o.detail) for o in result.outputs])
 
 
 def _program(problem: Problem, row: Row) -> Program:

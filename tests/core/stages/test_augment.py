@@ -17,11 +17,12 @@ from conself_local.problems.problem import Problem
 from conself_local.round.verify import verify_store
 from conself_local.settings import LAPTOP, change_settings, replace_values
 from conself_local.stages.augment import ask_for_inputs, augment_inputs
-from conself_local.stages.execute import execute_programs
+from conself_local.stages.execute import execute_programs, limits_of
 from conself_local.stages.score import load_evidence, score_problems
 from conself_local.stages.seeds import seed_for
 from conself_local.store.store import RoundInfo, Store
 from sandbox import Limits, Sandbox
+from sandbox.protocol import NOT_RUN
 from tests.fakes.small_round import TRAIN
 
 DOUBLE = Problem("t/double", "Return n times 2.", "function", ((0,), (2,)), "train", "double", "def double(n):")
@@ -32,6 +33,7 @@ CODES = {
     "shift": "def double(n):\n    return n << 1\n",
     "crash": "def double(n):\n    return m\n",
 }
+HANG = "def double(n):\n    while n not in (0, 2):\n        pass\n    return n * 2\n"
 
 
 def _make_sandbox(limits: Limits) -> Sandbox:
@@ -122,6 +124,28 @@ def test_nothing_is_added_if_no_programs_can_be_distinguished(store: Store) -> N
     off = _round(store, DOUBLE, list(CODES.values()), grown=0)
     augment_inputs(store, off, _make_sandbox, ignore_events)
     assert store.value("select grown from round_problems where round_id = ?", off.id) is None
+
+
+def test_a_program_that_hangs_splits_nothing(store: Store) -> None:
+    round_ = _round(store, DOUBLE, [CODES["double"], CODES["sum"], HANG])
+    augment_inputs(store, round_, _make_sandbox, ignore_events)
+    assert store.value("select count(*) from grown_inputs") == 0 and verify_store(store) == []
+
+
+def test_kept_inputs_are_run_under_the_limits_of_the_round(store: Store) -> None:
+    round_ = _round(store, DOUBLE, [CODES["double"], CODES["square"], HANG], grown=1)
+    seen: list[tuple[Limits, int]] = []
+
+    def make(limits: Limits) -> Sandbox:
+        seen.append((limits, int(store.value("select count(*) from grown_inputs"))))
+        return _make_sandbox(limits)
+
+    augment_inputs(store, round_, make, ignore_events)
+    assert {limits.wall_s for limits, _ in seen[:-1]} == {1.0} and seen[-1][0] == limits_of(round_.settings)
+    sql = "select b.outputs from executions e join behaviours b on b.id = e.behaviour_id where e.limits like '%grown%'"
+    outputs = [json.loads(row["outputs"]) for row in store.rows(sql)]
+    assert len(outputs) == 3 and sorted(status for ((status, _, _),) in outputs) == ["ok", "ok", "timeout"]
+    assert all(detail != NOT_RUN for ((_, _, detail),) in outputs) and verify_store(store) == []
 
 
 def test_an_input_that_most_programs_refuse_is_not_kept(store: Store) -> None:
