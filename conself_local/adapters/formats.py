@@ -20,6 +20,7 @@ from typing import Any
 
 import gguf
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from conself_local.errors import ConselfError
@@ -172,7 +173,7 @@ def write_peft(adapter: Adapter, folder: Path, architecture: str) -> None:
     tensors = {}
     for name, (a, b) in adapter.maps.items():
         tensors[f"base_model.model.{name}.lora_A.weight"], tensors[f"base_model.model.{name}.lora_B.weight"] = a, b
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    _save_tensors(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -225,11 +226,19 @@ def write_mlx(adapter: Adapter, folder: Path, layers: int) -> None:
     tensors = {}
     for name, (a, b) in adapter.maps.items():
         tensors[f"{name}.lora_a"], tensors[f"{name}.lora_b"] = np.ascontiguousarray(a.T), np.ascontiguousarray(b.T)
-    save_file(tensors, folder / "adapters.safetensors", metadata={"format": "mlx"})
+    _save_tensors(tensors, folder / "adapters.safetensors", {"format": "mlx"})
     keys = sorted({".".join(name.split(".")[3:]) for name in adapter.maps})
     parameters = {"rank": adapter.rank, "scale": adapter.scale, "dropout": 0.0, "keys": keys}
     config = {"fine_tune_type": "lora", "num_layers": layers, "lora_parameters": parameters}
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+
+
+def _save_tensors(tensors: dict[str, Floats], path: Path, metadata: dict[str, str]) -> None:
+    """Write a safetensors file. Raises OSError if it cannot be written, as other writers do."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:  # its message holds that of the system
+        raise OSError(None, str(error), str(path)) from error
 
 
 # -- GGUF ---------------------------------------------------------------------------------------------------

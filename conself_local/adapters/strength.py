@@ -16,15 +16,16 @@ from conself_local.model_files.ggml import Floats
 def weaken(trained: Adapter, strength: float, before: Adapter | None = None) -> Adapter:
     """Return the adapter whose change is (1 - strength) * that of `before` + strength * that of `trained`.
 
-    before: the adapter that was trained further, with the same linear maps; None: the model without an adapter. Scale
-    and rank are those of `trained`. Without `before` the result is exact: B times the strength. With it the sum can
-    have twice the rank, so the result is its best approximation of the same rank (the largest singular values).
+    before: the adapter that was trained further; None: the model without an adapter. Scale and rank are those of
+    `trained`. Where `before` changes nothing, the result is exact: B times the strength. Elsewhere the sum can have
+    twice the rank, so the result is its best approximation of the same rank (the largest singular values).
     Worked numbers: scale 2, A (1, 1), B (3), strength 0.5 -> scale 2, A (1, 1), B (1.5): the change 6 becomes 3.
     """
-    if before is None:
-        return Adapter(trained.scale, {name: (a, _floats(strength * b)) for name, (a, b) in trained.maps.items()})
     maps = {}
     for name, (a, b) in trained.maps.items():
+        if before is None or name not in before.maps:
+            maps[name] = (a, _floats(strength * b))
+            continue
         first_a, first_b = before.maps[name]
         rows = np.concatenate([first_a, a])
         columns = np.concatenate([(1 - strength) * before.scale * first_b, strength * trained.scale * b], axis=1)

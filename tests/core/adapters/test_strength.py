@@ -49,3 +49,10 @@ def test_otherwise_it_is_the_nearest_of_its_rank(strength: float) -> None:
     nearest = u[:, :3] * values[:3] @ v[:3]
     np.testing.assert_allclose(_change(weaken(trained, strength, before)), nearest, rtol=1e-4, atol=1e-4)
     assert values[3] > 0.1, "the sum has a higher rank, so something is lost"
+
+
+def test_where_the_parent_changes_nothing_a_part_is_kept() -> None:
+    other = "model.layers.1.mlp.up_proj"
+    before, trained = _random(1), Adapter(2.0, {**_random(2).maps, other: _random(3).maps[NAME]})
+    weak = weaken(trained, 0.5, before)
+    np.testing.assert_array_equal(weak.maps[other][1], trained.maps[other][1] / 2)
