@@ -31,7 +31,7 @@ from conself_local.stages.train_pairs import PAIRS_FILE, PAIRS_SHA256
 from conself_local.store.events import store_notice
 from conself_local.store.kept_questions import MINE, PREFIX
 from conself_local.store.model_changes import accepted_adapter, verify_unchanged
-from conself_local.store.pooling import finished_rounds
+from conself_local.store.pooling import voted_problems
 from conself_local.store.store import RoundInfo, Store
 from sandbox import MakeSandbox
 
@@ -97,8 +97,6 @@ def _start(
     model = open_model(request.model or bundled_model())
     if request.trains:
         verify_trainable(model)
-    if finished_rounds(store, model.sha256, model.template_hash):
-        settings = settings_of_later_round(settings)
     loaded = _load(request.problems, make_sandbox)
     mine, excluded_mine = own_problems(store) if _takes_mine(request) else ([], [])
     seed = 0 if request.seed is None else request.seed
@@ -112,6 +110,8 @@ def _start(
         raise ConselfError(
             f"{request.problems} has no training problem that can be used", f"run `conself problems {verb}` to see why"
         )
+    if {problem.id for problem in training} <= voted_problems(store, model.sha256, model.template_hash):
+        settings = settings_of_later_round(settings)
     base = None if request.from_base else accepted_adapter(store, model)
     store.adapter_file(base)  # a round whose first adapter is gone could never be continued
     stored_request: dict[str, Any] = {
@@ -161,7 +161,7 @@ def _reopen(
         )
         if given is not None and given != stored
     ]
-    different += [name for name, given in request.choice.changes.items() if given != get_value(round_.settings, name)]
+    different += [name for name, given in request.choice.changes.items() if _differs(round_.settings, name, given)]
     if different:
         raise ConselfError(
             f"round {round_.id} is not finished, and it was started with a different {', '.join(different)}",
@@ -175,6 +175,18 @@ def _reopen(
     loaded = _load(Path(stored_request["problems"]) if stored_request["problems"] else None, make_sandbox)
     benchmarks = load_benchmarks(stored_request["benchmarks"], loaded, round_.settings.evaluation.samples, make_sandbox)
     return round_, model, benchmarks
+
+
+def _differs(settings: Settings, name: str, given: object) -> bool:
+    """Return whether a round was begun with another value of a setting than the given one.
+
+    `pairs.later_programs` replaces the number of programs, so whatever number was given is then the one it began with.
+    """
+    programs = settings.sampling.programs_per_observation
+    replaced = settings.pairs.pool_rounds and programs == settings.pairs.later_programs
+    if name == "sampling.programs_per_observation" and replaced:
+        return False
+    return bool(given != get_value(settings, name))
 
 
 def _stored_path(model: Path) -> str:

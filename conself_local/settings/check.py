@@ -46,6 +46,13 @@ def find_conflicts(settings: Settings) -> list[Conflict]:
                 "would be learned",
             )
         )
+    if settings.pairs.later_programs is not None and not settings.pairs.pool_rounds:
+        found.append(
+            Conflict(
+                ("pairs.later_programs", "pairs.pool_rounds"),
+                "pairs.later_programs must be none unless pairs.pool_rounds is true, because no earlier round votes",
+            )
+        )
     return found
 
 

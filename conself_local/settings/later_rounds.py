@@ -11,7 +11,8 @@ from conself_local.settings.schema import Settings, replace_values
 def settings_of_later_round(settings: Settings) -> Settings:
     """Return the settings of a round in whose home earlier rounds vote; they differ if `pairs.later_programs` is set.
 
-    Example: 5 programs per observation and 2 of later rounds -> 2; without `pairs.pool_rounds` -> 5.
+    They differ only if votes are pooled. Example: 5 programs per observation and 2 of later rounds -> 2; without
+    `pairs.pool_rounds` -> 5.
     """
     later = settings.pairs.later_programs
     if not settings.pairs.pool_rounds or later is None:

@@ -67,8 +67,8 @@ class PairSettings:
     later_programs: int | None = setting(
         None,
         label="Programs of later rounds",
-        meaning="Programs per observation in a round that pools the votes of earlier ones; none: as many as in the "
-        "first round.",
+        meaning="Programs per observation in a round that pools votes, if earlier samples of all its problems vote; "
+        "none: as many as in the first round.",
         unit="per observation",
         at_least=1,
         at_most=1000,

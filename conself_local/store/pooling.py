@@ -29,6 +29,13 @@ def finished_rounds(store: Store, model_sha256: str, template_hash: str) -> list
     return [row["id"] for row in store.rows(sql, model_sha256, template_hash)]
 
 
+def voted_problems(store: Store, model_sha256: str, template_hash: str) -> set[str]:
+    """Return the ids of the problems with samples that may vote in the next round of a model."""
+    sql = """select distinct s.problem_id from samples s join rounds r on r.id = s.round_id
+        where r.state = 'done' and r.model_sha256 = ? and r.template_hash = ? and s.tokens is null"""
+    return {row["problem_id"] for row in store.rows(sql, model_sha256, template_hash)}
+
+
 def earlier_observations(store: Store, round_: RoundInfo, problem_id: str) -> list[str | None]:
     """Return the observations of a problem in the latest finished round that has as many as this round asks for.
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from conself_local.errors import ConselfError
 from conself_local.events import ignore_events
 from conself_local.experiment.results import Arm, ExperimentInputs
 from conself_local.experiment.spec import Experiment
+from conself_local.round.presets import SettingsChoice
 from conself_local.round.start import Request, open_round
 from conself_local.round.verify import verify_store
 from conself_local.round.views import pair_rows, problem_view
@@ -119,22 +121,48 @@ def test_observations_are_asked_for_once(tmp_path: Path) -> None:
     assert texts == [["Double it.", "Add it to itself."]] * 2
 
 
+def _open(store: Store, settings: Settings, limit: int = 1) -> RoundInfo:
+    return open_round(store, Request(limit=limit, benchmarks=(), trains=False, settings=settings), make_sandbox)[0]
+
+
+def _finish(store: Store, round_: RoundInfo) -> None:
+    """Finish a round with one sample of each problem."""
+    prompt = store.ensure_prompt("p", [1])
+    for id in store.round_problem_ids(round_.id):
+        row = {"id": f"{round_.id}/{id}", "round_id": round_.id, "problem_id": id, "observation": 0, "number": 0}
+        text = {"prompt_id": prompt, "text": "", "token_ids": "[]", "finish": "fence", "seed": 0}
+        store.insert_sample(row | text | {"program_id": None, "mean_nll": None, "mean_entropy_bits": None})
+    store.finish_round(round_.id)
+
+
 def test_later_rounds_sample_less_if_the_settings_say_so(tmp_path: Path) -> None:
     settings = change_settings(LAPTOP, {"pairs.pool_rounds": True, "pairs.later_programs": 2})
-    found = []
+    alone = change_settings(LAPTOP, {"pairs.pool_rounds": False})
     with Store(tmp_path / "conself.db") as store:
-        for changed in (settings, settings, change_settings(settings, {"pairs.pool_rounds": False})):
-            request = Request(limit=1, seed=0, benchmarks=(), trains=False, settings=changed)
-            round_, _, _ = open_round(store, request, make_sandbox)
-            found.append(round_.settings.sampling.programs_per_observation)
-            store.finish_round(round_.id)
-        first, second = store.round(1), store.round(2)
-    assert found == [5, 2, 5]
-    arm = Arm("two rounds", settings, rounds=2)
-    experiment = Experiment("e", (arm,), (0,), (), limit=1)
+        rounds = []
+        for changed, limit in ((settings, 1), (settings, 1), (settings, 2), (alone, 1)):
+            rounds.append(_open(store, changed, limit))
+            _finish(store, rounds[-1])
+    found = [round_.settings.sampling.programs_per_observation for round_ in rounds]
+    assert found == [5, 2, 5, 5], "not if a problem has no votes yet, and not without pooling"
+    first, second = rounds[:2]
+    experiment = Experiment("e", (arm := Arm("two rounds", settings, rounds=2),), (0,), (), limit=1)
     inputs = ExperimentInputs(first.model_sha256, "", 1)
     assert experiment.holds(first, arm, inputs) and experiment.holds(second, arm, inputs)
-    assert not experiment.holds(dataclasses.replace(second, settings=settings), arm, inputs)
+    assert not experiment.holds(dataclasses.replace(second, settings=alone), arm, inputs)
+
+
+def test_the_same_command_continues_a_later_round(tmp_path: Path) -> None:
+    changes = {"pairs.pool_rounds": True, "pairs.later_programs": 2, "sampling.programs_per_observation": 4}
+    request = Request(limit=1, benchmarks=(), trains=False, choice=SettingsChoice(changes=changes))
+    with Store(tmp_path / "conself.db") as store:
+        _finish(store, open_round(store, request, make_sandbox)[0])
+        begun = open_round(store, request, make_sandbox)[0]
+        continued = open_round(store, request, make_sandbox)[0]
+        assert continued == begun and begun.settings.sampling.programs_per_observation == 2
+        other = dataclasses.replace(request, choice=SettingsChoice(changes=changes | {"training.epochs": 9}))
+        with pytest.raises(ConselfError, match=r"different training\.epochs"):
+            open_round(store, other, make_sandbox)
 
 
 def test_without_the_setting_a_round_is_alone_and_trains_further(store: Store) -> None:
