@@ -104,9 +104,8 @@ def judge(home: Home, on_event: OnEvent) -> None:
             return
         round_, model, benchmarks = open_round(store, Request(), _sandboxes(compute.workers))
         beside = _sandboxes(workers_beside_engine(compute, model))
-        run_round(
-            RoundContext(store, home, model, compute, _sandboxes(compute.workers), beside, on_event), round_, benchmarks
-        )
+        context = RoundContext(store, home, model, compute, _sandboxes(compute.workers), beside, on_event)
+        run_round(context, round_, [benchmark for benchmark in benchmarks if benchmark.name == SPLIT])
 
 
 def _sandboxes(workers: int) -> MakeSandbox:
