@@ -55,7 +55,7 @@ def export_pairs(store: Store, round_id: int | None, target: Path) -> ExportedPa
     base = store.adapter(parent)["sha256"] if parent else None
     training = training_of(latest.settings, latest.seed, base)
     count = write_pairs(target, _records(store, latest, tokenizer_hash(model), training))
-    lengths = next(iter(store.rows(_LENGTHS, latest.id)))
+    lengths = store.row(_LENGTHS, latest.id)
     return ExportedPairs(latest.id, count, lengths["chosen"], lengths["rejected"])
 
 

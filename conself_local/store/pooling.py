@@ -14,19 +14,14 @@ from __future__ import annotations
 
 from conself_local.store.store import RoundInfo, Store
 
-_EARLIER = """from samples s join rounds me on me.id = ?
-    join rounds r on r.id = s.round_id and r.id < me.id and r.state = 'done'
-      and r.model_sha256 = me.model_sha256 and r.template_hash = me.template_hash
+_OF_EARLIER_ROUND = """r.id < me.id and r.state = 'done'
+    and r.model_sha256 = me.model_sha256 and r.template_hash = me.template_hash"""
+_EARLIER = f"""from samples s join rounds me on me.id = ?
+    join rounds r on r.id = s.round_id and {_OF_EARLIER_ROUND}
     join round_problems mine on mine.round_id = me.id and mine.problem_id = s.problem_id
     join round_problems its on its.round_id = r.id and its.problem_id = s.problem_id
       and its.plain_prompt_id = mine.plain_prompt_id
     where s.tokens is null"""
-
-
-def finished_rounds(store: Store, model_sha256: str, template_hash: str) -> list[int]:
-    """Return the finished rounds of a model, the latest first: those that may vote in its next round."""
-    sql = "select id from rounds where state = 'done' and model_sha256 = ? and template_hash = ? order by id desc"
-    return [row["id"] for row in store.rows(sql, model_sha256, template_hash)]
 
 
 def voted_problems(store: Store, model_sha256: str, template_hash: str) -> set[str]:
@@ -43,13 +38,14 @@ def earlier_observations(store: Store, round_: RoundInfo, problem_id: str) -> li
     """
     if not round_.settings.pairs.pool_rounds:
         return []
-    template_hash = store.value("select template_hash from rounds where id = ?", round_.id)
-    sql = "select text from observations where round_id = ? and problem_id = ? order by number"
-    for earlier in finished_rounds(store, round_.model_sha256, template_hash):
-        texts = [row["text"] for row in store.rows(sql, earlier, problem_id)]
-        if len(texts) == round_.settings.sampling.observations and any(texts):
-            return texts
-    return []
+    sql = f"""select o.round_id, o.text from observations o join rounds me on me.id = ?
+        join rounds r on r.id = o.round_id and {_OF_EARLIER_ROUND}
+        where o.problem_id = ? order by o.round_id desc, o.number"""
+    by_round: dict[int, list[str | None]] = {}
+    for row in store.rows(sql, round_.id, problem_id):
+        by_round.setdefault(row["round_id"], []).append(row["text"])
+    wanted = round_.settings.sampling.observations
+    return next((texts for texts in by_round.values() if len(texts) == wanted and any(texts)), [])
 
 
 def voting_rounds(store: Store, round_: RoundInfo, problem_id: str) -> list[int]:

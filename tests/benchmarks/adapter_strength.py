@@ -1,12 +1,12 @@
-"""Judge the adapter of a home's first round with a part of its strength: what is gained, and what is lost?
+"""Judge the adapter of a home's first round with a part of its strength, to see which part gains most and loses least.
 
     conself experiment tests/benchmarks/experiments/rounds.toml --folder FOLDER
     python -m tests.benchmarks.adapter_strength "FOLDER/three rounds, pooled votes 0" --to STRENGTHS
 
 A strength of 0.5 halves the change of the weights, as the setting `training.strength` does after training. The folder
-STRENGTHS gets one home per strength, which is a copy of the first round: the model before it is not asked again, and a run that
-was stopped continues. The answers are those to the validation problems. The guard is asked whether or not the round
-asked for it.
+STRENGTHS gets one home per strength, which is a copy of the first round: the model before it is not asked again, and a
+run that was stopped continues. The answers are those to the validation problems. The guard is asked whether or not the
+round asked for it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import argparse
 import json
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from conself_local.adapters.formats import read_gguf, write_gguf
 from conself_local.adapters.strength import weaken
 from conself_local.cli.progress import Progress
 from conself_local.errors import ConselfError
+from conself_local.evaluation.verdict import Change
 from conself_local.events import OnEvent
 from conself_local.hashes import file_sha256
 from conself_local.home import Home
@@ -31,9 +33,9 @@ from conself_local.round.run import run_round
 from conself_local.round.start import Request, open_round
 from conself_local.stages.guard import SPLIT, guard_answers
 from conself_local.store.store import Store
-from sandbox import Limits, MakeSandbox, Sandbox
+from sandbox import Sandbox
 from tests.benchmarks.kept_samples import open_copy
-from tests.benchmarks.round_by_round import share_cells
+from tests.benchmarks.round_by_round import guard_line, share_cells
 
 _RESULT = "select result from evaluations where round_id = 1 and benchmark = ?"
 
@@ -102,17 +104,11 @@ def judge(home: Home, on_event: OnEvent) -> None:
     with home.lock(), Store(home.database) as store:
         if store.round(1).state == "done":
             return
-        round_, model, benchmarks = open_round(store, Request(), _sandboxes(compute.workers))
-        beside = _sandboxes(workers_beside_engine(compute, model))
-        context = RoundContext(store, home, model, compute, _sandboxes(compute.workers), beside, on_event)
+        alone = partial(Sandbox, workers=compute.workers)
+        round_, model, benchmarks = open_round(store, Request(), alone)
+        beside = partial(Sandbox, workers=workers_beside_engine(compute, model))
+        context = RoundContext(store, home, model, compute, alone, beside, on_event)
         run_round(context, round_, [benchmark for benchmark in benchmarks if benchmark.name == SPLIT])
-
-
-def _sandboxes(workers: int) -> MakeSandbox:
-    def make(limits: Limits) -> Sandbox:
-        return Sandbox(limits, workers=workers)
-
-    return make
 
 
 def table_lines(homes: dict[float, Home], ks: list[int]) -> list[str]:
@@ -130,12 +126,10 @@ def table_lines(homes: dict[float, Home], ks: list[int]) -> list[str]:
                 "|---" * (6 + len(ks)) + "|",
                 f"| 0 (base) | {share_cells(result['base'], ks)} | | |",
             ]
-        low, high = result["interval_95"]
-        change = f"{100 * result['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+        change = Change(result["difference"], *result["interval_95"])
         verdict = "refuses" if found.refusals else "passes"
         lines.append(f"| {strength:g} | {share_cells(result['adapter'], ks)} | {change} | {verdict} |")
-        figures = ", ".join(f"{name} {value:.1%}" for name, value in found.figures.items())
-        guard.append(f"- Strength {strength:g}: {found.sentence()} ({figures or 'no figures'}).")
+        guard.append(guard_line(f"Strength {strength:g}", found))
     return lines + guard
 
 

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from conself_local.method.guard import GuardResult
 from conself_local.stages.guard import SPLIT, guard_answers
 from conself_local.store.store import RoundInfo, Store
 from tests.benchmarks.kept_samples import open_copy
@@ -41,7 +42,7 @@ def main() -> None:
 
 def report_lines(store: Store, ks: list[int]) -> list[str]:
     """Return the lines of the table and of the guard; none if no round was judged on the validation problems."""
-    rows = list(store.rows(_ROUNDS, SPLIT))
+    rows = store.rows(_ROUNDS, SPLIT)
     if not rows:
         return []
     reach = " | ".join(f"pass@{k}" for k in ks)
@@ -58,10 +59,14 @@ def report_lines(store: Store, ks: list[int]) -> list[str]:
         shares = share_cells(json.loads(row["result"])["adapter"], ks)
         begin = f"| round {round_.id} | {row['state']} | {row['pairs']} | {shares} |"
         lines.append(f"{begin} {minutes:.1f} | {minutes / first:.2f} |")
-        found = guard_answers(store, round_)
-        figures = ", ".join(f"{name} {value:.1%}" for name, value in found.figures.items())
-        guard.append(f"- Round {round_.id}: {found.sentence()} ({figures or 'no figures'}).")
+        guard.append(guard_line(f"Round {round_.id}", guard_answers(store, round_)))
     return lines + guard
+
+
+def guard_line(name: str, found: GuardResult) -> str:
+    """Return what the guard found, with its figures, as an item of a list."""
+    figures = ", ".join(f"{sign} {value:.1%}" for sign, value in found.figures.items())
+    return f"- {name}: {found.sentence()} ({figures or 'no figures'})."
 
 
 def share_cells(arm: dict[str, Any], ks: list[int]) -> str:

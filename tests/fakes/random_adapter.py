@@ -9,6 +9,7 @@ import numpy as np
 from conself_local.adapters.formats import Adapter, write_gguf
 from conself_local.hashes import file_sha256
 from conself_local.model_files.bundled import bundled_model
+from conself_local.model_files.ggml import Floats
 from conself_local.model_files.gguf_weights import linear_shapes
 from conself_local.model_files.model_file import ModelFile, load_model_file
 from conself_local.store.store import IMPORTED, Store
@@ -26,6 +27,13 @@ def random_adapter(model: ModelFile, size: float, *, only: str = "", rank: int =
         if only in name:
             maps[name] = (a, b)
     return Adapter(2.0, maps)
+
+
+def change_of(adapter: Adapter, name: str) -> Floats:
+    """Return what the adapter adds to the weights of one linear map."""
+    a, b = adapter.maps[name]
+    change: Floats = (adapter.scale * b @ a).astype(np.float32)
+    return change
 
 
 def write_home(folder: Path, model: ModelFile | None = None) -> Path:

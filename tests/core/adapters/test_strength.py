@@ -7,7 +7,7 @@ import pytest
 
 from conself_local.adapters.formats import Adapter
 from conself_local.adapters.strength import weaken
-from conself_local.model_files.ggml import Floats
+from tests.fakes.random_adapter import change_of
 
 NAME = "model.layers.0.mlp.up_proj"
 
@@ -18,17 +18,11 @@ def _random(seed: int, rank: int = 3, scale: float = 2.0) -> Adapter:
     return Adapter(scale, {NAME: (a.astype(np.float32), b.astype(np.float32))})
 
 
-def _change(adapter: Adapter) -> Floats:
-    a, b = adapter.maps[NAME]
-    change: Floats = (adapter.scale * b @ a).astype(np.float32)
-    return change
-
-
 def test_the_worked_numbers() -> None:
     one = Adapter(2.0, {NAME: (np.ones((1, 2), np.float32), np.full((1, 1), 3, np.float32))})
     weak = weaken(one, 0.5)
     assert weak.scale == 2 and weak.maps[NAME][1].tolist() == [[1.5]]
-    assert _change(one).tolist() == [[6, 6]] and _change(weak).tolist() == [[3, 3]]
+    assert change_of(one, NAME).tolist() == [[6, 6]] and change_of(weak, NAME).tolist() == [[3, 3]]
 
 
 def test_between_two_adapters_of_one_subspace_it_is_exact() -> None:
@@ -38,16 +32,18 @@ def test_between_two_adapters_of_one_subspace_it_is_exact() -> None:
     weak = weaken(trained, 0.25, before)
     assert weak.scale == trained.scale and weak.rank == trained.rank
     assert weak.maps[NAME][0].dtype == np.float32
-    np.testing.assert_allclose(_change(weak), 0.75 * _change(before) + 0.25 * _change(trained), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        change_of(weak, NAME), 0.75 * change_of(before, NAME) + 0.25 * change_of(trained, NAME), rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("strength", [0.25, 0.9])
 def test_otherwise_it_is_the_nearest_of_its_rank(strength: float) -> None:
     before, trained = _random(1), _random(2)
-    wanted = (1 - strength) * _change(before) + strength * _change(trained)
+    wanted = (1 - strength) * change_of(before, NAME) + strength * change_of(trained, NAME)
     u, values, v = np.linalg.svd(wanted)
     nearest = u[:, :3] * values[:3] @ v[:3]
-    np.testing.assert_allclose(_change(weaken(trained, strength, before)), nearest, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(change_of(weaken(trained, strength, before), NAME), nearest, rtol=1e-4, atol=1e-4)
     assert values[3] > 0.1, "the sum has a higher rank, so something is lost"
 
 

@@ -10,11 +10,10 @@ import pytest
 from conself_local.adapters.formats import Adapter, read_adapter, write_peft
 from conself_local.adapters.native import write_native
 from conself_local.home import Home
-from conself_local.model_files.ggml import Floats
 from conself_local.model_files.model_file import ModelFile
 from conself_local.stages.run_training import save_adapter
 from conself_local.store.store import IMPORTED, Store
-from tests.fakes.random_adapter import random_adapter
+from tests.fakes.random_adapter import change_of, random_adapter
 from tests.fakes.tiny_model import write_tiny_model
 
 
@@ -22,12 +21,6 @@ from tests.fakes.tiny_model import write_tiny_model
 def model(tmp_path: Path) -> ModelFile:
     """Return a tiny model."""
     return write_tiny_model(tmp_path / "tiny.gguf")
-
-
-def _change(adapter: Adapter, name: str) -> Floats:
-    a, b = adapter.maps[name]
-    change: Floats = (adapter.scale * b @ a).astype(np.float32)
-    return change
 
 
 def _saved(model: ModelFile, folder: Path, trained: Adapter, strength: float, parent: Adapter | None = None) -> Adapter:
@@ -44,7 +37,7 @@ def _saved(model: ModelFile, folder: Path, trained: Adapter, strength: float, pa
         assert store.adapter_file(row["id"]) == Path(row["path"]), "its hash is that of the file"
     sampled, trains = (read_adapter(Path(row[name]), model) for name in ("path", "peft_path"))
     for name in trained.maps:
-        np.testing.assert_allclose(_change(sampled, name), _change(trains, name), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(change_of(sampled, name), change_of(trains, name), rtol=1e-5, atol=1e-6)
     return sampled
 
 
@@ -53,7 +46,7 @@ def test_a_part_of_a_new_adapter_is_kept(model: ModelFile, tmp_path: Path, stren
     trained = random_adapter(model, 0.1)
     saved = _saved(model, tmp_path, trained, strength)
     for name in trained.maps:
-        np.testing.assert_allclose(_change(saved, name), strength * _change(trained, name), rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(change_of(saved, name), strength * change_of(trained, name), rtol=1e-5, atol=1e-7)
 
 
 def test_what_earlier_rounds_learnt_is_kept_whole(model: ModelFile, tmp_path: Path) -> None:
@@ -61,5 +54,5 @@ def test_what_earlier_rounds_learnt_is_kept_whole(model: ModelFile, tmp_path: Pa
     trained = Adapter(parent.scale, {name: (a, b + 0.05) for name, (a, b) in parent.maps.items()})
     saved = _saved(model, tmp_path, trained, 0.5, parent)
     for name in trained.maps:
-        wanted = (_change(parent, name) + _change(trained, name)) / 2
-        np.testing.assert_allclose(_change(saved, name), wanted, rtol=1e-4, atol=1e-5)
+        wanted = (change_of(parent, name) + change_of(trained, name)) / 2
+        np.testing.assert_allclose(change_of(saved, name), wanted, rtol=1e-4, atol=1e-5)
