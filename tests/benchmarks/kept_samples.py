@@ -2,17 +2,20 @@
 
     python -m tests.benchmarks.kept_samples HOME --to votes-mbpp.jsonl.gz     # of a home with one round
     python -m tests.benchmarks.kept_samples votes-mbpp.jsonl.gz --to HOME     # a new home with that round
+    python -m tests.benchmarks.kept_samples votes-mbpp.jsonl.gz --to FOLDER --for EXPERIMENT.toml --model GGUF --problems FILE
 
 Each line is one row of the store, `{"table": "samples", "id": ...}`: problems, prompts, programs with their code, samples
-with their token ids, executions, and behaviours with all outputs. Scores and pairs follow from these. Paths of the
-computer that sampled are left out: the model and the problems have the names of their files.
-The benchmarks that read a home take such a file too. The round in a home that was made from it cannot be continued by
-`conself run`, because the file does not hold the model.
+with their token ids, executions, behaviours with all outputs, and the base's answers to benchmarks. Scores and pairs
+follow from these. Paths of the computer that sampled are left out: the model and the problems have the names of their
+files. The benchmarks that read a home take such a file too. The round in a home that was made from it cannot be continued
+by `conself run`, because the file does not hold the model. With `--for`, the samples become those that the arms of an
+experiment share in its FOLDER, so `conself experiment` samples only what the file lacks.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import gzip
 import itertools
 import json
@@ -25,26 +28,40 @@ from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
+from conself_local.experiment.spec import Experiment, read_experiment
 from conself_local.home import Home
+from conself_local.settings import Settings, settings_to_json, shared_values
 from conself_local.store.store import Store
 
 TABLES = (
     "problems", "prompts", "rounds", "round_problems", "observations", "programs", "samples", "behaviours", "executions",
-    "grown_inputs", "stages",
+    "grown_inputs", "stages", "evaluation_samples",
 )  # fmt: skip
 """The tables are in this order because each row refers only to rows before it."""
-_KEPT_ROWS = {"stages": "where stage in ('observe', 'sample', 'execute', 'grow', 'running copy', 'problems left out')"}
+_KEPT_ROWS = {
+    "stages": "where stage in ('observe', 'sample', 'execute', 'grow', 'running copy', 'problems left out')",
+    "evaluation_samples": "where arm = 'base'",
+}
 
 
 def main() -> None:
     """Write the file, or make the home."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="home, or file of kept samples")
-    parser.add_argument("--to", type=Path, required=True, help="new file of kept samples, or new home")
+    parser.add_argument(
+        "--to", type=Path, required=True, help="new file of kept samples, new home, or --folder of --for"
+    )
+    parser.add_argument("--for", dest="experiment", type=Path, help="experiment whose arms share the samples")
+    parser.add_argument("--model", type=Path, help="model to use instead of the one that the experiment names")
+    parser.add_argument("--problems", type=Path, help="problems to use instead of those that the experiment names")
     options = parser.parse_args()
-    if options.to.exists():
+    if options.experiment:
+        given = {name: path for name in ("model", "problems") if (path := getattr(options, name))}
+        experiment = dataclasses.replace(read_experiment(options.experiment), **given)
+        print(make_shared_home(options.source, experiment, options.to))
+    elif options.to.exists():
         parser.error(f"{options.to} exists already")
-    if options.source.is_file():
+    elif options.source.is_file():
         make_home(options.source, options.to)
     else:
         write_samples(options.source, options.to)
@@ -83,6 +100,43 @@ def make_home(source: Path, target: Path) -> None:
     with Store(Home(target).database) as store, store.transaction():
         for table, rows in itertools.groupby(_rows(source), key=operator.itemgetter(0)):
             store.db.table(table).insert_all(row for _, row in rows)
+
+
+def make_shared_home(source: Path, experiment: Experiment, folder: Path) -> Path:
+    """Make the home of the samples that the arms of an experiment share in `folder` from a file of kept samples.
+
+    Raises ConselfError if no arm shares samples made with these settings, model and seed, or if the home exists.
+    """
+    with open_copy(source) as store:
+        kept = store.round(1)
+    arms = [arm for arm in experiment.arms if _shared_values(arm.settings) == _shared_values(kept.settings)]
+    if not arms or kept.seed not in experiment.seeds or kept.model_sha256 != experiment.inputs().model_sha256:
+        raise ConselfError(
+            f"{source} was sampled with other settings, another model or another seed than the arms of {experiment.name}",
+            "let `conself experiment` sample",
+        )
+    target = folder / experiment.shared_name(arms[0], kept.seed)
+    if target.exists():
+        raise ConselfError(f"{target} exists already", "choose another folder")
+    make_home(source, target)
+    problems = str(experiment.problems.resolve()) if experiment.problems else None
+    with Store(Home(target).database) as store:
+        store.db.execute(
+            "update rounds set model_path = ?, settings = ?, request = json_set(request, '$.problems', ?, '$.benchmarks', json(?))",
+            [
+                str(experiment.model_file().path), json.dumps(settings_to_json(arms[0].settings)), problems,
+                json.dumps(experiment.benchmarks),
+            ],
+        )  # fmt: skip
+    return target
+
+
+def _shared_values(settings: Settings) -> dict[str, Any]:
+    """Return the settings that decide the samples; the error of adaptive sampling does not, while that is off."""
+    values = shared_values(settings)
+    if not settings.sampling.adaptive:
+        values.pop("sampling.adaptive_error", None)
+    return values
 
 
 def _rows(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:
