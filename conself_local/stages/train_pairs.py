@@ -88,7 +88,7 @@ def train_on_file(
     job = job_of(settings, model, pairs, seed=seed, parent=parent_path)
     folder = home.training / f"pairs-{job.content_hash()[:16]}"
     run_training(job, folder, on_event)
-    columns = {"round_id": IMPORTED, "parent_id": parent, "origin": _origin(path, len(pairs))}
+    columns = {"round_id": IMPORTED, "parent_id": parent, "origin": _origin(path, len(pairs), settings)}
     adapter_id = save_adapter(store, home, model, folder, name, columns, settings.training.strength, parent_path)
     shutil.rmtree(folder, ignore_errors=True)
     return adapter_id
@@ -106,11 +106,13 @@ def job_of_file(round_: RoundInfo, model: Model, home: Home, on_event: OnEvent) 
     if file_sha256(path) != round_.request[PAIRS_SHA256]:
         raise ConselfError(f"{path} has changed since round {round_.id} began", "restore it, or begin another round")
     pairs = _fitting_pairs(path, records, model, home, round_.settings, on_event)
-    return GivenJob(job_of(round_.settings, model, pairs, seed=round_.seed), _origin(path, len(pairs)))
+    return GivenJob(job_of(round_.settings, model, pairs, seed=round_.seed), _origin(path, len(pairs), round_.settings))
 
 
-def _origin(path: Path, pairs: int) -> str:
-    return f"{pairs} pairs of {path.name}, sha256 {file_sha256(path)}"
+def _origin(path: Path, pairs: int, settings: Settings) -> str:
+    strength = settings.training.strength
+    kept = "" if strength == 1 else f", at {strength:g} of the strength"
+    return f"{pairs} pairs of {path.name}, sha256 {file_sha256(path)}{kept}"
 
 
 def _fitting_pairs(

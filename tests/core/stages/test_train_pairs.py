@@ -223,6 +223,8 @@ def test_half_the_strength_is_half_of_the_change(exported: tuple[Home, Path], mo
     with Store(home.database) as store:
         ids = [train_on_file(store, home, model, file, file.stem, NO_WISHES, ignore_events) for file in (path, half)]
         whole, weak = (read_gguf(Path(store.adapter(id)["path"]), model) for id in ids)
+        said = [store.adapter(id)["origin"].partition(" at ")[2] for id in ids]
+    assert said == ["", "0.5 of the strength"]
     for name, (a, b) in whole.maps.items():
         assert np.array_equal(weak.maps[name][0], a) and np.allclose(weak.maps[name][1], b / 2)
 
