@@ -30,7 +30,7 @@ from typing import Any
 from conself_local.errors import ConselfError
 from conself_local.experiment.spec import Experiment, read_experiment
 from conself_local.home import Home
-from conself_local.settings import Settings, settings_to_json, shared_values
+from conself_local.settings import SHARED_NAMES, Settings, get_value, settings_to_json
 from conself_local.store.store import Store
 
 TABLES = (
@@ -108,8 +108,9 @@ def make_shared_home(source: Path, experiment: Experiment, folder: Path) -> Path
     Raises ConselfError if no arm shares samples made with these settings, model and seed, or if the home exists.
     """
     with open_copy(source) as store:
-        kept = store.round(1)
-    arms = [arm for arm in experiment.arms if _shared_values(arm.settings) == _shared_values(kept.settings)]
+        kept, answers = store.round(1), bool(store.value("select count(*) from evaluation_samples"))
+    wanted = _decisive(kept.settings, answers)
+    arms = [arm for arm in experiment.arms if _decisive(arm.settings, answers) == wanted]
     if not arms or kept.seed not in experiment.seeds or kept.model_sha256 != experiment.inputs().model_sha256:
         raise ConselfError(
             f"{source} was sampled with other settings, another model or another seed than the arms of {experiment.name}",
@@ -131,12 +132,13 @@ def make_shared_home(source: Path, experiment: Experiment, folder: Path) -> Path
     return target
 
 
-def _shared_values(settings: Settings) -> dict[str, Any]:
-    """Return the settings that decide the samples; the error of adaptive sampling does not, while that is off."""
-    values = shared_values(settings)
+def _decisive(settings: Settings, with_answers: bool) -> dict[str, Any]:
+    """Return the settings that decide what a file of kept samples holds, with or without answers to benchmarks."""
+    ignored = {"evaluation.ranking_programs"}
     if not settings.sampling.adaptive:
-        values.pop("sampling.adaptive_error", None)
-    return values
+        ignored.add("sampling.adaptive_error")
+    values = {name: get_value(settings, name) for name in SHARED_NAMES if name not in ignored}
+    return {name: value for name, value in values.items() if with_answers or not name.startswith("evaluation.")}
 
 
 def _rows(source: Path) -> Iterator[tuple[str, dict[str, Any]]]:

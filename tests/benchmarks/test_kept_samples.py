@@ -103,3 +103,18 @@ def test_the_arms_of_an_experiment_share_the_samples(home: Path, tmp_path: Path)
         file.write_text(text.format("settings = { sampling.observations = 1 }").replace(*change))
         with pytest.raises(ConselfError, match="sampled with other settings, another model or another seed"):
             make_shared_home(tmp_path / "kept.jsonl.gz", read_experiment(file), tmp_path / "other")
+
+
+def test_answers_demand_equal_settings_of_the_evaluation_and_samples_do_not(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text("{}\n")
+    (tmp_path / "e.toml").write_text(
+        'problems = "p.jsonl"\nseeds = [5]\nsettings = { evaluation.samples = 9, evaluation.ranking_programs = 8 }\n[[arm]]\nname = "a"\n'
+    )
+    experiment = read_experiment(tmp_path / "e.toml")
+    write_samples(home, tmp_path / "with answers")
+    with pytest.raises(ConselfError, match="sampled with other settings"):
+        make_shared_home(tmp_path / "with answers", experiment, tmp_path / "folder")
+    with Store(home / "conself.db") as store:
+        store.db.execute("delete from evaluation_samples")
+    write_samples(home, tmp_path / "without")
+    assert make_shared_home(tmp_path / "without", experiment, tmp_path / "folder").is_dir()
