@@ -17,6 +17,7 @@ from click.core import ParameterSource
 
 from conself_local.cli.options import open_store
 from conself_local.cli.output import echo
+from conself_local.cli.settings import CHOICE, take_choice
 from conself_local.errors import ConselfError
 
 PAIRS_OPTIONS = [
@@ -33,7 +34,8 @@ TRAIN_OPTIONS = [
         "--pairs",
         "pairs_file",
         type=click.Path(path_type=Path),
-        help="Train on this file of pairs, without a round; --model, --preset, --seed and --from-base apply too.",
+        help="Train on this file of pairs, without a round; --model, --preset, --settings, --set, --seed "
+        "and --from-base apply too.",
     ),
     click.option("--name", help="With --pairs: name of the adapter in this home (default: the name of the file)."),
 ]
@@ -71,11 +73,10 @@ def train_on_pairs_file(
     pairs_file: Path | None,
     name: str | None,
     model: Path | None,
-    preset: str | None,
     seed: int | None,
     from_base: bool,
     as_json: bool,
-    **others: Any,
+    **options: Any,
 ) -> bool:
     """Train on a file of pairs if `--pairs` was given; return whether it was."""
     from conself_local.cli.progress import Progress
@@ -87,14 +88,15 @@ def train_on_pairs_file(
     if pairs_file is None:
         _refuse(ctx, {"name"}, "needs --pairs FILE")
         return False
-    _refuse_others(ctx, {"pairs_file", "name", "model", "preset", "seed", "from_base", "as_json"}, "--pairs")
+    _refuse_others(ctx, {"pairs_file", "name", "model", *CHOICE, "seed", "from_base", "as_json"}, "--pairs")
+    choice = take_choice(ctx, options)
     stem = pairs_file.name.removesuffix(".gz").removesuffix(".jsonl")
     name = name or _NOT_IN_A_NAME.sub("-", stem).strip("-.")[:64] or "pairs"
     with open_store(ctx) as (home, store), home.lock():
         model_file = open_model(model or bundled_model())
         verify_trainable(model_file)
         with Progress() as progress:
-            wishes = Wishes(preset, seed, from_base)
+            wishes = Wishes(choice.preset, choice.changes, seed, from_base)
             adapter_id = train_on_file(store, home, model_file, pairs_file, name, wishes, progress.on_event)
         row = store.adapter(adapter_id)
     if as_json:

@@ -9,8 +9,8 @@ its content. Not covered: the form of the file (`training/pairs_file.py`), and a
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,6 +60,9 @@ class Wishes:
     """What the user asked for; None: what the file says, else `laptop`, seed 0 and a new adapter."""
 
     preset: str | None = None
+    """A preset of this program, in the place of the settings that the file states."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """Full name -> value of the settings that differ, each checked; one that training does not depend on has no effect."""
     seed: int | None = None
     from_base: bool = False
     """Whether to train a new adapter even if the file was made for a round that began with one."""
@@ -144,9 +147,10 @@ def _training(
         found = _UNSAID | found if found else {}
         for setting, value in found.items():
             verify_value(setting, value)
-        settings = PRESETS[wishes.preset] if wishes.preset else replace_values(LAPTOP, found)
     except ValueError as error:
         raise ConselfError(f"{path}, line {records[0].line}: conself.training: {error}", _OTHER_IDS) from error
+    start = PRESETS[wishes.preset] if wishes.preset else replace_values(LAPTOP, found)
+    settings = replace_values(start, wishes.changes)
     return settings, seed if wishes.seed is None else wishes.seed, None if wishes.from_base else base
 
 

@@ -53,6 +53,8 @@ def test_the_pairs_of_a_round_are_written(home: Home, tmp_path: Path) -> None:
         (["train", "--pairs", "x.jsonl", "--problems", "y"], "--problems cannot be used with --pairs"),
         (["train", "--pairs", "x.jsonl", "--slots", "2"], "--slots cannot be used with --pairs"),
         (["train", "--pairs", "/nowhere/x.jsonl"], "/nowhere/x.jsonl cannot be read"),
+        (["train", "--pairs", "x.jsonl", "--preset", "unknown"], "there is no preset 'unknown'"),
+        (["train", "--pairs", "x.jsonl", "--set", "training.epochs=x"], "training.epochs"),
         (["train", "--pairs", "/nowhere/x.jsonl", "--name", "a/b"], "cannot be the name of an adapter"),
         (["train", "--pairs", "/nowhere/round-1.jsonl"], "an adapter named round-1 already exists"),
         (["train", "--pairs", "x.jsonl", "--model", "/nowhere/m.gguf"], "there is no model file"),

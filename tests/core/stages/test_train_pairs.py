@@ -18,7 +18,7 @@ from conself_local.events import Event, Notice, StepDone, ignore_events
 from conself_local.home import Home
 from conself_local.model_files.model_file import ModelFile
 from conself_local.model_files.tokenizer_hash import tokenizer_hash
-from conself_local.settings import LAPTOP, Settings, replace_values
+from conself_local.settings import LAPTOP, PAPER, Settings, replace_values
 from conself_local.stages.export_pairs import export_pairs
 from conself_local.stages.train import job_of, make_job, pairs_that_fit, train_adapter
 from conself_local.stages.train_pairs import Wishes, _training, token_pairs, train_on_file, training_of
@@ -106,8 +106,13 @@ def test_the_training_of_the_round_is_repeated_unless_the_user_wants_another() -
     stated = training_of(settings, 9, "abc")
     found, seed, base = _settings_of([stated, stated])
     assert (seed, base) == (9, "abc") and training_of(found, 9, "abc") == stated
-    assert _settings_of([stated], Wishes("laptop", 3, True)) == (LAPTOP, 3, None)
+    assert _settings_of([stated], Wishes("laptop", {}, 3, True)) == (LAPTOP, 3, None)
     assert _settings_of([None]) == (LAPTOP, 0, None)
+    weak = _settings_of([stated], Wishes(changes={"training.strength": 0.5}))[0]
+    assert weak == replace_values(found, {"training.strength": 0.5}), "the rest is what the file says"
+    assert _settings_of([stated], Wishes("paper", {"training.epochs": 1}))[0] == replace_values(
+        PAPER, {"training.epochs": 1}
+    )
     of_before = {name: value for name, value in stated.items() if name != "training.strength"}
     assert _settings_of([of_before])[0].training.strength == 1, "a file of the version before says nothing about it"
     assert _settings_of([stated, stated | {"seed": 1}]) == (LAPTOP, 0, None), "lines of two rounds"
