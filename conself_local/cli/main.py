@@ -95,7 +95,7 @@ _run_options = [
     ),
     *choice_options,
     click.option("--limit", type=int, help="Train on at most this many problems, drawn by the seed (default: all)."),
-    click.option("--seed", type=int, help="Seed of the round's random choices (default: 0)."),
+    click.option("--seed", type=int, help="Seed of the round's random choices (default: 0, and 1 more in each further round)."),
     click.option(
         "--benchmark",
         "benchmarks",
@@ -154,7 +154,7 @@ _run_options = [
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Number of rounds to run, one after another; each further round adds 1 to the seed.",
+    help="Number of rounds to run, one after another. A run that was stopped counts its unfinished round as the first.",
 )
 @click.pass_context
 def run(ctx: click.Context, /, rounds: int, **options: Any) -> None:
@@ -165,7 +165,7 @@ def run(ctx: click.Context, /, rounds: int, **options: Any) -> None:
     """
     for number in range(rounds):
         if number:
-            options |= {"new": False, "from_base": False, "seed": (options["seed"] or 0) + 1}
+            options |= {"new": False, "from_base": False, "seed": None}
         _run(ctx, "decide", **options)
 
 

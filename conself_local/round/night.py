@@ -80,10 +80,8 @@ def _run(
 
 
 def _arguments(latest: RoundInfo | None, plan: NightPlan) -> list[str]:
-    """Return the arguments of `conself run`; each new round has another seed, so that it samples other programs."""
-    if latest is None or latest.state == "running":
-        return [] if latest else list(plan.arguments)
-    return [*plan.arguments, "--seed", str(latest.seed + 1)]
+    """Return the arguments of `conself run`: none for an unfinished round, which is continued as it was started."""
+    return [] if latest and latest.state == "running" else list(plan.arguments)
 
 
 def _watch(pid: int, hours: float, is_on_mains: Callable[[], bool], look_s: float) -> str:

@@ -54,6 +54,7 @@ class Request:
     """The preset and the settings that differ from it."""
     limit: int | None = None
     seed: int | None = None
+    """None: that of `next_seed`."""
     benchmarks: tuple[str, ...] | None = None
     ask_for_inputs: bool = False
     """Whether the model proposes test inputs too."""
@@ -99,11 +100,13 @@ def _start(
         verify_trainable(model)
     loaded = _load(request.problems, make_sandbox)
     mine, excluded_mine = own_problems(store) if _takes_mine(request) else ([], [])
-    seed = 0 if request.seed is None else request.seed
+    latest = store.latest_round()
+    seed = next_seed(latest) if request.seed is None else request.seed
+    first_seed = evaluation_seed(latest) if latest else seed
     names = request.benchmarks if request.benchmarks is not None else DEFAULT_BENCHMARKS
     benchmarks = load_benchmarks(names, loaded, settings.evaluation.samples, make_sandbox)
     clean, excluded = without_overlap([*mine, *loaded.of("train")], [p for b in benchmarks for p in b.problems])
-    training = _pick_training(clean, request.limit, seed)
+    training = _pick_training(clean, request.limit, first_seed if settings.pairs.pool_rounds else seed)
     excluded = excluded_mine + excluded
     if not training:
         verb = "mine" if request.problems == Path(MINE) else "check"
@@ -120,7 +123,7 @@ def _start(
         "limit": request.limit,
         "benchmarks": list(names),
         "evaluation_samples": sum(len(ARMS) * len(b.problems) * (1 + b.samples) for b in benchmarks),
-        "evaluation_seed": evaluation_seed(latest) if (latest := store.latest_round()) else seed,
+        "evaluation_seed": first_seed,
     }
     if file := request.pairs_file:
         stored_request |= {PAIRS_FILE: str(file.resolve()), PAIRS_SHA256: file_sha256(file)}
@@ -142,6 +145,14 @@ def _start(
         store.finish_stage(round_.id, EXCLUDED, summary)
         store_notice(store, round_.id, START, Notice(summary, NoticeKind.PROBLEMS_EXCLUDED))
     return round_, model, benchmarks
+
+
+def next_seed(latest: RoundInfo | None) -> int:
+    """Return the seed of a new round for which the user chose none: another one than that of the round before.
+
+    With the same seed a round on the same adapter would draw the same programs again, and votes would count them twice.
+    """
+    return latest.seed + 1 if latest else 0
 
 
 def _reopen(
@@ -222,7 +233,10 @@ def _stored_problems(path: Path | None) -> str | None:
 
 
 def _pick_training(clean: Sequence[Problem], limit: int | None, seed: int) -> list[Problem]:
-    """Return the problems to train on: the limit draws from those of the file, and all of the user's own stay."""
+    """Return the problems to train on: the limit draws from those of the file, and all of the user's own stay.
+
+    seed: that of the round; that of the home's first round if votes are pooled, so that the problems stay the same.
+    """
     mine = [problem for problem in clean if problem.id.startswith(PREFIX)]
     others = [problem for problem in clean if not problem.id.startswith(PREFIX)]
     return mine + pick_problems(others, limit, seed)

@@ -62,7 +62,7 @@ class Wishes:
     preset: str | None = None
     """A preset of this program, in the place of the settings that the file states."""
     changes: Mapping[str, Any] = field(default_factory=dict)
-    """Full name -> value of the settings that differ, each checked; one that training does not depend on has no effect."""
+    """Full name -> value of the settings that differ, each checked; those that training does not use do nothing."""
     seed: int | None = None
     from_base: bool = False
     """Whether to train a new adapter even if the file was made for a round that began with one."""

@@ -82,13 +82,13 @@ def test_a_round_that_ends_is_the_result_of_the_night(home: Home, store: Store) 
     assert "round 1 accepted: +2.0 points" in night.sentence(is_running=False)
 
 
-def test_the_next_round_has_another_seed_and_an_unfinished_one_is_continued_as_it_was(home: Home, store: Store) -> None:
+def test_an_unfinished_round_is_continued_as_it_was_started(home: Home, store: Store) -> None:
     _round(store, "done", seed=3)
     start = _Start("")
     run_night(store, home, PLAN, start=start)
     _round(store, "running", seed=4)
     run_night(store, home, PLAN, start=start)
-    assert [arguments for arguments, _ in start.asked] == [["--with-mine", "--seed", "4"], []]
+    assert [arguments for arguments, _ in start.asked] == [["--with-mine"], []]
 
 
 def test_a_round_is_stopped_after_its_hours_and_goes_on_the_next_night(home: Home, store: Store) -> None:

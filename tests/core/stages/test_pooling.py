@@ -143,8 +143,11 @@ def test_later_rounds_sample_less_if_the_settings_say_so(tmp_path: Path) -> None
         for changed, limit in ((settings, 1), (settings, 1), (settings, 2), (alone, 1)):
             rounds.append(_open(store, changed, limit))
             _finish(store, rounds[-1])
+        drawn = [store.round_problem_ids(round_.id) for round_ in rounds]
     found = [round_.settings.sampling.programs_per_observation for round_ in rounds]
     assert found == [5, 2, 5, 5], "not if a problem has no votes yet, and not without pooling"
+    assert [round_.seed for round_ in rounds] == [0, 1, 2, 3], "with one seed, the same programs would vote twice"
+    assert drawn[0] == drawn[1] != drawn[3], "the same draw of the limit, so that its problems have votes"
     first, second = rounds[:2]
     experiment = Experiment("e", (arm := Arm("two rounds", settings, rounds=2),), (0,), (), limit=1)
     inputs = ExperimentInputs(first.model_sha256, "", 1)
