@@ -59,8 +59,9 @@ class Changes:
         """The verdict.
 
         `better`: greedy or A rises, neither of them falls, and the interval of pass@k does not reach below -2 points.
-        `surer`: one of them or the sampled pass@1 rises, without all that `better` needs. `worse`: something falls and
-        nothing rises. A fall or rise is one whose whole interval is on one side of zero.
+        `surer`: one of them rises and the other does not fall, or the sampled pass@1 rises, without all that `better`
+        needs. `worse`: none of that, and something falls. A fall or rise is one whose whole interval is on one side of
+        zero.
         """
         if self._is_progress and self._keeps_reach:
             return "better"
@@ -93,4 +94,8 @@ class Changes:
             return ", because nothing was sampled that would show whether reach is lost"
         if self._is_progress:
             return f", because pass@{self.k} may fall by more than {100 * MAX_LOSS_OF_REACH:g} points"
-        return ", because " + ("neither greedy nor A rises" if self.ranking else "greedy does not rise")
+        if self.ranking is None:
+            return ", because greedy does not rise"
+        if self.greedy.rises:
+            return ", because greedy rises but A falls"
+        return ", because " + ("A rises but greedy falls" if self.ranking.rises else "neither greedy nor A rises")

@@ -98,14 +98,18 @@ def sampled_differences(group: Group, control: Group | None = None, k: int = 1) 
 def _adapter_minus_other(group: Group, control: Group | None, benchmark: str, seed: int, k: int) -> Differences:
     own = group.results[benchmark, seed]
     other = own.base if control is None else control.results[benchmark, seed].adapter
-    samples = int(group.compared(benchmark, seed).get("samples_per_problem", 0)) if k > 1 else 0
-    return np.subtract(reach_scores(own.adapter, samples, k), reach_scores(other, samples, k))
+    samples = _samples(group, benchmark, seed) if k > 1 else 0
+    of_other = _samples(control or group, benchmark, seed) if k > 1 else 0
+    return np.subtract(reach_scores(own.adapter, samples, k), reach_scores(other, of_other, k))
+
+
+def _samples(group: Group, benchmark: str, seed: int) -> int:
+    return int(group.compared(benchmark, seed).get("samples_per_problem", 0))
 
 
 def _largest_k(*groups: Group | None) -> int:
     """Return `REACH_K`, or the smallest number of samples per problem if that is less, 0 if one has none."""
-    compared = [group.compared(*key) for group in groups if group for key in group.results]
-    return min(REACH_K, *(int(one.get("samples_per_problem", 0)) for one in compared))
+    return min(REACH_K, *(_samples(group, *key) for group in groups if group for key in group.results))
 
 
 def greedy_differences(group: Group, control: Group | None = None) -> list[Differences]:

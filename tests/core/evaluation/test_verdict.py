@@ -28,6 +28,8 @@ LOST = Change(-0.01, -0.03, 0.01)
         (FLAT, FLAT, UP, None, "no measurable change"),
         (DOWN, FLAT, FLAT, None, "worse"),
         (DOWN, FLAT, FLAT, UP, "worse"),
+        (UP, FLAT, FLAT, DOWN, "worse"),
+        (UP, UP, FLAT, DOWN, "surer"),
         (FLAT, DOWN, FLAT, None, "worse"),
         (FLAT, FLAT, DOWN, None, "worse"),
         (FLAT, FLAT, FLAT, DOWN, "worse"),
@@ -46,6 +48,9 @@ def test_the_sentence_says_why_and_what_was_measured() -> None:
     )
     ranked = Changes(greedy=FLAT, sampled=UP, reach=FLAT, k=10, ranking=FLAT).sentence()
     assert "because neither greedy nor A rises" in ranked and ranked.endswith("A +0.0 (-1.0 to +1.0)")
+    for greedy, ranking, why in ((UP, DOWN, "greedy rises but A falls"), (DOWN, UP, "A rises but greedy falls")):
+        against = Changes(greedy=greedy, sampled=UP, reach=FLAT, k=10, ranking=ranking).sentence()
+        assert against.startswith(f"surer, because {why} (")
     assert Changes(greedy=UP, sampled=UP, reach=UP, k=0).sentence() == (
         "surer, because nothing was sampled that would show whether reach is lost (points, 95 % interval): "
         "greedy +4.0 (+1.0 to +7.0)"
