@@ -8,8 +8,9 @@ such as which of them ended first. After each batch but the last, three tests as
 - `scattered`: the most common behaviour has too few votes. If some behaviour had a share of 0.6 or more, it would
   have so few with a probability of at most `error`, over all looks together. Problems whose samples all crash are the
   case of no votes at all, and are called `crashed`.
-- `settled`: there are several behaviours, and the most common one leads the next one so clearly that it would with
-  equal shares only with a probability of at most `error` (a sign test, at each look).
+- `settled`: there are several behaviours, and the most common one leads the next one so clearly that a given one of two
+  behaviours with equal shares would only with a probability of at most `error` (a one-sided sign test, at each look).
+  So the wrong one of two leads that clearly at most as often; that either one does is up to twice as likely.
 
 The tests keep problems with a clear majority. A majority with a smaller share than 0.6 is lost more often than `error`
 says: with an error of 1/3, a problem whose top behaviour has the share 0.4 is left after 5 samples in 68 %.

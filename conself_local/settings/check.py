@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
+from conself_local.method.guard import MIN_SAMPLES
 from conself_local.settings.schema import FIELDS, SettingField, Settings, get_value
 from conself_local.settings.text import format_value
 
@@ -51,6 +52,14 @@ def find_conflicts(settings: Settings) -> list[Conflict]:
             Conflict(
                 ("pairs.later_programs", "pairs.pool_rounds"),
                 "pairs.later_programs must be none unless pairs.pool_rounds is true, because no earlier round votes",
+            )
+        )
+    if settings.acceptance.guard and settings.evaluation.samples < MIN_SAMPLES:
+        found.append(
+            Conflict(
+                ("evaluation.samples", "acceptance.guard"),
+                f"evaluation.samples must be at least {MIN_SAMPLES} if acceptance.guard is true, because the guard "
+                "compares sampled answers",
             )
         )
     return found

@@ -126,8 +126,8 @@ class TrainingSettings:
     strength: float = setting(
         1.0,
         label="Adapter strength",
-        meaning="Share of what training changed in the weights that the adapter keeps, between the model before the "
-        "round (0) and the trained one (1).",
+        meaning="Share of what training changed in the weights that the adapter keeps, between the model that training "
+        "began with (0) and the trained one (1).",
         above=0,
         at_most=1,
         time="No effect.",

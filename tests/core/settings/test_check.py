@@ -68,6 +68,9 @@ def test_a_form_may_hold_a_contradiction_for_a_while() -> None:
     changed = change_text(LAPTOP, "sampling.max_new_tokens", "2048")
     assert [conflict.names[0] for conflict in find_conflicts(changed)] == ["training.max_tokens"]
     assert find_conflicts(change_text(changed, "training.max_tokens", " 4096 ")) == []
+    with pytest.raises(ValueError, match=r"evaluation\.samples must be at least 5 if acceptance\.guard is true"):
+        change_settings(LAPTOP, {"acceptance.guard": True, "evaluation.samples": 4})
+    assert change_settings(LAPTOP, {"acceptance.guard": True, "evaluation.samples": 5}).acceptance.guard
     with pytest.raises(ValueError, match=r"training\.max_tokens must be a whole number.*not '4k'"):
         change_text(changed, "training.max_tokens", "4k")
 
