@@ -18,14 +18,21 @@ from conself_local.model_files.converted_weights import FORMATS
 
 
 @click.command()
+@click.option("--accept", type=int, metavar="ID", help="Accept this adapter, then list all.")
+@click.option("--reject", type=int, metavar="ID", help="Reject this adapter, then list all.")
 @json_option
 @click.pass_context
-def adapters(ctx: click.Context, as_json: bool) -> None:
+def adapters(ctx: click.Context, accept: int | None, reject: int | None, as_json: bool) -> None:
     """List the adapters of this home.
 
-    A line shows the id, the name, the state, the adapter or model that training started from, and the file.
+    A line shows the id, the name, the state, the adapter or model that training started from, and the file. The next
+    round, `conself ask` and `conself serve` begin with the accepted adapter that has the highest id.
     """
     with open_store(ctx, existing=True) as (_, store):
+        for adapter_id, state in ((reject, "rejected"), (accept, "accepted")):
+            if adapter_id is not None:
+                store.adapter(adapter_id)  # raises if there is none
+                store.set_adapter_state(adapter_id, state)
         rows = store.rows("select * from adapters order by id")
         if as_json:
             echo(json.dumps(rows, indent=2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from statistics import fmean
 
@@ -78,3 +79,10 @@ def test_an_adapter_of_a_file_is_listed_with_its_origin(home: Home) -> None:
         store.db.table("adapters").update(1, {"round_id": 0, "origin": "3 pairs of x.jsonl, sha256 abc"})
     done = _run(home.path, "adapters")
     assert "from the base model" in done.output and "trained on 3 pairs of x.jsonl" in done.output
+
+
+def test_a_candidate_is_accepted_and_an_accepted_adapter_is_rejected(home: Home) -> None:
+    for given, state in (("--accept", "accepted"), ("--reject", "rejected")):
+        assert re.search(rf"^ +1 .* {state} ", _run(home.path, "adapters", given, "1").output, re.MULTILINE)
+    wrong = _run(home.path, "adapters", "--accept", "99")
+    assert wrong.exit_code == 2 and "there is no adapter 99" in wrong.output
