@@ -47,7 +47,9 @@ def _files(folder: str, endings: tuple[str, ...]) -> set[str]:
 
 @pytest.mark.parametrize("folder", LISTED)
 def test_every_file_has_its_line_in_the_readme_of_its_folder(folder: str) -> None:
-    glossed = dict(GLOSS.findall((ROOT / folder / "README.md").read_text(encoding="utf-8")))
+    lines = GLOSS.findall((ROOT / folder / "README.md").read_text(encoding="utf-8"))
+    glossed = dict(lines)
+    assert len(lines) == len(glossed), "a file has one line"
     wanted = _files(folder, LISTED[folder])
     assert wanted == {name for name in glossed if Path(name).suffix in LISTED[folder]}, wanted ^ set(glossed)
     assert all(len(text.split()) <= 25 for text in glossed.values()), "a line, not a paragraph"

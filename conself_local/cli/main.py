@@ -95,7 +95,9 @@ _run_options = [
     ),
     *choice_options,
     click.option("--limit", type=int, help="Train on at most this many problems, drawn by the seed (default: all)."),
-    click.option("--seed", type=int, help="Seed of the round's random choices (default: 0, and 1 more in each further round)."),
+    click.option(
+        "--seed", type=int, help="Seed of the round's random choices (default: 0, then 1 more in each round)."
+    ),
     click.option(
         "--benchmark",
         "benchmarks",

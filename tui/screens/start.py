@@ -407,9 +407,7 @@ class StartScreen(BaseScreen):
             if continues:
                 said = f"Round {latest.id if latest else ''} continues as it was started; x stops it, p holds it."
                 return said if self.app_state.start_round([]) else ACTIVE
-            arguments = run_arguments(
-                self.app_state.home, self.app_state.choices, next_seed(latest), new=another
-            )
+            arguments = run_arguments(self.app_state.home, self.app_state.choices, next_seed(latest), new=another)
             said = f"Round {latest.id + 1 if latest else 1} has begun; x stops it, p holds it."
             return said if self.app_state.start_round(arguments) else ACTIVE
 
