@@ -334,6 +334,7 @@ def tune(ctx: click.Context, model: Path | None, allow_loss: bool, engine: str, 
 )
 @click.option("--model", type=click.Path(path_type=Path), help="GGUF file to use instead of the one that PATH names.")
 @click.option("--problems", type=click.Path(path_type=Path), help="Problems to use instead of those that PATH names.")
+@click.option("--arm", "arms", multiple=True, metavar="NAME", help="Run only this arm; repeatable (default: all).")
 @threads_option
 @slots_option
 @click.pass_context
@@ -344,6 +345,7 @@ def experiment(
     report: Path | None,
     model: Path | None,
     problems: Path | None,
+    arms: tuple[str, ...],
     threads: int | None,
     slots: int | None,
 ) -> None:
@@ -368,7 +370,7 @@ def experiment(
     results_file = report.with_suffix(".jsonl") if report else None
     with Progress() as progress:
         make_sandbox = partial(sandbox_maker, ctx)
-        for result in run_experiment(spec, target, compute, make_sandbox, progress.on_event, results_file):
+        for result in run_experiment(spec, target, compute, make_sandbox, progress.on_event, results_file, arms):
             results.append(result)
             if report:
                 with whole_file(report) as part:

@@ -35,7 +35,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,12 +76,17 @@ def run_experiment(
     make_sandbox: Callable[[int], MakeSandbox],
     on_event: OnEvent,
     results_file: Path | None = None,
+    only: Collection[str] = (),
 ) -> Iterator[SeedResult]:
     """Run every arm for every seed in `folder`, and yield an arm's results, one per benchmark, when it has finished.
 
     Results in `results_file` are yielded as they are, under the arm's present name, and not computed again; new results
-    are appended to it. Raises ConselfError if a home in `folder` belongs to another arm, or if a round fails.
+    are appended to it. `only` names the arms to run, all if it is empty; known results of the others are yielded too.
+    Raises ConselfError if a home in `folder` belongs to another arm, or if a round fails.
     """
+    if unknown := sorted(set(only) - {arm.name for arm in experiment.arms}):
+        names = ", ".join(arm.name for arm in experiment.arms)
+        raise ConselfError(f"{experiment.name} has no arm {unknown[0][:100]!r}", f"choose from {names}")
     inputs, known = experiment.inputs(), load_results(results_file) if results_file else []
     for seed in experiment.seeds:
         for arm in experiment.arms:
@@ -90,6 +95,8 @@ def run_experiment(
             }
             if len(found) == len(experiment.benchmarks):
                 yield from (dataclasses.replace(result, arm=arm) for result in found.values())
+                continue
+            if only and arm.name not in only:
                 continue
             on_event(Notice(f"experiment {experiment.name}: arm {arm.name}, seed {seed}", NoticeKind.EXPERIMENT))
             for result in _run_arm(experiment, arm, seed, inputs, folder, compute, make_sandbox, on_event):

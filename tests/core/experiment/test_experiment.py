@@ -11,16 +11,20 @@ import pytest
 
 from conself_local.errors import ConselfError
 from conself_local.evaluation.statistics import bootstrap_over_seeds, paired_bootstrap
+from conself_local.events import ignore_events
 from conself_local.experiment.results import Arm, ExperimentInputs, SeedResult, append_result, load_results
+from conself_local.experiment.run import run_experiment
 from conself_local.experiment.spec import read_experiment
 from conself_local.experiment.table import between_arms_lines, table_lines
 from conself_local.hashes import file_sha256
 from conself_local.home import Home
 from conself_local.method.chosen import ScoredSample
 from conself_local.method.pairs import random_pairs
+from conself_local.round.context import ComputeOptions
 from conself_local.settings import Settings, TrainingSettings
 from conself_local.store.store import Store
 from tests.fakes.small_round import run_conself, write_problems
+from tests.fakes.tiny_model import write_tiny_model
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "experiments"
 ARM = '[[arm]]\nname = "a"\n'
@@ -168,6 +172,37 @@ def test_an_arm_is_compared_to_the_first_on_the_seeds_of_both() -> None:
     assert "against a" in head
     # ((0.5 + 0.25) - (0.5 + 0.5) + (0.25 + 0.25) - (0.5 + 0.25)) / 4
     assert row.startswith("| b | held-out | 2 | -12.5 (")
+
+
+def test_only_the_named_arms_run_and_known_results_of_all_are_shown(tmp_path: Path) -> None:
+    model = write_tiny_model(tmp_path / "m.gguf")
+    arms = "".join(
+        f'[[arm]]\nname = "{name}"\nsettings = {{ training.beta = {beta} }}\n'
+        for name, beta in (("a", 0.1), ("b", 0.2), ("c", 0.3))
+    )
+    (tmp_path / "e.toml").write_text(f'model = "{model.path}"\nbenchmarks = ["held-out"]\n{arms}')
+    experiment = read_experiment(tmp_path / "e.toml")
+    for arm in experiment.arms[:2]:
+        append_result(
+            tmp_path / "r.jsonl", replace(_result(arm, 0, "held-out", (0.0,), (1.0,)), inputs=experiment.inputs())
+        )
+
+    def run(only: list[str]) -> list[str]:
+        found = run_experiment(
+            experiment,
+            tmp_path / "out",
+            ComputeOptions(1),
+            lambda workers: pytest.fail("no program runs"),
+            ignore_events,
+            tmp_path / "r.jsonl",
+            only,
+        )
+        return [result.arm.name for result in found]
+
+    assert run(["a"]) == ["a", "b"] and not (tmp_path / "out").exists()
+    with pytest.raises(ConselfError, match="has no arm 'd'") as error:
+        run(["d"])
+    assert "a, b, c" in error.value.hint
 
 
 @pytest.mark.round
