@@ -89,6 +89,7 @@ class NoticeKind(Enum):
     SANDBOX_WEAKER = "sandbox-weaker", "warning", "latest"
     SANDBOX_RESTARTED = "sandbox-restarted", "warning", "each"
     ENGINE = "engine", "notice", "latest"
+    NOT_TUNED = "not-tuned", "notice", "latest"
     ENGINE_RESTARTED = "engine-restarted", "warning", "each"
     SERVER_LEFT_OUT = "server-left-out", "warning", "once"
     EVALUATED_HERE = "evaluated-here", "notice", "latest"

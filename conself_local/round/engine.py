@@ -10,6 +10,7 @@ from conself_local.errors import ConselfError
 from conself_local.events import Notice, NoticeKind
 from conself_local.round.context import RoundContext
 from conself_local.sampling.config import LLAMA_CPP
+from conself_local.sampling.tuning import load_tuning
 from conself_local.store.store import RoundInfo
 
 ENGINE = "engine"
@@ -26,6 +27,7 @@ def fix_engine(context: RoundContext, round_: RoundInfo) -> RoundContext:
     if fixed is None and store.value("select 1 from observations where round_id = ? limit 1", round_.id):
         fixed = LLAMA_CPP
     if fixed is None:
+        _advise_tuning(context)
         fixed = context.sampling_config().engine
         if fixed != LLAMA_CPP:
             store.finish_stage(round_.id, ENGINE, fixed)
@@ -36,3 +38,15 @@ def fix_engine(context: RoundContext, round_: RoundInfo) -> RoundContext:
             "omit the option to continue the round, or add --new to abandon it and start another",
         )
     return context.with_engine(fixed)
+
+
+def _advise_tuning(context: RoundContext) -> None:
+    """Send a notice if nobody measured what samples this model fastest here, and the user did not choose it."""
+    compute = context.compute
+    if compute.endpoint or compute.engine or compute.weights_format or load_tuning(context.model, context.home.cache):
+        return
+    text = (
+        "nobody measured what samples this model fastest on this computer: `conself tune` takes a minute or two, and "
+        "rounds that begin later may sample several times as fast"
+    )
+    context.on_event(Notice(text, NoticeKind.NOT_TUNED, "sample"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conself_local.errors import ConselfError
-from conself_local.events import Event
+from conself_local.events import Event, Notice, NoticeKind
 from conself_local.home import Home
 from conself_local.machine import openvino
 from conself_local.machine.child_environment import child_environment
@@ -125,6 +125,24 @@ def test_the_engine_of_a_round_is_fixed_when_its_sampling_begins(
         assert fix_engine(context, round_).compute.engine == OPENVINO, "a round that is continued keeps its engine"
         with pytest.raises(ConselfError, match=r"sampled by the engine openvino, and --engine asks for llama\.cpp"):
             fix_engine(context.with_engine(LLAMA_CPP), round_)
+
+
+def test_a_round_on_a_model_that_was_not_tuned_says_so(
+    tmp_path: Path, model: ModelFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONSELF_CACHE", str(tmp_path / "cache"))
+    home, events = make_home(tmp_path / "home"), list[Event]()
+    with Store(home.database) as store:
+        store.db.execute("delete from observations where round_id = ?", [UNFINISHED])
+        context = dataclasses.replace(_context(store, home, events), model=model)
+        fix_engine(context.with_engine(LLAMA_CPP), store.round(UNFINISHED))
+        assert events == [], "the user chose the engine"
+        fix_engine(context, store.round(UNFINISHED))
+        (notice,) = events
+        assert isinstance(notice, Notice) and notice.kind is NoticeKind.NOT_TUNED and "`conself tune`" in notice.text
+        _write_tuning(model, home.cache)
+        fix_engine(context, store.round(UNFINISHED))
+        assert len(events) == 1
 
 
 def _context(store: Store, home: Home, events: list[Event]) -> RoundContext:
