@@ -30,6 +30,9 @@ from typing import Any
 from conself_local.errors import ConselfError
 from conself_local.experiment.spec import Experiment, read_experiment
 from conself_local.home import Home
+from conself_local.round.engine import ENGINE
+from conself_local.sampling.config import LLAMA_CPP
+from conself_local.sampling.tuning import sampling_config
 from conself_local.settings import SHARED_NAMES, Settings, get_value, settings_to_json
 from conself_local.store.store import Store
 
@@ -39,7 +42,7 @@ TABLES = (
 )  # fmt: skip
 """The tables are in this order because each row refers only to rows before it."""
 _KEPT_ROWS = {
-    "stages": "where stage in ('observe', 'sample', 'execute', 'grow', 'running copy', 'problems left out')",
+    "stages": "where stage in ('engine', 'observe', 'sample', 'execute', 'grow', 'running copy', 'problems left out')",
     "evaluation_samples": "where arm = 'base'",
 }
 
@@ -105,6 +108,8 @@ def make_home(source: Path, target: Path) -> None:
 def make_shared_home(source: Path, experiment: Experiment, folder: Path) -> Path:
     """Make the home of the samples that the arms of an experiment share in `folder` from a file of kept samples.
 
+    If the file has no answers, they are sampled by what `conself tune` found on this computer, whatever sampled the
+    rest.
     Raises ConselfError if no arm shares samples made with these settings, model and seed, or if the home exists.
     """
     with open_copy(source) as store:
@@ -129,6 +134,9 @@ def make_shared_home(source: Path, experiment: Experiment, folder: Path) -> Path
                 json.dumps(experiment.benchmarks),
             ],
         )  # fmt: skip
+        engine = sampling_config(experiment.model_file(), Home(target).cache).engine
+        if not answers and engine != LLAMA_CPP:
+            store.finish_stage(1, ENGINE, engine)
     return target
 
 
