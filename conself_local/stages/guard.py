@@ -1,7 +1,7 @@
 """Compare the sampled answers of adapter and base on the validation problems, for the guard (`method/guard.py`).
 
 The answers exist already, because the evaluation has sampled and run them; which of them are right is not read. The
-base is the model that the round started from. Only the validation split is used: the held-out one is for reports alone.
+base is the model that the round started from. A round is judged on the validation split; the others are for reports alone.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from conself_local.store.store import RoundInfo, Row, Store
 SPLIT = "validation"
 
 
-def guard_answers(store: Store, round_: RoundInfo) -> GuardResult:
-    """Judge the round by its sampled validation answers, which must have run.
+def guard_answers(store: Store, round_: RoundInfo, benchmark: str = SPLIT) -> GuardResult:
+    """Judge the round by its sampled answers to the validation problems or another benchmark, which must have run.
 
     Problems without answers of both arms do not count. A nondeterministic program counts as crashed unless the
     settings keep such programs.
@@ -28,7 +28,7 @@ def guard_answers(store: Store, round_: RoundInfo) -> GuardResult:
              left join behaviours b on b.id = e.behaviour_id
              where v.round_id = ? and v.benchmark = ? and v.mode = 'sampled' order by v.problem_id, v.number"""
     rows: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in store.rows(sql, limits_key(limits_of(round_.settings)), round_.id, SPLIT):
+    for row in store.rows(sql, limits_key(limits_of(round_.settings)), round_.id, benchmark):
         rows[row["arm"], row["problem_id"]].append(row)
     ids = sorted({id for arm, id in rows if all((one, id) in rows for one in ARMS)})
     sides: dict[str, list[Answers]] = {arm: [] for arm in ARMS}

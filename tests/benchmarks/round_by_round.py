@@ -3,10 +3,10 @@
     conself experiment tests/benchmarks/experiments/rounds.toml --folder FOLDER
     python -m tests.benchmarks.round_by_round "FOLDER/three rounds, pooled votes 0"
 
-For the base model and after every round that was judged on the validation problems it prints the state of the adapter,
-the pairs, pass@1, greedy pass@1 and pass@k, the answers' length, the minutes, and what the guard finds, whether or not
-the round asked for it. A round begins with the latest accepted adapter. The minutes reach from the start of a round to
-its result on the validation problems, pauses included.
+For the base model and after every round that was judged on the validation problems (or another `--benchmark`) it prints
+the state of the adapter, the pairs, pass@1, greedy pass@1 and pass@k, the answers' length, the minutes, and what the
+guard finds in these answers, whether or not the round asked for it. A round begins with the latest accepted adapter. The
+minutes reach from the start of a round to its result, pauses included.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ def main() -> None:
     """Print the table of the rounds, then what the guard finds in each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("home", type=Path)
+    parser.add_argument("--benchmark", default=SPLIT, help=f"whose answers are read (default: {SPLIT})")
     parser.add_argument("--k", type=int, nargs="*", default=[10, 20], help="pass@k to print (default: 10 20)")
     options = parser.parse_args()
     with open_copy(options.home) as store:
-        lines = report_lines(store, options.k)
+        lines = report_lines(store, options.k, options.benchmark)
     if not lines:
-        parser.error(f"no round of {options.home} was judged on the validation problems")
+        parser.error(f"no round of {options.home} was judged on {options.benchmark}")
     print("\n".join(lines))
 
 
-def report_lines(store: Store, ks: list[int]) -> list[str]:
-    """Return the lines of the table and of the guard; none if no round was judged on the validation problems."""
-    rows = store.rows(_ROUNDS, SPLIT)
+def report_lines(store: Store, ks: list[int], benchmark: str = SPLIT) -> list[str]:
+    """Return the lines of the table and of the guard; none if no round was judged on the benchmark."""
+    rows = store.rows(_ROUNDS, benchmark)
     if not rows:
         return []
     reach = " | ".join(f"pass@{k}" for k in ks)
@@ -59,7 +60,7 @@ def report_lines(store: Store, ks: list[int]) -> list[str]:
         shares = share_cells(json.loads(row["result"])["adapter"], ks)
         begin = f"| round {round_.id} | {row['state']} | {row['pairs']} | {shares} |"
         lines.append(f"{begin} {minutes:.1f} | {minutes / first:.2f} |")
-        guard.append(guard_line(f"Round {round_.id}", guard_answers(store, round_)))
+        guard.append(guard_line(f"Round {round_.id}", guard_answers(store, round_, benchmark)))
     return lines + guard
 
 

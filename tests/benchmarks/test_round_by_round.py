@@ -33,6 +33,7 @@ def test_rounds_stand_beside_the_base_and_the_time_of_the_first(tmp_path: Path) 
         _judge(store, "2026-01-01T10:00:00+00:00", "2026-01-01T10:40:00+00:00", 0.2, "accepted")
         _judge(store, "2026-01-01T11:00:00+00:00", "2026-01-01T11:24:00+00:00", 0.15, "rejected")
         lines = report_lines(store, [2, 3])
+        assert report_lines(store, [2], "held-out") == [], "no round was judged on it"
     assert lines[2:5] == [
         "| base | | | 10.0 | 10.0 | 20.0 | - | 30 | | |",
         "| round 1 | accepted | 0 | 20.0 | 20.0 | 40.0 | - | 30 | 40.0 | 1.00 |",
