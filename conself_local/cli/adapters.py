@@ -14,6 +14,7 @@ import click
 
 from conself_local.cli.options import json_option, open_store
 from conself_local.cli.output import echo
+from conself_local.errors import ConselfError
 from conself_local.model_files.converted_weights import FORMATS
 
 
@@ -26,13 +27,16 @@ def adapters(ctx: click.Context, accept: int | None, reject: int | None, as_json
     """List the adapters of this home.
 
     A line shows the id, the name, the state, the adapter or model that training started from, and the file. The next
-    round, `conself ask` and `conself serve` begin with the accepted adapter that has the highest id.
+    round, `conself ask` and `conself serve` begin with the accepted adapter of their model that has the highest id.
     """
+    wanted = {id: state for id, state in ((accept, "accepted"), (reject, "rejected")) if id is not None}
+    if accept is not None and accept == reject:
+        raise ConselfError(f"adapter {accept} cannot be accepted and rejected", "give one of the two options")
     with open_store(ctx, existing=True) as (_, store):
-        for adapter_id, state in ((reject, "rejected"), (accept, "accepted")):
-            if adapter_id is not None:
-                store.adapter(adapter_id)  # raises if there is none
-                store.set_adapter_state(adapter_id, state)
+        names = {id: store.adapter(id)["name"] for id in wanted}  # raises before anything is changed
+        for id, state in wanted.items():
+            store.set_adapter_state(id, state)
+            echo(f"adapter {id} ({names[id]}) is {state}", err=True)
         rows = store.rows("select * from adapters order by id")
         if as_json:
             echo(json.dumps(rows, indent=2))

@@ -156,14 +156,15 @@ _run_options = [
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Number of rounds to run, one after another. A run that was stopped counts its unfinished round as the first.",
+    help="Number of rounds to run, one after another, with a new seed each; to continue a run that was stopped, omit "
+    "--seed and --new, and ask for what is left.",
 )
 @click.pass_context
 def run(ctx: click.Context, /, rounds: int, **options: Any) -> None:
     """Run a whole round, or continue an unfinished one.
 
     The stages: sample programs, execute them in the sandbox, augment the test inputs, score, build pairs, train an
-    adapter, evaluate it, and decide whether to keep it. After a stop with Ctrl-C the same command continues the round.
+    adapter, evaluate it, and decide whether to keep it. After a stop with Ctrl-C, `conself run` continues the round.
     """
     for number in range(rounds):
         if number:

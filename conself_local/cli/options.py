@@ -96,7 +96,7 @@ def open_store(
     """Open the home that the user named and its store; both are created unless `existing` is set.
 
     With `on_full_disk`, it is opened even if no space is free, and then by no other process meanwhile.
-    With `existing`, the block only reads and shows what is stored, so an error in it is one of the stored values.
+    With `existing`, an error of a parser in the block is one of the stored values, because the block reads them.
     Raises ConselfError if the home cannot be written, if its store cannot be opened or shown, or if `existing` is set
     and the home has no store.
     """

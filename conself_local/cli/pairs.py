@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from conself_local.cli.options import open_store
 from conself_local.cli.output import echo
-from conself_local.cli.settings import CHOICE, take_choice
+from conself_local.cli.settings import CHOICE_PARAMETERS, take_choice
 from conself_local.errors import ConselfError
 
 PAIRS_OPTIONS = [
@@ -88,7 +88,7 @@ def train_on_pairs_file(
     if pairs_file is None:
         _refuse(ctx, {"name"}, "needs --pairs FILE")
         return False
-    _refuse_others(ctx, {"pairs_file", "name", "model", *CHOICE, "seed", "from_base", "as_json"}, "--pairs")
+    _refuse_others(ctx, {"pairs_file", "name", "model", *CHOICE_PARAMETERS, "seed", "from_base", "as_json"}, "--pairs")
     choice = take_choice(ctx, options)
     stem = pairs_file.name.removesuffix(".gz").removesuffix(".jsonl")
     name = name or _NOT_IN_A_NAME.sub("-", stem).strip("-.")[:64] or "pairs"

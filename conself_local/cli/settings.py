@@ -40,7 +40,7 @@ choice_options = [
 ]
 
 
-CHOICE = ("preset", "settings_file", "changes")
+CHOICE_PARAMETERS = ("preset", "settings_file", "changes")
 """The parameters of these options."""
 
 
@@ -48,7 +48,7 @@ def take_choice(ctx: click.Context, options: dict[str, Any]) -> SettingsChoice:
     """Take the values of `choice_options` out of a verb's options, and return the choice. Raises ConselfError."""
     from conself_local.round.presets import choose_settings
 
-    preset, file, texts = (options.pop(name) for name in CHOICE)
+    preset, file, texts = (options.pop(name) for name in CHOICE_PARAMETERS)
     return choose_settings(open_home(ctx, writable=False), preset=preset, file=file, texts=texts)
 
 

@@ -17,9 +17,17 @@ from conself_local.errors import ConselfError
 from conself_local.foreign_files import PARSER_ERRORS, read_text
 from conself_local.home import Home, expand_user
 from conself_local.new_files import replace_private
-from conself_local.round.presets import SettingsChoice, find_preset
+from conself_local.round.presets import find_preset
 from conself_local.round.start import BENCHMARKS, DEFAULT_BENCHMARKS
-from conself_local.settings import DEFAULT_PRESET, Settings, change_text, find_conflicts, fits
+from conself_local.settings import (
+    DEFAULT_PRESET,
+    PRESETS,
+    Settings,
+    change_text,
+    find_conflicts,
+    fits,
+    replace_values,
+)
 
 MOST_ROUNDS = 20
 _FIRST_LIMIT = "16"
@@ -69,9 +77,12 @@ def chosen_settings(home: Home, choices: Choices) -> Settings:
 
 
 def preset_settings(home: Home, name: str) -> Settings:
-    """Return the settings of a preset, of this program or of the home. Raises ConselfError if there is none."""
-    choice: SettingsChoice = find_preset(home, name)
-    return choice.settings()
+    """Return the settings of a preset, of this program or of the home; contradictions are not refused here.
+
+    Raises ConselfError if there is no such preset.
+    """
+    choice = find_preset(home, name)
+    return replace_values(PRESETS[choice.preset or DEFAULT_PRESET], choice.changes)
 
 
 def verify_choices(choices: Choices) -> None:
@@ -92,7 +103,7 @@ def verify_choices(choices: Choices) -> None:
         raise ConselfError("nothing would be judged", "tick at least one of validation, held-out and HumanEval")
 
 
-def run_arguments(home: Home, choices: Choices, next_seed: int, *, new: bool = False) -> list[str]:
+def run_arguments(home: Home, choices: Choices, *, new: bool = False) -> list[str]:
     """Return the arguments of `conself run` for the choices; `new` leaves an unfinished round behind.
 
     Raises ConselfError if something chosen cannot be used.
@@ -101,7 +112,7 @@ def run_arguments(home: Home, choices: Choices, next_seed: int, *, new: bool = F
     conflicts = find_conflicts(chosen_settings(home, choices))
     if conflicts:
         raise ConselfError(conflicts[0].message, "correct it on screen 9")
-    arguments = ["--preset", choices.preset, "--seed", choices.seed.strip() or str(next_seed)]
+    arguments = ["--preset", choices.preset, *(["--seed", seed] if (seed := choices.seed.strip()) else [])]
     for name, text in choices.changes.items():
         arguments += ["--set", f"{name}={text}"]
     if choices.model.strip():

@@ -6,6 +6,8 @@ covered: how the engine is opened (`sampling/open_engine.py`), and what `auto` m
 
 from __future__ import annotations
 
+import shlex
+
 from conself_local.errors import ConselfError
 from conself_local.events import Notice, NoticeKind
 from conself_local.round.context import RoundContext
@@ -46,7 +48,7 @@ def _advise_tuning(context: RoundContext) -> None:
     if compute.endpoint or compute.engine or compute.weights_format or load_tuning(context.model, context.home.cache):
         return
     text = (
-        "nobody measured what samples this model fastest on this computer: `conself tune` takes a minute or two, and "
-        "rounds that begin later may sample several times as fast"
+        f"nobody measured what samples this model fastest on this computer: `conself tune --model "
+        f"{shlex.quote(str(context.model.path))}` takes a minute or two, and rounds that begin later may sample faster"
     )
     context.on_event(Notice(text, NoticeKind.NOT_TUNED, "sample"))

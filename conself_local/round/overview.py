@@ -113,14 +113,14 @@ def verdict_word(result: Mapping[str, Any]) -> str:
 
 
 def same_again(round_: RoundInfo) -> list[str] | None:
-    """Return the arguments of `conself run` for another round like this one, with the next seed.
+    """Return the arguments of `conself run` for another round like this one, with a new seed.
 
     Returns None if its model file is gone.
     """
     settings, request = round_.settings, round_.request
     if not round_.model_path.exists():
         return None
-    arguments = ["--preset", settings.preset, "--model", str(round_.model_path), "--seed", str(round_.seed + 1)]
+    arguments = ["--preset", settings.preset, "--model", str(round_.model_path)]
     for change in find_differences(settings):
         arguments += ["--set", f"{change.name}={format_value(change.value)}"]
     if request.get("with_mine"):

@@ -101,7 +101,7 @@ def _start(
     loaded = _load(request.problems, make_sandbox)
     mine, excluded_mine = own_problems(store) if _takes_mine(request) else ([], [])
     latest = store.latest_round()
-    seed = next_seed(latest) if request.seed is None else request.seed
+    seed = next_seed(store) if request.seed is None else request.seed
     first_seed = evaluation_seed(latest) if latest else seed
     names = request.benchmarks if request.benchmarks is not None else DEFAULT_BENCHMARKS
     benchmarks = load_benchmarks(names, loaded, settings.evaluation.samples, make_sandbox)
@@ -147,12 +147,12 @@ def _start(
     return round_, model, benchmarks
 
 
-def next_seed(latest: RoundInfo | None) -> int:
-    """Return the seed of a new round for which the user chose none: another one than that of the round before.
+def next_seed(store: Store) -> int:
+    """Return the seed of a new round for which the user chose none: 1 more than the highest seed so far, 0 at first.
 
-    With the same seed a round on the same adapter would draw the same programs again, and votes would count them twice.
+    With an old seed a round on the same adapter would draw the same programs again, and votes would count them twice.
     """
-    return latest.seed + 1 if latest else 0
+    return int(store.value("select coalesce(max(seed), -1) + 1 from rounds"))
 
 
 def _reopen(

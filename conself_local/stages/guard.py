@@ -1,7 +1,7 @@
 """Compare the sampled answers of adapter and base on the validation problems, for the guard (`method/guard.py`).
 
 The answers exist already, because the evaluation has sampled and run them; which of them are right is not read. The
-base is the model that the round started from. A round is judged on the validation split; the others are for reports alone.
+base is the model that the round started from. A round is judged on the validation split; other answers are for reports.
 """
 
 from __future__ import annotations

@@ -24,7 +24,16 @@ from conself_local.machine.resources import usable_cores
 from conself_local.model_files.model import Model
 from conself_local.model_files.tokenizer_hash import tokenizer_hash
 from conself_local.sampling.open_engine import open_original
-from conself_local.settings import FIELDS, LAPTOP, PRESETS, Settings, get_value, replace_values, verify_value
+from conself_local.settings import (
+    FIELDS,
+    LAPTOP,
+    PRESETS,
+    Settings,
+    find_conflicts,
+    get_value,
+    replace_values,
+    verify_value,
+)
 from conself_local.stages.run_training import run_training, save_adapter, verify_room_for_training
 from conself_local.stages.train import GivenJob, job_of, pairs_that_fit
 from conself_local.store.store import IMPORTED, RoundInfo, Store
@@ -151,6 +160,8 @@ def _training(
         raise ConselfError(f"{path}, line {records[0].line}: conself.training: {error}", _OTHER_IDS) from error
     start = PRESETS[wishes.preset] if wishes.preset else replace_values(LAPTOP, found)
     settings = replace_values(start, wishes.changes)
+    for conflict in find_conflicts(settings) if wishes.changes else ():
+        raise ConselfError(conflict.message, "change another setting too: `conself settings` shows all")
     return settings, seed if wishes.seed is None else wishes.seed, None if wishes.from_base else base
 
 

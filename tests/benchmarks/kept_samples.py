@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from conself_local.errors import ConselfError
+from conself_local.experiment.results import Arm
 from conself_local.experiment.spec import Experiment, read_experiment
 from conself_local.home import Home
 from conself_local.round.engine import ENGINE
@@ -61,7 +62,9 @@ def main() -> None:
     if options.experiment:
         given = {name: path for name in ("model", "problems") if (path := getattr(options, name))}
         experiment = dataclasses.replace(read_experiment(options.experiment), **given)
-        print(make_shared_home(options.source, experiment, options.to))
+        print(*make_shared_homes(options.source, experiment, options.to), sep="\n")
+    elif options.model or options.problems:
+        parser.error("--model and --problems need --for")
     elif options.to.exists():
         parser.error(f"{options.to} exists already")
     elif options.source.is_file():
@@ -105,39 +108,55 @@ def make_home(source: Path, target: Path) -> None:
             store.db.table(table).insert_all(row for _, row in rows)
 
 
-def make_shared_home(source: Path, experiment: Experiment, folder: Path) -> Path:
-    """Make the home of the samples that the arms of an experiment share in `folder` from a file of kept samples.
+def make_shared_homes(source: Path, experiment: Experiment, folder: Path) -> list[Path]:
+    """Make the homes of the samples that arms of an experiment share in `folder` from a file of kept samples.
 
     If the file has no answers, they are sampled by what `conself tune` found on this computer, whatever sampled the
-    rest.
-    Raises ConselfError if no arm shares samples made with these settings, model and seed, or if the home exists.
+    rest. Of the problems only the name of their file is compared.
+    Raises ConselfError if no arm shares samples that were made so, or if a home exists.
     """
+    if not source.is_file():
+        raise ConselfError(f"{source} is no file of kept samples", "write one from a home first, with --to FILE")
     with open_copy(source) as store:
         kept, answers = store.round(1), bool(store.value("select count(*) from evaluation_samples"))
-    wanted = _decisive(kept.settings, answers)
-    arms = [arm for arm in experiment.arms if _decisive(arm.settings, answers) == wanted]
-    if not arms or kept.seed not in experiment.seeds or kept.model_sha256 != experiment.inputs().model_sha256:
+    wanted, problems = _decisive(kept.settings, answers), experiment.problems
+    arms = [arm for arm in experiment.arms if not arm.pairs_file and _decisive(arm.settings, answers) == wanted]
+    found = {name: kept.request[name] for name in ("problems", "limit", "benchmarks")}
+    asked = {
+        "problems": problems.name if problems else None,
+        "limit": experiment.limit,
+        "benchmarks": list(experiment.benchmarks) if problems else found["benchmarks"],
+    }
+    is_of_model = kept.model_sha256 == experiment.inputs().model_sha256
+    if not arms or found != asked or kept.seed not in experiment.seeds or not is_of_model:
         raise ConselfError(
-            f"{source} was sampled with other settings, another model or another seed than the arms of {experiment.name}",
+            f"{source} was sampled with other settings, problems or benchmarks, another limit, model or seed than the "
+            f"arms of {experiment.name}",
             "let `conself experiment` sample",
         )
-    target = folder / experiment.shared_name(arms[0], kept.seed)
-    if target.exists():
-        raise ConselfError(f"{target} exists already", "choose another folder")
-    make_home(source, target)
+    targets = {folder / experiment.shared_name(arm, kept.seed): arm for arm in reversed(arms)}
+    for target in targets:
+        if target.exists():
+            raise ConselfError(f"{target} exists already", "choose another folder")
+    for target, arm in targets.items():
+        make_home(source, target)
+        _give_to(experiment, arm, Home(target), with_answers=answers)
+    return list(targets)
+
+
+def _give_to(experiment: Experiment, arm: Arm, home: Home, *, with_answers: bool) -> None:
+    """Let the round of a new home continue as one of the experiment."""
+    model = experiment.model_file()
     problems = str(experiment.problems.resolve()) if experiment.problems else None
-    with Store(Home(target).database) as store:
+    with Store(home.database) as store:
         store.db.execute(
-            "update rounds set model_path = ?, settings = ?, request = json_set(request, '$.problems', ?, '$.benchmarks', json(?))",
-            [
-                str(experiment.model_file().path), json.dumps(settings_to_json(arms[0].settings)), problems,
-                json.dumps(experiment.benchmarks),
-            ],
-        )  # fmt: skip
-        engine = sampling_config(experiment.model_file(), Home(target).cache).engine
-        if not answers and engine != LLAMA_CPP:
+            "update rounds set state = 'running', model_path = ?, settings = ?, "
+            "request = json_set(request, '$.problems', ?, '$.benchmarks', json(?))",
+            [str(model.path), json.dumps(settings_to_json(arm.settings)), problems, json.dumps(experiment.benchmarks)],
+        )
+        engine = sampling_config(model, home.cache).engine
+        if not with_answers and engine != LLAMA_CPP:
             store.finish_stage(1, ENGINE, engine)
-    return target
 
 
 def _decisive(settings: Settings, with_answers: bool) -> dict[str, Any]:

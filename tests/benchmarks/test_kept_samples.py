@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import shutil
@@ -10,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from conself_local.errors import ConselfError
-from conself_local.experiment.spec import read_experiment
+from conself_local.experiment.spec import Experiment, read_experiment
 from conself_local.round.verify import verify_store
 from conself_local.stages.score import load_evidence
 from conself_local.store.store import Store
-from tests.benchmarks.kept_samples import TABLES, make_home, make_shared_home, open_copy, write_samples
+from tests.benchmarks.kept_samples import TABLES, make_home, make_shared_homes, open_copy, write_samples
 from tests.fakes.home_of_rounds import REAL_ROUND
 from tests.fakes.home_of_rounds import make_home as make_home_of_rounds
 
@@ -80,41 +81,63 @@ def test_a_file_cannot_write_to_other_tables(tmp_path: Path) -> None:
         make_home(tmp_path / "f.gz", tmp_path / "home")
 
 
+def _experiment(
+    folder: Path, settings: str = "evaluation.samples = 5", change: tuple[str, str] = ("", "")
+) -> Experiment:
+    """Return an experiment on the problems and benchmarks of the real round, whose second and third arm share its samples."""
+    (folder / "p.jsonl").write_text("{}\n")
+    arms = (("a", "sampling.observations = 1"), ("b", settings), ("c", "training.beta = 0.3"))
+    text = 'problems = "p.jsonl"\nseeds = [4, 5]\nbenchmarks = ["validation", "held-out"]\n'
+    text += "".join(f'[[arm]]\nname = "{name}"\nsettings = {{ {values} }}\n' for name, values in arms)
+    (folder / "e.toml").write_text(text.replace(*change))
+    return read_experiment(folder / "e.toml")
+
+
 def test_the_arms_of_an_experiment_share_the_samples(home: Path, tmp_path: Path) -> None:
-    write_samples(home, tmp_path / "kept.jsonl.gz")
-    problems, file = tmp_path / "p.jsonl", tmp_path / "e.toml"
-    problems.write_text("{}\n")
-    text = 'problems = "p.jsonl"\nseeds = [4, 5]\nbenchmarks = ["held-out"]\n[[arm]]\nname = "a"\n{}\n[[arm]]\nname = "b"\n'
-    file.write_text(text.format("settings = { sampling.observations = 1 }"))
-    experiment = read_experiment(file)
-    target = make_shared_home(tmp_path / "kept.jsonl.gz", experiment, tmp_path / "folder")
-    assert target == tmp_path / "folder" / experiment.shared_name(experiment.arms[1], 5)
+    kept, experiment = tmp_path / "kept.jsonl.gz", _experiment(tmp_path)
+    write_samples(home, kept)
+    (target,) = make_shared_homes(kept, experiment, tmp_path / "folder")
+    assert {experiment.shared_name(arm, 5) for arm in experiment.arms[1:]} == {target.name}
     with Store(home / "conself.db") as old, Store(target / "conself.db") as new:
         round_ = new.round(1)
         assert round_.settings == experiment.arms[1].settings and round_.model_path == experiment.model_file().path
-        assert (round_.request["problems"], round_.request["benchmarks"]) == (str(problems), ["held-out"])
+        assert (round_.state, round_.request["problems"]) == ("running", str(experiment.problems))
         assert new.rows("select * from samples") == old.rows("select * from samples")
     with pytest.raises(ConselfError, match="exists already"):
-        make_shared_home(tmp_path / "kept.jsonl.gz", experiment, tmp_path / "folder")
-    for change in (
+        make_shared_homes(kept, experiment, tmp_path / "folder")
+    with pytest.raises(ConselfError, match="no file of kept samples"):
+        make_shared_homes(home, experiment, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
         ("seeds = [4, 5]", "seeds = [4]"),
-        ('name = "b"', 'name = "b"\nsettings = { sampling.top_p = 0.9 }'),
-    ):
-        file.write_text(text.format("settings = { sampling.observations = 1 }").replace(*change))
-        with pytest.raises(ConselfError, match="sampled with other settings, another model or another seed"):
-            make_shared_home(tmp_path / "kept.jsonl.gz", read_experiment(file), tmp_path / "other")
+        ("seeds", "limit = 3\nseeds"),
+        (', "held-out"', ""),
+        ('problems = "p.jsonl"\n', ""),
+        ("training.beta = 0.3", "sampling.top_p = 0.9"),
+    ],
+)
+def test_samples_of_something_else_are_refused(change: tuple[str, str], home: Path, tmp_path: Path) -> None:
+    write_samples(home, tmp_path / "kept.jsonl.gz")
+    experiment = _experiment(tmp_path, "sampling.temperature = 0.9", change)
+    with pytest.raises(ConselfError, match="was sampled with other settings, problems or benchmarks, another limit"):
+        make_shared_homes(
+            tmp_path / "kept.jsonl.gz", dataclasses.replace(experiment, arms=experiment.arms[2:]), tmp_path / "f"
+        )
 
 
 def test_answers_demand_equal_settings_of_the_evaluation_and_samples_do_not(home: Path, tmp_path: Path) -> None:
-    (tmp_path / "p.jsonl").write_text("{}\n")
-    (tmp_path / "e.toml").write_text(
-        'problems = "p.jsonl"\nseeds = [5]\nsettings = { evaluation.samples = 9, evaluation.ranking_programs = 8 }\n[[arm]]\nname = "a"\n'
-    )
-    experiment = read_experiment(tmp_path / "e.toml")
+    experiment = _experiment(tmp_path, "evaluation.samples = 9, evaluation.ranking_programs = 8")
+    experiment = dataclasses.replace(experiment, arms=experiment.arms[:2])
     write_samples(home, tmp_path / "with answers")
-    with pytest.raises(ConselfError, match="sampled with other settings"):
-        make_shared_home(tmp_path / "with answers", experiment, tmp_path / "folder")
+    with pytest.raises(ConselfError, match="was sampled with other settings"):
+        make_shared_homes(tmp_path / "with answers", experiment, tmp_path / "folder")
     with Store(home / "conself.db") as store:
         store.db.execute("delete from evaluation_samples")
     write_samples(home, tmp_path / "without")
-    assert make_shared_home(tmp_path / "without", experiment, tmp_path / "folder").is_dir()
+    (target,) = make_shared_homes(tmp_path / "without", experiment, tmp_path / "folder")
+    assert target.name == experiment.shared_name(experiment.arms[1], 5)
+    both = _experiment(tmp_path, "evaluation.samples = 9")
+    assert len(make_shared_homes(tmp_path / "without", both, tmp_path / "both")) == 2, "their answers differ"

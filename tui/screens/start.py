@@ -22,7 +22,6 @@ from conself_local.round import process as round_process
 from conself_local.round.choices import FIRST, Choices, run_arguments
 from conself_local.round.forecast import measure_rates
 from conself_local.round.presets import list_presets
-from conself_local.round.start import next_seed
 from conself_local.settings import FIELDS, PRESETS
 from conself_local.store.nights import last_night
 from conself_local.store.reports import progress
@@ -407,7 +406,7 @@ class StartScreen(BaseScreen):
             if continues:
                 said = f"Round {latest.id if latest else ''} continues as it was started; x stops it, p holds it."
                 return said if self.app_state.start_round([]) else ACTIVE
-            arguments = run_arguments(self.app_state.home, self.app_state.choices, next_seed(latest), new=another)
+            arguments = run_arguments(self.app_state.home, self.app_state.choices, new=another)
             said = f"Round {latest.id + 1 if latest else 1} has begun; x stops it, p holds it."
             return said if self.app_state.start_round(arguments) else ACTIVE
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from statistics import fmean
 
@@ -81,8 +80,16 @@ def test_an_adapter_of_a_file_is_listed_with_its_origin(home: Home) -> None:
     assert "from the base model" in done.output and "trained on 3 pairs of x.jsonl" in done.output
 
 
-def test_a_candidate_is_accepted_and_an_accepted_adapter_is_rejected(home: Home) -> None:
-    for given, state in (("--accept", "accepted"), ("--reject", "rejected")):
-        assert re.search(rf"^ +1 .* {state} ", _run(home.path, "adapters", given, "1").output, re.MULTILINE)
-    wrong = _run(home.path, "adapters", "--accept", "99")
-    assert wrong.exit_code == 2 and "there is no adapter 99" in wrong.output
+def test_adapters_are_accepted_and_rejected_or_nothing_is_changed(home: Home) -> None:
+    def state() -> str:
+        with Store(home.database) as store:
+            return str(store.adapter(1)["state"])
+
+    for given, wanted in (("--reject", "rejected"), ("--accept", "accepted"), ("--reject", "rejected")):
+        assert f" {wanted} " in _run(home.path, "adapters", given, "1").output and state() == wanted
+    for wrong, said in (
+        (("--accept", "1", "--reject", "99"), "there is no adapter 99"),
+        (("--accept", "1", "--reject", "1"), "cannot be accepted and"),
+    ):
+        refused = _run(home.path, "adapters", *wrong)
+        assert refused.exit_code == 2 and said in refused.output and state() == "rejected"

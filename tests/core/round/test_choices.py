@@ -24,11 +24,13 @@ def test_choices_are_kept_privately_and_become_arguments(tmp_path: Path) -> None
     assert load_choices(home) is None
     save_choices(home, CHOSEN)
     assert load_choices(home) == CHOSEN and (tmp_path / "choices.json").stat().st_mode & 0o077 == 0
-    assert run_arguments(home, CHOSEN, 3, new=True) == [
-        "--preset", "laptop", "--seed", "3", "--set", "training.learning_rate=5e-05", "--model", "/m.gguf",
+    assert run_arguments(home, CHOSEN, new=True) == [
+        "--preset", "laptop", "--set", "training.learning_rate=5e-05", "--model", "/m.gguf",
         "--limit", "16", "--benchmark", "validation", "--rounds", "2", "--new",
     ]  # fmt: skip
     assert chosen_settings(home, CHOSEN).training.learning_rate == 5e-05
+    typed = run_arguments(home, dataclasses.replace(CHOSEN, seed=" 3 "))
+    assert typed[2:4] == ["--seed", "3"]
 
 
 def test_a_preset_of_the_home_is_the_base_of_changes(tmp_path: Path) -> None:
@@ -36,6 +38,18 @@ def test_a_preset_of_the_home_is_the_base_of_changes(tmp_path: Path) -> None:
     save_preset(home, "mine", change_settings(LAPTOP, {"training.epochs": 3}))
     settings = chosen_settings(home, Choices(preset="mine", changes={"training.beta": "0.2"}))
     assert settings.training.epochs == 3 and settings.training.beta == 0.2
+
+
+def test_a_preset_of_the_home_that_contradicts_itself_can_be_corrected(tmp_path: Path) -> None:
+    """An earlier version may have kept it."""
+    home = Home(tmp_path)
+    save_preset(home, "mine", change_settings(LAPTOP, {"acceptance.guard": True}))
+    (path,) = home.presets.iterdir()
+    path.write_text(path.read_text() + "[evaluation]\nsamples = 1\n")
+    chosen = Choices(preset="mine", limit="3")
+    with pytest.raises(ConselfError, match=r"evaluation\.samples must be at least 5"):
+        run_arguments(home, chosen)
+    assert run_arguments(home, dataclasses.replace(chosen, changes={"acceptance.guard": "false"}))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +68,7 @@ def test_a_preset_of_the_home_is_the_base_of_changes(tmp_path: Path) -> None:
 )
 def test_a_wrong_choice_is_named(wrong: dict[str, object], said: str, tmp_path: Path) -> None:
     with pytest.raises(ConselfError) as error:
-        run_arguments(Home(tmp_path), dataclasses.replace(CHOSEN, **wrong), 0)  # type: ignore[arg-type]
+        run_arguments(Home(tmp_path), dataclasses.replace(CHOSEN, **wrong))  # type: ignore[arg-type]
     assert said in str(error.value.message)
 
 

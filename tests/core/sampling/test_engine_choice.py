@@ -139,7 +139,8 @@ def test_a_round_on_a_model_that_was_not_tuned_says_so(
         assert events == [], "the user chose the engine"
         fix_engine(context, store.round(UNFINISHED))
         (notice,) = events
-        assert isinstance(notice, Notice) and notice.kind is NoticeKind.NOT_TUNED and "`conself tune`" in notice.text
+        assert isinstance(notice, Notice) and notice.kind is NoticeKind.NOT_TUNED
+        assert f"`conself tune --model {model.path}`" in notice.text
         _write_tuning(model, home.cache)
         fix_engine(context, store.round(UNFINISHED))
         assert len(events) == 1

@@ -110,6 +110,8 @@ def test_the_training_of_the_round_is_repeated_unless_the_user_wants_another() -
     assert _settings_of([None]) == (LAPTOP, 0, None)
     weak = _settings_of([stated], Wishes(changes={"training.strength": 0.5}))[0]
     assert weak == replace_values(found, {"training.strength": 0.5}), "the rest is what the file says"
+    with pytest.raises(ConselfError, match=r"training\.sft_weight must be above 0"):
+        _settings_of([stated], Wishes(changes={"training.sft_weight": 0.0, "training.beta": 0.0}))
     assert _settings_of([stated], Wishes("paper", {"training.epochs": 1}))[0] == replace_values(
         PAPER, {"training.epochs": 1}
     )
