@@ -96,7 +96,7 @@ _run_options = [
     *choice_options,
     click.option("--limit", type=int, help="Train on at most this many problems, drawn by the seed (default: all)."),
     click.option(
-        "--seed", type=int, help="Seed of the round's random choices (default: 0, then 1 more in each round)."
+        "--seed", type=int, help="Seed of the round's random choices (default: 0, then 1 above the highest so far)."
     ),
     click.option(
         "--benchmark",

@@ -19,15 +19,7 @@ from conself_local.home import Home, expand_user
 from conself_local.new_files import replace_private
 from conself_local.round.presets import find_preset
 from conself_local.round.start import BENCHMARKS, DEFAULT_BENCHMARKS
-from conself_local.settings import (
-    DEFAULT_PRESET,
-    PRESETS,
-    Settings,
-    change_text,
-    find_conflicts,
-    fits,
-    replace_values,
-)
+from conself_local.settings import DEFAULT_PRESET, Settings, change_text, find_conflicts, fits, replace_values
 
 MOST_ROUNDS = 20
 _FIRST_LIMIT = "16"
@@ -82,7 +74,7 @@ def preset_settings(home: Home, name: str) -> Settings:
     Raises ConselfError if there is no such preset.
     """
     choice = find_preset(home, name)
-    return replace_values(PRESETS[choice.preset or DEFAULT_PRESET], choice.changes)
+    return replace_values(choice.start, choice.changes)
 
 
 def verify_choices(choices: Choices) -> None:

@@ -43,10 +43,15 @@ class SettingsChoice:
     changes: dict[str, Any] = field(default_factory=dict)
     """Full name -> value, each checked alone."""
 
+    @property
+    def start(self) -> Settings:
+        """The settings that the changes start from."""
+        return PRESETS[self.preset or DEFAULT_PRESET]
+
     def settings(self) -> Settings:
         """Return the chosen settings. Raises ConselfError if some of them contradict each other."""
         with refusing("these settings cannot be used together", _HINT):
-            return change_settings(PRESETS[self.preset or DEFAULT_PRESET], self.changes)
+            return change_settings(self.start, self.changes)
 
 
 def choose_settings(
