@@ -42,6 +42,7 @@ LAPTOP = dataclasses.replace(
             "training.max_tokens": 1024,
             "training.sft_weight": 1.0,
             "training.max_displacement": 1.0,
+            "training.strength": 0.25,
             "evaluation.max_new_tokens": 256,
         },
     ),
