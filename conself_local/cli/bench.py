@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from conself_local.cli.options import (
+    SEED,
     engine_option,
     json_option,
     no_gpu_option,
@@ -53,7 +54,7 @@ _COLUMN = 20
     help="Samples per problem beside the greedy answer, of which the consensus is taken.",
 )
 @click.option("--limit", type=int, help="Ask at most this many problems, drawn by the seed (default: all).")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the samples and of the intervals.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the samples and of the intervals.")
 @slots_option
 @threads_option
 @engine_option

@@ -27,6 +27,7 @@ from conself_local.cli.maintenance import backup, doctor, prune, restore
 from conself_local.cli.mine import forget
 from conself_local.cli.models import ask, models, serve
 from conself_local.cli.options import (
+    SEED,
     LayerName,
     engine_option,
     json_option,
@@ -96,7 +97,7 @@ _run_options = [
     *choice_options,
     click.option("--limit", type=int, help="Train on at most this many problems, drawn by the seed (default: all)."),
     click.option(
-        "--seed", type=int, help="Seed of the round's random choices (default: 0, then 1 above the highest so far)."
+        "--seed", type=SEED, help="Seed of the round's random choices (default: 0, then 1 above the highest so far)."
     ),
     click.option(
         "--benchmark",

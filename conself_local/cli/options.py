@@ -14,6 +14,7 @@ from conself_local.errors import ConselfError
 from conself_local.foreign_files import PARSER_ERRORS, reason
 from conself_local.machine.openvino import INSTALL
 from conself_local.sampling.config import AUTO, ENGINES
+from conself_local.stages.seeds import MAX_SEED
 
 if TYPE_CHECKING:
     from conself_local.events import Notice
@@ -35,6 +36,8 @@ class LayerName(click.ParamType[str]):
             self.fail(f"{value!r} is no protection here; choose from {', '.join(ALL_LAYERS)}", param, ctx)
         return value
 
+
+SEED = click.IntRange(0, MAX_SEED)
 
 model_option = click.option(
     "--model",

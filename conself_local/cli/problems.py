@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from conself_local.cli.mine import keep, mine
-from conself_local.cli.options import json_option, sandbox_maker
+from conself_local.cli.options import SEED, json_option, sandbox_maker
 from conself_local.cli.output import confirm, echo
 from conself_local.errors import EXIT_FAILED, ConselfError
 from conself_local.machine.resources import usable_cores
@@ -87,7 +87,7 @@ def check(ctx: click.Context, path: Path) -> None:
 @click.option(
     "--limit", type=click.IntRange(1), help="Keep at most this many training problems, drawn by --seed (default: all)."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Decides which problems --limit keeps.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Decides which problems --limit keeps.")
 @keep_examples_option
 @click.pass_context
 def import_(ctx: click.Context, path: Path, target: Path, limit: int | None, seed: int, keep_examples: bool) -> None:
@@ -129,7 +129,7 @@ def schema() -> None:
 @click.option("--yes", is_flag=True, help="Take every function that can be used, without asking.")
 @click.option(
     "--seed",
-    type=int,
+    type=SEED,
     default=0,
     show_default=True,
     help="Decides the drawn inputs and which problems are for validation.",

@@ -30,6 +30,7 @@ from conself_local.settings import (
     settings_of_later_round,
     shared_values,
 )
+from conself_local.stages.seeds import MAX_SEED
 from conself_local.stages.train_pairs import PAIRS_SHA256
 from conself_local.store.store import RoundInfo
 from conself_local.training.pairs_file import read_pairs
@@ -116,8 +117,8 @@ def read_experiment(path: Path) -> Experiment:
     with refusing(str(path), "correct it; `conself_local/README.md` shows an example"):
         _verify_known(values, _TOP, "")
         seeds, benchmarks = tuple(values.get("seeds", [0])), tuple(values.get("benchmarks", ["validation"]))
-        if not seeds or not all(type(seed) is int for seed in seeds):
-            raise ValueError("seeds must be whole numbers, as in seeds = [0, 1, 2]")
+        if not seeds or not all(type(seed) is int and 0 <= seed <= MAX_SEED for seed in seeds):
+            raise ValueError(f"seeds must be whole numbers from 0 to {MAX_SEED:,}, as in seeds = [0, 1, 2]")
         if not benchmarks or set(benchmarks) - set(BENCHMARKS):
             raise ValueError(f"benchmarks must be some of {', '.join(BENCHMARKS)}")
         folder = path.resolve().parent

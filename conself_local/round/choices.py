@@ -20,11 +20,13 @@ from conself_local.new_files import replace_private
 from conself_local.round.presets import find_preset
 from conself_local.round.start import BENCHMARKS, DEFAULT_BENCHMARKS
 from conself_local.settings import DEFAULT_PRESET, Settings, change_text, find_conflicts, fits, replace_values
+from conself_local.stages.seeds import MAX_SEED
 
 MOST_ROUNDS = 20
 _FIRST_LIMIT = "16"
 _MAX_BYTES = 2**16
-_MAX_DIGITS = 9
+_MAX_DIGITS = 20
+_MOST_PROBLEMS = 10**9 - 1
 _MAX_CHARACTERS = 4096
 
 
@@ -80,17 +82,17 @@ def preset_settings(home: Home, name: str) -> Settings:
 def verify_choices(choices: Choices) -> None:
     """Raise ConselfError that says which number cannot be used, and what is allowed."""
     for what, text, least, most in (
-        ("how many problems", choices.limit, 1, None),
+        ("how many problems", choices.limit, 1, _MOST_PROBLEMS),
         ("rounds", choices.rounds, 1, MOST_ROUNDS),
-        ("seed", choices.seed, 0, None),
+        ("seed", choices.seed, 0, MAX_SEED),
     ):
         number = text.strip()
         if not number and what != "rounds":
             continue
-        allowed = f"from {least} to {most or 10**_MAX_DIGITS - 1:,}"
         is_whole = number.isascii() and number.isdigit() and len(number) <= _MAX_DIGITS
-        if not is_whole or not least <= int(number) <= (most or 10**_MAX_DIGITS):
-            raise ConselfError(f"{what}: {number[:20]!r} is not a whole number {allowed}", "correct it")
+        if not is_whole or not least <= int(number) <= most:
+            text = f"{what}: {number[:20]!r} is not a whole number from {least} to {most:,}"
+            raise ConselfError(text, "correct it")
     if not choices.benchmarks:
         raise ConselfError("nothing would be judged", "tick at least one of validation, held-out and HumanEval")
 

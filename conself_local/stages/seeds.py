@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
+MAX_SEED = 10**9 - 1
+"""Largest seed that a user may give, of a round or of anything else that is drawn; the least is 0."""
+
 
 def seed_for(*names: object) -> int:
     """Return a seed of 32 bits for names such as (round seed, problem, observation, index); equal names, equal seed.

@@ -230,6 +230,14 @@ def test_the_home_may_be_named_before_the_verb_or_after_it(verb: tuple[str, ...]
     assert after.exit_code == before.exit_code == 0 and after.output == before.output
 
 
+@pytest.mark.parametrize("verb", [("run",), ("bench",), ("problems", "import", "x"), ("harvest", "x")])
+@pytest.mark.parametrize("seed", ["-1", "1000000000", str(2**63 - 1)])
+def test_a_seed_has_a_range(verb: tuple[str, ...], seed: str) -> None:
+    """The next round's seed is 1 more and must still fit in the store; random.Random takes -1 and 1 for the same seed."""
+    done = CliRunner().invoke(main, [*verb, "--seed", seed])
+    assert done.exit_code == 2 and f"{seed} is not in the range" in done.output
+
+
 def test_the_layers_that_may_be_missing_are_those_of_this_system(tmp_path: Path) -> None:
     _fails(
         tmp_path, "--accept-weaker-sandbox", "seatbelt", "doctor", says="is no protection here; choose from", hint=""

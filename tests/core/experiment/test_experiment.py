@@ -52,6 +52,8 @@ def test_the_experiments_of_the_repository_are_read(name: str) -> None:
         ("", "at least one"),
         ("x = 1\n" + ARM, "unknown field 'x'"),
         ('seeds = ["a"]\n' + ARM, "whole numbers"),
+        ("seeds = [-1]\n" + ARM, "whole numbers from 0"),
+        (f"seeds = [{10**9}]\n" + ARM, "to 999,999,999"),
         ('limit = "all"\n' + ARM, "limit must be"),
         ('benchmarks = ["exam"]\n' + ARM, "benchmarks must be"),
         (ARM + ARM, "a different name"),
