@@ -131,7 +131,7 @@ class TrainingSettings:
         above=0,
         at_most=1,
         time="No effect.",
-        reason="All of it makes the bundled model repeat itself; a quarter keeps most of the gain and none of that loss.",
+        reason="With all of it the bundled model repeats itself; a quarter keeps most of the gain without that loss.",
     )
 
 
