@@ -7,8 +7,9 @@ Five samples of one model and five more of the same model differ too, so a sign 
 if chance does not explain it: if the answers of each problem are shuffled between the two sides, at most 5 % of 200
 shuffles go as far. With few problems the guard says that it cannot judge and refuses nothing.
 Not covered: which samples are compared (`stages/guard.py`), and whether the answers are right (`evaluation/`).
-Source: the signs and limits are this project's, after three rounds on one small model; the shuffles are a permutation
-test.
+Source: the signs and limits are this project's. On one small model they pass adapters that kept the share of problems
+which one of 20 tries solves, and refuse those that lowered it (`tests/benchmarks/README.md`); the shuffles are a
+permutation test.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from statistics import fmean
 
 from conself_local.method.behaviour import Behaviour, is_crashed
 
-MAX_FALL_OF_BEHAVIOURS = 0.15
+MAX_FALL_OF_BEHAVIOURS = 0.20
 """Largest fall of the mean number of different behaviours per problem, as a share of that before."""
-MAX_FALL_OF_LENGTH = 0.15
+MAX_FALL_OF_LENGTH = 0.30
 """Largest fall of the mean length of an answer in tokens, as a share of that before."""
 MIN_FLIP_RATE = 0.05
 MAX_FLIP_RATE = 0.30
@@ -81,8 +82,9 @@ class GuardResult:
 def guard_round(before: Sequence[Answers], after: Sequence[Answers]) -> GuardResult:
     """Judge the round by the answers to the same problems before and after it.
 
-    Refused is a fall of the behaviours per problem or of the answers' length by more than 15 %, a flip rate below 5 %
-    or above 30 %, and a disagreement on more than 10 % of the problems of which the model before was sure.
+    Refused is a fall of the behaviours per problem by more than 20 % or of the answers' length by more than 30 %, a
+    flip rate below 5 % or above 30 %, and a disagreement on more than 10 % of the problems of which the model before
+    was sure.
     Worked numbers: 40 problems with the behaviours (A, A, A, A, B) before. If 3 of them have (B, B, B, B, B) after and
     the others are unchanged, the behaviours fall from 2 to 77/40, by 3.75 %, the flip rate is 3/40 = 7.5 %, and so is
     the disagreement: the round passes. If 5 of them have it, the disagreement is 12.5 %; shuffles give (A, A, A, A, B)

@@ -34,8 +34,8 @@ def test_the_worked_numbers_pass_and_fail() -> None:
 @pytest.mark.parametrize(
     ("after", "says"),
     [
-        ([_answers((A,) * 5)] * 14 + _after(3, (B, B, B, B, A), 26), "behaviours per problem fell by 17.5%, more than 15%"),
-        ([_answers(tokens=84)] * 37 + [_answers((B, B, B, B, A), 84)] * 3, "tokens per answer fell by 16.0%, more than 15%"),
+        ([_answers((A,) * 5)] * 18 + _after(3, (B, B, B, B, A), 22), "behaviours per problem fell by 22.5%, more than 20%"),
+        ([_answers(tokens=69)] * 37 + [_answers((B, B, B, B, A), 69)] * 3, "tokens per answer fell by 31.0%, more than 30%"),
         (_after(1, (B, B, B, B, A)), "2.5% of 40 problems changed, less than 5%: the adapter changed hardly anything"),
         (_after(13, (B, B, B, A, A)), "32.5% of 40 problems changed, more than 30%"),
     ],
