@@ -37,13 +37,16 @@ def weaken(trained: Adapter, strength: float, before: Adapter | None = None) -> 
 def _of_rank(a: Floats, b: Floats, rank: int) -> tuple[Floats, Floats]:
     """Return A (rank, in) and B (out, rank) whose product is nearest to b @ a in the Frobenius norm.
 
-    Both factors are small, so the large product is never computed.
+    Both factors are small, so the large product is never computed. A map with fewer rows or columns than `rank` has
+    fewer singular values; zeros take their place.
     """
     left, right_of_b = np.linalg.qr(b.astype(np.float64))
     right, right_of_a = np.linalg.qr(a.astype(np.float64).T)
-    u, values, v = np.linalg.svd(right_of_b @ right_of_a.T)
+    u, values, v = np.linalg.svd(right_of_b @ right_of_a.T, full_matrices=False)
     roots = np.sqrt(values[:rank])
-    return _floats(roots[:, None] * v[:rank] @ right.T), _floats(left @ u[:, :rank] * roots)
+    missing = (0, rank - len(roots))
+    new_a = np.pad(roots[:, None] * v[:rank] @ right.T, (missing, (0, 0)))
+    return _floats(new_a), _floats(np.pad(left @ u[:, :rank] * roots, ((0, 0), missing)))
 
 
 def _floats(values: np.ndarray) -> Floats:

@@ -17,7 +17,7 @@ from conself_local.hashes import file_sha256
 from conself_local.machine.versions import package_versions
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model import Model, open_model
-from conself_local.model_files.trainable import verify_trainable
+from conself_local.model_files.trainable import verify_rank, verify_trainable
 from conself_local.problems.formats.human_eval import packaged_file
 from conself_local.problems.load import LoadedProblems, load_problems, load_starter, sample_indices
 from conself_local.problems.overlap import Overlap, Repeats, exclusion_reason
@@ -27,6 +27,7 @@ from conself_local.round.presets import SettingsChoice
 from conself_local.settings import LAPTOP, Settings, change_settings, get_value, settings_of_later_round
 from conself_local.stages.answers import evaluation_seed
 from conself_local.stages.benchmark import ARMS, Benchmark
+from conself_local.stages.seeds import MAX_SEED
 from conself_local.stages.train_pairs import PAIRS_FILE, PAIRS_SHA256
 from conself_local.store.events import store_notice
 from conself_local.store.kept_questions import MINE, PREFIX
@@ -98,6 +99,7 @@ def _start(
     model = open_model(request.model or bundled_model())
     if request.trains:
         verify_trainable(model)
+        verify_rank(model, settings.training.lora_rank)
     loaded = _load(request.problems, make_sandbox)
     mine, excluded_mine = own_problems(store) if _takes_mine(request) else ([], [])
     latest = store.latest_round()
@@ -151,8 +153,9 @@ def next_seed(store: Store) -> int:
     """Return the seed of a new round for which the user chose none: 1 more than the highest seed so far, 0 at first.
 
     With an old seed a round on the same adapter would draw the same programs again, and votes would count them twice.
+    Seeds that earlier versions took and that are too large now do not count.
     """
-    return int(store.value("select coalesce(max(seed), -1) + 1 from rounds"))
+    return int(store.value("select coalesce(max(seed), -1) + 1 from rounds where seed < ?", MAX_SEED))
 
 
 def _reopen(
@@ -183,6 +186,7 @@ def _reopen(
     verify_unchanged(model.path, model.sha256, round_.model_sha256, f"round {round_.id} began", instead)
     if request.trains:
         verify_trainable(model)
+        verify_rank(model, round_.settings.training.lora_rank)
     loaded = _load(Path(stored_request["problems"]) if stored_request["problems"] else None, make_sandbox)
     benchmarks = load_benchmarks(stored_request["benchmarks"], loaded, round_.settings.evaluation.samples, make_sandbox)
     return round_, model, benchmarks

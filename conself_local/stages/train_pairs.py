@@ -23,6 +23,7 @@ from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
 from conself_local.model_files.model import Model
 from conself_local.model_files.tokenizer_hash import tokenizer_hash
+from conself_local.model_files.trainable import verify_rank
 from conself_local.sampling.open_engine import open_original
 from conself_local.settings import (
     FIELDS,
@@ -93,6 +94,7 @@ def train_on_file(
     new_adapter_folder(store, home, name)
     records = read_pairs(path)
     settings, seed, base = _training(path, records, wishes, on_event)
+    verify_rank(model, settings.training.lora_rank)
     parent = _parent(store, model, base)
     pairs = _fitting_pairs(path, records, model, home, settings, on_event)
     verify_room_for_training(model, on_event)
@@ -147,7 +149,7 @@ def _training(
     stated = [record.training for record in records]
     common = stated[0] if all(one == stated[0] for one in stated) else None
     if common is None and any(stated):
-        text = f"the lines of {path} state different trainings, so none of them is taken over"
+        text = f"the lines of {path} state different trainings; the preset {wishes.preset or LAPTOP.preset} decides"
         on_event(Notice(text, NoticeKind.PAIRS_FILE, "train"))
     values = common or {}
     try:

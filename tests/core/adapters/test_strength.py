@@ -47,6 +47,15 @@ def test_otherwise_it_is_the_nearest_of_its_rank(strength: float) -> None:
     assert values[3] > 0.1, "the sum has a higher rank, so something is lost"
 
 
+def test_a_rank_above_the_size_of_a_map_is_filled_with_zeros() -> None:
+    before, trained = _random(1, rank=6), _random(2, rank=6)
+    weak = weaken(trained, 0.25, before)
+    a, b = weak.maps[NAME]
+    assert weak.rank == 6 and a.shape == (6, 7) and b.shape == (5, 6)
+    wanted = 0.75 * change_of(before, NAME) + 0.25 * change_of(trained, NAME)
+    np.testing.assert_allclose(change_of(weak, NAME), wanted, rtol=1e-4, atol=1e-4)
+
+
 def test_where_the_parent_changes_nothing_a_part_is_kept() -> None:
     other = "model.layers.1.mlp.up_proj"
     before, trained = _random(1), Adapter(2.0, {**_random(2).maps, other: _random(3).maps[NAME]})

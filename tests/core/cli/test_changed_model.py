@@ -17,6 +17,7 @@ from conself_local.round.context import ComputeOptions
 from conself_local.round.start import Request, open_round
 from conself_local.round.verify import verify_store
 from conself_local.serving.ask import current_adapter
+from conself_local.settings import LAPTOP, replace_values
 from conself_local.store.store import Store
 from sandbox import Limits, Sandbox
 from tests.fakes.random_adapter import write_home
@@ -154,3 +155,16 @@ def test_a_model_that_cannot_be_trained_is_refused_before_it_is_sampled(tmp_path
             open_round(store, Request(model=model.path, limit=1), _sandbox)
         assert store.latest_round() is None
         open_round(store, Request(model=model.path, limit=1, trains=False), _sandbox)
+
+
+def test_an_adapter_larger_than_the_model_is_refused_before_the_model_is_sampled(tmp_path: Path) -> None:
+    """Such a round trained for its whole time before its adapter could not be read."""
+    model = write_tiny_model(tmp_path / "m.gguf")
+    settings = replace_values(LAPTOP, {"training.lora_rank": model.embedding_length + 1})
+    with Store(tmp_path / "conself.db") as store:
+        with pytest.raises(ConselfError, match=r"lora_rank is \d+, and .* has only \d+ dimensions"):
+            open_round(store, Request(model=model.path, limit=1, settings=settings), _sandbox)
+        assert store.latest_round() is None
+        open_round(store, Request(model=model.path, limit=1, settings=settings, trains=False), _sandbox)
+        with pytest.raises(ConselfError, match="has only"):
+            open_round(store, Request(), _sandbox)

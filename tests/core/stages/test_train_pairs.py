@@ -168,6 +168,13 @@ def _texts_alone(path: Path) -> Path:
     return texts
 
 
+def test_an_adapter_larger_than_the_model_is_refused(exported: tuple[Home, Path], model: ModelFile) -> None:
+    home, path = exported
+    wishes = Wishes("laptop", {"training.lora_rank": model.embedding_length + 1})
+    with Store(home.database) as store, pytest.raises(ConselfError, match=r"lora_rank is .* has only"):
+        train_on_file(store, home, model, path, "large", wishes, ignore_events)
+
+
 def test_a_text_only_copy_of_an_export_can_be_read(exported: tuple[Home, Path], model: ModelFile) -> None:
     _, path = exported
     whole, texts = read_pairs(path), read_pairs(_texts_alone(path))
@@ -265,7 +272,7 @@ def test_lines_of_two_rounds_are_announced() -> None:
     records = [PairRecord(prompt="p", chosen="c", rejected="r", training={"seed": n}, line=n) for n in (1, 2)]
     _training(Path("f"), records, Wishes(), events.append)
     assert [e.text for e in events if isinstance(e, Notice)] == [
-        "the lines of f state different trainings, so none of them is taken over"
+        "the lines of f state different trainings; the preset laptop decides"
     ]
 
 
