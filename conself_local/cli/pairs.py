@@ -35,7 +35,7 @@ TRAIN_OPTIONS = [
         "pairs_file",
         type=click.Path(path_type=Path),
         help="Train on this file of pairs, without a round; --model, --preset, --settings, --set, --seed "
-        "and --from-base apply too.",
+        "and --from-base apply too. A file that states no settings is trained with those of laptop.",
     ),
     click.option("--name", help="With --pairs: name of the adapter in this home (default: the name of the file)."),
 ]

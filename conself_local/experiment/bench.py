@@ -30,7 +30,7 @@ from conself_local.round.context import ComputeOptions, RoundContext
 from conself_local.round.run import answer_source, open_engine
 from conself_local.round.start import BENCHMARKS, load_benchmarks, pick_problems
 from conself_local.sampling.sampler import Sampler
-from conself_local.settings import LAPTOP, Settings, settings_to_json
+from conself_local.settings import LAPTOP, Settings, shared_values
 from conself_local.stages.bench import load_bench_answers
 from conself_local.stages.benchmark import Benchmark
 from conself_local.stages.evaluate import sample_and_run
@@ -158,7 +158,7 @@ def _round_of(context: RoundContext, arm: BenchArm, plan: BenchPlan) -> RoundInf
     """
     store, model, config = context.store, arm.model, context.sampling_config()
     adapter = adapter_sha256(arm.adapter) if arm.adapter else None
-    settings = settings_to_json(LAPTOP)
+    settings = shared_values(LAPTOP)
     decisive = [model.sha256, model.template_hash, adapter, settings, plan.seed, config.engine, config.format]
     key = content_id("bench arm", decisive)
     for row in store.rows("select id, request from rounds order by id"):

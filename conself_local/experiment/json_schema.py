@@ -10,8 +10,10 @@ from typing import Any
 
 from conself_local.round.start import BENCHMARKS
 from conself_local.settings.json_schema import DRAFT, groups_schema, preset_schema
+from conself_local.stages.seeds import MAX_SEED
 
 _NAME = {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[^.]"}
+_SEED = {"type": "integer", "minimum": 0, "maximum": MAX_SEED}
 
 
 def experiment_schema() -> dict[str, Any]:
@@ -47,7 +49,7 @@ def experiment_schema() -> dict[str, Any]:
                 "additionalProperties": {"type": "number", "exclusiveMinimum": 0},
                 "description": "Weight of each benchmark if they are combined (default: equal per problem).",
             },
-            "seeds": {"type": "array", "minItems": 1, "items": {"type": "integer"}},
+            "seeds": {"type": "array", "minItems": 1, "items": _SEED},
             "settings": settings,
             "arm": {"type": "array", "minItems": 1, "items": arm},
         },

@@ -37,7 +37,7 @@ from conself_local.sampling.open_engine import open_engine
 from conself_local.sampling.sampler import Completion, Sampler, SampleRequest
 from conself_local.sampling.tuning import sampling_config
 from conself_local.sampling.vocabulary import load_vocabulary
-from conself_local.settings import LAPTOP, Prompt, Settings, replace_values, settings_to_json
+from conself_local.settings import LAPTOP, Prompt, Settings, replace_values, settings_from_json, shared_values
 from conself_local.stages.execute import limits_key, limits_of, run_and_store
 from conself_local.stages.prompting import encode_program, prefix_of
 from conself_local.stages.seeds import seed_for
@@ -152,14 +152,13 @@ def best_line(result: Result) -> str:
 
 
 def ensure_round(store: Store, model: ModelFile, prompt: Prompt, prefix: bool) -> RoundInfo:
-    """Return the round that holds the answers of a prompt: a stored one of the same model and settings, or a new one."""
+    """Return the round that holds the answers of a prompt: a stored one of this model and prompt, or a new one."""
     settings = replace_values(
         LAPTOP, {"sampling.prompt": prompt, "sampling.answer_prefix": prefix, "sampling.max_new_tokens": max(CAPS)}
     )
-    wanted = json.dumps(settings_to_json(settings))
-    sql = "select id from rounds where settings = ? and model_sha256 = ? order by id limit 1"
-    if found := store.value(sql, wanted, model.sha256):
-        return store.round(found)
+    for row in store.rows("select id, settings from rounds where model_sha256 = ? order by id", model.sha256):
+        if shared_values(settings_from_json(json.loads(row["settings"]))) == shared_values(settings):
+            return store.round(row["id"])
     return store.start_round(
         seed=0,
         settings=settings,

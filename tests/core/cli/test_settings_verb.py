@@ -116,6 +116,9 @@ def test_the_printed_schemas_accept_what_the_program_reads_and_nothing_else() ->
     schema = json.loads(CliRunner().invoke(main, ["experiment", "--schema"]).stdout)
     for path in EXPERIMENTS.glob("*.toml"):
         jsonschema.validate(read_toml(path, "")[1], schema)
+    for seed in (-1, 10**9):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"arm": [{"name": "a"}], "seeds": [seed]}, schema)
     settings = json.loads(CliRunner().invoke(main, ["settings", "--schema"]).stdout)
     jsonschema.validate({"preset": "paper", "selection": {"entropy_threshold": "none"}}, settings)
     for wrong in (
