@@ -22,11 +22,13 @@ from conself_local.adapters.merge import merge_adapter
 from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
+from conself_local.model_files.converted_weights import FORMATS, ORIGINAL
 from conself_local.model_files.mlx_folder import MlxFolder
 from conself_local.model_files.model import Model, gguf_model, open_model
 from conself_local.model_files.model_file import ModelFile
 from conself_local.new_files import give_away, verify_new, whole_file, whole_folder
 from conself_local.problems.load import load_starter
+from conself_local.sampling.config import AUTO
 from conself_local.sampling.engine_process import EngineProcess
 from conself_local.sampling.open_engine import open_original
 from conself_local.sampling.prompts import program_messages
@@ -38,6 +40,10 @@ _SCORED_PAIRS = 12
 _SCORED_REFERENCES = 6
 _REFERENCE_TOKENS = 1024
 """Longest prompt and reference program together."""
+EXPORT_FORMATS = (AUTO, *FORMATS)
+"""The number formats of a merged model; auto is the first of `_SMALLEST_FIRST` that keeps the gain."""
+_SMALLEST_FIRST = (ORIGINAL, "Q8_0", "BF16")
+_SMALLEST_FIRST_OF_FOLDER = (ORIGINAL, "BF16")
 TokenIds = tuple[int, ...]
 LOST = 0.5
 """The gain counts as lost if merged file and adapter differ by at least this share of what the adapter moved."""
@@ -81,8 +87,9 @@ def export_adapter(
 ) -> list[str]:
     """Write `target` (a file, or a folder for `peft` and `mlx`) and return sentences that describe it.
 
-    weights_format: one of `FORMATS`; it matters for `merged` only, which also writes `<target>.Modelfile` for Ollama.
-    The merged model of a folder of MLX weights is a folder, in a format of `FUSED_FORMATS`, without a Modelfile.
+    weights_format: one of `EXPORT_FORMATS`; it matters for `merged` only, which also writes `<target>.Modelfile` for
+    Ollama. The merged model of a folder of MLX weights is a folder, in a format of `FUSED_FORMATS` or the first that
+    keeps the gain, without a Modelfile.
     Raises ConselfError if a file that would be written exists, if the adapter's file or model is gone or has changed,
     or if the format cannot be written.
     """
@@ -148,14 +155,21 @@ def _export_fused(
     """Write the folder with the adapter of `row` merged into it, once it is measured."""
     notices: list[str] = []
     completions, measured_on = _completions(store, row, model, home.cache, notices.append)
+    formats = _SMALLEST_FIRST_OF_FOLDER if weights_format == AUTO else (weights_format,)
     with whole_folder(target) as part:
-        fuse_folder(model, source, part, weights_format)
-        fidelity = measure_fidelity(model, source, part, completions, home.cache, notices.append)
+
+        def write(number_format: str) -> MergeFidelity:
+            shutil.rmtree(part)
+            part.mkdir()
+            fuse_folder(model, source, part, number_format)
+            return measure_fidelity(model, source, part, completions, home.cache, notices.append)
+
+        written, fidelity = _first_that_keeps(formats, write)
         give_away(part)
     return [
         *notices,
-        f"{target}: {model.name} with the adapter merged into it",
-        f"measured on {measured_on}: {fidelity.describe(weights_format, 'mlx')}",
+        f"{target}: {model.name} with the adapter merged into it{_in_another(written, formats)}",
+        f"measured on {measured_on}: {fidelity.describe(written, 'mlx')}",
         f"mlx-lm: mlx_lm.generate --model {target}",
         f"LM Studio: move it to ~/.lmstudio/models/conself/{row['name']}/",
     ]
@@ -185,18 +199,38 @@ def _export_merged(
     """Write the model with the adapter of `row` merged into it, once it is measured, and its Modelfile."""
     notices: list[str] = []
     completions, measured_on = _completions(store, row, model, home.cache, notices.append)
+    formats = _SMALLEST_FIRST if weights_format == AUTO else (weights_format,)
     with whole_file(target, replace=False) as part:
-        merge_adapter(model, source, part, weights_format, home.cache)
-        fidelity = measure_fidelity(model, source, part, completions, home.cache, notices.append)
+
+        def write(number_format: str) -> MergeFidelity:
+            merge_adapter(model, source, part, number_format, home.cache)
+            return measure_fidelity(model, source, part, completions, home.cache, notices.append)
+
+        written, fidelity = _first_that_keeps(formats, write)
     with whole_file(modelfile, replace=False) as part:
         part.write_text(f"FROM ./{target.name}\n", encoding="utf-8")
     return [
         *notices,
-        f"{target}: {model.path.name} with the adapter merged into it",
-        f"measured on {measured_on}: {fidelity.describe(weights_format)}",
+        f"{target}: {model.path.name} with the adapter merged into it{_in_another(written, formats)}",
+        f"measured on {measured_on}: {fidelity.describe(written)}",
         f"Ollama: ollama create {row['name']} -f {modelfile}",
         f"LM Studio: move it to ~/.lmstudio/models/conself/{row['name']}/",
     ]
+
+
+def _first_that_keeps(formats: Sequence[str], write: Callable[[str], MergeFidelity]) -> tuple[str, MergeFidelity]:
+    """Write one format after the other until the gain is not lost, or to the last one; return what stands then."""
+    for number_format in formats:
+        fidelity = write(number_format)
+        if not fidelity.lost:
+            break
+    return number_format, fidelity
+
+
+def _in_another(written: str, formats: Sequence[str]) -> str:
+    """Return in words why a merged model is not in the first of the formats that were tried; empty if it is."""
+    before = formats[: formats.index(written)]
+    return f", in {written}, because the gain is lost in {' and in '.join(before)}" if before else ""
 
 
 def measure_fidelity(

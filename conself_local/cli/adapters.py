@@ -16,6 +16,7 @@ from conself_local.cli.options import json_option, open_store
 from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
 from conself_local.model_files.converted_weights import FORMATS
+from conself_local.sampling.config import AUTO
 
 
 @click.command()
@@ -69,10 +70,11 @@ def adapters(ctx: click.Context, accept: int | None, reject: int | None, as_json
 )
 @click.option(
     "--number-format",
-    type=click.Choice(FORMATS),
-    default="shipped",
+    type=click.Choice([AUTO, *FORMATS]),
+    default=AUTO,
     show_default=True,
-    help="Number format of a merged model; shipped keeps the formats of its file or folder (a folder: or BF16, F16).",
+    help="Number format of a merged model: auto is the smallest that keeps the gain, shipped keeps the formats of its "
+    "file or folder (a folder: or BF16, F16).",
 )
 @click.option(
     "--to", "target", type=click.Path(path_type=Path), required=True, help="File or folder to write; it must not exist."

@@ -62,7 +62,7 @@ class PairSettings:
         "trains a new adapter from the base model; if off, it trains the accepted adapter further.",
         time="Training takes longer in later rounds if more problems give pairs.",
         reason="Adapters that were trained further lost variety: pass@20 of the bundled model fell from 34.7 to 20.2 "
-        "over three rounds.",
+        "over three rounds with all of the strength.",
     )
     later_programs: int | None = setting(
         None,

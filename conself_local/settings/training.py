@@ -24,7 +24,7 @@ class TrainingSettings:
         at_most=10,
         time="No effect.",
         reason="With 0.1, the bundled model also learns to omit the last operation of a program (validation, one seed: "
-        "+2.8 points; 0.02: +5.5, and +3.3 with other samples; the SFT term alone: +5.5).",
+        "+2.8 points; 0.02: +5.5, and +3.3 with other samples; the SFT term alone: +5.5), at all of the strength.",
     )
     lora_rank: int = setting(
         16,

@@ -141,7 +141,7 @@ def train_adapter(
         f"mean absolute change in log-probability on the pairs: {change:.4f} nats per token; adapter {adapter_id}"
     )
     if strength < 1:
-        summary += f", which keeps {strength:g} of all that (`training.strength`)"
+        summary += f", which keeps {strength:g} of the change in the weights; the figures are of all of it"
     rows = store.rows("select * from training_steps where round_id = ? order by step", round_.id)
     for warning in training_warnings([step_event(row) for row in rows], job.pairs):
         on_event(warning)

@@ -65,7 +65,7 @@ def forecast_lines(looked: Looked, choices: Choices, tiny: bool) -> Content:
         of = f" {rounds} rounds" if rounds > 1 else ""
         lines.append(plain(f"Together{of}: about {duration(seconds)}{known}, done by {clock(seconds)}", "bold"))
     if rounds > 1:
-        lines.append(signed(LOOK, "Further rounds took gains away in our tests."))
+        lines.append(signed(LOOK, "Further rounds of whole adapters took gains away in our tests."))
     needed = memory_needed(looked)
     room = f"memory {gib(needed) if needed else UNKNOWN}{'' if looked.rates else ' or more'}, "
     lines.append(plain(f"{room}disk {gib(DISK_NEEDED_BYTES)} at most", MUTED))

@@ -13,10 +13,11 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Select
 
-from conself_local.adapters.export import ExportFormat
+from conself_local.adapters.export import EXPORT_FORMATS, ExportFormat
 from conself_local.errors import ConselfError
 from conself_local.home import expand_user
-from conself_local.model_files.converted_weights import FORMATS, LOSSLESS_FORMATS, ORIGINAL
+from conself_local.model_files.converted_weights import LOSSLESS_FORMATS
+from conself_local.sampling.config import AUTO
 from tui.design import BAD, DONE, FAILED, GOOD, signed
 from tui.widgets.dialog import dialog_box
 from tui.widgets.plain import Plain, PlainLabel, title
@@ -44,7 +45,12 @@ def what_is_kept(form: ExportFormat, number_format: str) -> str:
     if form != "merged":
         return "Kept: all of it. The adapter is written as it is, and needs the model beside it."
     if number_format in LOSSLESS_FORMATS:
-        return f"Kept: nearly all. {number_format} is fine enough; the file is larger than the model's own."
+        return f"Kept: most. {number_format} is fine enough; the file is larger than the model's own."
+    if number_format == AUTO:
+        return (
+            "Kept: at least half if any format does that. The smallest that does is written: that of the model's own "
+            "file, else Q8_0, else BF16."
+        )
     return (
         "Kept: what the few bits of this format can hold. The file is measured after writing, and the result says how "
         "much that is; if too little is left, choose BF16 or the adapter alone."
@@ -71,10 +77,10 @@ class ExportDialog(ModalScreen[ExportChoice | None]):
                 compact=True,
             )
             with Vertical(id="number-row"):
-                yield PlainLabel("Number format (shipped: as in the model's file)", classes="label")
+                yield PlainLabel("Number format (auto: the smallest that keeps the gain)", classes="label")
                 yield Select(
-                    [(title(name), name) for name in FORMATS],
-                    value=ORIGINAL,
+                    [(title(name), name) for name in EXPORT_FORMATS],
+                    value=AUTO,
                     allow_blank=False,
                     id="number",
                     compact=True,

@@ -175,6 +175,22 @@ def test_an_imported_adapter_is_merged_and_measured_without_any_round(tmp_path: 
 
 
 @pytest.mark.model
+def test_a_small_change_is_exported_in_the_smallest_format_that_keeps_it(tmp_path: Path) -> None:
+    """A quarter of what training changes vanishes in the four bits of the bundled model's file."""
+    model = load_model_file(bundled_model())
+    write_peft(random_adapter(model, 0.08, only="mlp.down_proj"), tmp_path / "peft", model.architecture)
+    home = Home(tmp_path / "home")
+    with Store(home.database) as store:
+        id = import_adapter(store, home, tmp_path / "peft", model, "small", use=True)
+        four_bits = export_adapter(store, home, id, "merged", "shipped", tmp_path / "four.gguf")
+        kept = export_adapter(store, home, id, "merged", "auto", tmp_path / "kept.gguf")
+    assert "the gain is lost" in four_bits[1] and "because" not in four_bits[0]
+    assert ", in Q8_0, because the gain is lost in shipped" in kept[0] and "of the change is kept" in kept[1]
+    assert load_model_file(tmp_path / "kept.gguf").size_bytes > 1.3 * load_model_file(tmp_path / "four.gguf").size_bytes
+    assert sorted(path.name for path in tmp_path.glob("kept*")) == ["kept.Modelfile", "kept.gguf"]
+
+
+@pytest.mark.model
 def test_a_merged_file_that_cannot_be_measured_is_not_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
