@@ -49,7 +49,7 @@ def test_every_screen_has_help_and_no_line_is_too_long() -> None:
 def test_what_an_export_keeps_is_said_before_it_is_written() -> None:
     assert "all of it" in what_is_kept("peft", "shipped") and "most" in what_is_kept("merged", "BF16")
     assert "measured after writing" in what_is_kept("merged", "shipped")
-    assert "smallest" in what_is_kept("merged", "auto")
+    assert "with more bits" in what_is_kept("merged", "auto")
 
 
 @pytest.mark.screen

@@ -48,8 +48,8 @@ def what_is_kept(form: ExportFormat, number_format: str) -> str:
         return f"Kept: most. {number_format} is fine enough; the file is larger than the model's own."
     if number_format == AUTO:
         return (
-            "Kept: at least half if any format does that. The smallest that does is written: that of the model's own "
-            "file, else Q8_0, else BF16."
+            "Kept: at least half, if a format can. The file is written in the model's own format and measured after "
+            "writing; if less is kept, it is written with more bits."
         )
     return (
         "Kept: what the few bits of this format can hold. The file is measured after writing, and the result says how "
