@@ -61,7 +61,8 @@ def main() -> None:
 def copy_weakened(source: Home, target: Home, strength: float) -> None:
     """Copy the first round of a home as it was before it was judged, with `strength` times the effect of its adapter.
 
-    The target's store appears when it is complete. Raises ConselfError if the round was not judged.
+    The target's store appears when it is complete. Raises ConselfError if the round was not judged, or if it kept a part
+    of the change itself.
     """
     part = target.path / "conself.db.part"
     part.unlink(missing_ok=True)
@@ -72,6 +73,11 @@ def copy_weakened(source: Home, target: Home, strength: float) -> None:
             raise ConselfError(
                 f"the first round of {source.path} was not judged on the validation problems",
                 "run it to its end first, with 20 samples per problem",
+            )
+        if store.round(1).settings.training.strength < 1:
+            raise ConselfError(
+                f"the first round of {source.path} keeps a part of what training changed already",
+                "run one with --set training.strength=1",
             )
         row = store.row("select id, name, path from adapters where round_id = 1")
         model = gguf_model(open_model(store.round(1).model_path), "a weaker adapter")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.model_files.bundled import bundled_model
 from conself_local.model_files.model import gguf_model, open_model
+from conself_local.settings import replace_values, settings_to_json
 from conself_local.store.store import Store
 from tests.benchmarks.adapter_strength import copy_weakened
 from tests.fakes.home_of_rounds import make_home
@@ -54,3 +56,12 @@ def test_a_round_that_was_not_judged_is_refused(home: Home, tmp_path: Path) -> N
     with pytest.raises(ConselfError, match="was not judged"):
         copy_weakened(home, weak, 0.5)
     assert not weak.database.exists()
+
+
+def test_a_round_that_kept_a_part_itself_is_refused(home: Home, tmp_path: Path) -> None:
+    """Its adapter would have a part of a part, under the wrong name."""
+    with Store(home.database) as store:
+        settings = settings_to_json(replace_values(store.round(1).settings, {"training.strength": 0.25}))
+        store.db.table("rounds").update(1, {"settings": json.dumps(settings)})
+    with pytest.raises(ConselfError, match="keeps a part"):
+        copy_weakened(home, Home(tmp_path / "weak"), 0.5)
