@@ -7,6 +7,7 @@ starter pack. Not covered: whether the merged model answers well; only log-proba
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -22,13 +23,12 @@ from conself_local.adapters.merge import merge_adapter
 from conself_local.errors import ConselfError
 from conself_local.home import Home
 from conself_local.machine.resources import usable_cores
-from conself_local.model_files.converted_weights import FORMATS, ORIGINAL
+from conself_local.model_files.converted_weights import AUTOMATIC, ORIGINAL
 from conself_local.model_files.mlx_folder import MlxFolder
 from conself_local.model_files.model import Model, gguf_model, open_model
 from conself_local.model_files.model_file import ModelFile
 from conself_local.new_files import give_away, verify_new, whole_file, whole_folder
 from conself_local.problems.load import load_starter
-from conself_local.sampling.config import AUTO
 from conself_local.sampling.engine_process import EngineProcess
 from conself_local.sampling.open_engine import open_original
 from conself_local.sampling.prompts import program_messages
@@ -40,9 +40,8 @@ _SCORED_PAIRS = 12
 _SCORED_REFERENCES = 6
 _REFERENCE_TOKENS = 1024
 """Longest prompt and reference program together."""
-EXPORT_FORMATS = (AUTO, *FORMATS)
-"""The number formats of a merged model; auto is the first of `_SMALLEST_FIRST` that keeps the gain."""
 _SMALLEST_FIRST = (ORIGINAL, "Q8_0", "BF16")
+"""The number formats of a merged file, of which `auto` is the first that keeps the gain."""
 _SMALLEST_FIRST_OF_FOLDER = (ORIGINAL, "BF16")
 TokenIds = tuple[int, ...]
 LOST = 0.5
@@ -87,7 +86,7 @@ def export_adapter(
 ) -> list[str]:
     """Write `target` (a file, or a folder for `peft` and `mlx`) and return sentences that describe it.
 
-    weights_format: one of `EXPORT_FORMATS`; it matters for `merged` only, which also writes `<target>.Modelfile` for
+    weights_format: one of `FORMAT_CHOICES`; it matters for `merged` only, which also writes `<target>.Modelfile` for
     Ollama. The merged model of a folder of MLX weights is a folder, in a format of `FUSED_FORMATS` or the first that
     keeps the gain, without a Modelfile.
     Raises ConselfError if a file that would be written exists, if the adapter's file or model is gone or has changed,
@@ -155,14 +154,15 @@ def _export_fused(
     """Write the folder with the adapter of `row` merged into it, once it is measured."""
     notices: list[str] = []
     completions, measured_on = _completions(store, row, model, home.cache, notices.append)
-    formats = _SMALLEST_FIRST_OF_FOLDER if weights_format == AUTO else (weights_format,)
+    formats = _SMALLEST_FIRST_OF_FOLDER if weights_format == AUTOMATIC else (weights_format,)
+    measure = fidelity_meter(model, source, completions, home.cache, notices.append)
     with whole_folder(target) as part:
 
         def write(number_format: str) -> MergeFidelity:
             shutil.rmtree(part)
             part.mkdir()
             fuse_folder(model, source, part, number_format)
-            return measure_fidelity(model, source, part, completions, home.cache, notices.append)
+            return measure(part)
 
         written, fidelity = _first_that_keeps(formats, write)
         give_away(part)
@@ -199,12 +199,13 @@ def _export_merged(
     """Write the model with the adapter of `row` merged into it, once it is measured, and its Modelfile."""
     notices: list[str] = []
     completions, measured_on = _completions(store, row, model, home.cache, notices.append)
-    formats = _SMALLEST_FIRST if weights_format == AUTO else (weights_format,)
+    formats = _SMALLEST_FIRST if weights_format == AUTOMATIC else (weights_format,)
+    measure = fidelity_meter(model, source, completions, home.cache, notices.append)
     with whole_file(target, replace=False) as part:
 
         def write(number_format: str) -> MergeFidelity:
             merge_adapter(model, source, part, number_format, home.cache)
-            return measure_fidelity(model, source, part, completions, home.cache, notices.append)
+            return measure(part)
 
         written, fidelity = _first_that_keeps(formats, write)
     with whole_file(modelfile, replace=False) as part:
@@ -233,20 +234,19 @@ def _in_another(written: str, formats: Sequence[str]) -> str:
     return f", in {written}, because the gain is lost in {' and in '.join(before)}" if before else ""
 
 
-def measure_fidelity(
+def fidelity_meter(
     model: Model,
     adapter: Path,
-    merged: Path,
     completions: Sequence[tuple[Sequence[int], Sequence[int]]],
     cache: Path,
     on_notice: Callable[[str], None] = lambda text: None,
-) -> MergeFidelity:
-    """Score base, adapter and merged file on the same completions with the same engine, and return how they differ.
+) -> Callable[[Path], MergeFidelity]:
+    """Return what measures a merged file or folder against base and adapter, on the same completions and engine.
 
     adapter: a file or folder that the engine of the model loads; completions: (prompt, completion) token ids, at least
     one. Differences are averaged over the tokens of all completions. on_notice: called with a sentence for the user
-    when an engine is restarted.
-    Raises ConselfError if a model cannot be loaded.
+    when an engine is restarted. Base and adapter are scored once, when the first merged file is measured.
+    Measuring raises ConselfError if a model cannot be loaded.
     """
     longest = max(len(prompt) + len(completion) for prompt, completion in completions) + 1
 
@@ -254,11 +254,19 @@ def measure_fidelity(
         with _open(model_file, cache, max(longest, 256), on_notice) as engine:
             return [logp for prompt, completion in completions for logp in engine.score(prompt, completion, lora)]
 
-    of_base, of_adapter, of_merged = score(model, None), score(model, adapter), score(open_model(merged), None)
-    return MergeFidelity(
-        fmean(abs(a - b) for a, b in zip(of_adapter, of_base, strict=True)),
-        fmean(abs(a - b) for a, b in zip(of_merged, of_adapter, strict=True)),
-    )
+    @functools.cache
+    def scores_before() -> tuple[list[float], list[float]]:
+        return score(model, None), score(model, adapter)
+
+    def measure(merged: Path) -> MergeFidelity:
+        of_base, of_adapter = scores_before()
+        of_merged = score(open_model(merged), None)
+        return MergeFidelity(
+            fmean(abs(a - b) for a, b in zip(of_adapter, of_base, strict=True)),
+            fmean(abs(a - b) for a, b in zip(of_merged, of_adapter, strict=True)),
+        )
+
+    return measure
 
 
 def _open(model: Model, cache: Path, longest: int, on_notice: Callable[[str], None]) -> EngineProcess:

@@ -15,8 +15,7 @@ import click
 from conself_local.cli.options import json_option, open_store
 from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
-from conself_local.model_files.converted_weights import FORMATS
-from conself_local.sampling.config import AUTO
+from conself_local.model_files.converted_weights import AUTOMATIC, FORMAT_CHOICES
 
 
 @click.command()
@@ -70,8 +69,8 @@ def adapters(ctx: click.Context, accept: int | None, reject: int | None, as_json
 )
 @click.option(
     "--number-format",
-    type=click.Choice([AUTO, *FORMATS]),
-    default=AUTO,
+    type=click.Choice(FORMAT_CHOICES),
+    default=AUTOMATIC,
     show_default=True,
     help="Number format of a merged model: auto is the smallest that keeps the gain, shipped keeps the formats of its "
     "file or folder (a folder: or BF16, F16).",

@@ -53,7 +53,7 @@ from conself_local.cli.schedule import night, schedule
 from conself_local.cli.settings import choice_options, experiment_schema_option, settings, take_choice
 from conself_local.errors import EXIT_FAILED, ConselfError
 from conself_local.machine.resources import usable_cores
-from conself_local.model_files.converted_weights import FORMATS
+from conself_local.model_files.converted_weights import FORMAT_CHOICES
 from conself_local.sampling.config import AUTO, LLAMA_CPP, OPENVINO
 
 
@@ -119,7 +119,7 @@ _run_options = [
         "--weights-format",
         "--running-copy",
         "weights_format",
-        type=click.Choice(["auto", *FORMATS]),
+        type=click.Choice(FORMAT_CHOICES),
         default="auto",
         help="Number format of the weights to sample from: auto takes what `conself tune` found, else converted 16-bit "
         "weights if they are likely to be faster here; shipped is the original file (default: auto).",

@@ -20,7 +20,7 @@ from conself_local.cli.options import json_option, model_option, open_home, open
 from conself_local.cli.output import echo
 from conself_local.errors import ConselfError
 from conself_local.machine.resources import usable_cores
-from conself_local.model_files.converted_weights import FORMATS
+from conself_local.model_files.converted_weights import FORMAT_CHOICES
 from conself_local.serving.editors import EDITORS
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ def ask(
 )
 @click.option(
     "--weights-format",
-    type=click.Choice(["auto", *FORMATS]),
+    type=click.Choice(FORMAT_CHOICES),
     default="auto",
     help="Number format of the weights: auto takes the format in which a round would sample, which is faster for many "
     "answers at once; shipped is the original file, which may be faster for one (default: auto).",

@@ -31,6 +31,9 @@ ORIGINAL = "shipped"
 LOSSLESS_FORMATS = ("BF16", "F16")
 LOSSY_FORMATS = ("Q8_0", "Q4_0")
 FORMATS = (ORIGINAL, *LOSSLESS_FORMATS, *LOSSY_FORMATS)
+AUTOMATIC = "auto"
+FORMAT_CHOICES = (AUTOMATIC, *FORMATS)
+"""What a user may choose: one of the formats, or that the program chooses one."""
 _BITS_PER_WEIGHT = {"BF16": 16.0, "F16": 16.0, "Q8_0": 8.5, "Q4_0": 4.5}
 _FOLDER = "running-copies"
 _FORMAT_NAMES = "|".join(name.lower() for name in FORMATS[1:])

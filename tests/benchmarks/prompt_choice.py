@@ -156,8 +156,9 @@ def ensure_round(store: Store, model: ModelFile, prompt: Prompt, prefix: bool) -
     settings = replace_values(
         LAPTOP, {"sampling.prompt": prompt, "sampling.answer_prefix": prefix, "sampling.max_new_tokens": max(CAPS)}
     )
+    wanted = shared_values(settings)
     for row in store.rows("select id, settings from rounds where model_sha256 = ? order by id", model.sha256):
-        if shared_values(settings_from_json(json.loads(row["settings"]))) == shared_values(settings):
+        if shared_values(settings_from_json(json.loads(row["settings"]))) == wanted:
             return store.round(row["id"])
     return store.start_round(
         seed=0,

@@ -13,11 +13,10 @@ from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Select
 
-from conself_local.adapters.export import EXPORT_FORMATS, ExportFormat
+from conself_local.adapters.export import ExportFormat
 from conself_local.errors import ConselfError
 from conself_local.home import expand_user
-from conself_local.model_files.converted_weights import LOSSLESS_FORMATS
-from conself_local.sampling.config import AUTO
+from conself_local.model_files.converted_weights import AUTOMATIC, FORMAT_CHOICES, LOSSLESS_FORMATS
 from tui.design import BAD, DONE, FAILED, GOOD, signed
 from tui.widgets.dialog import dialog_box
 from tui.widgets.plain import Plain, PlainLabel, title
@@ -46,7 +45,7 @@ def what_is_kept(form: ExportFormat, number_format: str) -> str:
         return "Kept: all of it. The adapter is written as it is, and needs the model beside it."
     if number_format in LOSSLESS_FORMATS:
         return f"Kept: most. {number_format} is fine enough; the file is larger than the model's own."
-    if number_format == AUTO:
+    if number_format == AUTOMATIC:
         return (
             "Kept: at least half, if a format can. The file is written in the model's own format and measured after "
             "writing; if less is kept, it is written with more bits."
@@ -79,8 +78,8 @@ class ExportDialog(ModalScreen[ExportChoice | None]):
             with Vertical(id="number-row"):
                 yield PlainLabel("Number format (auto: the smallest that keeps the gain)", classes="label")
                 yield Select(
-                    [(title(name), name) for name in EXPORT_FORMATS],
-                    value=AUTO,
+                    [(title(name), name) for name in FORMAT_CHOICES],
+                    value=AUTOMATIC,
                     allow_blank=False,
                     id="number",
                     compact=True,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from conself_local.adapters.export import MergeFidelity, export_adapter, measure_fidelity
+from conself_local.adapters.export import MergeFidelity, export_adapter, fidelity_meter
 from conself_local.adapters.formats import Adapter, read_adapter, read_gguf, write_gguf, write_mlx, write_peft
 from conself_local.adapters.importing import import_adapter
 from conself_local.adapters.merge import merge_adapter
@@ -245,9 +245,8 @@ def test_llama_cpp_loads_the_merged_file_and_its_fidelity_is_reported(
     with LlamaProcess(model, slots=1, context_tokens=512, threads=1) as engine:
         prompt = engine.encode([ChatMessage("user", "Write a Python function that adds two numbers.")])
         answer = engine.tokenize("```python\ndef add(a, b):\n    return a + b\n```")
-    kept = measure_fidelity(
-        model, tmp_path / "a.gguf", tmp_path / "merged.gguf", [(prompt.token_ids, answer)], tmp_path / "cache"
-    )
+    measure = fidelity_meter(model, tmp_path / "a.gguf", [(prompt.token_ids, answer)], tmp_path / "cache")
+    kept = measure(tmp_path / "merged.gguf")
     print(kept.describe(form))
     assert kept.lost == lost and kept.moved > 0
     assert ("the gain is lost" in kept.describe(form)) == lost
