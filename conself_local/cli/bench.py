@@ -1,4 +1,4 @@
-"""Define the verb `bench`: which of my models is best at my problems? One table with intervals.
+"""Define the verb `bench`: which of my models, and which prompt, is best at my problems? One table with intervals.
 
 The verb parses options and prints; `experiment/bench.py` does the work.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -24,9 +24,11 @@ from conself_local.cli.options import (
 from conself_local.cli.output import echo
 from conself_local.machine.resources import usable_cores
 from conself_local.sampling.config import AUTO
+from conself_local.settings import LAPTOP, Prompt
 
 if TYPE_CHECKING:
     from conself_local.experiment.bench import BenchArm
+    from conself_local.model_files.model import Model
     from conself_local.store.store import Store
 
 _COLUMN = 20
@@ -45,6 +47,13 @@ _COLUMN = 20
 )
 @click.option(
     "--benchmark", required=True, help="humaneval, held-out, validation, or a problems file: what the models are asked."
+)
+@click.option(
+    "--prompt",
+    "prompts",
+    type=click.Choice(get_args(Prompt)),
+    multiple=True,
+    help="How a program is asked for, as the setting sampling.prompt; repeatable (default: as the preset laptop asks).",
 )
 @click.option(
     "--samples",
@@ -66,6 +75,7 @@ def bench(
     models: tuple[Path, ...],
     adapters: tuple[int, ...],
     benchmark: str,
+    prompts: tuple[Prompt, ...],
     samples: int,
     limit: int | None,
     seed: int,
@@ -75,10 +85,11 @@ def bench(
     no_gpu: bool,
     as_json: bool,
 ) -> None:
-    """Compare models and adapters on a benchmark or on your own problems.
+    """Compare models, adapters and prompts on a benchmark or on your own problems.
 
     The table shows the share of right greedy answers, of right samples, and of right consensus answers, each with its
     95 % interval over the problems; seconds and tokens per problem; and how far each model is from the first one.
+    With several prompts, each model answers all of them; `conself run --set sampling.prompt=NAME` asks so in a round.
     Everything is stored as it is made: after a stop or a kill, the same command continues.
     """
     from conself_local.cli.progress import Progress
@@ -90,7 +101,7 @@ def bench(
     )
     make_sandbox = sandbox_maker(ctx, compute.workers)
     with open_store(ctx) as (home, store):
-        arms = _arms(store, models, adapters)
+        arms = arms_of(store, models, adapters, prompts or (LAPTOP.sampling.prompt,))
     problems, notes = find_problems(benchmark, limit, seed, make_sandbox)
     plan = BenchPlan(benchmark, problems, samples, seed, notes)
     with Progress() as progress:
@@ -101,8 +112,10 @@ def bench(
         echo("\n".join(table_lines(result)))
 
 
-def _arms(store: Store, models: tuple[Path, ...], adapters: tuple[int, ...]) -> list[BenchArm]:
-    """Return what is compared, in the order of the options: models first.
+def arms_of(
+    store: Store, models: tuple[Path, ...], adapters: tuple[int, ...], prompts: tuple[Prompt, ...]
+) -> list[BenchArm]:
+    """Return what is compared, in the order of the options: models first, and each with all its prompts.
 
     Raises ConselfError if a model or an adapter cannot be used.
     """
@@ -112,7 +125,15 @@ def _arms(store: Store, models: tuple[Path, ...], adapters: tuple[int, ...]) -> 
     from conself_local.store.model_changes import verify_model_of
 
     paths = list(dict.fromkeys(models)) or ([] if adapters else [bundled_model()])
-    arms = [BenchArm(_label(path, paths), open_model(path), None) for path in paths]
+    asked = list(dict.fromkeys(prompts))
+    arms = []
+
+    def add(label: str, model: Model, adapter: Path | None) -> None:
+        for prompt in asked:
+            arms.append(BenchArm(f"{label}, {prompt}" if len(asked) > 1 else label, model, adapter, prompt))
+
+    for path in paths:
+        add(_label(path, paths), open_model(path), None)
     for adapter_id in dict.fromkeys(adapters):
         row = store.adapter(adapter_id)
         model = open_model(Path(row["model_path"]) if row["model_path"] else bundled_model())
@@ -120,7 +141,7 @@ def _arms(store: Store, models: tuple[Path, ...], adapters: tuple[int, ...]) -> 
         file = store.adapter_file(adapter_id)
         assert file is not None, "only the base model has no file"
         verify_adapter_of(file, model)
-        arms.append(BenchArm(f"{_label(model.path, paths)} + adapter {adapter_id}", model, file))
+        add(f"{_label(model.path, paths)} + adapter {adapter_id}", model, file)
     return arms
 
 

@@ -1,9 +1,9 @@
-"""Let several models answer the same problems, to see which is best at them.
+"""Let several models answer the same problems, to see which is best at them, and which prompt asks a model best.
 
 The answers are stored in a home of their own below `experiments/`, one for each set of problems, item by item: a run
 that was killed continues, and a later run with other models, or with more samples, repeats nothing. A round of that
-home holds the answers of one model with one adapter. Seconds are those of sampling: answers are sampled side by side,
-so a problem takes the whole time divided by the number of problems.
+home holds the answers of one model with one adapter to one prompt. Seconds are those of sampling: answers are sampled
+side by side, so a problem takes the whole time divided by the number of problems.
 Not covered: the table (`evaluation/bench.py`), and whether a model is fast alone.
 """
 
@@ -30,7 +30,7 @@ from conself_local.round.context import ComputeOptions, RoundContext
 from conself_local.round.run import answer_source, open_engine
 from conself_local.round.start import BENCHMARKS, load_benchmarks, pick_problems
 from conself_local.sampling.sampler import Sampler
-from conself_local.settings import LAPTOP, Settings, shared_values
+from conself_local.settings import LAPTOP, Prompt, Settings, replace_values, shared_values
 from conself_local.stages.bench import load_bench_answers
 from conself_local.stages.benchmark import Benchmark
 from conself_local.stages.evaluate import sample_and_run
@@ -47,11 +47,17 @@ _COUNT = """select count(*) from evaluation_samples v join problems q on q.id = 
 
 @dataclass(frozen=True)
 class BenchArm:
-    """A model with an adapter, or None for the model alone."""
+    """A model with an adapter, or None for the model alone, and the prompt with which it is asked."""
 
     label: str
     model: Model
     adapter: Path | None
+    prompt: Prompt = LAPTOP.sampling.prompt
+
+    @property
+    def settings(self) -> Settings:
+        """The settings under which it answers: `laptop` with its prompt."""
+        return replace_values(LAPTOP, {"sampling.prompt": self.prompt})
 
 
 @dataclass(frozen=True)
@@ -158,7 +164,7 @@ def _round_of(context: RoundContext, arm: BenchArm, plan: BenchPlan) -> RoundInf
     """
     store, model, config = context.store, arm.model, context.sampling_config()
     adapter = adapter_sha256(arm.adapter) if arm.adapter else None
-    settings = shared_values(LAPTOP)
+    settings = shared_values(arm.settings)
     decisive = [model.sha256, model.template_hash, adapter, settings, plan.seed, config.engine, config.format]
     key = content_id("bench arm", decisive)
     for row in store.rows("select id, request from rounds order by id"):
@@ -166,7 +172,7 @@ def _round_of(context: RoundContext, arm: BenchArm, plan: BenchPlan) -> RoundInf
             return store.round(row["id"])
     return store.start_round(
         seed=plan.seed,
-        settings=LAPTOP,
+        settings=arm.settings,
         model_path=model.path,
         model_sha256=model.sha256,
         template_hash=model.template_hash,

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from conself_local.cli.bench import table_lines
+from conself_local.cli.bench import arms_of, table_lines
 from conself_local.errors import ConselfError
 from conself_local.evaluation.bench import ArmAnswers, ProblemAnswers, bench_result, mean_interval
 from conself_local.events import ignore_events
@@ -118,6 +118,28 @@ def test_a_killed_bench_continues_and_a_finished_one_samples_only_what_is_new(tm
     assert fresh.asked == 8 and [arm["label"] for arm in result["arms"]] == ["tiny.gguf", "other.gguf"]
     assert result["arms"][1]["against_first"]["greedy"][0] == 0.5
     assert "other.gguf against tiny.gguf: greedy +50.0 points" in "\n".join(table_lines(result))
+
+
+@pytest.mark.round
+def test_each_model_answers_every_prompt_once(tmp_path: Path, model: ModelFile) -> None:
+    with Store(tmp_path / "conself.db") as store:
+        arms = arms_of(store, (model.path,), (), ("observation", "plain", "plain"))
+    assert [arm.label for arm in arms] == ["tiny.gguf, observation", "tiny.gguf, plain"]
+    asked: list[str] = []
+
+    def write(statement: str, number: int) -> str:
+        asked.append(statement)
+        return BAD if "nothing else" in statement else GOOD
+
+    def bench(plan: BenchPlan) -> dict[str, Any]:
+        engine = cast(Sampler, _Engine(write))
+        home = Home(tmp_path / "home")
+        return run_bench(home, arms, plan, ComputeOptions(1), _sandbox, ignore_events, lambda *_: nullcontext(engine))
+
+    result = bench(BenchPlan("mine", [DOUBLE], 0, 0))
+    assert len(asked) == 2 and "nothing else" in asked[0] and "nothing else" not in asked[1]
+    assert "tiny.gguf, plain against tiny.gguf, observation: greedy +100.0 points" in "\n".join(table_lines(result))
+    assert bench(BenchPlan("mine", [DOUBLE], 0, 0)) == result and len(asked) == 2
 
 
 @pytest.mark.round
