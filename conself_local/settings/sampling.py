@@ -54,7 +54,7 @@ class SamplingSettings:
         meaning="Sample 5 programs of each problem and more only while a sequential test leaves open what its programs "
         "do; the saved samples go to problems with two or three behaviours.",
         time="Sampling becomes shorter, because many problems are decided early.",
-        reason="It is off until its gain is measured.",
+        reason="It is off, because it was not measured what a model learns from fewer samples.",
     )
     adaptive_error: float = setting(
         0.33,

@@ -24,7 +24,7 @@ class TrainingSettings:
         at_most=10,
         time="No effect.",
         reason="With 0.1, the bundled model also learns to omit the last operation of a program (validation, one seed: "
-        "+2.8 points; 0.02: +5.5, and +3.3 with other samples; the SFT term alone: +5.5), at all of the strength.",
+        "+2.8 points; 0.02: +5.5, and +3.3 in another run; the SFT term alone: +5.5), at all of the strength.",
     )
     lora_rank: int = setting(
         16,
@@ -200,5 +200,5 @@ class AcceptanceSettings:
         meaning="Whether an adapter is rejected if its sampled answers, compared with those of the model before the "
         "round, show that variety was lost or that hardly anything changed. No reference is read for it.",
         time="No effect.",
-        reason="A model that trains on its own programs loses variety before its pass@1 falls.",
+        reason="It is off, because its limits come from one small model.",
     )

@@ -1,10 +1,10 @@
-"""Ask how often a chosen program could be right if all signs that need no label were weighed in the best way.
+"""Ask how often the chosen programs are right if problems are ranked by signs that need no label, and by all of them.
 
     python -m tests.benchmarks.choice_ceiling tests/benchmarks/results/samples-mbpp.jsonl.gz --references mbpp.jsonl
 
 Of each problem, the behaviour of most samples is chosen, a constant one only if there is no other. The problems are
 ranked by each sign, and by a logistic regression on all of them that is fitted to the references of the other problems
-(five folds, mean of 20 divisions). A round has no references, so a rule of selection cannot be expected to do better.
+(five folds, mean of 20 divisions), which no round has. It is no bound: another model of these signs might do better.
 Printed is the share of chosen behaviours that are right among the first problems of a ranking: of those that could give
 a pair, because another sample differs, and of all.
 """
