@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,11 +24,11 @@ from conself_local.cli.options import (
 from conself_local.cli.output import echo
 from conself_local.machine.resources import usable_cores
 from conself_local.sampling.config import AUTO
-from conself_local.settings import LAPTOP, Prompt
 
 if TYPE_CHECKING:
     from conself_local.experiment.bench import BenchArm
     from conself_local.model_files.model import Model
+    from conself_local.settings import Prompt
     from conself_local.store.store import Store
 
 _COLUMN = 20
@@ -51,7 +51,7 @@ _COLUMN = 20
 @click.option(
     "--prompt",
     "prompts",
-    type=click.Choice(get_args(Prompt)),
+    type=click.Choice(["observation", "plain", "completion"]),
     multiple=True,
     help="How a program is asked for, as the setting sampling.prompt; repeatable (default: as the preset laptop asks).",
 )
@@ -101,7 +101,7 @@ def bench(
     )
     make_sandbox = sandbox_maker(ctx, compute.workers)
     with open_store(ctx) as (home, store):
-        arms = arms_of(store, models, adapters, prompts or (LAPTOP.sampling.prompt,))
+        arms = arms_of(store, models, adapters, prompts)
     problems, notes = find_problems(benchmark, limit, seed, make_sandbox)
     plan = BenchPlan(benchmark, problems, samples, seed, notes)
     with Progress() as progress:
@@ -115,17 +115,18 @@ def bench(
 def arms_of(
     store: Store, models: tuple[Path, ...], adapters: tuple[int, ...], prompts: tuple[Prompt, ...]
 ) -> list[BenchArm]:
-    """Return what is compared, in the order of the options: models first, and each with all its prompts.
+    """Return what is compared, in the order of the options: models first, and each with all prompts.
 
-    Raises ConselfError if a model or an adapter cannot be used.
+    Without a prompt, each is asked as `laptop` asks. Raises ConselfError if a model or an adapter cannot be used.
     """
     from conself_local.experiment.bench import BenchArm
     from conself_local.model_files.bundled import bundled_model
     from conself_local.model_files.model import open_model, verify_adapter_of
+    from conself_local.settings import LAPTOP
     from conself_local.store.model_changes import verify_model_of
 
     paths = list(dict.fromkeys(models)) or ([] if adapters else [bundled_model()])
-    asked = list(dict.fromkeys(prompts))
+    asked = list(dict.fromkeys(prompts)) or [LAPTOP.sampling.prompt]
     arms = []
 
     def add(label: str, model: Model, adapter: Path | None) -> None:

@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
+import click
 import pytest
 
-from conself_local.cli.bench import arms_of, table_lines
+from conself_local.cli.bench import arms_of, bench, table_lines
 from conself_local.errors import ConselfError
 from conself_local.evaluation.bench import ArmAnswers, ProblemAnswers, bench_result, mean_interval
 from conself_local.events import ignore_events
@@ -20,7 +21,7 @@ from conself_local.model_files.model_file import ModelFile
 from conself_local.problems.problem import Problem
 from conself_local.round.context import ComputeOptions, RoundContext
 from conself_local.sampling.sampler import ChatMessage, Completion, EncodedPrompt, Sampler, SampleRequest
-from conself_local.settings import Settings
+from conself_local.settings import Prompt, Settings
 from conself_local.store.store import Store
 from sandbox import Limits, Sandbox
 from tests.fakes.small_round import JUDGED, TRAIN, write_problems
@@ -124,6 +125,8 @@ def test_a_killed_bench_continues_and_a_finished_one_samples_only_what_is_new(tm
 def test_each_model_answers_every_prompt_once(tmp_path: Path, model: ModelFile) -> None:
     with Store(tmp_path / "conself.db") as store:
         arms = arms_of(store, (model.path,), (), ("observation", "plain", "plain"))
+        (unnamed,) = arms_of(store, (model.path,), (), ())
+    assert (unnamed.label, unnamed.prompt) == ("tiny.gguf", "observation")
     assert [arm.label for arm in arms] == ["tiny.gguf, observation", "tiny.gguf, plain"]
     asked: list[str] = []
 
@@ -131,15 +134,20 @@ def test_each_model_answers_every_prompt_once(tmp_path: Path, model: ModelFile) 
         asked.append(statement)
         return BAD if "nothing else" in statement else GOOD
 
-    def bench(plan: BenchPlan) -> dict[str, Any]:
+    def run(plan: BenchPlan) -> dict[str, Any]:
         engine = cast(Sampler, _Engine(write))
         home = Home(tmp_path / "home")
         return run_bench(home, arms, plan, ComputeOptions(1), _sandbox, ignore_events, lambda *_: nullcontext(engine))
 
-    result = bench(BenchPlan("mine", [DOUBLE], 0, 0))
+    result = run(BenchPlan("mine", [DOUBLE], 0, 0))
     assert len(asked) == 2 and "nothing else" in asked[0] and "nothing else" not in asked[1]
     assert "tiny.gguf, plain against tiny.gguf, observation: greedy +100.0 points" in "\n".join(table_lines(result))
-    assert bench(BenchPlan("mine", [DOUBLE], 0, 0)) == result and len(asked) == 2
+    assert run(BenchPlan("mine", [DOUBLE], 0, 0)) == result and len(asked) == 2
+
+
+def test_every_prompt_of_the_settings_can_be_named() -> None:
+    (option,) = [one for one in bench.params if one.name == "prompts"]
+    assert cast(click.Choice[str], option.type).choices == get_args(Prompt)
 
 
 @pytest.mark.round
