@@ -114,6 +114,18 @@ def expected_answers(
     return {id: keys for id, keys in found.items() if None not in keys[: len(by_id[id].inputs)]}
 
 
+def judged_evidence(
+    store: Store, round_: RoundInfo, references: dict[str, str]
+) -> tuple[list[ProblemEvidence], dict[str, tuple[str | None, ...]]]:
+    """Return the evidence of a round's problems, and what their references answer (`expected_answers`), by problem id.
+
+    A problem without a reference, or whose reference fails on a given input, is left out of both.
+    """
+    problems = [p for p in store.round_problems(round_.id) if p.id in references]
+    expected = expected_answers(store, round_, problems, references)
+    return [load_evidence(store, round_, p) for p in problems if p.id in expected], expected
+
+
 def _count_distinguished(evidence: Sequence[ProblemEvidence]) -> tuple[int, int]:
     """Return (pairs of different valid programs with different behaviours, all pairs of different valid programs)."""
     distinguished = pairs = 0

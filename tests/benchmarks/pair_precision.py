@@ -30,8 +30,8 @@ from conself_local.method.pairs import Pair
 from conself_local.problems.formats.own import record_of
 from conself_local.problems.load import load_starter
 from conself_local.settings import Settings, replace_values
-from conself_local.stages.score import ProblemEvidence, load_evidence, pairs_from
-from tests.benchmarks.grown_inputs import expected_answers, read_references
+from conself_local.stages.score import ProblemEvidence, pairs_from
+from tests.benchmarks.grown_inputs import judged_evidence, read_references
 from tests.benchmarks.kept_samples import open_copy
 
 Answers = Mapping[str, tuple[str | None, ...]]
@@ -50,9 +50,7 @@ def main() -> None:
     references = read_references(options.references)
     with open_copy(options.home) as store:
         round_ = store.round(1)
-        problems = [p for p in store.round_problems(1) if p.id in references]
-        expected = expected_answers(store, round_, problems, references)
-        evidence = [load_evidence(store, round_, p) for p in problems if p.id in expected]
+        evidence, expected = judged_evidence(store, round_, references)
     rights = [is_right(b, expected[one.problem_id]) for one in evidence for b in one.behaviours]
     if not rights:
         parser.error("no problem of this home has samples and a reference")

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from conself_local.method.behaviour import Behaviour
 from conself_local.method.entropy import clusters, semantic_entropy_bits
-from conself_local.stages.score import ProblemEvidence, load_evidence
+from conself_local.stages.score import ProblemEvidence
 from conself_local.store.store import Row, Store
-from tests.benchmarks.grown_inputs import expected_answers, ranks, read_references
+from tests.benchmarks.grown_inputs import judged_evidence, ranks, read_references
 
 DRAWS = 1000
 Measure = Callable[[Sequence[Row], Sequence[Behaviour]], float | None]
@@ -58,9 +58,7 @@ def main() -> None:
     with Store(options.home / "conself.db") as store:
         round_ = store.round(options.round)
         references = read_references(options.problems)
-        problems = [p for p in store.round_problems(round_.id) if p.id in references]
-        expected = expected_answers(store, round_, problems, references)
-        evidence = [load_evidence(store, round_, p) for p in problems if p.id in expected]
+        evidence, expected = judged_evidence(store, round_, references)
     evidence = [one for one in evidence if one.rows]
     rates = [fmean(b == expected[one.problem_id] for b in one.behaviours) for one in evidence]
     print(f"{len(evidence)} problems, mean pass rate {fmean(rates):.3f}; Spearman with the pass rate (95 % interval):")

@@ -1,4 +1,4 @@
-"""`choice_ceiling.py` chooses, ranks and fits as it says."""
+"""`choice_signs.py` chooses, ranks and fits as it says."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from conself_local.problems.problem import Problem
 from conself_local.stages.score import ProblemEvidence
-from tests.benchmarks.choice_ceiling import Choice, choice_of, first_right, predictions, table_lines
+from tests.benchmarks.choice_signs import Choice, choice_of, first_right, predictions, table_lines
 
 PROBLEM = Problem("p", "Add.", "function", ((1, 2),) * 3, "train", "f", "def f(a, b):", None)
 CONSTANT, RIGHT, WRONG, CRASHED = ("0", "0", "0"), ("1", "2", "3"), ("1", "2", "4"), (None, None, None)

@@ -1,8 +1,8 @@
 """Ask how often the chosen programs are right if problems are ranked by signs that need no label, and by all of them.
 
-    python -m tests.benchmarks.choice_ceiling tests/benchmarks/results/samples-mbpp.jsonl.gz --references mbpp.jsonl
+    python -m tests.benchmarks.choice_signs tests/benchmarks/results/samples-mbpp.jsonl.gz --references mbpp.jsonl
 
-Of each problem, the behaviour of most samples is chosen, a constant one only if there is no other. The problems are
+For each problem, the behaviour of most samples is chosen, a constant one only if there is no other. The problems are
 ranked by each sign, and by a logistic regression on all of them that is fitted to the references of the other problems
 (five folds, mean of 20 divisions), which no round has. It is no bound: another model of these signs might do better.
 Printed is the share of chosen behaviours that are right among the first problems of a ranking: of those that could give
@@ -24,8 +24,8 @@ from scipy.optimize import minimize
 
 from conself_local.method.behaviour import is_constant, is_crashed
 from conself_local.problems.problem import Problem
-from conself_local.stages.score import ProblemEvidence, load_evidence
-from tests.benchmarks.grown_inputs import expected_answers, read_references
+from conself_local.stages.score import ProblemEvidence
+from tests.benchmarks.grown_inputs import judged_evidence, read_references
 from tests.benchmarks.kept_samples import open_copy
 from tests.benchmarks.pair_precision import is_right
 
@@ -53,14 +53,8 @@ def main() -> None:
     options = parser.parse_args()
     references = read_references(options.references)
     with open_copy(options.home) as store:
-        round_ = store.round(1)
-        problems = [p for p in store.round_problems(1) if p.id in references]
-        expected = expected_answers(store, round_, problems, references)
-        found = [
-            choice_of(problem, load_evidence(store, round_, problem), expected[problem.id])
-            for problem in problems
-            if problem.id in expected
-        ]
+        evidence, expected = judged_evidence(store, store.round(1), references)
+        found = [choice_of(store.problem(one.problem_id), one, expected[one.problem_id]) for one in evidence]
     choices = [choice for choice in found if choice]
     for title, some in (("could give a pair", [c for c in choices if c.gives_pair]), ("all", choices)):
         if len(some) < FOLDS:
